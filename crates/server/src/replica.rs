@@ -23,7 +23,7 @@ use crate::group_view::GroupView;
 use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica};
 use crate::pause::TimerPause;
 use crate::process;
-use crate::resp_server::command::snapshot;
+use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::ClientStream;
 use crate::resp_server::{ReplicaServer, serve};
 use crate::settings::SettingsServer;

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mailbox::ToReplica;
-use crate::resp_server::command::Snapshot;
+use crate::resp_server::snapshot::Snapshot;
 
 /// How long a replica's thread may take to answer; it may be in the middle of a long command.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

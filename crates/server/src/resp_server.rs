@@ -13,7 +13,9 @@ mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
+mod replication;
 pub mod serve;
+pub mod snapshot;
 pub mod stats;
 pub mod stream;
 

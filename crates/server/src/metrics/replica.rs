@@ -7,7 +7,7 @@ use fastness_types::{Durability, ShardId};
 
 use super::exposition::Exposition;
 use crate::process::Usage;
-use crate::resp_server::command::Snapshot;
+use crate::resp_server::snapshot::Snapshot;
 
 /// The label of a shard's figures.
 pub(super) fn label(shard: ShardId) -> [(&'static str, String); 1] {

@@ -1,6 +1,7 @@
 //! The front end's commands: what a connection may do, and the commands that need more than the data.
 
 mod acl;
+mod call;
 mod client;
 mod client_filter;
 mod client_pause;
@@ -21,8 +22,7 @@ use arc_swap::Guard;
 use fail::fail_point;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
-use fastness_engine::command::table::SecretsOf;
-use fastness_engine::command::{Command, CommandSpec, CommandTable, Flags};
+use fastness_engine::command::{CommandSpec, CommandTable, Flags};
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot};
@@ -31,8 +31,8 @@ use super::ReplicaServer;
 use super::clients::Client;
 use super::stats::add;
 use crate::config::Config;
+use call::{Call, RunServer};
 
-pub use info::{Snapshot, snapshot};
 pub use registry::table;
 
 /// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at
@@ -157,16 +157,6 @@ impl Host for ConnectionFrontEnd<'_> {
     }
 }
 
-/// One run of a front end's command.
-struct Call<'a, 's> {
-    replica: &'a ReplicaServer,
-    client: &'a Rc<Client>,
-    args: Args<'a>,
-    session: &'a mut Session,
-    shard: &'a mut ShardView<'s>,
-    out: &'a mut ReplyBuf,
-}
-
 impl FrontEnd for ConnectionFrontEnd<'_> {
     fn commands(&self) -> &'static CommandTable {
         table()
@@ -192,57 +182,3 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
         self.replica.with_view(self.client.tls, 0, true, |view| view.address(slot, primary)).flatten()
     }
 }
-
-/// A command of the front end: its half of the row in the command table, and the function that runs it.
-pub(crate) struct ServerCommand {
-    command: Command,
-    run: RunServer,
-}
-
-#[derive(Clone, Copy)]
-enum RunServer {
-    /// Replies, with nothing of the keyspace in its reply (or counts alone, as INFO).
-    Reply(fn(Call<'_, '_>)),
-    /// The same, and says what happens next.
-    Outcome(fn(Call<'_, '_>) -> FrontEndOutcome),
-}
-
-impl ServerCommand {
-    const fn reply(
-        name: &'static str,
-        syntax: &'static str,
-        summary: &'static str,
-        run: fn(Call<'_, '_>),
-    ) -> ServerCommand {
-        ServerCommand { command: Command::front_end(name, syntax, summary), run: RunServer::Reply(run) }
-    }
-
-    const fn outcome(
-        name: &'static str,
-        syntax: &'static str,
-        summary: &'static str,
-        run: fn(Call<'_, '_>) -> FrontEndOutcome,
-    ) -> ServerCommand {
-        ServerCommand { command: Command::front_end(name, syntax, summary), run: RunServer::Outcome(run) }
-    }
-
-    const fn running_while_queueing(self) -> ServerCommand {
-        ServerCommand { command: self.command.running_while_queueing(), ..self }
-    }
-
-    const fn with_secrets(self, of: SecretsOf) -> ServerCommand {
-        ServerCommand { command: self.command.with_secrets(of), ..self }
-    }
-}
-
-/// Whether an argument is this word, in any case.
-fn is(arg: &[u8], word: &str) -> bool {
-    arg.eq_ignore_ascii_case(word.as_bytes())
-}
-
-/// A whole number as Valkey's commands take it.
-fn integer(arg: &[u8]) -> Option<i64> {
-    fastness_resp::request::strict_integer(arg)
-}
-
-const SYNTAX: &str = "ERR syntax error";

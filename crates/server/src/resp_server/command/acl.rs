@@ -2,7 +2,7 @@
 
 use fastness_control::Password;
 
-use super::{Call, ServerCommand};
+use super::call::{Call, ServerCommand};
 
 pub(super) const GETUSER: ServerCommand =
     ServerCommand::reply("acl|getuser", "<username>", "Returns the rules of a user.", getuser);

@@ -7,8 +7,8 @@ use fastness_connection::ReplyMode;
 use fastness_resp::Protocol;
 use fastness_shard::{DurabilityOverride, FrontEndOutcome, ReadConfirmation, refusal};
 
+use super::call::{Call, SYNTAX, ServerCommand, is};
 use super::client_filter::Filter;
-use super::{Call, SYNTAX, ServerCommand, is};
 
 pub(super) const CAPA: ServerCommand = ServerCommand::reply(
     "client|capa",

@@ -2,7 +2,7 @@
 
 use fastness_resp::Args;
 
-use super::{SYNTAX, integer, is};
+use super::call::{SYNTAX, integer, is};
 use crate::resp_server::clients::Client;
 
 /// Selects connections: those that meet all of its conditions.

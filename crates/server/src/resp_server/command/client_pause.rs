@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastness_shard::PauseKind;
 
-use super::{Call, ServerCommand, integer, is};
+use super::call::{Call, ServerCommand, integer, is};
 use crate::resp_server::clients::Unblock;
 
 pub(super) const PAUSE: ServerCommand = ServerCommand::reply(

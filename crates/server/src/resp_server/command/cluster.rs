@@ -1,6 +1,6 @@
 //! CLUSTER, READONLY and READWRITE, answered from this node's own copy of the map.
 
-use super::{Call, ServerCommand};
+use super::call::{Call, ServerCommand};
 use crate::names;
 use crate::topology::{NotAPrimary, View};
 

@@ -12,7 +12,7 @@ use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Call, ServerCommand};
+use super::call::{Call, ServerCommand};
 use crate::config::{Change, Config, OPTIONS, Problem, find};
 use crate::settings::{self, SettingsError};
 
@@ -107,7 +107,7 @@ fn refuse(call: Call<'_, '_>, error: &SetError) -> FrontEndOutcome {
 /// Why CONFIG SET changes nothing, in Valkey's words where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum SetError {
-    #[error("{}", super::SYNTAX)]
+    #[error("{}", super::call::SYNTAX)]
     Syntax,
     #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
     Unknown(String),

@@ -3,7 +3,8 @@
 use fastness_control::Password;
 use fastness_resp::{Args, Protocol};
 
-use super::{Call, ServerCommand, integer, is};
+use super::call::{Call, ServerCommand, integer, is};
+use crate::resp_server::replication;
 use crate::resp_server::stats::add;
 use crate::settings;
 use crate::shared::{NodeShared, VALKEY_VERSION};
@@ -43,7 +44,7 @@ fn auth(call: Call<'_, '_>) {
     let (user, password) = match call.args.len() {
         2 => (&b"default"[..], call.args.get(1)),
         3 => (call.args.get(1), call.args.get(2)),
-        _ => return call.out.error(super::SYNTAX),
+        _ => return call.out.error(super::call::SYNTAX),
     };
     if call.args.len() == 2 && call.replica.node.password() == Password::None {
         return call.out.error(
@@ -142,7 +143,7 @@ fn hello(mut call: Call<'_, '_>) {
 
 fn write(call: &mut Call<'_, '_>) {
     let zone = call.replica.node.az.clone();
-    let primary = super::role::is_primary(&call.shard.info());
+    let primary = replication::is_primary(&call.shard.info());
     let out = &mut *call.out;
     out.map(if zone.0.is_empty() { 7 } else { 8 });
     out.bulk("server");

@@ -1,6 +1,6 @@
 //! SLOWLOG, COMMANDLOG and LATENCY HISTOGRAM.
 
-use super::{Call, ServerCommand, integer, is};
+use super::call::{Call, ServerCommand, integer, is};
 use crate::resp_server::stats::SlowCommand;
 
 pub(super) const COMMANDLOG_GET: ServerCommand = ServerCommand::reply(

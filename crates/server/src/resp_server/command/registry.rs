@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
-use super::{RunServer, ServerCommand, acl, client, client_pause, cluster, config, hello, info, log, role};
+use super::call::{RunServer, ServerCommand};
+use super::{acl, client, client_pause, cluster, config, hello, info, log, role};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
