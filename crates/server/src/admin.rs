@@ -81,7 +81,7 @@ impl Admin {
         let address = leader.and_then(|leader| Some(self.control.map()?.node(leader)?.grpc_address.clone()));
         match (leader, address) {
             (Some(leader), Some(address)) => elsewhere(&format!("node {leader} leads {what}"), &address),
-            _ => Status::unavailable(format!("{what} has no leader that this node knows")),
+            _ => Status::unavailable(format!("this node knows no leader of {what}")),
         }
     }
 
@@ -122,7 +122,7 @@ impl Admin {
         let map = self.map()?;
         if !map.may_become(mode) {
             return Err(Status::failed_precondition(format!(
-                "the cluster is '{}', which cannot become '{mode}': whether a cluster is durable is decided when it is created",
+                "the cluster is '{}', which cannot become '{mode}': a cluster is created as durable (sync or async) or as disabled, and stays so",
                 map.durability
             )));
         }
@@ -132,7 +132,11 @@ impl Admin {
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
         let map = self.map()?;
-        if map.durability == mode { Ok(map) } else { Err(Status::aborted("another mode was wished meanwhile")) }
+        if map.durability == mode {
+            Ok(map)
+        } else {
+            Err(Status::aborted("another mode was requested at the same time"))
+        }
     }
 
     /// Waits until the map's mode is committed in the log of every shard.
@@ -160,8 +164,8 @@ impl Admin {
         }
         let names: Vec<_> = behind.iter().map(|shard| shard.id.to_string()).collect();
         Err(Status::deadline_exceeded(format!(
-            "'{}' is wished and comes into force by itself, but shard {} has not committed it yet: has it a primary? Ask \
-             again to wait for it",
+            "'{}' is the desired mode, but shard {} has not committed it yet: check that it has a primary; the mode \
+             comes into force by itself, and repeating the command waits for it",
             map.durability,
             names.join(", ")
         )))

@@ -37,8 +37,8 @@ impl ConsensusThread {
                 tracing::info!(
                     nice,
                     wanted,
-                    "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late, and commands \
-                     slow (CAP_SYS_NICE, or a limit on nice, lets them run first)"
+                    "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late and commands \
+                     slow; CAP_SYS_NICE, or a higher limit on nice, gives them priority"
                 );
             }
             shared.consensus_nice.store(nice, Ordering::Relaxed);

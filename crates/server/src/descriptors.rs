@@ -36,7 +36,7 @@ pub fn raise() -> u64 {
     if allowed.current != allowed.maximum {
         let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of descriptors could not be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files: fewer clients can connect");
         }
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

@@ -152,7 +152,13 @@ impl Guard {
         }
         let (refused, failed) = (self.refused.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
         let port = self.port;
-        tracing::warn!(port, refused, failed, newest, "connections were refused or failed (counted since the start)");
+        tracing::warn!(
+            port,
+            refused,
+            failed,
+            newest,
+            "connections were refused or have failed (totals since the start)"
+        );
     }
 
     /// Connections that were refused at a bound.

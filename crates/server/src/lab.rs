@@ -30,8 +30,8 @@ impl Lab {
     /// Sets the disk's fault, or heals it.
     pub fn set_disk(&self, fault: Option<DiskFault>) {
         match &fault {
-            Some(fault) => tracing::warn!(%fault, "LAB: the log's disk misbehaves by command"),
-            None => tracing::warn!("LAB: the log's disk is healed"),
+            Some(fault) => tracing::warn!(%fault, "LAB: fault injected into the log disk"),
+            None => tracing::warn!("LAB: fault removed from the log disk"),
         }
         self.disk.set(fault);
     }

@@ -36,15 +36,15 @@ pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
         let news = match &step {
             Err(error @ ReconcileError::Step(_)) => {
                 // An election, or another step under way: ordinary, and tried again.
-                tracing::debug!(group = %group.group(), %error, "a change of members is tried again");
+                tracing::debug!(group = %group.group(), %error, "a change of members will be retried");
                 None
             }
-            Err(error) => Some(format!("cannot become what the cluster's map says: {error}")),
+            Err(error) => Some(format!("cannot change its members to those in the cluster's map: {error}")),
             Ok(Reconciled::CatchingUp { node, .. }) => {
-                Some(format!("waits until node {node} holds snapshot and log in memory and could serve"))
+                Some(format!("waits until node {node} has loaded snapshot and log and can serve"))
             }
-            Ok(Reconciled::NoMajority) => Some("waits until a majority of the new members answers".to_owned()),
-            Ok(Reconciled::HandedOver(to)) => Some(format!("is led by node {to} now, since this node is to leave it")),
+            Ok(Reconciled::NoMajority) => Some("waits for an answer from a majority of the new members".to_owned()),
+            Ok(Reconciled::HandedOver(to)) => Some(format!("is led by node {to} now, because this node leaves it")),
             Ok(_) => None,
         };
         match news {
@@ -77,7 +77,7 @@ pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupContr
         if left.is_empty() {
             let by = replacement.by;
             if let Err(error) = control.propose(Command::FinishReplacement { by }).await {
-                tracing::debug!(%by, %error, "the end of a replacement is proposed again");
+                tracing::debug!(%by, %error, "the end of a replacement will be proposed again");
             }
         }
     }

@@ -173,10 +173,10 @@ impl Node {
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
         if inner.shared.lab.is_some() {
-            tracing::warn!("LAB: this node's log and links can be broken by command");
+            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
         }
         inner.spawn_followers(runtime, &material);
-        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");
+        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "node started");
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
     }
 
@@ -192,7 +192,7 @@ impl Node {
         &self.inner.shared
     }
 
-    /// Resolves with the reason once the node cannot go on.
+    /// Resolves with the reason once the node must stop.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await {
@@ -208,7 +208,7 @@ impl Node {
         inner.hand_everything_over().await;
         inner.shared.enter(Phase::Closing);
         self.end("the node ends").await;
-        tracing::info!("the node has ended");
+        tracing::info!("node stopped");
     }
 
     /// Where there is no space, if that is why the node has failed.
@@ -229,7 +229,7 @@ impl Node {
         let refused = || faults.as_ref().is_some_and(|faults| faults.get() == Some(DiskFault::Fill));
         let (config, disk) = (inner.shared.config.load_full(), inner.disk.clone());
         if !refused() && free_for_a_start(&config, &inner.shared, &disk).await && disk.can_open() {
-            tracing::warn!("there is space for the log to be opened again: the node starts anew");
+            tracing::warn!("there is space again: the node restarts and opens its log");
             return;
         }
         space::until_there_is(&folder, refused).await;
@@ -244,18 +244,18 @@ impl Node {
             // It may be reading a large snapshot: nobody waits for that.
             let joined = tokio::task::spawn_blocking(move || monitor.join());
             if let Ok(Ok(Err(_))) = tokio::time::timeout(KEEPER_END_MAX, joined).await {
-                tracing::error!("the disk keeper's thread has panicked");
+                tracing::error!("the disk monitor's thread has panicked");
             }
         }
         inner.end_replicas().await;
         if tokio::time::timeout(CONSENSUS_END_MAX, inner.consensus.shutdown(why)).await.is_err() {
-            tracing::warn!("a Raft group did not end in time");
+            tracing::warn!("a Raft group did not stop in time: it may be waiting for the log disk");
         }
         if let Some(thread) = self.consensus_thread.take() {
             thread.end().await;
         }
         if tokio::time::timeout(LOG_END_MAX, close_log(inner.log.clone())).await.is_err() {
-            tracing::warn!("the log's disk does not answer: what was not acknowledged is given up");
+            tracing::warn!("log disk stalled: entries that are not acknowledged yet may be lost on this node");
         }
     }
 }
@@ -281,7 +281,7 @@ impl Inner {
         // What stops consensus stops all replicas, one of which may be heard first: its reason is the one that helps.
         let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));
         let reason = consensus.unwrap_or(reason);
-        tracing::error!(reason, "the node cannot go on");
+        tracing::error!(reason, "the node must stop");
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             failure.get_or_insert(reason);
@@ -444,7 +444,7 @@ impl Inner {
                 inner.fail(format!("the replica of shard {id} has stopped"));
             }
         });
-        tracing::info!(shard = %id, port = ports.0, tls_port = ports.1, "a replica has started");
+        tracing::info!(shard = %id, port = ports.0, tls_port = ports.1, "replica started");
         Ok(())
     }
 
@@ -455,12 +455,14 @@ impl Inner {
         let leading = controls.into_iter().filter(|control| control.status().leader == Some(self.shared.node));
         let handed = leading.map(|control| async move {
             match control.hand_over(None, patience).await {
-                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership is handed over"),
-                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership is not handed over"),
+                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership handed over"),
+                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership not handed over: clients wait for an election"),
             }
         });
         if tokio::time::timeout(patience, futures::future::join_all(handed)).await.is_err() {
-            tracing::warn!("not everything was handed over within shutdown-timeout");
+            tracing::warn!(
+                "leadership was not handed over within shutdown-timeout: clients of the remaining shards wait for an election"
+            );
         }
     }
 
@@ -478,7 +480,7 @@ impl Inner {
             }
         });
         if tokio::time::timeout(REPLICAS_END_MAX, joined).await.is_err() {
-            tracing::warn!("a replica's thread did not end in time");
+            tracing::warn!("a replica's thread did not stop in time: its clients may miss replies");
         }
     }
 }

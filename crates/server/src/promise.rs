@@ -41,7 +41,7 @@ pub(crate) async fn shorten(dir: PathBuf, before: Duration, lease: Duration) {
     let written = tokio::task::spawn_blocking(move || write(&dir, lease)).await;
     if !matches!(written, Ok(Ok(()))) {
         tracing::warn!(
-            "the shorter failover-timeout could not be noted: restarts go on being silent for the longer one"
+            "cannot store the shorter failover-timeout: after a restart this node waits for the longer one before it votes"
         );
     }
 }

@@ -50,7 +50,7 @@ impl Admin {
                 return Ok(ReplaceNodeResponse { complete, warnings });
             }
         }
-        Err(Status::aborted("the cluster's map changes all the time: ask again"))
+        Err(Status::aborted("the cluster's map has changed several times meanwhile: repeat the command"))
     }
 
     /// What [`replace::check`] says; asked again while an election may be under way.
@@ -71,7 +71,7 @@ impl Admin {
 
     /// The new node, as it tells of itself.
     async fn newcomer(&self, new: NodeId, address: &str) -> Result<Newcomer, Status> {
-        let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot take a place: {why}"));
+        let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot join: {why}"));
         if address.is_empty() {
             return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
         }
@@ -83,13 +83,15 @@ impl Admin {
             ))
         })?;
         if told.node_id != new.0 {
-            return Err(unfit(format!("at {address} node {} answers", told.node_id)));
+            return Err(unfit(format!("node {} answers at {address}", told.node_id)));
         }
         if told.cluster_id != self.node.cluster.to_string() {
             return Err(unfit(format!("it belongs to cluster {}", told.cluster_id)));
         }
         let own = told.nodes.into_iter().find(|spec| spec.id == new.0);
-        let own = own.ok_or_else(|| unfit("it does not tell its addresses: it belongs to a cluster".to_owned()))?;
+        let own = own.ok_or_else(|| {
+            unfit("it does not report its addresses because it belongs to a cluster already".to_owned())
+        })?;
         let mut info = node_info(own)?;
         info.disk = told.disk.parse().map_err(|error| unfit(format!("its disk is {:?}: {error}", told.disk)))?;
         // Where it was found is where it is found.

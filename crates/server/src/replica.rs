@@ -111,12 +111,12 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
             _ = tick.tick() => housekeeping(&server),
             _ = mode_tick.tick() => follow_mode(&server),
             () = server.broken.notified() => {
-                tracing::error!(shard = %shard_id, "the replica stops: a command was cut short by a panic");
+                tracing::error!(shard = %shard_id, "replica stopped: a panic interrupted a command, so its data may be inconsistent");
                 break;
             }
             ended = &mut shard_loop => {
                 let reason = server.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
-                tracing::error!(shard = %shard_id, reason, "the replica has stopped");
+                tracing::error!(shard = %shard_id, reason, "replica stopped");
                 break;
             }
         }
@@ -158,7 +158,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
             Ok(stream) => {
                 tokio::task::spawn_local(serve::serve(server.clone(), stream, arrival, slot));
             }
-            Err(error) => tracing::warn!(%error, "a client's socket could not be taken over"),
+            Err(error) => tracing::warn!(%error, "a client's socket cannot be registered: its connection is closed"),
         },
         ToReplica::Digest(to) => server.shard.ask_digest(to),
         // Whoever asked may have gone away.

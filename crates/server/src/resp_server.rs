@@ -95,7 +95,7 @@ impl ReplicaServer {
         add(&self.stats.output_limit_closes, 1);
         if let Some(others) = self.node.throttles.unread.permit() {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
-            tracing::warn!(client = %address, unsent, why, others, "closed: the client does not read its replies");
+            tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
         }
     }
 
@@ -103,13 +103,13 @@ impl ReplicaServer {
     pub(crate) fn close_stuck(&self) {
         let soft_time = self.node.config.load().client_output_buffer_limit.soft_time;
         self.clients.close_stuck(soft_time, |client, stuck| match stuck {
-            Stuck::OverSoftLimit => self.note_unread(client, "client-output-buffer-limit's soft limit is reached"),
-            Stuck::Unread => self.note_unread(client, "nothing more may be kept for it"),
+            Stuck::OverSoftLimit => self.note_unread(client, "soft limit of client-output-buffer-limit exceeded"),
+            Stuck::Unread => self.note_unread(client, "limit of pending replies exceeded"),
             Stuck::Log => {
                 add(&self.stats.log_wait_closes, 1);
                 if let Some(others) = self.node.throttles.held.permit() {
                     let (address, command) = (client.address, client.command.get());
-                    tracing::warn!(client = %address, command, others, "closed: the log has kept it waiting for too long");
+                    tracing::warn!(client = %address, command, others, "client disconnected: its command waited too long for a commit");
                 }
             }
         });

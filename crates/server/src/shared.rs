@@ -175,7 +175,7 @@ impl NodeShared {
                 maxclients = room,
                 limit,
                 reserved,
-                "maxclients is lowered: the system allows this process too few descriptors (ulimit -n)"
+                "maxclients is lowered because this process may open too few files: raise the limit (ulimit -n)"
             );
         }
     }

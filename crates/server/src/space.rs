@@ -55,16 +55,16 @@ pub async fn until_there_is(folder: &Path, refused_by_command: impl Fn() -> bool
         let space = Space::of(folder);
         let by_command = refused_by_command();
         if !by_command && space.is_none_or(Space::suffices) {
-            tracing::warn!(folder = %folder.display(), "there is space again: the node starts anew");
+            tracing::warn!(folder = %folder.display(), "there is space again: the node restarts");
             return;
         }
         if look.is_multiple_of(TOLD_EVERY) {
             let folder = folder.display();
             if by_command {
-                tracing::error!(%folder, "LAB: the disk is full by command; the node waits until it is healed");
+                tracing::error!(%folder, "LAB: the disk is full by an injected fault; the node waits until it is removed");
             } else if let Some(space) = space {
                 let (free, needed) = (space.free, space.needed());
-                tracing::error!(%folder, free, needed, "the disk is full; the node waits until so much is free, and starts by itself");
+                tracing::error!(%folder, free, needed, "the disk is full; the node restarts by itself once `needed` bytes are free");
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -111,7 +111,7 @@ impl LinkFaults {
         let way = self.way(peer);
         let mut fault = *way.fault.borrow();
         change(&mut fault);
-        tracing::warn!(%peer, %fault, "LAB: the link to a peer misbehaves by command");
+        tracing::warn!(%peer, %fault, "LAB: fault injected into the link to another node");
         way.is_set.store(fault.is_set(), Ordering::Release);
         way.fault.send_replace(fault);
     }

@@ -70,7 +70,7 @@ pub async fn accept(
             Err(error) => {
                 node.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if let Some(others) = node.throttles.accept.permit() {
-                    tracing::warn!(%error, others, "a client could not be accepted");
+                    tracing::warn!(%error, others, "cannot accept a client");
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);
@@ -109,7 +109,7 @@ async fn welcome(
 async fn refuse(mut tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerConfig>>, node: &Arc<NodeShared>) {
     node.rejected.fetch_add(1, Ordering::Relaxed);
     if let Some(others) = node.throttles.maxclients.permit() {
-        tracing::warn!(client = %address, maxclients = node.maxclients(), others, "refused: maxclients is reached");
+        tracing::warn!(client = %address, maxclients = node.maxclients(), others, "client refused: maxclients reached");
     }
     let Some(tls) = tls else {
         // It fits into the socket's buffer or is lost.

@@ -60,7 +60,7 @@ impl<'a> ConnectionFrontEnd<'a> {
         if let Some(others) = self.replica.node.throttles.http.permit() {
             tracing::warn!(
                 client = %self.client.address, others,
-                "closed: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
+                "client disconnected: possible SECURITY ATTACK: it sends POST or Host:, as in cross protocol scripting"
             );
         }
         Closing::Now
@@ -151,7 +151,7 @@ impl Host for ConnectionFrontEnd<'_> {
             let client = self.client.address;
             tracing::warn!(
                 %client, limit = bytes_max, others,
-                "closed: more was sent than may wait to be executed"
+                "client disconnected: client-query-buffer-limit exceeded"
             );
         }
     }

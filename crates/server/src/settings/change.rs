@@ -17,16 +17,16 @@ pub const NAMES: [&str; 2] = ["requirepass", "durability-max-lag"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Nothing was changed.
-    #[error("the cluster has nodes of an older version that do not know this setting: upgrade all nodes first")]
+    #[error("some nodes run an older version that does not know this setting: upgrade all nodes first")]
     Format,
     /// Nothing was changed.
     #[error("the control plane cannot be reached: {0}")]
     Unreachable(String),
     /// It may have become part of the map or not.
-    #[error("whether the change was made is unknown: {0}")]
+    #[error("it is unknown whether the change was made: {0}")]
     Unknown(String),
     /// It is part of the map and comes into force by itself.
-    #[error("the change is made, but {} not confirmed that they go by it yet", told(.0))]
+    #[error("the change is made, but {} not confirmed yet that it is applied", told(.0))]
     Unconfirmed(Vec<NodeId>),
 }
 

@@ -65,7 +65,7 @@ impl SettingsServer {
     /// Brings the change into the map, here or at group 0's leader. Returns the version of the settings that have it.
     async fn commit(&self, change: SettingsChange) -> Result<u64, SettingsError> {
         let until = Instant::now() + COMMIT_MAX;
-        let mut why = "it has no leader that this node knows".to_owned();
+        let mut why = "this node knows no leader".to_owned();
         while Instant::now() < until {
             let leader = match self.propose(&change).await {
                 Ok(version) => return Ok(version),
@@ -182,7 +182,7 @@ pub async fn bring_in_first(server: SettingsServer, file: Arc<Config>) {
         if control.map().is_some() && control.leads() && group.format() >= FormatLevel::BOUNDS {
             let first = Command::FirstSettings(change_of(&NAMES, &file));
             if let Err(error) = control.propose(first).await {
-                tracing::debug!(%error, "the first settings are not brought in yet");
+                tracing::debug!(%error, "the first settings are not in the map yet");
             }
         }
         tokio::time::sleep(FIRST_POLL).await;

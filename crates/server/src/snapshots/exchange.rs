@@ -127,7 +127,7 @@ fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received
             (Received::Publish(index, done), Some(tail)) => {
                 writer.finish(index, &tail).map_err(failed)?;
                 if let Err(error) = files.keep_newest() {
-                    tracing::warn!(%error, "an old snapshot is not removed");
+                    tracing::warn!(%error, "cannot remove an old snapshot: it takes up space");
                 }
                 // Whoever asked may have gone away.
                 let _ = done.send(());

@@ -82,7 +82,7 @@ impl SnapshotStore for SnapshotFiles {
                 Err(error) => {
                     // At once: a full disk needs the space that it takes up.
                     if let Err(error) = files.folder.discard(Draft::Own) {
-                        tracing::error!(%error, "a draft is not removed");
+                        tracing::error!(%error, "cannot remove an incomplete snapshot: it takes up space");
                     }
                     *noted.lock() = Some(error.to_string());
                 }
@@ -96,7 +96,7 @@ impl SnapshotStore for SnapshotFiles {
 
     fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
         let list = self.folder.list().unwrap_or_else(|error| {
-            tracing::error!(%error, "snapshots cannot be listed");
+            tracing::error!(%error, "cannot list the snapshots: the replica restores from the log");
             Vec::new()
         });
         let index = list.into_iter().find(|index| below.is_none_or(|below| *index < below))?;
@@ -124,7 +124,7 @@ fn write(
             Ok(Message::Finish(index, tail)) => {
                 let bytes = writer.bytes();
                 writer.finish(index, &tail)?;
-                tracing::info!(index = index.0, bytes, "a snapshot is on stable storage");
+                tracing::info!(index = index.0, bytes, "snapshot written");
                 return Ok(Some(files.keep_newest()?.unwrap_or(LogIndex(0))));
             }
             Err(_) => {

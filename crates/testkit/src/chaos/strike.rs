@@ -195,7 +195,7 @@ impl Struck {
             return Ok(());
         }
         for before in &self.before {
-            cluster.wait_for_log(before.node, before.logged, "the node has started", PATIENCE)?;
+            cluster.wait_for_log(before.node, before.logged, "node started", PATIENCE)?;
         }
         cluster.configure()
     }
