@@ -1,4 +1,4 @@
-//! One node from its options to its end.
+//! One node: assembles its parts, starts and stops them.
 //!
 //! ```text
 //! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
@@ -68,8 +68,8 @@ const REPLICAS_END_MAX: Duration = Duration::from_secs(3);
 
 /// How long Raft groups get to end; one that waits for its disk to store a vote does not.
 const CONSENSUS_END_MAX: Duration = Duration::from_secs(3);
-/// How long the disk's keeper gets to finish what it is doing.
-const KEEPER_END_MAX: Duration = Duration::from_millis(500);
+/// How long the disk monitor gets to finish its check.
+const MONITOR_END_MAX: Duration = Duration::from_millis(500);
 /// How long the log gets to write what is queued.
 const LOG_END_MAX: Duration = Duration::from_secs(5);
 
@@ -99,7 +99,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
     disk: Arc<DiskMonitor>,
-    /// The thread that looks after the disk.
+    /// The disk monitor's thread.
     monitor: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -211,15 +211,15 @@ impl Node {
         tracing::info!("node stopped");
     }
 
-    /// Where there is no space, if that is why the node has failed.
+    /// The folder that lacks space, if that is why the node has failed.
     #[must_use]
     pub fn lacks_space(&self) -> Option<PathBuf> {
         let full = matches!(self.inner.log.failure(), Some(StoreError::NoSpace { .. }));
         full.then(|| self.inner.shared.config.load().log_folder())
     }
 
-    /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be
-    /// opened and checked anew.
+    /// Leaves the cluster and waits until there is space. The process must restart afterwards: the log has to be opened
+    /// and checked again.
     pub async fn wait_for_space(&mut self) {
         let inner = self.inner.clone();
         let Some(folder) = self.lacks_space() else { return };
@@ -235,15 +235,15 @@ impl Node {
         space::until_there_is(&folder, refused).await;
     }
 
-    /// Ends replicas, consensus and log. Each gets a limited time: a disk that stands still must not keep the process.
+    /// Ends replicas, consensus and log. Each gets a limited time: a stalled disk must not keep the process alive.
     async fn end(&mut self, why: &str) {
         let inner = self.inner.clone();
         inner.disk.end();
         let monitor = inner.monitor.lock().take();
         if let Some(monitor) = monitor {
-            // It may be reading a large snapshot: nobody waits for that.
+            // It may be reading a large snapshot: that is not waited for.
             let joined = tokio::task::spawn_blocking(move || monitor.join());
-            if let Ok(Ok(Err(_))) = tokio::time::timeout(KEEPER_END_MAX, joined).await {
+            if let Ok(Ok(Err(_))) = tokio::time::timeout(MONITOR_END_MAX, joined).await {
                 tracing::error!("the disk monitor's thread has panicked");
             }
         }
@@ -261,7 +261,7 @@ impl Node {
 }
 
 impl Inner {
-    /// What goes on in the background for as long as the node runs.
+    /// Starts the background tasks that run as long as the node.
     fn spawn_followers(self: &Arc<Inner>, runtime: Handle, material: &Material) {
         runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
         tokio::spawn(members::finish(
@@ -278,7 +278,8 @@ impl Inner {
     }
 
     fn fail(&self, reason: String) {
-        // What stops consensus stops all replicas, one of which may be heard first: its reason is the one that helps.
+        // When consensus stops, all replicas stop, and one of them may be noticed first: the reason of consensus helps
+        // more.
         let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));
         let reason = consensus.unwrap_or(reason);
         tracing::error!(reason, "the node must stop");
@@ -370,7 +371,7 @@ impl Inner {
                 self.shared.budget_descriptors(replicas, map.nodes.len().saturating_sub(1));
                 let replaced: Vec<_> = map.replaced.iter().map(|gone| (gone.node, gone.by)).collect();
                 self.consensus.set_replaced(&replaced);
-                // One that is leaving is needed, should it come back, until every group has done without it.
+                // A leaving node that returns is still needed until every group has replaced it.
                 for shard in map.shards_on(map.place_of(self.shared.node)) {
                     if !started.insert(shard.id) {
                         continue;

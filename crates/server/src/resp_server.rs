@@ -39,7 +39,7 @@ pub struct ReplicaServer {
     pub node: Arc<NodeShared>,
     /// The shard of which this is a replica.
     pub shard_id: ShardId,
-    /// The data behind the front end.
+    /// The data that the front end serves.
     pub shard: Shard,
     /// The connections.
     pub clients: Clients,
@@ -115,13 +115,13 @@ impl ReplicaServer {
         });
     }
 
-    /// Lets `look` see the cluster as a client is told it; `None` before the cluster is created.
+    /// Passes the cluster, as clients see it, to `read`; `None` before the cluster is created.
     pub(crate) fn with_view<T>(
         &self,
         tls: bool,
         offset: u64,
         healthy: bool,
-        look: impl FnOnce(&View<'_>) -> T,
+        read: impl FnOnce(&View<'_>) -> T,
     ) -> Option<T> {
         let map = self.node.map.load();
         let map = map.as_deref()?;
@@ -129,6 +129,6 @@ impl ReplicaServer {
         let own = (self.node.node, self.shard_id);
         let durability = self.node.mode(self.shard_id).map_or(map.durability, |mode| mode.in_force);
         let observe = |node: NodeId, shard: ShardId| self.node.observe(node, shard);
-        Some(look(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
+        Some(read(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
     }
 }

@@ -15,7 +15,7 @@ pub enum Change {
     Start,
     /// At once, by CONFIG SET too.
     Running,
-    /// Never: an option of Valkey's with one true value here, so that clients which ask for it get an answer.
+    /// Never: an option of Valkey's that has one value here, for clients that read it.
     Never,
 }
 
@@ -84,7 +84,7 @@ fn value_of<T: Copy>(words: &[(&'static str, T)], text: &str) -> Option<T> {
 }
 
 impl OptionSpec {
-    /// Sets it from the words behind its name.
+    /// Sets it from the words after its name.
     ///
     /// # Errors
     /// [`Problem`], with the range that is documented.
@@ -253,7 +253,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "the availability zone of this node; clients use it to read from replicas in their own zone"),
     option!("dir", ".", "a folder", Start, Kind::Folder(|c| &mut c.dir),
         "where the transaction log and the snapshots are kept"),
-    option!("snapshot-log-bytes", "268435456", "bytes, 0: only when asked for", Running,
+    option!("snapshot-log-bytes", "268435456", "bytes, 0: only on request", Running,
         Kind::Bytes { field: |c| &mut c.snapshot_log_bytes, min: 0, max: u64::MAX },
         "a replica makes a snapshot after this many bytes of log, or after as many as its newest snapshot has if that is more, and earlier if disk-budget requires it; a restart loads the newest snapshot and replays the log after it"),
     option!("disk-budget", "0", "bytes from 67108864, 0: 80 percent of what is free and used already", Start,

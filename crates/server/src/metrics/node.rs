@@ -91,7 +91,7 @@ impl Metrics {
         text.one("fastness_consensus_stalls_total", "counter", &[], gaps.count as f64);
         text.one("fastness_consensus_stall_max_seconds", "gauge", &[], gaps.longest.as_secs_f64());
         text.one("fastness_lab_enabled", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
-        for fault in self.node.lab.iter().flat_map(|lab| lab.told()) {
+        for fault in self.node.lab.iter().flat_map(|lab| lab.describe()) {
             text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn start_consensus(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let dir = shared.config.load().dir.clone();
     let timers = Timers::for_failover(shared.config.load().failover_timeout);
-    let promised_before = promise::begin(&dir, timers.lease).map_err(NodeError::Promise)?;
+    let promised_before = promise::start(&dir, timers.lease).map_err(NodeError::Promise)?;
     let options = ConsensusOptions {
         format: FormatLevel::CURRENT,
         node: shared.node,

@@ -1,7 +1,7 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
 //! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through
+//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` get an error, through
 //! TLS where they speak it: [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
@@ -27,7 +27,7 @@ pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a TLS client over `maxclients` has for its handshake and for reading why it is refused.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// What a client over `maxclients` is told.
+/// The error that clients over `maxclients` get.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// Opens a listening socket.
@@ -119,7 +119,7 @@ async fn refuse(mut tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerC
     };
     let Ok(permit) = node.refusals.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
-        // A client that is too slow, or breaks, is closed without having been told.
+        // A client that is too slow, or breaks, is closed without the error.
         let _ = tokio::time::timeout(REFUSAL_MAX, refuse_tls(tcp, tls)).await;
         drop(permit);
     });

@@ -26,11 +26,11 @@ pub enum SettingsError {
     #[error("it is unknown whether the change was made: {0}")]
     Unknown(String),
     /// It is part of the map and comes into force by itself.
-    #[error("the change is made, but {} not confirmed yet that it is applied", told(.0))]
+    #[error("the change is made, but {} not confirmed yet that it is applied", names_of(.0))]
     Unconfirmed(Vec<NodeId>),
 }
 
-fn told(nodes: &[NodeId]) -> String {
+fn names_of(nodes: &[NodeId]) -> String {
     let names: Vec<_> = nodes.iter().map(|node| format!("node {node}")).collect();
     format!("{} {}", names.join(", "), if nodes.len() == 1 { "has" } else { "have" })
 }
@@ -47,7 +47,7 @@ pub fn password(text: &str) -> Password {
     Password::Sha256(hash)
 }
 
-/// Whether `given` is what a rule asks for; compared in a time that does not tell how much of the hash was right.
+/// Whether a rule accepts `given`; the time of the comparison does not reveal how much of the hash was right.
 #[must_use]
 pub fn accepts(rule: &Password, given: &[u8]) -> bool {
     let Password::Sha256(expected) = rule else { return true };

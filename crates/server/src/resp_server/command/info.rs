@@ -335,7 +335,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_clock_offset_ms": shard.clock.offset_ms,
         "durability_clock_trusted": u8::from(shard.clock.trusted),
         "durability_stop_reason": shard.stopped.as_deref().unwrap_or(""),
-        "durability_lab_faults": facts.replica.node.lab.as_ref().map(|lab| lab.told().join("; ")).unwrap_or_default(),
+        "durability_lab_faults": facts.replica.node.lab.as_ref().map(|lab| lab.describe().join("; ")).unwrap_or_default(),
     );
 }
 
