@@ -112,7 +112,7 @@ async fn start(config: Config) -> Result<Node> {
         match Node::start(config.clone()).await {
             Err(NodeError::Full(reason)) => {
                 tracing::error!(
-                    reason,
+                    %reason,
                     ?pause,
                     "the disk is full, so the node cannot start: free space; it tries again by itself"
                 );

@@ -237,7 +237,7 @@ fn a_node_stops_gracefully_and_reports_it_with_its_status() {
     assert_eq!(ask(cluster.port(primary), "SET k v").as_deref(), Some("+OK"));
     succeed(&["dev", "node", "stop", &primary.to_string()], &cluster.dir);
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{primary}/node.log"))).unwrap();
-    assert!(log.contains("the node has ended"), "{log}");
+    assert!(log.contains("node stopped"), "{log}");
     let next = until("no other node took over", || cluster.primary());
     assert_eq!(ask(cluster.port(next), "GET k").as_deref(), Some("v"));
 }

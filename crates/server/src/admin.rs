@@ -2,9 +2,9 @@
 //! replacing a node is in `replace.rs`.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is
-//! refused. A node of the cluster may ask for the description, which tells it nothing that it does not get from others
-//! as a node, and for a change of the cluster's settings, which one of its clients has asked it for. Whoever is asked
-//! and does not lead answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
+//! refused. A node of the cluster may request the description, which contains nothing that it does not learn as a node,
+//! and a change of the cluster's settings, on behalf of one of its clients. A node that does not lead answers
+//! FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ use crate::shared::NodeShared;
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a change of the mode is waited for.
 const IN_FORCE_PATIENCE: Duration = Duration::from_secs(20);
-/// How often the shards are looked at meanwhile.
-const IN_FORCE_LOOK: Duration = Duration::from_millis(50);
+/// Time between two checks of the shards meanwhile.
+const IN_FORCE_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// The service.
 pub struct Admin {
@@ -55,7 +55,7 @@ pub struct Admin {
     pub replicas: Arc<Replicas>,
     /// What this node announces of itself.
     pub own: NodeInfo,
-    /// How it asks other nodes.
+    /// TLS for requests to other nodes.
     pub asking: ClientTlsConfig,
     /// Whether nothing was stored on the disk when the node started.
     pub pristine: bool,
@@ -76,12 +76,12 @@ impl Admin {
         self.control.map().ok_or_else(|| Status::failed_precondition("the cluster is not created yet"))
     }
 
-    /// Says who leads, so that whoever asked can ask there.
+    /// The refusal that names the leader, which the caller can turn to.
     pub(crate) fn ask_there(&self, leader: Option<NodeId>, what: &str) -> Status {
         let address = leader.and_then(|leader| Some(self.control.map()?.node(leader)?.grpc_address.clone()));
         match (leader, address) {
             (Some(leader), Some(address)) => elsewhere(&format!("node {leader} leads {what}"), &address),
-            _ => Status::unavailable(format!("{what} has no leader that this node knows")),
+            _ => Status::unavailable(format!("this node knows no leader of {what}")),
         }
     }
 
@@ -99,14 +99,14 @@ impl Admin {
             lease_held: status.lease_held,
             durability: mode.map_or_else(String::new, |mode| mode.in_force.name().to_owned()),
             durability_version: mode.map_or(0, |mode| mode.version),
-            members: members::told(&status),
+            members: members::report(&status),
             joint: status.halves.len() > 1,
             members_since: status.members_since.0,
             last_log: status.last_log.0,
         }
     }
 
-    /// What this node tells of its own replicas, group 0's among them.
+    /// This node's replicas, including that of group 0.
     pub(crate) fn own_replicas(&self) -> Vec<ReplicaStatus> {
         let shards = self.replicas.all();
         let shards = shards.iter().map(|(shard, running)| self.replica_status(shard.0, &running.control));
@@ -115,14 +115,13 @@ impl Admin {
 }
 
 impl Admin {
-    /// Brings the desired state into the map; gives the map that has it. Also a desired state that stands already goes
-    /// through the log: this node's map may be an old one, and only what was proposed and applied here is known to be
-    /// the newest.
-    async fn desired(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
+    /// Brings the desired mode into the map; returns the map that has it. Even a mode that the map has already is
+    /// proposed: this node's map may be outdated, and only what was proposed and applied here is known to be current.
+    async fn desire(&self, mode: Durability) -> Result<Arc<ClusterMap>, Status> {
         let map = self.map()?;
         if !map.may_become(mode) {
             return Err(Status::failed_precondition(format!(
-                "the cluster is '{}', which cannot become '{mode}': whether a cluster is durable is decided when it is created",
+                "the cluster is '{}', which cannot become '{mode}': a cluster is created as durable (sync or async) or as disabled, and stays so",
                 map.durability
             )));
         }
@@ -132,36 +131,40 @@ impl Admin {
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
         let map = self.map()?;
-        if map.durability == mode { Ok(map) } else { Err(Status::aborted("another mode was wished meanwhile")) }
+        if map.durability == mode {
+            Ok(map)
+        } else {
+            Err(Status::aborted("another mode was requested at the same time"))
+        }
     }
 
     /// Waits until the map's mode is committed in the log of every shard.
     async fn until_in_force(&self, map: &ClusterMap) -> Result<(), Status> {
         let mut members = Members::new(&self.node, self.asking.clone());
         let until = Instant::now() + IN_FORCE_PATIENCE;
-        let mut behind: Vec<_> = map.shards.iter().collect();
+        let mut waiting: Vec<_> = map.shards.iter().collect();
         for round in 0.. {
-            // Any replica's word counts: what has committed stays in the log.
-            behind.retain(|shard| self.node.mode(shard.id).is_none_or(|mode| mode.version < map.durability_version));
-            for (asked, _) in leaders::to_ask(map, behind.iter().copied(), round) {
-                let told = members.ask(asked).await;
+            // One replica's report suffices: what has committed stays in the log.
+            waiting.retain(|shard| self.node.mode(shard.id).is_none_or(|mode| mode.version < map.durability_version));
+            for (asked, _) in leaders::to_ask(map, waiting.iter().copied(), round) {
+                let replicas = members.ask(asked).await;
                 let has = |shard: &ShardMap| {
-                    told.iter().any(|r| r.shard == shard.id.0 && r.durability_version >= map.durability_version)
+                    replicas.iter().any(|r| r.shard == shard.id.0 && r.durability_version >= map.durability_version)
                 };
-                behind.retain(|shard| !has(shard));
+                waiting.retain(|shard| !has(shard));
             }
-            if behind.is_empty() {
+            if waiting.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= until {
                 break;
             }
-            tokio::time::sleep(IN_FORCE_LOOK).await;
+            tokio::time::sleep(IN_FORCE_CHECK_EVERY).await;
         }
-        let names: Vec<_> = behind.iter().map(|shard| shard.id.to_string()).collect();
+        let names: Vec<_> = waiting.iter().map(|shard| shard.id.to_string()).collect();
         Err(Status::deadline_exceeded(format!(
-            "'{}' is wished and comes into force by itself, but shard {} has not committed it yet: has it a primary? Ask \
-             again to wait for it",
+            "'{}' is the desired mode, but shard {} has not committed it yet: check that it has a primary; the mode \
+             comes into force by itself, and repeating the command waits for it",
             map.durability,
             names.join(", ")
         )))
@@ -206,7 +209,7 @@ fn port(port: u32, node: u64) -> Result<u16, Status> {
 pub(crate) fn node_info(spec: NodeSpec) -> Result<NodeInfo, Status> {
     Ok(NodeInfo {
         id: NodeId(spec.id),
-        // Not what the request says: the node is asked.
+        // Not from the request: the node itself reports it.
         disk: DiskId::default(),
         az: Az::from(spec.az.as_str()),
         peer_address: spec.peer_address,
@@ -289,7 +292,7 @@ impl AdminService for Admin {
             map_version: map.as_ref().map_or(0, |map| map.version),
             disk: self.own.disk.to_string(),
             durability_version: map.as_ref().map_or(0, |map| map.durability_version),
-            lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.told()),
+            lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.describe()),
             pristine: self.pristine && map.is_none() && !self.group.is_initialized(),
             replacement: map.as_ref().and_then(|map| map.replacement.as_ref()).map(|replacement| Replacement {
                 leaving: replacement.leaving.iter().map(|node| node.id.0).collect(),
@@ -360,7 +363,7 @@ impl AdminService for Admin {
             .durability
             .parse()
             .map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
-        let map = self.desired(mode).await?;
+        let map = self.desire(mode).await?;
         let version = map.durability_version;
         self.until_in_force(&map).await?;
         Ok(Response::new(SetDurabilityResponse { durability_version: version }))

@@ -49,5 +49,5 @@ impl tonic::service::Interceptor for AdminGuard {
 
 fn no_administrator(node: &NodeShared) -> Status {
     let wanted = format!("fastness://{}/admin", node.cluster);
-    Status::permission_denied(format!("the certificate does not name an administrator ({wanted})"))
+    Status::permission_denied(format!("the certificate does not name an administrator: its SAN must contain {wanted}"))
 }

@@ -26,7 +26,7 @@ pub enum ClientCertificates {
     Required,
     /// One that is shown must be valid.
     Optional,
-    /// Not asked for.
+    /// Not requested.
     No,
 }
 
@@ -86,9 +86,9 @@ pub struct Config {
     pub clock_max_offset: Duration,
     /// When an election starts at the latest after a leader's last word; leases are half as long.
     pub failover_timeout: Duration,
-    /// The nice value that the consensus thread asks for; 0: that of the process.
+    /// The nice value that the consensus thread requests; 0: that of the process.
     pub consensus_nice: i64,
-    /// The nice value that the shards' threads ask for; 0: that of the process.
+    /// The nice value that the shards' threads request; 0: that of the process.
     pub shard_nice: i64,
     /// How long commands wait while no primary is known.
     pub lease_wait_max: Duration,
@@ -96,7 +96,7 @@ pub struct Config {
     pub loop_stall_max: Duration,
     pub master_key_file: Option<PathBuf>,
     pub maxmemory: u64,
-    /// Bytes of log after which a replica makes a snapshot; 0: only when asked for.
+    /// Bytes of log after which a replica makes a snapshot; 0: only on request.
     pub snapshot_log_bytes: u64,
     /// Bytes that log, snapshots and ballast of this node may take together; 0: derived from the file system.
     pub disk_budget: u64,
@@ -220,7 +220,7 @@ impl Config {
         option.set(self, values).map_err(|problem| ConfigError::Value { line, name: option.name, problem })
     }
 
-    /// The table behind the options, for the documentation.
+    /// The table of options, for the documentation.
     #[must_use]
     pub fn documented() -> &'static [OptionSpec] {
         OPTIONS
@@ -295,7 +295,7 @@ impl Config {
         Ok(())
     }
 
-    /// The addresses the plaintext front end listens on: loopback alone, unless asked otherwise.
+    /// The addresses the plaintext front end listens on: loopback only, unless `plaintext-beyond-loopback` is yes.
     #[must_use]
     pub fn plaintext_addresses(&self) -> Vec<IpAddr> {
         let addresses = self.addresses();
@@ -318,7 +318,7 @@ impl Config {
         self.bind_source_addr.parse().ok()
     }
 
-    /// What clients are told to connect to: `cluster-announce-ip`, or the first address that is one.
+    /// The address announced to clients: `cluster-announce-ip`, or the first address that is one.
     #[must_use]
     pub fn announced_host(&self) -> String {
         if !self.cluster_announce_ip.is_empty() {

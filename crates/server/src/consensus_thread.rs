@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::process;
 use crate::shared::NodeShared;
 
-/// Runs until it is told to end, or dropped.
+/// Runs until [`ConsensusThread::end`], or until it is dropped.
 pub struct ConsensusThread {
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -37,12 +37,12 @@ impl ConsensusThread {
                 tracing::info!(
                     nice,
                     wanted,
-                    "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late, and commands \
-                     slow (CAP_SYS_NICE, or a limit on nice, lets them run first)"
+                    "consensus and shards run at normal priority: on an overloaded machine heartbeats may be late and commands \
+                     slow; CAP_SYS_NICE, or a higher limit on nice, gives them priority"
                 );
             }
             shared.consensus_nice.store(nice, Ordering::Relaxed);
-            // Ends when it is told to, or when nobody can tell any more.
+            // Ends on request, or when the sender was dropped.
             let _ = runtime.block_on(ended);
         })?;
         Ok((handle, ConsensusThread { end, thread }))

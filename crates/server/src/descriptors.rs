@@ -1,8 +1,8 @@
 //! File descriptors: one budget per node.
 //!
-//! A node that runs out of descriptors cannot open the next file of its log, and ends. So what log, snapshots, peers,
-//! administration and metrics need is set aside, and clients get the rest: `maxclients` is lowered to it, for all
-//! replicas of the node together. Everything that is set aside for has a bound of its own, and the sum of these is
+//! A node that runs out of descriptors cannot open the next file of its log, and ends. So those that log, snapshots,
+//! peers, administration and metrics need are reserved, and clients get the rest: `maxclients` is lowered to it, for
+//! all replicas of the node together. Everything that is set aside for has a bound of its own, and the sum of these is
 //! [`reserve`].
 
 use fastness_types::limits;
@@ -16,7 +16,7 @@ const BASE: u64 = 32;
 const LOG_BESIDE: u64 = 32;
 /// Per replica: its runtime and timer, its listeners, a snapshot being written, read, sent and received.
 const REPLICA: u64 = 32;
-/// Per other node: streams to it, while they are being made anew too.
+/// Per other node: streams to it, also while they are being re-established.
 const PEER: u64 = 16;
 /// Fewest connections that the ports for nodes and for administrators take, each, and the most.
 const PORT_CONNECTIONS: (u64, u64) = (64, limits::PEER_CONNECTIONS_MAX as u64);
@@ -36,7 +36,7 @@ pub fn raise() -> u64 {
     if allowed.current != allowed.maximum {
         let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of descriptors could not be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files: fewer clients can connect");
         }
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
@@ -48,7 +48,7 @@ pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many are in use; 0 where the system does not tell.
+/// How many are in use; 0 where the system does not report it.
 #[must_use]
 pub fn in_use() -> u64 {
     // The folder is open itself while it is read.
@@ -83,7 +83,7 @@ pub fn reserve(limit: u64, replicas: usize, peers: usize) -> u64 {
     BASE + log + REPLICA * replicas.max(1) as u64 + PEER * peers as u64 + ports + metrics + clients_beside
 }
 
-/// How many clients that leaves room for.
+/// How many clients the remaining descriptors suffice for.
 #[must_use]
 pub fn clients_max(limit: u64, replicas: usize, peers: usize) -> u64 {
     limit.saturating_sub(reserve(limit, replicas, peers))

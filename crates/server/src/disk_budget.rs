@@ -9,8 +9,8 @@
 //! - **After how much log a shard cuts a snapshot** ([`Budget::log_share`]): the log that is kept, of all shards
 //!   together, must fit beside the snapshots, of which each shard has two and a draft, or one and a draft if two do not
 //!   fit. Garbage that RocksDB has not given back yet, and what it writes to give it back, are log as well.
-//! - **Whether a snapshot may begin** ([`Budget::holds`]).
-//! - **Whether something must be given up** ([`Budget::pressure`]).
+//! - **Whether a snapshot may start** ([`Budget::holds`]).
+//! - **Whether files must be removed** ([`Budget::pressure`]).
 //!
 //! Everything here is arithmetic on bytes: nothing is read, nothing is done.
 
@@ -68,15 +68,14 @@ pub struct LogSizes {
     pub wal_max: u64,
 }
 
-/// How near the node is to what it may use.
+/// How close the node is to its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
-    /// There is room.
+    /// There is enough space.
     None,
-    /// What is not needed is freed: a snapshot that is older than a verified one, and the log that the verified one
-    /// covers.
+    /// What is not needed is removed: snapshots older than a verified one, and the log that the verified one covers.
     Near,
-    /// What can be made again is given up as well: drafts.
+    /// What can be made again is removed as well: drafts.
     Exceeded,
 }
 
@@ -147,7 +146,7 @@ impl Budget {
         (log / (LOG_COPIES * shards.max(1) as u64)).max(LOG_SHARE_MIN)
     }
 
-    /// Whether a snapshot of about `bytes` may be begun.
+    /// Whether a snapshot of about `bytes` may be started.
     #[must_use]
     pub fn holds(&self, bytes: u64, used: Used, space: Option<Space>) -> bool {
         let after = used.total().saturating_add(bytes);
@@ -227,7 +226,7 @@ mod tests {
         assert!(shares[0] > shares[1] && shares[1] > shares[2], "{shares:?}");
         assert!(shares.iter().all(|share| *share >= LOG_SHARE_MIN), "{shares:?}");
         assert!(budget.keeps_two(100 * MIB) && !budget.keeps_two(250 * MIB));
-        assert!(budget.log_share(10 * GIB, 3) >= LOG_SHARE_MIN, "even without any room");
+        assert!(budget.log_share(10 * GIB, 3) >= LOG_SHARE_MIN, "even without any space");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Before a cluster is created: which disk each of its nodes has.
+//! Determines which disk each node has, before a cluster is created.
 //!
-//! The asked node asks the others, whatever the request says: from its first entry on, the control plane's log names
-//! the disk of each member, so that a wiped one is found out (`consensus/src/peer/identity.rs`). Where there is a map
-//! already it says it; so a creation that is asked for again needs nobody.
+//! The node that creates the cluster asks the others, whatever the request says: from its first entry on, the control
+//! plane's log names the disk of each member, so that a wiped one is detected (`consensus/src/peer/identity.rs`). Once
+//! there is a map, it has the disks; repeating a creation asks nobody.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ use fastness_wire::admin::v1::{DescribeClusterRequest, DescribeClusterResponse};
 use tokio::time::Instant;
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
-/// All nodes must have answered within this.
+/// All nodes must have answered within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One answer may take so long.
+/// Longest time for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Before a node is asked again.
+/// Time before a node is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Why the disk of a node is not known.
+/// Why a node's disk is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// No answer.
+    /// No usable answer.
     #[error(
-        "node {node} does not answer at its gRPC address {address} ({reason}): all nodes must run when the cluster is \
-         created, since its map names their disks; ask again to continue"
+        "node {node} does not answer at its gRPC address {address} ({reason}): all nodes must run while the cluster is \
+         created, because its map names their disks; start it and repeat the command"
     )]
     NoAnswer {
         /// The node.
         node: NodeId,
         /// Where it was asked.
         address: String,
-        /// The last attempt's end.
-        reason: String,
+        /// The result of the last attempt.
+        reason: DescribeError,
     },
     /// The address is another node's.
-    #[error("at {address}, the gRPC address given for node {node}, node {found} answers")]
+    #[error("node {found} answers at {address}, the gRPC address given for node {node}")]
     OtherNode {
         /// The node.
         node: NodeId,
@@ -45,6 +45,28 @@ pub enum DiskError {
         address: String,
         /// Who answers.
         found: u64,
+    },
+}
+
+/// Why a node does not describe itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// The address is malformed, or nobody listens there.
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    /// It refuses to answer.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// Its answer is malformed.
+    #[error("its disk is {found:?}: {why}")]
+    Disk {
+        /// What it calls its disk.
+        found: String,
+        /// What is wrong with that.
+        why: String,
     },
 }
 
@@ -59,7 +81,7 @@ pub async fn learn(
     tls: &ClientTlsConfig,
 ) -> Result<(), DiskError> {
     if let Some(map) = map {
-        // A node that the map does not have is told apart by the comparison with the map.
+        // A node that is not in the map is found by the comparison with the map.
         for node in nodes {
             node.disk = map.node(node.id).map_or(node.disk, |known| known.disk);
         }
@@ -80,9 +102,9 @@ async fn ask(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<D
                 let (node, address) = (node.id, node.grpc_address.clone());
                 return Err(DiskError::OtherNode { node, address, found: answer.node_id });
             }
-            Ok(answer) => match answer.disk.parse() {
+            Ok(answer) => match answer.disk.parse::<DiskId>() {
                 Ok(disk) => return Ok(disk),
-                Err(error) => format!("its disk is {:?}: {error}", answer.disk),
+                Err(error) => DescribeError::Disk { found: answer.disk, why: error.to_string() },
             },
             Err(reason) => reason,
         };
@@ -93,14 +115,16 @@ async fn ask(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<D
     }
 }
 
-/// What the node at this gRPC address tells of itself and the cluster; the error is for people.
-pub(crate) async fn describe(address: &str, tls: &ClientTlsConfig) -> Result<DescribeClusterResponse, String> {
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| error.to_string())?;
-    let endpoint = endpoint.tls_config(tls.clone()).map_err(|error| error.to_string())?;
+/// The description that the node at this gRPC address gives of itself and of the cluster.
+///
+/// # Errors
+/// See [`DescribeError`].
+pub(crate) async fn describe(address: &str, tls: &ClientTlsConfig) -> Result<DescribeClusterResponse, DescribeError> {
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.clone())?;
     let asked = async {
-        let channel = endpoint.connect_timeout(ANSWER_MAX).connect().await.map_err(|error| error.to_string())?;
+        let channel = endpoint.connect_timeout(ANSWER_MAX).connect().await?;
         let answer = AdminServiceClient::new(channel).describe_cluster(DescribeClusterRequest {}).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+        answer.map(tonic::Response::into_inner).map_err(|status| DescribeError::Refused(status.message().to_owned()))
     };
-    tokio::time::timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    tokio::time::timeout(ANSWER_MAX, asked).await.unwrap_or(Err(DescribeError::Timeout))
 }

@@ -1,7 +1,7 @@
 //! Accepts connections of other nodes and of administrators: TLS handshakes, off the thread that serves what comes over
 //! them.
 //!
-//! Anybody who reaches the port can begin a handshake, so here is what it may cost:
+//! Anybody who reaches the port can start a handshake, so its cost is bounded:
 //! - Handshakes run on the runtime that [`Guard::accept`] is called in, the node's shared one: none runs on consensus'
 //!   thread, where it would delay heartbeats.
 //! - A handshake takes at most [`limits::PEER_HANDSHAKE_TIME_MAX`], and [`limits::PEER_HANDSHAKES_MAX`] are under way
@@ -105,7 +105,7 @@ impl Guard {
             match accepted {
                 Ok((tcp, address)) => self.welcome(tcp, address, &to),
                 Err(error) => {
-                    self.tell(&format!("the system accepts none: {error}"));
+                    self.log_rarely(&format!("the system accepts none: {error}"));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -121,7 +121,7 @@ impl Guard {
         let permits = (self.connections.clone().try_acquire_owned(), self.handshakes.clone().try_acquire_owned());
         let (Ok(connection), Ok(handshake)) = permits else {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            self.tell(&format!("{address}: refused, too many connections or handshakes at once"));
+            self.log_rarely(&format!("{address}: refused, too many connections or handshakes at once"));
             return;
         };
         let (guard, to) = (self.clone(), to.clone());
@@ -133,7 +133,7 @@ impl Guard {
                 Ok(stream) => drop(to.send(Ok(stream)).await),
                 Err(error) => {
                     guard.failed.fetch_add(1, Ordering::Relaxed);
-                    guard.tell(&format!("{address}: {error}"));
+                    guard.log_rarely(&format!("{address}: {error}"));
                 }
             }
         });
@@ -146,13 +146,19 @@ impl Guard {
         tokio::time::timeout(self.bounds.handshake_time_max, self.tls.accept(stream)).await.map_err(late)?
     }
 
-    fn tell(&self, newest: &str) {
+    fn log_rarely(&self, newest: &str) {
         if !self.log.is_time(LOG_EVERY) {
             return;
         }
         let (refused, failed) = (self.refused.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
         let port = self.port;
-        tracing::warn!(port, refused, failed, newest, "connections were refused or failed (counted since the start)");
+        tracing::warn!(
+            port,
+            refused,
+            failed,
+            newest,
+            "connections were refused or have failed (totals since the start)"
+        );
     }
 
     /// Connections that were refused at a bound.

@@ -1,11 +1,11 @@
-//! Faults on command: the disk below the log, and the links to other nodes. It ships and works in labs alone.
+//! Fault injection: the disk below the log, and the links to other nodes. It ships, and works in labs only.
 //!
 //! A node is a lab if its config says `lab yes` **and** its certificate names `fastness://CLUSTER/lab`; with the option
-//! alone it does not start. On any other node there is no [`Lab`]: nothing stands in the way of a write or a frame, and
-//! every command is refused.
+//! alone it does not start. On any other node there is no [`Lab`]: writes and frames pass without a check, and every
+//! command is refused.
 //!
-//! Whoever looks at the node sees what is set: INFO, `/metrics`, `fastness cluster describe`; each change is logged as
-//! a warning. Faults are the process's: a restart heals them.
+//! What is set can be seen in INFO, `/metrics` and `fastness cluster describe`; each change is logged as
+//! a warning. Faults belong to the process: a restart removes them.
 
 mod links;
 mod service;
@@ -27,18 +27,18 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Sets the disk's fault, or heals it.
+    /// Sets the disk's fault, or removes it.
     pub fn set_disk(&self, fault: Option<DiskFault>) {
         match &fault {
-            Some(fault) => tracing::warn!(%fault, "LAB: the log's disk misbehaves by command"),
-            None => tracing::warn!("LAB: the log's disk is healed"),
+            Some(fault) => tracing::warn!(%fault, "LAB: fault injected into the log disk"),
+            None => tracing::warn!("LAB: fault removed from the log disk"),
         }
         self.disk.set(fault);
     }
 
     /// Every fault that is set, as `what: how`, for humans.
     #[must_use]
-    pub fn told(&self) -> Vec<String> {
+    pub fn describe(&self) -> Vec<String> {
         let disk = self.disk.get().map(|fault| format!("disk: {fault}"));
         let links = self.links.all().into_iter().filter(|(_, fault, _)| fault.is_set());
         disk.into_iter().chain(links.map(|(peer, fault, _)| format!("link to node {peer}: {fault}"))).collect()

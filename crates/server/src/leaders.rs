@@ -1,7 +1,7 @@
-//! Who leads the shards of which this node has no replica: asked of their members, so that every node tells clients the
-//! same topology.
+//! Who leads the shards of which this node has no replica: their members are asked, so that every node reports the same
+//! topology to clients.
 //!
-//! What it tells is a hint that may be a moment old: a client that is sent to a former primary is sent on from there.
+//! The answer is a hint that may be out of date: a former primary redirects the clients that are sent to it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -17,9 +17,9 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::shared::{NodeShared, Phase};
 
-/// How often members are asked.
+/// Time between two rounds of questions.
 const EVERY: Duration = Duration::from_millis(500);
-/// How long an answer may take; then the next member is asked.
+/// Longest time for an answer; then the next member is asked.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// Asks until the node stops.
@@ -33,14 +33,14 @@ pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
         for (asked, shards) in to_ask(&map, elsewhere, round) {
             let led = members.ask(asked).await.into_iter().filter(|replica| replica.leader_node != 0);
             for replica in led.filter(|replica| shards.contains(&ShardId(replica.shard))) {
-                node.tell_leader(ShardId(replica.shard), NodeId(replica.leader_node));
+                node.report_leader(ShardId(replica.shard), NodeId(replica.leader_node));
             }
         }
         round += 1;
     }
 }
 
-/// Whom to ask about these shards: of each another member every round, each node once.
+/// The nodes to ask about these shards: for each shard another member every round, each node once.
 pub fn to_ask<'a>(
     map: &'a ClusterMap,
     shards: impl Iterator<Item = &'a ShardMap>,
@@ -57,7 +57,7 @@ fn member(shard: &ShardMap, round: usize) -> NodeId {
     shard.members[round % shard.members.len()]
 }
 
-/// The way to other nodes' admin front ends.
+/// Connections to other nodes' administration services.
 pub struct Members {
     channels: BTreeMap<NodeId, Channel>,
     tls: ClientTlsConfig,
@@ -71,13 +71,13 @@ impl Members {
         Members { channels: BTreeMap::new(), tls, source: node.config.load().source_address() }
     }
 
-    /// What a node tells of its replicas; nothing if it does not answer in time.
+    /// The replicas that a node reports; empty if it does not answer in time.
     pub async fn ask(&mut self, node: &NodeInfo) -> Vec<ReplicaStatus> {
         let Some(channel) = self.channel(node).cloned() else { return Vec::new() };
         describe(channel).await.map_or_else(Vec::new, |described| described.replicas)
     }
 
-    /// What each of these nodes tells, all asked at once; those that do not answer in time are left out.
+    /// The descriptions that these nodes give, all asked at once; those that do not answer in time are left out.
     pub async fn ask_all<'n>(
         &mut self,
         nodes: impl Iterator<Item = &'n NodeInfo>,
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_member_of_a_shard_elsewhere_gets_its_turn() {
+    fn the_members_of_a_remote_shard_are_asked_in_turn() {
         let map = crate::topology::tests::map();
         let elsewhere = |map: &ClusterMap| map.shards.iter().filter(|shard| !shard.has(NodeId(1))).count();
         assert_eq!(elsewhere(&map), 0, "node 1 has a replica of every shard");

@@ -5,7 +5,7 @@ use rustls::ServerConnection;
 use tokio::sync::oneshot;
 
 use crate::resp_server::clients::Arrival;
-use crate::resp_server::command::Snapshot;
+use crate::resp_server::snapshot::Snapshot;
 use crate::shared::ClientSlot;
 
 /// Messages that wait for a replica's thread; whoever sends one more waits.

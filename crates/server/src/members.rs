@@ -1,8 +1,8 @@
-//! Brings each group's members to what the cluster's map says, and tells the map when all are there.
+//! Reconciles each group's members with the cluster's map, and reports to the map when all groups have them.
 //!
 //! One task per group on each node; whoever leads takes the steps (`consensus/src/group/membership.rs`), so nothing is
 //! lost with a leader, and a restart has nothing to remember. Group 0's leader ends a replacement: once every group has
-//! told, under its leader's lease, that it has committed the members that the map gives it.
+//! reported, under its leader's lease, that it has committed the members that the map gives it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use crate::shared::{NodeShared, Phase};
 
 /// How often a group is compared with the map.
 const EVERY: Duration = Duration::from_millis(250);
-/// What does not change is told again after this.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+/// An unchanged state is logged again after this time.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// Looks after one group until the node stops or the group does.
+/// Reconciles one group with the map until the node or the group stops.
 pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
-    let mut told: Option<(String, Instant)> = None;
+    let mut logged: Option<(String, Instant)> = None;
     while node.phase() == Phase::Running {
         tokio::time::sleep(EVERY).await;
         let Some(map) = node.map.load_full() else { continue };
@@ -35,30 +35,30 @@ pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
         let step = group.reconcile(&goal_of(&map, group.group())).await;
         let news = match &step {
             Err(error @ ReconcileError::Step(_)) => {
-                // An election, or another step under way: ordinary, and tried again.
-                tracing::debug!(group = %group.group(), %error, "a change of members is tried again");
+                // An election, or another step in progress: normal, and retried.
+                tracing::debug!(group = %group.group(), %error, "a change of members will be retried");
                 None
             }
-            Err(error) => Some(format!("cannot become what the cluster's map says: {error}")),
+            Err(error) => Some(format!("cannot change its members to those in the cluster's map: {error}")),
             Ok(Reconciled::CatchingUp { node, .. }) => {
-                Some(format!("waits until node {node} holds snapshot and log in memory and could serve"))
+                Some(format!("waits until node {node} has loaded snapshot and log and can serve"))
             }
-            Ok(Reconciled::NoMajority) => Some("waits until a majority of the new members answers".to_owned()),
-            Ok(Reconciled::HandedOver(to)) => Some(format!("is led by node {to} now, since this node is to leave it")),
+            Ok(Reconciled::NoMajority) => Some("waits for an answer from a majority of the new members".to_owned()),
+            Ok(Reconciled::HandedOver(to)) => Some(format!("is led by node {to} now, because this node leaves it")),
             Ok(_) => None,
         };
         match news {
-            Some(news) if told.as_ref().is_none_or(|(old, at)| *old != news || at.elapsed() > TELL_EVERY) => {
+            Some(news) if logged.as_ref().is_none_or(|(old, at)| *old != news || at.elapsed() > LOG_AGAIN_AFTER) => {
                 tracing::info!("{} {news}", GroupName(group.group()));
-                told = Some((news, Instant::now()));
+                logged = Some((news, Instant::now()));
             }
             Some(_) => {}
-            None => told = None,
+            None => logged = None,
         }
     }
 }
 
-/// While this node leads group 0: ends the replacement that is under way, once it is complete.
+/// While this node leads group 0: ends the replacement in progress once it is complete.
 pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupControl, tls: ClientTlsConfig) {
     let mut members = Members::new(&node, tls);
     while node.phase() == Phase::Running {
@@ -70,21 +70,21 @@ pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupContr
             continue;
         }
         let mut left: Vec<GroupId> = groups_of(&map).collect();
-        left.retain(|group| *group != GroupId::CONTROL || !is_there(&map, *group, &told_of(0, &status)));
+        left.retain(|group| *group != GroupId::CONTROL || !has_converged(&map, *group, &report_of(0, &status)));
         for (_, described) in members.ask_all(map.nodes.iter()).await {
-            left.retain(|group| !described.replicas.iter().any(|replica| is_there(&map, *group, replica)));
+            left.retain(|group| !described.replicas.iter().any(|replica| has_converged(&map, *group, replica)));
         }
         if left.is_empty() {
             let by = replacement.by;
             if let Err(error) = control.propose(Command::FinishReplacement { by }).await {
-                tracing::debug!(%by, %error, "the end of a replacement is proposed again");
+                tracing::debug!(%by, %error, "the end of a replacement will be proposed again");
             }
         }
     }
 }
 
-/// Whether a replica that leads tells that its group has committed exactly the voters that the map gives it.
-fn is_there(map: &ClusterMap, group: GroupId, replica: &ReplicaStatus) -> bool {
+/// Whether a replica that leads reports that its group has committed exactly the voters that the map gives it.
+fn has_converged(map: &ClusterMap, group: GroupId, replica: &ReplicaStatus) -> bool {
     let leads = replica.shard == group.0 && replica.role == RoleName::Leader.name() && replica.lease_held;
     let mut votes: Vec<NodeId> = replica.members.iter().filter(|m| m.votes).map(|m| NodeId(m.node)).collect();
     let mut wanted: Vec<NodeId> = voters_of(map, group).collect();
@@ -93,24 +93,24 @@ fn is_there(map: &ClusterMap, group: GroupId, replica: &ReplicaStatus) -> bool {
     leads && !replica.joint && replica.committed >= replica.members_since && votes == wanted
 }
 
-fn told_of(shard: u32, status: &GroupStatus) -> ReplicaStatus {
+fn report_of(shard: u32, status: &GroupStatus) -> ReplicaStatus {
     ReplicaStatus {
         shard,
         role: status.role.name().to_owned(),
         term: status.term,
         committed: status.committed.0,
         lease_held: status.lease_held,
-        members: told(status),
+        members: report(status),
         joint: status.halves.len() > 1,
         members_since: status.members_since.0,
         ..ReplicaStatus::default()
     }
 }
 
-/// A group's members as others are told.
-pub(crate) fn told(status: &GroupStatus) -> Vec<GroupMember> {
+/// A group's members, as reported to other nodes.
+pub(crate) fn report(status: &GroupStatus) -> Vec<GroupMember> {
     let (before, after) = (status.halves.first(), status.halves.last());
-    let tell = |member: &fastness_consensus::MemberStatus| {
+    let report = |member: &fastness_consensus::MemberStatus| {
         let node = member.member.node;
         let votes = |half: Option<&Vec<NodeId>>| half.is_some_and(|half| half.contains(&node));
         GroupMember {
@@ -126,7 +126,7 @@ pub(crate) fn told(status: &GroupStatus) -> Vec<GroupMember> {
             serves: status.fit.contains(&node),
         }
     };
-    status.members.iter().map(tell).collect()
+    status.members.iter().map(report).collect()
 }
 
 #[cfg(test)]
@@ -150,17 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_there_when_its_leader_has_committed_the_maps_members() {
+    fn a_group_has_converged_when_its_leader_has_committed_the_maps_members() {
         let map = crate::topology::tests::map();
         let shard_1 = GroupId(1);
-        assert!(is_there(&map, shard_1, &leader(&[3, 1, 2], false, 7)));
-        assert!(!is_there(&map, shard_1, &leader(&[3, 1, 2], false, 6)), "not committed");
-        assert!(!is_there(&map, shard_1, &leader(&[3, 1, 2], true, 7)), "joint");
-        assert!(!is_there(&map, shard_1, &leader(&[3, 1, 4], false, 7)), "others");
-        assert!(!is_there(&map, GroupId(2), &leader(&[3, 1, 2], false, 7)), "another group");
+        assert!(has_converged(&map, shard_1, &leader(&[3, 1, 2], false, 7)));
+        assert!(!has_converged(&map, shard_1, &leader(&[3, 1, 2], false, 6)), "not committed");
+        assert!(!has_converged(&map, shard_1, &leader(&[3, 1, 2], true, 7)), "joint");
+        assert!(!has_converged(&map, shard_1, &leader(&[3, 1, 4], false, 7)), "others");
+        assert!(!has_converged(&map, GroupId(2), &leader(&[3, 1, 2], false, 7)), "another group");
         let without_lease = ReplicaStatus { lease_held: false, ..leader(&[3, 1, 2], false, 7) };
-        assert!(!is_there(&map, shard_1, &without_lease));
+        assert!(!has_converged(&map, shard_1, &without_lease));
         let follower = ReplicaStatus { role: "follower".into(), ..leader(&[3, 1, 2], false, 7) };
-        assert!(!is_there(&map, shard_1, &follower));
+        assert!(!has_converged(&map, shard_1, &follower));
     }
 }

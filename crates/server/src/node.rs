@@ -1,4 +1,4 @@
-//! One node from its options to its end.
+//! One node: assembles its parts, starts and stops them.
 //!
 //! ```text
 //! runtime of the caller: accepting clients, TLS handshakes, admin gRPC, metrics, this module's follower of the map
@@ -11,24 +11,26 @@
 //! starts with group 0; replicas start when the map names this node. Order at the end: leadership is handed over while
 //! clients are still served, then nobody is accepted, replies leave, replicas end, consensus ends, the log is closed.
 
+mod consensus;
+mod error;
+mod sockets;
+mod storage;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fastness_consensus::Consensus;
 use fastness_consensus::handle::GroupHandle;
-use fastness_consensus::{Consensus, ConsensusOptions, StartError, Timers};
 use fastness_control::bootstrap::form_shard;
-use fastness_control::{ClusterMap, Control, ControlOptions, NodeInfo, ShardMap};
-use fastness_log::faulty::{DiskFault, FaultyStore};
-use fastness_log::rocks::{RocksOptions, RocksStore};
-use fastness_log::store::{OrderedStore, StoreError};
-use fastness_log::{Cipher, Identity, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
+use fastness_control::{ClusterMap, Control, NodeInfo, ShardMap};
+use fastness_log::Log;
+use fastness_log::faulty::DiskFault;
+use fastness_log::store::StoreError;
 use fastness_shard::{Batching, SlotSet};
-use fastness_types::{Az, Clock, ClusterId, FormatLevel, GroupId, NodeId, ShardId, SystemClock};
-use futures::StreamExt as _;
+use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -38,101 +40,38 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::admin::Admin;
-use crate::config::{Config, Unmet};
+use crate::config::Config;
 use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
 use crate::disk_monitor::DiskMonitor;
-use crate::grpc_accept::{GrpcStream, Guard};
+use crate::grpc_accept::Guard;
 use crate::lab::{Beside, LabServer};
 use crate::mailbox::ToReplica;
 use crate::members;
 use crate::metrics::Metrics;
-use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
-use crate::promise;
+use crate::peer_server::KEEP_ALIVE;
 use crate::replica::{self, ReplicaOptions};
 use crate::replicas::{Replicas, Running};
 use crate::resp_server::accept;
 use crate::settings::{self, SettingsServer};
 use crate::shared::{NodeShared, Phase};
-use crate::snapshots::{self, SnapshotFiles};
 use crate::space;
-use crate::tls::{Material, TlsError, lab_uri};
+use crate::tls::{Material, lab_uri};
+use consensus::start_consensus;
+use sockets::{Sockets, bind, own_info, port_of};
+use storage::{close_log, free_for_a_start, open_log, open_snapshots};
+
+pub use error::NodeError;
 
 /// How long replicas get to end after leadership was handed over; their replies are bounded by themselves.
 const REPLICAS_END_MAX: Duration = Duration::from_secs(3);
 
 /// How long Raft groups get to end; one that waits for its disk to store a vote does not.
 const CONSENSUS_END_MAX: Duration = Duration::from_secs(3);
-/// How long the disk's keeper gets to finish what it is doing.
-const KEEPER_END_MAX: Duration = Duration::from_millis(500);
+/// How long the disk monitor gets to finish its check.
+const MONITOR_END_MAX: Duration = Duration::from_millis(500);
 /// How long the log gets to write what is queued.
 const LOG_END_MAX: Duration = Duration::from_secs(5);
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// A requirement is not met.
-    #[error(transparent)]
-    Config(#[from] Unmet),
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The option and the certificate name different nodes.
-    #[error("node-id is {option}, but the certificate of tls-cert-file names node {certificate}")]
-    NodeId {
-        /// What the option says.
-        option: u64,
-        /// What the certificate says.
-        certificate: NodeId,
-    },
-    /// A port.
-    #[error("{option} {address}:{port}: {error}")]
-    Listen {
-        /// The option.
-        option: &'static str,
-        /// The address.
-        address: IpAddr,
-        /// The port.
-        port: u16,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// The master key.
-    #[error("master-key-file: {0}")]
-    MasterKey(fastness_log::KeyFileError),
-    /// The folder of a shard's snapshots cannot be used.
-    #[error("snapshots: {0}")]
-    Snapshots(String),
-    /// The transaction log.
-    #[error("the transaction log: {0}")]
-    Log(String),
-    /// There is no space for the transaction log; it may be tried again.
-    #[error("the transaction log: {0}")]
-    Full(String),
-    /// The option `lab` on a node that is none.
-    #[error(
-        "lab is yes, but the certificate of tls-cert-file does not name {0}: this is no node made for trying out, and its log \
-         and links are not to be broken on command"
-    )]
-    NoLab(String),
-    /// What this node may have promised before cannot be read or written.
-    #[error("failover-timeout: {0}")]
-    Promise(std::io::Error),
-    /// The system allows too few descriptors.
-    #[error("this process may have {limit} open files (ulimit -n) and needs {needed} at least")]
-    Descriptors {
-        /// What it may have.
-        limit: u64,
-        /// What it needs with one replica, one client and no other node.
-        needed: u64,
-    },
-    /// Consensus.
-    #[error("consensus: {0}")]
-    Consensus(#[from] StartError),
-    /// The system gives no thread.
-    #[error("threads: {0}")]
-    Threads(#[from] std::io::Error),
-}
 
 /// A running node.
 pub struct Node {
@@ -160,15 +99,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
     disk: Arc<DiskMonitor>,
-    /// The thread that looks after the disk.
+    /// The disk monitor's thread.
     monitor: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// The sockets that are bound before anything else starts.
-struct Sockets {
-    peer: Vec<std::net::TcpListener>,
-    grpc: Vec<std::net::TcpListener>,
-    metrics: Vec<std::net::TcpListener>,
 }
 
 impl Node {
@@ -241,10 +173,10 @@ impl Node {
         inner.serve_admin(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
         if inner.shared.lab.is_some() {
-            tracing::warn!("LAB: this node's log and links can be broken by command");
+            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
         }
         inner.spawn_followers(runtime, &material);
-        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node has started");
+        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "node started");
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
     }
 
@@ -260,7 +192,7 @@ impl Node {
         &self.inner.shared
     }
 
-    /// Resolves with the reason once the node cannot go on.
+    /// Resolves with the reason once the node must stop.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
         match failure.wait_for(Option::is_some).await {
@@ -276,18 +208,18 @@ impl Node {
         inner.hand_everything_over().await;
         inner.shared.enter(Phase::Closing);
         self.end("the node ends").await;
-        tracing::info!("the node has ended");
+        tracing::info!("node stopped");
     }
 
-    /// Where there is no space, if that is why the node has failed.
+    /// The folder that lacks space, if that is why the node has failed.
     #[must_use]
     pub fn lacks_space(&self) -> Option<PathBuf> {
         let full = matches!(self.inner.log.failure(), Some(StoreError::NoSpace { .. }));
         full.then(|| self.inner.shared.config.load().log_folder())
     }
 
-    /// Takes no part any more and waits until there is space. What follows is a start of the process: the log must be
-    /// opened and checked anew.
+    /// Leaves the cluster and waits until there is space. The process must restart afterwards: the log has to be opened
+    /// and checked again.
     pub async fn wait_for_space(&mut self) {
         let inner = self.inner.clone();
         let Some(folder) = self.lacks_space() else { return };
@@ -297,39 +229,39 @@ impl Node {
         let refused = || faults.as_ref().is_some_and(|faults| faults.get() == Some(DiskFault::Fill));
         let (config, disk) = (inner.shared.config.load_full(), inner.disk.clone());
         if !refused() && free_for_a_start(&config, &inner.shared, &disk).await && disk.can_open() {
-            tracing::warn!("there is space for the log to be opened again: the node starts anew");
+            tracing::warn!("there is space again: the node restarts and opens its log");
             return;
         }
         space::until_there_is(&folder, refused).await;
     }
 
-    /// Ends replicas, consensus and log. Each gets a limited time: a disk that stands still must not keep the process.
+    /// Ends replicas, consensus and log. Each gets a limited time: a stalled disk must not keep the process alive.
     async fn end(&mut self, why: &str) {
         let inner = self.inner.clone();
         inner.disk.end();
         let monitor = inner.monitor.lock().take();
         if let Some(monitor) = monitor {
-            // It may be reading a large snapshot: nobody waits for that.
+            // It may be reading a large snapshot: that is not waited for.
             let joined = tokio::task::spawn_blocking(move || monitor.join());
-            if let Ok(Ok(Err(_))) = tokio::time::timeout(KEEPER_END_MAX, joined).await {
-                tracing::error!("the disk keeper's thread has panicked");
+            if let Ok(Ok(Err(_))) = tokio::time::timeout(MONITOR_END_MAX, joined).await {
+                tracing::error!("the disk monitor's thread has panicked");
             }
         }
         inner.end_replicas().await;
         if tokio::time::timeout(CONSENSUS_END_MAX, inner.consensus.shutdown(why)).await.is_err() {
-            tracing::warn!("a Raft group did not end in time");
+            tracing::warn!("a Raft group did not stop in time: it may be waiting for the log disk");
         }
         if let Some(thread) = self.consensus_thread.take() {
             thread.end().await;
         }
         if tokio::time::timeout(LOG_END_MAX, close_log(inner.log.clone())).await.is_err() {
-            tracing::warn!("the log's disk does not answer: what was not acknowledged is given up");
+            tracing::warn!("log disk stalled: entries that are not acknowledged yet may be lost on this node");
         }
     }
 }
 
 impl Inner {
-    /// What goes on in the background for as long as the node runs.
+    /// Starts the background tasks that run as long as the node.
     fn spawn_followers(self: &Arc<Inner>, runtime: Handle, material: &Material) {
         runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
         tokio::spawn(members::finish(
@@ -346,10 +278,11 @@ impl Inner {
     }
 
     fn fail(&self, reason: String) {
-        // What stops consensus stops all replicas, one of which may be heard first: its reason is the one that helps.
+        // When consensus stops, all replicas stop, and one of them may be noticed first: the reason of consensus helps
+        // more.
         let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));
         let reason = consensus.unwrap_or(reason);
-        tracing::error!(reason, "the node cannot go on");
+        tracing::error!(reason, "the node must stop");
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             failure.get_or_insert(reason);
@@ -438,7 +371,7 @@ impl Inner {
                 self.shared.budget_descriptors(replicas, map.nodes.len().saturating_sub(1));
                 let replaced: Vec<_> = map.replaced.iter().map(|gone| (gone.node, gone.by)).collect();
                 self.consensus.set_replaced(&replaced);
-                // One that is leaving is needed, should it come back, until every group has done without it.
+                // A leaving node that returns is still needed until every group has replaced it.
                 for shard in map.shards_on(map.place_of(self.shared.node)) {
                     if !started.insert(shard.id) {
                         continue;
@@ -512,7 +445,7 @@ impl Inner {
                 inner.fail(format!("the replica of shard {id} has stopped"));
             }
         });
-        tracing::info!(shard = %id, port = ports.0, tls_port = ports.1, "a replica has started");
+        tracing::info!(shard = %id, port = ports.0, tls_port = ports.1, "replica started");
         Ok(())
     }
 
@@ -523,12 +456,14 @@ impl Inner {
         let leading = controls.into_iter().filter(|control| control.status().leader == Some(self.shared.node));
         let handed = leading.map(|control| async move {
             match control.hand_over(None, patience).await {
-                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership is handed over"),
-                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership is not handed over"),
+                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership handed over"),
+                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership not handed over: clients wait for an election"),
             }
         });
         if tokio::time::timeout(patience, futures::future::join_all(handed)).await.is_err() {
-            tracing::warn!("not everything was handed over within shutdown-timeout");
+            tracing::warn!(
+                "leadership was not handed over within shutdown-timeout: clients of the remaining shards wait for an election"
+            );
         }
     }
 
@@ -546,223 +481,7 @@ impl Inner {
             }
         });
         if tokio::time::timeout(REPLICAS_END_MAX, joined).await.is_err() {
-            tracing::warn!("a replica's thread did not end in time");
+            tracing::warn!("a replica's thread did not stop in time: its clients may miss replies");
         }
-    }
-}
-
-impl Sockets {
-    fn bind(config: &Config) -> Result<Sockets, NodeError> {
-        let addresses = config.addresses();
-        let all = |option, port| bind_any(option, &addresses, port, config.tcp_backlog);
-        Ok(Sockets {
-            peer: all("peer-port", config.peer_port)?,
-            grpc: all("grpc-port", config.grpc_port)?,
-            metrics: bind("metrics-port", &addresses, config.metrics_port, config.tcp_backlog)?,
-        })
-    }
-}
-
-/// One socket per address; none for port 0.
-fn bind(
-    option: &'static str,
-    addresses: &[IpAddr],
-    port: u16,
-    backlog: u64,
-) -> Result<Vec<std::net::TcpListener>, NodeError> {
-    if port == 0 { Ok(Vec::new()) } else { bind_any(option, addresses, port, backlog) }
-}
-
-/// The same, with port 0 as "chosen by the system".
-fn bind_any(
-    option: &'static str,
-    addresses: &[IpAddr],
-    port: u16,
-    backlog: u64,
-) -> Result<Vec<std::net::TcpListener>, NodeError> {
-    let listen = |address: &IpAddr| {
-        accept::listen(*address, port, backlog).map_err(|error| NodeError::Listen {
-            option,
-            address: *address,
-            port,
-            error,
-        })
-    };
-    addresses.iter().map(listen).collect()
-}
-
-/// The port of `shard`'s replica, if there is such a front end.
-fn port_of(base: u16, shard: ShardId) -> u16 {
-    if base == 0 { 0 } else { base.saturating_add(u16::try_from(shard.0 - 1).unwrap_or(u16::MAX)) }
-}
-
-/// What this node says about itself before there is a map.
-fn own_info(config: &Config, identity: Identity, sockets: &Sockets) -> NodeInfo {
-    let host = config.announced_host();
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = |listeners: &[std::net::TcpListener]| {
-        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port())
-    };
-    let announced = |announced: u16, own: u16| if announced != 0 { announced } else { own };
-    NodeInfo {
-        id: identity.node,
-        disk: identity.disk,
-        az: Az::from(config.availability_zone.as_str()),
-        peer_address: format!("{host}:{}", port(&sockets.peer)),
-        grpc_address: format!("{host}:{}", port(&sockets.grpc)),
-        announce_host: config.announced_host(),
-        announce_hostname: config.cluster_announce_hostname.clone(),
-        resp_port: announced(config.cluster_announce_port, config.port),
-        resp_tls_port: announced(config.cluster_announce_tls_port, config.tls_port),
-    }
-}
-
-async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
-    if !disk.can_open() {
-        free_for_a_start(config, shared, disk).await;
-    }
-    match open_log_once(config, shared, disk).await {
-        // With what could be freed it may be enough.
-        Err(NodeError::Full(_)) if free_for_a_start(config, shared, disk).await => {
-            open_log_once(config, shared, disk).await
-        }
-        opened => opened,
-    }
-}
-
-/// Frees what may be freed of this node's files for its log to be opened; true if something was.
-async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> bool {
-    let folder = |(shard, path): (ShardId, PathBuf)| {
-        let cipher = Cipher::new(master_key(config).ok()?);
-        Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
-    };
-    let folders: Vec<_> = snapshots::folders_in(&config.dir).into_iter().filter_map(folder).collect();
-    let disk = disk.clone();
-    tokio::task::spawn_blocking(move || disk.free_for_a_start(&folders)).await.unwrap_or(false)
-}
-
-async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
-    let key = master_key(config)?;
-    let dir = config.log_folder();
-    let options = LogOptions::new(shared.node, shared.cluster);
-    let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
-    let disk = disk.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let sizes = disk.disk().log_sizes();
-        let memtable_bytes = usize::try_from(sizes.memtable).unwrap_or(usize::MAX);
-        let rocks = RocksOptions {
-            memtable_bytes,
-            wal_bytes_max: sizes.wal_max,
-            open_files_max: descriptors::log_files(descriptors::limit()) as i32,
-            ..RocksOptions::new(&dir)
-        };
-        let rocks = RocksStore::open(&rocks)?;
-        disk.set_store(&rocks);
-        let store: Arc<dyn OrderedStore> = rocks;
-        let store = match faults {
-            Some(faults) => FaultyStore::new(store, faults),
-            None => store,
-        };
-        Log::open(store, Cipher::new(key), options, WriterDriver::Thread)
-    });
-    match opened.await {
-        Ok(Err(OpenError::Store(error @ StoreError::NoSpace { .. }))) => Err(NodeError::Full(error.to_string())),
-        Ok(opened) => opened.map_err(|error| NodeError::Log(error.to_string())),
-        Err(panicked) => Err(NodeError::Log(panicked.to_string())),
-    }
-}
-
-fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
-    config.master_key().map_err(NodeError::MasterKey)
-}
-
-async fn open_snapshots(
-    config: &Config,
-    cluster: ClusterId,
-    node: NodeId,
-    shard: ShardId,
-    disk: &Arc<DiskMonitor>,
-) -> Result<SnapshotFiles, NodeError> {
-    let cipher = Cipher::new(master_key(config)?);
-    let path = snapshots::folder_of(config, shard);
-    let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
-    match tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await {
-        Ok(Ok(folder)) => Ok(SnapshotFiles::new(folder, Some(disk.disk().clone()))),
-        Ok(Err(error)) => Err(NodeError::Snapshots(error.to_string())),
-        Err(panicked) => Err(NodeError::Snapshots(panicked.to_string())),
-    }
-}
-
-async fn close_log(log: Log) {
-    // Blocks until what is queued is written.
-    if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
-        tracing::error!("closing the log has panicked");
-    }
-}
-
-type Started = (Consensus, Control, fastness_consensus::GroupControl, GroupHandle);
-
-/// Starts consensus, group 0 and the peer front end on consensus' own thread.
-async fn start_consensus(
-    runtime: &Handle,
-    shared: &Arc<NodeShared>,
-    material: &Material,
-    log: Log,
-    listeners: Vec<std::net::TcpListener>,
-) -> Result<Started, NodeError> {
-    let source = shared.config.load().source_address();
-    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source, shared.lab.clone()));
-    let tls = material.for_grpc()?;
-    // Handshakes run on this runtime, not on consensus' own.
-    let listening = listeners.into_iter().map(|listener| {
-        let guard = Guard::new("peer-port", tls.clone(), descriptors::bounds());
-        Ok::<_, std::io::Error>(guard.accept(TcpListener::from_std(listener)?))
-    });
-    let listening = listening.collect::<Result<Vec<_>, _>>()?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let dir = shared.config.load().dir.clone();
-    let timers = Timers::for_failover(shared.config.load().failover_timeout);
-    let promised_before = promise::begin(&dir, timers.lease).map_err(NodeError::Promise)?;
-    let options = ConsensusOptions {
-        format: FormatLevel::CURRENT,
-        node: shared.node,
-        az: shared.az.clone(),
-        cluster: shared.cluster,
-        timers,
-        promised_before,
-        clock_offset_max: shared.config.load().clock_max_offset,
-        loop_stall_max: shared.config.load().loop_stall_max,
-        clock: clock.clone(),
-        seed: rand::random(),
-    };
-    let (node, shared) = (shared.node, shared.clone());
-    let started = runtime.spawn(async move {
-        let consensus = Consensus::new(options, log, transport)?;
-        for connections in listening {
-            let incoming = ReceiverStream::new(connections).map(|stream| stream.and_then(GrpcStream::adopt));
-            let server = Server::builder()
-                .initial_stream_window_size(WINDOW_BYTES)
-                .initial_connection_window_size(WINDOW_BYTES)
-                .max_frame_size(HTTP_FRAME_BYTES_MAX)
-                .http2_keepalive_interval(Some(KEEP_ALIVE.0))
-                .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
-            let service = PeerServer::service(shared.cluster, consensus.clone(), shared.lab.clone());
-            tokio::spawn(async move {
-                if let Err(error) = server.serve_with_incoming(service, incoming).await {
-                    tracing::error!(%error, "the peer door has closed");
-                }
-            });
-        }
-        let (handle, group) = consensus.start_group(GroupId::CONTROL, None).await?;
-        let (own, view) = (handle.clone(), Arc::new(group.clone()));
-        let control = Control::start(ControlOptions { node, handle, group: view, clock });
-        Ok::<Started, NodeError>((consensus, control, group, own))
-    });
-    if promised_before > timers.lease {
-        tokio::spawn(promise::shorten(dir, promised_before, timers.lease));
-    }
-    match started.await {
-        Ok(started) => started,
-        Err(panicked) => Err(NodeError::Threads(std::io::Error::other(panicked))),
     }
 }

@@ -54,7 +54,7 @@ impl Wake for Waiting {
         let now = Instant::now();
         let mut queue = self.queue.lock();
         queue.set_to = None;
-        // One that is not due sets the timer anew.
+        // One that is not due sets the timer again.
         let first = queue.wakers.first_key_value().map(|(_, waker)| waker.clone());
         let due: SmallVec<[Waker; 4]> =
             queue.wakers.range(..=(now, u64::MAX)).map(|(_, waker)| waker.clone()).collect();
@@ -94,7 +94,7 @@ impl Timer {
         timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &once)?;
         let waker = Waker::from(self.waiting.clone());
         let mut context = Context::from_waker(&waker);
-        // Ready from before: setting it anew has emptied it, and what follows is told to the waker.
+        // Ready from an earlier time: setting it again has cleared that, and the waker is called for what follows.
         while let Poll::Ready(ready) = self.fd.poll_read_ready(&mut context) {
             let mut expirations = [0u8; 8];
             if ready?.try_io(|fd| Ok(rustix::io::read(fd, &mut expirations)?)).is_ok() {
@@ -188,9 +188,9 @@ mod tests {
         run(async |pause| {
             let given_up = pause.pause(Duration::from_micros(100));
             tokio::select! { biased; () = std::future::ready(()) => {}, () = given_up => {} }
-            let mut begun = pause.pause(Duration::from_micros(100));
-            assert!(futures::poll!(&mut begun).is_pending());
-            drop(begun);
+            let mut started = pause.pause(Duration::from_micros(100));
+            assert!(futures::poll!(&mut started).is_pending());
+            drop(started);
             std::thread::sleep(Duration::from_millis(2));
             let before = Instant::now();
             pause.pause(Duration::from_millis(3)).await;

@@ -1,7 +1,7 @@
 //! The peer front end: streams of frames between nodes, as gRPC over mutual TLS.
 //!
 //! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the
-//! side that connects exactly the node that was asked for. Each class of traffic has a connection of its own.
+//! side that connects exactly the node that it means to reach. Each class of traffic has a connection of its own.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -126,7 +126,7 @@ async fn connect_from(source: Option<IpAddr>, address: &str) -> std::io::Result<
     Err(failed.unwrap_or_else(none))
 }
 
-/// An HTTP/2 channel over a connection that is there already. It never connects again by itself: who is on the other
+/// An HTTP/2 channel over an existing connection. It never reconnects by itself: who is on the other
 /// side has been checked for this connection alone.
 async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(TokioIo::new(stream));

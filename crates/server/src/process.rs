@@ -1,4 +1,4 @@
-//! What the system says about this process and machine, for INFO and metrics. Read from `/proc` when asked.
+//! What the system reports about this process and machine, for INFO and metrics. Read from `/proc` on each request.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// As it is now; zeros where the system does not tell.
+    /// Current usage; zeros where the system does not report it.
     #[must_use]
     pub fn now() -> Usage {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -46,21 +46,21 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 }
 
 /// Gives the calling thread this nice value, so that it runs before others whenever it has something to do, as far as
-/// the process may. Returns the nice value that it has then. Consensus asks for it: heartbeats that are later than a
-/// lease cost the primary its right to serve, and the thread needs little time. The shards' loops ask for it, below
+/// the process may. Returns the nice value that it has then. Consensus does so: heartbeats that are later than a
+/// lease cost the primary its right to serve, and the thread needs little time. The shards' loops do so, below
 /// consensus: a command that gets a quarter of a core takes four times as long, and one that takes longer than
 /// `loop-stall-max` costs the primary its right to lead; what the log, RocksDB and snapshots do in the background loses
 /// less by waiting. Rejected: a real-time class, in which encoding a large entry would keep the shards' threads from a
 /// core.
 pub fn prefer_this_thread(nice: i32) -> i32 {
-    // On Linux the nice value belongs to the thread. What it is then tells whether the process might.
+    // On Linux the nice value belongs to the thread. Its value afterwards shows whether the process was allowed to.
     if nice != 0 {
         set_nice(nice);
     }
     self::nice()
 }
 
-/// Starts a thread for work in the background: at the process's own nice value, whichever thread asks for it.
+/// Starts a thread for background work, at the process's own nice value, whichever thread starts it.
 ///
 /// # Errors
 /// The system gives no thread.

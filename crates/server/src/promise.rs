@@ -21,8 +21,8 @@ const FILE: &str = "promise";
 /// Notes that this start promises for `lease`; returns the longest promise of any start that may still run.
 ///
 /// # Errors
-/// The file cannot be read, understood or written: then nothing may be promised.
-pub(crate) fn begin(dir: &Path, lease: Duration) -> io::Result<Duration> {
+/// The file cannot be read, parsed or written: then nothing may be promised.
+pub(crate) fn start(dir: &Path, lease: Duration) -> io::Result<Duration> {
     let path = dir.join(FILE);
     let before = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map(Duration::from_millis).map_err(|_| damaged(&path))?,
@@ -41,7 +41,7 @@ pub(crate) async fn shorten(dir: PathBuf, before: Duration, lease: Duration) {
     let written = tokio::task::spawn_blocking(move || write(&dir, lease)).await;
     if !matches!(written, Ok(Ok(()))) {
         tracing::warn!(
-            "the shorter failover-timeout could not be noted: restarts go on being silent for the longer one"
+            "cannot store the shorter failover-timeout: after a restart this node waits for the longer one before it votes"
         );
     }
 }
@@ -72,27 +72,27 @@ mod tests {
     #[test]
     fn a_node_that_was_never_configured_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(begin(dir.path(), ms(350)).unwrap(), ms(350));
+        assert_eq!(start(dir.path(), ms(350)).unwrap(), ms(350));
         assert!(!dir.path().join(FILE).exists());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_longer_promise_is_remembered_until_it_is_over_however_often_the_node_is_started() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(begin(dir.path(), ms(2_000)).unwrap(), ms(350));
+        assert_eq!(start(dir.path(), ms(2_000)).unwrap(), ms(350));
         for _ in 0..3 {
-            assert_eq!(begin(dir.path(), ms(350)).unwrap(), ms(2_000), "a start that does not last");
+            assert_eq!(start(dir.path(), ms(350)).unwrap(), ms(2_000), "a start that does not last");
         }
         shorten(dir.path().to_owned(), ms(2_000), ms(350)).await;
-        assert_eq!(begin(dir.path(), ms(350)).unwrap(), ms(350));
+        assert_eq!(start(dir.path(), ms(350)).unwrap(), ms(350));
     }
 
     #[test]
-    fn what_cannot_be_understood_stops_the_start() {
+    fn a_malformed_file_stops_the_start() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "x", "350 350", "-1"] {
             std::fs::write(dir.path().join(FILE), text).unwrap();
-            assert!(begin(dir.path(), ms(350)).is_err(), "{text:?}");
+            assert!(start(dir.path(), ms(350)).is_err(), "{text:?}");
         }
     }
 }

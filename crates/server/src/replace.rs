@@ -1,8 +1,8 @@
-//! Replacing a node: asks everybody who has to be asked, and brings the new node into the map. What must hold is in
+//! Replaces a node: asks the nodes whose answers matter, and brings the new node into the map. What must hold is in
 //! `control/src/replace.rs`; what follows from the map, group by group, is `members.rs`.
 //!
 //! The answers belong to one version of the map, and so does the command: if the map has changed meanwhile the
-//! replacement is passed over, and everything is asked again.
+//! command has no effect, and all nodes are asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,16 +18,16 @@ use crate::admin::{Admin, node_info};
 use crate::disks;
 use crate::leaders::Members;
 
-/// How often everything is asked again when the map has changed meanwhile.
+/// Attempts, each with new answers, while the map keeps changing.
 const ATTEMPTS_MAX: usize = 3;
 /// A node that has died just now may have led: elections are waited for so long before the answer is that a group has
 /// no leader.
 const ELECTIONS_MAX: Duration = Duration::from_secs(8);
-/// Between two looks meanwhile.
-const LOOK: Duration = Duration::from_millis(250);
+/// Time between two checks meanwhile.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 impl Admin {
-    /// Puts the new node in the place of the old one in the map, unless that has been done.
+    /// Replaces the old node by the new one in the map, unless that has been done.
     pub(crate) async fn replace(&self, request: ReplaceNodeRequest) -> Result<ReplaceNodeResponse, Status> {
         let (old, new) = (NodeId(request.old_node), NodeId(request.new_node));
         for _ in 0..ATTEMPTS_MAX {
@@ -50,10 +50,10 @@ impl Admin {
                 return Ok(ReplaceNodeResponse { complete, warnings });
             }
         }
-        Err(Status::aborted("the cluster's map changes all the time: ask again"))
+        Err(Status::aborted("the cluster's map has changed several times meanwhile: repeat the command"))
     }
 
-    /// What [`replace::check`] says; asked again while an election may be under way.
+    /// The result of [`replace::check`]; repeated while an election may be in progress.
     async fn checked(&self, map: &ClusterMap, old: NodeId, newcomer: &Newcomer) -> Result<Vec<String>, ReplaceError> {
         let until = Instant::now() + ELECTIONS_MAX;
         loop {
@@ -63,41 +63,44 @@ impl Admin {
                 matches!(error, NoLeader(_) | OldAlive { .. } | Unsettled(_))
             };
             match checked {
-                Err(error) if passing(&error) && Instant::now() < until => tokio::time::sleep(LOOK).await,
+                Err(error) if passing(&error) && Instant::now() < until => tokio::time::sleep(CHECK_EVERY).await,
                 checked => return checked,
             }
         }
     }
 
-    /// The new node, as it tells of itself.
+    /// The new node, as it describes itself.
     async fn newcomer(&self, new: NodeId, address: &str) -> Result<Newcomer, Status> {
         let unfit = |why: String| Status::failed_precondition(format!("node {new} cannot replace another node: {why}"));
         if address.is_empty() {
             return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
         }
-        let told = disks::describe(address, &self.asking).await.map_err(|reason| {
+        let described = disks::describe(address, &self.asking).await.map_err(|reason| {
             unfit(format!(
                 "it does not answer at its gRPC address {address} as a node of this cluster ({reason}): start it, with a \
                  certificate that names fastness://{}/node/{new}",
                 self.node.cluster
             ))
         })?;
-        if told.node_id != new.0 {
-            return Err(unfit(format!("at {address} node {} answers", told.node_id)));
+        if described.node_id != new.0 {
+            return Err(unfit(format!("node {} answers at {address}", described.node_id)));
         }
-        if told.cluster_id != self.node.cluster.to_string() {
-            return Err(unfit(format!("it belongs to cluster {}", told.cluster_id)));
+        if described.cluster_id != self.node.cluster.to_string() {
+            return Err(unfit(format!("it belongs to cluster {}", described.cluster_id)));
         }
-        let own = told.nodes.into_iter().find(|spec| spec.id == new.0);
-        let own = own.ok_or_else(|| unfit("it does not tell its addresses: it belongs to a cluster".to_owned()))?;
+        let own = described.nodes.into_iter().find(|spec| spec.id == new.0);
+        let own = own.ok_or_else(|| {
+            unfit("it does not report its addresses because it belongs to a cluster already".to_owned())
+        })?;
         let mut info = node_info(own)?;
-        info.disk = told.disk.parse().map_err(|error| unfit(format!("its disk is {:?}: {error}", told.disk)))?;
-        // Where it was found is where it is found.
+        info.disk =
+            described.disk.parse().map_err(|error| unfit(format!("its disk is {:?}: {error}", described.disk)))?;
+        // The address that it was reached at is the one that others can reach.
         info.grpc_address = address.to_owned();
-        Ok(Newcomer { info, pristine: told.pristine })
+        Ok(Newcomer { info, pristine: described.pristine })
     }
 
-    /// A node that answers with its own disk serves.
+    /// Refuses to replace a node that is running: one that answers, with the disk that the map names.
     async fn refuse_if_alive(&self, map: &ClusterMap, old: NodeId) -> Result<(), Status> {
         let Some(node) = map.node(old) else { return Ok(()) };
         if old == self.node.node {
@@ -105,19 +108,19 @@ impl Admin {
             return Err(refused(ReplaceError::OldAlive { old, how }));
         }
         let answer = disks::describe(&node.grpc_address, &self.asking).await;
-        if answer.is_ok_and(|told| told.node_id == old.0 && told.disk == node.disk.to_string()) {
+        if answer.is_ok_and(|described| described.node_id == old.0 && described.disk == node.disk.to_string()) {
             let how = format!("it answers at {}, with its own disk", node.grpc_address);
             return Err(refused(ReplaceError::OldAlive { old, how }));
         }
         Ok(())
     }
 
-    /// Every group, as whoever leads it under a lease tells.
+    /// Every group, as described by the node that leads it under a lease.
     async fn groups(&self, map: &ClusterMap, old: NodeId) -> BTreeMap<GroupId, GroupView> {
         let others = map.nodes.iter().filter(|node| node.id != old && node.id != self.node.node);
-        let mut told = Members::new(&self.node, self.asking.clone()).ask_all(others).await;
+        let mut answers = Members::new(&self.node, self.asking.clone()).ask_all(others).await;
         let mut views: Vec<(NodeId, Vec<ReplicaStatus>)> =
-            told.drain(..).map(|(node, described)| (node, described.replicas)).collect();
+            answers.drain(..).map(|(node, described)| (node, described.replicas)).collect();
         views.push((self.node.node, self.own_replicas()));
         let mut groups: BTreeMap<GroupId, (u64, GroupView)> = BTreeMap::new();
         for (node, replica) in views.iter().flat_map(|(node, all)| all.iter().map(move |replica| (*node, replica))) {

@@ -1,5 +1,5 @@
-//! One shard replica's thread: its loop, its connections, and the mailbox through which the rest of the process asks
-//! it something.
+//! One shard replica's thread: its loop, its connections, and the mailbox through which the rest of the process
+//! reaches it.
 
 use std::io;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::group_view::GroupView;
 use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica};
 use crate::pause::TimerPause;
 use crate::process;
-use crate::resp_server::command::snapshot;
+use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::ClientStream;
 use crate::resp_server::{ReplicaServer, serve};
 use crate::settings::SettingsServer;
@@ -34,7 +34,7 @@ use crate::snapshots::SnapshotFiles;
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a desired state for another durability mode is seen, and the mode in force reported.
 const MODE_TICK: Duration = Duration::from_millis(50);
-/// How long connections get at the end to send what may still leave.
+/// How long connections get at the end to send released replies.
 const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);
 
 /// How a replica is started.
@@ -111,12 +111,12 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
             _ = tick.tick() => housekeeping(&server),
             _ = mode_tick.tick() => follow_mode(&server),
             () = server.broken.notified() => {
-                tracing::error!(shard = %shard_id, "the replica stops: a command was cut short by a panic");
+                tracing::error!(shard = %shard_id, "replica stopped: a panic interrupted a command, so its data may be inconsistent");
                 break;
             }
             ended = &mut shard_loop => {
                 let reason = server.shard.info().stopped.unwrap_or_else(|| format!("{ended:?}"));
-                tracing::error!(shard = %shard_id, reason, "the replica has stopped");
+                tracing::error!(shard = %shard_id, reason, "replica stopped");
                 break;
             }
         }
@@ -158,10 +158,10 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
             Ok(stream) => {
                 tokio::task::spawn_local(serve::serve(server.clone(), stream, arrival, slot));
             }
-            Err(error) => tracing::warn!(%error, "a client's socket could not be taken over"),
+            Err(error) => tracing::warn!(%error, "a client's socket cannot be registered: its connection is closed"),
         },
         ToReplica::Digest(to) => server.shard.ask_digest(to),
-        // Whoever asked may have gone away.
+        // The caller may have stopped waiting.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),
         ToReplica::MakeSnapshot(to) => drop(to.send(server.shard.snapshot())),
         ToReplica::Stop => {}
@@ -188,7 +188,7 @@ fn housekeeping(server: &ReplicaServer) {
     server.stats.observe_snapshots(&info.snapshot, info.units);
 }
 
-/// Tells the shard what is desired, and the node what is in force.
+/// Passes the desired mode to the shard, and reports the mode in force to the node.
 fn follow_mode(server: &ReplicaServer) {
     if let Some(desired) = desired(&server.node) {
         server.shard.set_desired_mode(desired);
@@ -201,19 +201,19 @@ fn follow_mode(server: &ReplicaServer) {
         follows = server.shard.max_lag().1 >= version;
     }
     if follows {
-        server.node.tell_settings(server.shard_id, settings.version);
+        server.node.report_settings(server.shard_id, settings.version);
     }
     let (in_force, version) = server.shard.mode();
-    server.node.tell_mode(server.shard_id, ModeReport { in_force, version });
+    server.node.report_mode(server.shard_id, ModeReport { in_force, version });
 }
 
-/// The mode that the cluster's map desired states.
+/// The mode that the cluster's map desires.
 fn desired(node: &NodeShared) -> Option<DesiredMode> {
     let map = node.map.load();
     map.as_ref().map(|map| DesiredMode { mode: map.durability, version: map.durability_version })
 }
 
-/// Gives replies that may leave the time to do so, then closes.
+/// Waits a limited time until released replies are sent, then closes.
 async fn close_connections(server: &ReplicaServer) {
     let waited = tokio::time::Instant::now();
     while waited.elapsed() < LAST_REPLIES_MAX && server.clients.all().iter().any(|client| client.unsent_bytes.get() > 0)
@@ -228,7 +228,7 @@ async fn close_connections(server: &ReplicaServer) {
     }
 }
 
-/// Who holds an entry on stable storage, from the group's own books.
+/// Which members have an entry on stable storage, as the group knows.
 struct Copies {
     group: Arc<dyn GroupView>,
 }

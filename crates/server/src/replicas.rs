@@ -1,4 +1,4 @@
-//! The shard replicas that run on this node, as everything outside of their threads sees them.
+//! The shard replicas that run on this node, as the rest of the process sees them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mailbox::ToReplica;
-use crate::resp_server::command::Snapshot;
+use crate::resp_server::snapshot::Snapshot;
 
-/// How long a replica's thread may take to answer; it may be in the middle of a long command.
+/// Longest time for a replica's thread to answer; it may be executing a long command.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// How long a digest may take: every key is read, a slice at a time.
+/// Longest time for a digest: every key is read, a slice at a time.
 const DIGEST_MAX: Duration = Duration::from_secs(100);
 
 /// One replica.
@@ -34,7 +34,7 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Enters one that was started.
+    /// Adds one that was started.
     pub fn add(&self, shard: ShardId, replica: Running) {
         self.by_shard.write().insert(shard, replica);
     }
@@ -70,7 +70,7 @@ impl Running {
         tokio::time::timeout(time_max, asked).await.ok().flatten()
     }
 
-    /// Everything that metrics tell; `None` if the thread does not answer in time.
+    /// The replica's figures for metrics; `None` if the thread does not answer in time.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         self.ask(ToReplica::Snapshot).await
     }
@@ -81,7 +81,7 @@ impl Running {
     }
 
     /// The digest of the committed data, which is computed in slices beside the commands; `None` if it is not ready in
-    /// time. Dropped before, nobody computes it.
+    /// time. Dropping the future cancels it.
     pub async fn digest(&self) -> Option<DigestResult> {
         self.ask_for(DIGEST_MAX, ToReplica::Digest).await
     }

@@ -13,7 +13,9 @@ mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
+mod replication;
 pub mod serve;
+pub mod snapshot;
 pub mod stats;
 pub mod stream;
 
@@ -37,7 +39,7 @@ pub struct ReplicaServer {
     pub node: Arc<NodeShared>,
     /// The shard of which this is a replica.
     pub shard_id: ShardId,
-    /// The data behind the front end.
+    /// The data that the front end serves.
     pub shard: Shard,
     /// The connections.
     pub clients: Clients,
@@ -93,7 +95,7 @@ impl ReplicaServer {
         add(&self.stats.output_limit_closes, 1);
         if let Some(others) = self.node.throttles.unread.permit() {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
-            tracing::warn!(client = %address, unsent, why, others, "closed: the client does not read its replies");
+            tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
         }
     }
 
@@ -101,25 +103,25 @@ impl ReplicaServer {
     pub(crate) fn close_stuck(&self) {
         let soft_time = self.node.config.load().client_output_buffer_limit.soft_time;
         self.clients.close_stuck(soft_time, |client, stuck| match stuck {
-            Stuck::OverSoftLimit => self.note_unread(client, "client-output-buffer-limit's soft limit is reached"),
-            Stuck::Unread => self.note_unread(client, "nothing more may be kept for it"),
+            Stuck::OverSoftLimit => self.note_unread(client, "soft limit of client-output-buffer-limit exceeded"),
+            Stuck::Unread => self.note_unread(client, "limit of pending replies exceeded"),
             Stuck::Log => {
                 add(&self.stats.log_wait_closes, 1);
                 if let Some(others) = self.node.throttles.held.permit() {
                     let (address, command) = (client.address, client.command.get());
-                    tracing::warn!(client = %address, command, others, "closed: the log has kept it waiting for too long");
+                    tracing::warn!(client = %address, command, others, "client disconnected: its command waited too long for a commit");
                 }
             }
         });
     }
 
-    /// Lets `look` see the cluster as a client is told it; `None` before the cluster is created.
+    /// Passes the cluster, as clients see it, to `read`; `None` before the cluster is created.
     pub(crate) fn with_view<T>(
         &self,
         tls: bool,
         offset: u64,
         healthy: bool,
-        look: impl FnOnce(&View<'_>) -> T,
+        read: impl FnOnce(&View<'_>) -> T,
     ) -> Option<T> {
         let map = self.node.map.load();
         let map = map.as_deref()?;
@@ -127,6 +129,6 @@ impl ReplicaServer {
         let own = (self.node.node, self.shard_id);
         let durability = self.node.mode(self.shard_id).map_or(map.durability, |mode| mode.in_force);
         let observe = |node: NodeId, shard: ShardId| self.node.observe(node, shard);
-        Some(look(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
+        Some(read(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
     }
 }

@@ -22,9 +22,9 @@ use crate::settings;
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
-/// The version that clients are told (`valkey_version`): the one whose behaviour is followed.
+/// The version reported to clients (`valkey_version`): the one whose behaviour is followed.
 pub const VALKEY_VERSION: &str = "9.1.0";
-/// The version that clients of older libraries look at (`redis_version`), as Valkey itself tells it.
+/// The version that older client libraries read (`redis_version`), as Valkey itself reports it.
 pub const REDIS_VERSION: &str = "7.2.4";
 
 /// See the module.
@@ -51,7 +51,7 @@ pub struct NodeShared {
     pub shard_nice: AtomicI32,
     /// Connections of clients now, all replicas together: the [`ClientSlot`]s that exist.
     pub connected: AtomicU64,
-    /// Connections of clients that the budget of descriptors has room for, see [`crate::descriptors`].
+    /// Client connections that the budget of descriptors allows, see [`crate::descriptors`].
     clients_max: AtomicU64,
     /// Connections that were refused because `maxclients` was reached.
     pub rejected: AtomicU64,
@@ -59,20 +59,20 @@ pub struct NodeShared {
     pub accept_errors: AtomicU64,
     /// Log lines that clients can cause.
     pub throttles: Throttles,
-    /// The places for TLS clients that are being told that `maxclients` is reached.
+    /// Permits for sending TLS clients the error that `maxclients` is reached.
     pub(crate) refusals: Arc<Semaphore>,
     clients: AtomicU64,
     groups: RwLock<BTreeMap<ShardId, GroupHandle>>,
-    /// Leaders of shards that this node has no replica of, as their members have told.
-    told: RwLock<BTreeMap<ShardId, NodeId>>,
+    /// Leaders of shards that this node has no replica of, as their members have reported.
+    remote_leaders: RwLock<BTreeMap<ShardId, NodeId>>,
     /// Of this node's replicas, as they have reported last.
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
     /// What consensus has observed of peers; `None` until it has started: they count as failed.
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
     pub disk: OnceLock<Arc<NodeDisk>>,
-    /// By which version of the cluster's settings the replicas of this node go.
-    told_settings: RwLock<BTreeMap<ShardId, u64>>,
+    /// The version of the cluster's settings that each replica of this node applies.
+    replica_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
@@ -93,23 +93,24 @@ impl Drop for ClientSlot {
 /// The durability mode of one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModeReport {
-    /// What its commands go by.
+    /// The mode that its commands follow.
     pub in_force: Durability,
     /// The version of the newest desired state that has committed there; never falls while the process runs, but for
     /// the time of a restore.
     pub version: u64,
 }
 
-/// How far a node is on its way to its end. It never goes back.
+/// The stages of a node's life. A node only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Serves.
     Running,
     /// Hands over what it leads; clients are served or redirected.
     HandingOver,
-    /// Serves no client any more and takes no part: its disk is full. Administration and metrics go on.
+    /// Serves no client any more and has left consensus because its disk is full. Administration and metrics still
+    /// work.
     Waiting,
-    /// Accepts nobody any more, lets replies leave, closes.
+    /// Accepts no connections any more, sends pending replies, closes.
     Closing,
 }
 
@@ -138,11 +139,11 @@ impl NodeShared {
             refusals: Arc::new(Semaphore::new(descriptors::REFUSALS_MAX)),
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
-            told: RwLock::default(),
+            remote_leaders: RwLock::default(),
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
-            told_settings: RwLock::default(),
+            replica_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),
         })
@@ -155,27 +156,27 @@ impl NodeShared {
         self.config.load().maxclients.min(self.clients_max())
     }
 
-    /// Connections of clients that descriptors are there for.
+    /// Client connections that the descriptors suffice for.
     #[must_use]
     pub fn clients_max(&self) -> u64 {
         self.clients_max.load(Ordering::Relaxed)
     }
 
-    /// Works out how many clients there are descriptors for, on a node with so many replicas and other nodes.
+    /// Computes how many clients the descriptors suffice for, on a node with so many replicas and other nodes.
     pub fn budget_descriptors(&self, replicas: usize, peers: usize) {
         let limit = descriptors::limit();
-        // One client at least: an operator has to get in.
-        let room = descriptors::clients_max(limit, replicas, peers).max(1);
-        let before = self.clients_max.swap(room, Ordering::Relaxed);
+        // At least one client: an operator must be able to connect.
+        let affordable = descriptors::clients_max(limit, replicas, peers).max(1);
+        let before = self.clients_max.swap(affordable, Ordering::Relaxed);
         let asked = self.config.load().maxclients;
-        if room < asked && room != before {
+        if affordable < asked && affordable != before {
             let reserved = descriptors::reserve(limit, replicas, peers);
             tracing::warn!(
                 asked,
-                maxclients = room,
+                maxclients = affordable,
                 limit,
                 reserved,
-                "maxclients is lowered: the system allows this process too few descriptors (ulimit -n)"
+                "maxclients is lowered because this process may open too few files: raise the limit (ulimit -n)"
             );
         }
     }
@@ -202,9 +203,9 @@ impl NodeShared {
         self.groups.write().insert(shard, handle);
     }
 
-    /// Notes what a member of a shard that this node has no replica of has told.
-    pub fn tell_leader(&self, shard: ShardId, leader: NodeId) {
-        self.told.write().insert(shard, leader);
+    /// Notes the leader that a member of a remote shard has reported.
+    pub fn report_leader(&self, shard: ShardId, leader: NodeId) {
+        self.remote_leaders.write().insert(shard, leader);
     }
 
     /// Who leads a shard, as far as this node knows.
@@ -216,11 +217,11 @@ impl NodeShared {
                 Role::Follower { leader } => *leader,
                 Role::Stopped { .. } => None,
             },
-            None => self.told.read().get(&shard).copied(),
+            None => self.remote_leaders.read().get(&shard).copied(),
         }
     }
 
-    /// Says where what is observed of peers is found.
+    /// Sets where observations of peers are found.
     pub fn set_observed(&self, observed: Arc<Observed>) {
         observed.set_known_settings(self.settings().version);
         // Consensus starts once.
@@ -274,14 +275,14 @@ impl NodeShared {
         self.map.load().as_ref().map_or_else(ClusterSettings::default, |map| map.settings.clone())
     }
 
-    /// What AUTH asks for.
+    /// The password that AUTH requires.
     #[must_use]
     pub fn password(&self) -> Password {
         self.settings().password.unwrap_or_else(|| settings::password(&self.config.load().requirepass))
     }
 
-    /// Whether this node was sure not long ago to have the newest settings: it may decide by a password. One that has
-    /// just started, or was cut off, waits for a word of group 0's leader.
+    /// Whether this node has recently known the newest settings: only then may it accept a password. One that has just
+    /// started, or was partitioned, waits until it hears group 0's leader.
     #[must_use]
     pub fn is_sure_of_settings(&self, now: BootNs) -> bool {
         self.heard_control().is_none_or(|heard| heard.is_some_and(|at| now.since(at) <= SETTINGS_SILENCE_MAX))
@@ -293,34 +294,35 @@ impl NodeShared {
         self.heard_control().is_none_or(|heard| heard.is_some())
     }
 
-    /// The outer `None`: there is no control plane to be heard.
+    /// The outer `None`: there is no control plane.
     fn heard_control(&self) -> Option<Option<BootNs>> {
         let observed = self.observed.get().filter(|_| self.map.load().is_some())?;
         Some(observed.control_heard())
     }
 
-    /// Notes that a replica on this node goes by this version of the cluster's settings.
-    pub fn tell_settings(&self, shard: ShardId, version: u64) {
-        if self.told_settings.read().get(&shard) != Some(&version) {
-            self.told_settings.write().insert(shard, version);
+    /// Notes that a replica on this node applies this version of the cluster's settings.
+    pub fn report_settings(&self, shard: ShardId, version: u64) {
+        if self.replica_settings.read().get(&shard) != Some(&version) {
+            self.replica_settings.write().insert(shard, version);
         }
         self.confirm_settings();
     }
 
-    /// Tells peers which version of the settings this node knows, and by which one it goes, once all of its replicas
-    /// do.
+    /// Announces to peers which version of the settings this node knows, and which one it applies once all of its
+    /// replicas do.
     pub fn confirm_settings(&self) {
         let Some(observed) = self.observed.get() else { return };
         let version = self.settings().version;
         observed.set_known_settings(version);
-        let told = self.told_settings.read();
-        let followed = self.groups.read().keys().all(|shard| told.get(shard).is_some_and(|told| *told >= version));
+        let applied = self.replica_settings.read();
+        let followed =
+            self.groups.read().keys().all(|shard| applied.get(shard).is_some_and(|applied| *applied >= version));
         if followed {
             observed.set_own_settings(version);
         }
     }
 
-    /// The version of the settings by which a node has said that it goes.
+    /// The version of the settings that a node has confirmed to apply.
     #[must_use]
     pub fn confirmed_settings(&self, node: NodeId) -> Option<u64> {
         let observed = self.observed.get()?;
@@ -328,7 +330,7 @@ impl NodeShared {
     }
 
     /// Notes the mode of a replica on this node.
-    pub fn tell_mode(&self, shard: ShardId, mode: ModeReport) {
+    pub fn report_mode(&self, shard: ShardId, mode: ModeReport) {
         if self.mode(shard) != Some(mode) {
             self.modes.write().insert(shard, mode);
         }
@@ -340,12 +342,12 @@ impl NodeShared {
         self.modes.read().get(&shard).copied()
     }
 
-    /// Asks the node to stop: leadership is handed over, replies leave, then the process ends.
+    /// Stops the node: leadership is handed over, pending replies are sent, then the process ends.
     pub fn stop(&self) {
         self.enter(Phase::HandingOver);
     }
 
-    /// Goes on to a later phase.
+    /// Moves to a later phase.
     pub(crate) fn enter(&self, next: Phase) {
         self.phase.send_if_modified(|phase| {
             let on = next > *phase;
@@ -354,7 +356,7 @@ impl NodeShared {
         });
     }
 
-    /// Where it is.
+    /// The phase it is in.
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()

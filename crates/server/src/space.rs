@@ -1,7 +1,7 @@
 //! A full disk: how much is free where the log is, and waiting until it is enough.
 //!
-//! A log that met a full disk is not written to again in that opening. Once there is space the node starts anew: it
-//! opens, checks and recovers its log, as after any other end.
+//! A log that has met a full disk is not written to again until it is reopened. Once there is space the node restarts:
+//! it opens, checks and recovers its log, as after any other end.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use std::time::Duration;
 const NEEDED_BYTES_MAX: u64 = 256 << 20;
 /// Of a small file system a part is enough.
 const NEEDED_PART: u64 = 10;
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
-/// Looks between two lines in the log.
-const TOLD_EVERY: u32 = 30;
+/// Time between two checks.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Checks between two log messages.
+const LOG_EVERY: u32 = 30;
 
 /// A file system, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// What can be written by who is not root.
+    /// What processes without root privileges can use.
     pub free: u64,
     /// All of it.
     pub total: u64,
 }
 
 impl Space {
-    /// Of the file system that the folder is on; `None` if the system does not tell.
+    /// Of the file system that the folder is on; `None` if the system does not report it.
     #[must_use]
     pub fn of(folder: &Path) -> Option<Space> {
         let found = rustix::fs::statvfs(folder).ok()?;
@@ -38,7 +38,7 @@ impl Space {
         NEEDED_BYTES_MAX.min(self.total / NEEDED_PART)
     }
 
-    /// Below this much free the disk is as good as full: what can be given up is given up.
+    /// Below this much free space the disk counts as full: everything that can be spared is removed.
     #[must_use]
     pub fn reserve(self) -> u64 {
         self.needed() / 4
@@ -51,23 +51,23 @@ impl Space {
 
 /// Resolves once there is enough, and no command says that there is none.
 pub async fn until_there_is(folder: &Path, refused_by_command: impl Fn() -> bool) {
-    for look in 0u32.. {
+    for check in 0u32.. {
         let space = Space::of(folder);
         let by_command = refused_by_command();
         if !by_command && space.is_none_or(Space::suffices) {
-            tracing::warn!(folder = %folder.display(), "there is space again: the node starts anew");
+            tracing::warn!(folder = %folder.display(), "there is space again: the node restarts");
             return;
         }
-        if look.is_multiple_of(TOLD_EVERY) {
+        if check.is_multiple_of(LOG_EVERY) {
             let folder = folder.display();
             if by_command {
-                tracing::error!(%folder, "LAB: the disk is full by command; the node waits until it is healed");
+                tracing::error!(%folder, "LAB: the disk is full by an injected fault; the node waits until it is removed");
             } else if let Some(space) = space {
                 let (free, needed) = (space.free, space.needed());
-                tracing::error!(%folder, free, needed, "the disk is full; the node waits until so much is free, and starts by itself");
+                tracing::error!(%folder, free, needed, "the disk is full; the node restarts by itself once `needed` bytes are free");
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 

@@ -197,7 +197,7 @@ impl Material {
         Ok(Arc::new(config))
     }
 
-    /// How this node asks other nodes over gRPC.
+    /// For requests to other nodes over gRPC.
     #[must_use]
     pub fn for_asking(&self) -> tonic::transport::ClientTlsConfig {
         tonic::transport::ClientTlsConfig::new()

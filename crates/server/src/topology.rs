@@ -2,12 +2,11 @@
 //! this node's own copy of the map and from what its replicas know about who leads.
 //!
 //! - To a client each replica is one cluster node with one role, one name and one port.
-//! - A TLS client is told TLS ports, any other one plaintext ports; a replica without such a port is left out of what
-//!   that client is told.
-//! - What is said of a replica is what this node has observed of it ([`Observation`]), as Valkey does: CLUSTER SLOTS,
-//!   from which clients choose replicas to read from, names a primary and those replicas that could serve by their own
-//!   word. CLUSTER SHARDS and NODES name all, and say which have failed and which are loading (one that takes another
-//!   one's place among them).
+//! - TLS clients get TLS ports, others plaintext ports; a replica without such a port is left out of the reply.
+//! - The state of a replica is what this node has observed of it ([`Observation`]), as in Valkey: CLUSTER SLOTS, from
+//!   which clients choose replicas to read from, names a primary and those replicas that report that they can serve.
+//!   CLUSTER SHARDS and NODES name all, with those that have failed and those that are loading (including one that
+//!   replaces another).
 //! - All nodes with the same map, the same leaders and the same observations write the same view, in the same order.
 //! - A node decides alone whether another one has failed. So nothing is ever `pfail`, which in Valkey is a suspicion
 //!   that others have to share.
@@ -20,10 +19,10 @@ use fastness_types::{Durability, NodeId, SLOTS, ShardId, Slot};
 
 use crate::names;
 
-/// How a replica does.
+/// The state of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// It could serve, by its own word.
+    /// It reports that it can serve.
     Online,
     /// Its node answers, and it cannot serve yet.
     Loading,
@@ -32,7 +31,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// As CLUSTER SHARDS says it.
+    /// The name in CLUSTER SHARDS.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,9 +45,9 @@ impl Health {
 /// What was observed of a replica and its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// How it does.
+    /// Its state.
     pub health: Health,
-    /// How far it has applied the log, by its own word.
+    /// Up to where it reports to have applied the log.
     pub offset: u64,
     /// Whether this node has a connection to it.
     pub connected: bool,
@@ -58,7 +57,7 @@ pub struct Observation {
     pub pong_received: u64,
 }
 
-/// What one client is told, from one replica's point of view.
+/// The topology that one client gets, from one replica's point of view.
 pub struct View<'a> {
     /// The map.
     pub map: &'a ClusterMap,
@@ -66,15 +65,15 @@ pub struct View<'a> {
     pub leader: &'a dyn Fn(ShardId) -> Option<NodeId>,
     /// What was observed of a node's replica of a shard.
     pub observe: &'a dyn Fn(NodeId, ShardId) -> Observation,
-    /// The replica that is asked.
+    /// The replica that answers.
     pub own: (NodeId, ShardId),
-    /// The mode in force on the asked replica.
+    /// The mode in force on the answering replica.
     pub durability: Durability,
     /// Whether the client came through the TLS front end.
     pub tls: bool,
-    /// Log position of the asked replica.
+    /// Log position of the answering replica.
     pub offset: u64,
-    /// Whether the asked replica serves.
+    /// Whether the answering replica serves.
     pub healthy: bool,
 }
 
@@ -110,7 +109,7 @@ impl View<'_> {
         ReplicaView { node, shard, primary, seen }
     }
 
-    /// Who leads, or who should: clients need somebody to ask, and are redirected from there.
+    /// The leader, or who should lead: clients need a node to turn to, which redirects them.
     fn primary_of(&self, shard: &ShardMap) -> Option<NodeId> {
         let settled = || shard.members.iter().copied().filter(|node| !self.map.is_arriving(*node));
         let alive = |node: &NodeId| (self.observe)(*node, shard.id).health != Health::Failed;
@@ -314,7 +313,7 @@ impl View<'_> {
         )
     }
 
-    /// Whether the asked replica's shard has a primary. Slow commits change nothing about it: reads go on.
+    /// Whether the answering replica's shard has a primary. Slow commits do not matter: reads are still served.
     fn is_ok(&self) -> bool {
         (self.leader)(self.own.1).is_some()
     }
@@ -356,23 +355,23 @@ pub(crate) mod tests {
         ClusterMap { cluster_id: ClusterId([1; 16]), nodes: nodes.collect(), ..map }
     }
 
-    fn with_view<T>(tls: bool, look: impl Fn(&View<'_>) -> T) -> T {
-        with_view_of(&map(), tls, look)
+    fn with_view<T>(tls: bool, read: impl Fn(&View<'_>) -> T) -> T {
+        with_view_of(&map(), tls, read)
     }
 
-    fn with_view_of<T>(map: &ClusterMap, tls: bool, look: impl Fn(&View<'_>) -> T) -> T {
+    fn with_view_of<T>(map: &ClusterMap, tls: bool, read: impl Fn(&View<'_>) -> T) -> T {
         let leader = |shard: ShardId| (shard == ShardId(1)).then_some(NodeId(3));
         let own = (NodeId(1), ShardId(1));
         let durability = Durability::Async;
         let observe = |_: NodeId, _: ShardId| ONLINE;
-        look(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset: 5, healthy: true })
+        read(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset: 5, healthy: true })
     }
 
     const ONLINE: Observation =
         Observation { health: Health::Online, offset: 4, connected: true, ping_sent: 0, pong_received: 77 };
 
     /// As node 1 sees it, which leads shard 1, while node 2 does not answer and node 3 is as `health` says.
-    fn with_failures<T>(health: Health, look: impl Fn(&View<'_>) -> T) -> T {
+    fn with_failures<T>(health: Health, read: impl Fn(&View<'_>) -> T) -> T {
         let map = map();
         let leader = |shard: ShardId| Some(NodeId(u64::from(shard.0)));
         let observe = |node: NodeId, _: ShardId| match node.0 {
@@ -382,7 +381,7 @@ pub(crate) mod tests {
         };
         let own = (NodeId(1), ShardId(1));
         let durability = Durability::Sync;
-        look(&View {
+        read(&View {
             map: &map,
             leader: &leader,
             observe: &observe,
@@ -404,7 +403,7 @@ pub(crate) mod tests {
             items(&slots).iter().map(hosts).collect::<Vec<_>>()
         };
         let hosts = |ids: &[u64]| ids.iter().map(|id| Value::Bulk(format!("10.0.0.{id}").into())).collect::<Vec<_>>();
-        // Node 2 leads shard 2 as far as is known: whoever asks has to be sent somewhere.
+        // Node 2 is the last known leader of shard 2: clients have to be sent somewhere.
         assert_eq!(named(Health::Online), [hosts(&[1, 3]), hosts(&[2, 3, 1])]);
         assert_eq!(named(Health::Loading), [hosts(&[1]), hosts(&[2, 1])]);
         assert_eq!(named(Health::Failed), [hosts(&[1]), hosts(&[2, 1])]);
@@ -521,7 +520,7 @@ pub(crate) mod tests {
         let replacing = map().with_replacement(NodeId(2), &new).unwrap();
         let hosts = |slots: &Value, shard: usize| items(&items(slots)[shard])[2..].len();
         let slots = with_view_of(&replacing, false, |view| decoded(|out| view.write_slots(out)));
-        // Without a known leader, and with the preferred primary replaced, somebody is named who can tell.
+        // Without a known leader, and with the preferred primary replaced, another node is named that can redirect.
         assert_eq!((hosts(&slots, 0), hosts(&slots, 1)), (2, 2));
         assert_eq!(items(&items(&items(&slots)[1])[2])[0], Value::Bulk(b"10.0.0.3".to_vec()));
         let text = with_view_of(&replacing, false, |view| view.nodes());

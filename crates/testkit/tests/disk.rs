@@ -162,8 +162,8 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
     let after = write_for(&cluster, next, Duration::from_secs(1)).await?;
     eprintln!("median and longest write: {before:?}; {during:?} on the stalled primary; {after:?} on node {next}");
     let ready = page(&cluster.node(primary)?.metrics, "/readyz").await.err().context("it calls itself ready")?;
-    ensure!(ready.to_string().contains("stands still"), "{ready:#}");
-    // The node is asked to stop, and does, although its disk does not answer.
+    ensure!(ready.to_string().contains("log disk stalled"), "{ready:#}");
+    // It is asked to end, and does, though its disk does not answer.
     let pid = cluster.pid(primary)?;
     let asked = Instant::now();
     cluster.signal(primary, rustix::process::Signal::TERM)?;
@@ -215,7 +215,7 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
 }
 
 fn waits_for_space(cluster: &Cluster, node: u64) -> bool {
-    cluster.node_log(node).is_ok_and(|log| log.contains("the disk is full by command"))
+    cluster.node_log(node).is_ok_and(|log| log.contains("the disk is full by an injected fault"))
 }
 
 /// A file system in memory, over a folder whose content it takes over. Unmounted at the end.
@@ -346,8 +346,8 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     let next = cluster.primary_other_than(node, 1, PATIENCE).await?;
     cluster.wait_for_log(node, logged, "No space left on device", PATIENCE)?;
     let filling = small.stay_full();
-    cluster.wait_for_log(node, logged, "the node waits until so much is free", PATIENCE)?;
-    // The node waits, and reports that.
+    cluster.wait_for_log(node, logged, "the node restarts by itself once", PATIENCE)?;
+    // It waits, and says so to whoever looks.
     ensure!(cluster.pid(node)? == pid, "the node has ended");
     let health = page(&cluster.node(node)?.metrics, "/healthz").await.err().context("it calls itself healthy")?;
     ensure!(health.to_string().contains("no space left on"), "{health:#}");
@@ -355,9 +355,9 @@ async fn a_file_system_that_is_really_full() -> Result<()> {
     drop(filling);
     small.empty()?;
     cluster.wait_for_log(node, logged, "there is space again", PATIENCE)?;
-    cluster.wait_for_log(node, logged, "a replica has started", PATIENCE)?;
-    ensure!(cluster.pid(node)? == pid, "the same process has recovered");
-    // A start without free space makes some, by dropping what it does not need.
+    cluster.wait_for_log(node, logged, "replica started", PATIENCE)?;
+    ensure!(cluster.pid(node)? == pid, "it comes back as the same process");
+    // A start that finds no space makes some, by giving up what it does not need.
     cluster.kill(node)?;
     small.fill(0)?;
     cluster.start_node(node)?;

@@ -147,9 +147,9 @@ async fn inside_a_node_starts_on_a_full_disk() -> Result<()> {
     drop(file);
     let from = cluster.node_log(victim)?.len();
     cluster.start_node(victim)?;
-    cluster.wait_for_log(victim, from, "the disk is full: drafts", PATIENCE)?;
-    cluster.wait_for_log(victim, from, "the node has started", PATIENCE)?;
-    ensure!(!data.join("snapshots/shard-1/writing").exists(), "the draft still exists");
+    cluster.wait_for_log(victim, from, "the disk is full: incomplete snapshots", PATIENCE)?;
+    cluster.wait_for_log(victim, from, "node started", PATIENCE)?;
+    ensure!(!data.join("snapshots/shard-1/writing").exists(), "the draft is still there");
     std::fs::remove_file(&filler)?;
     let mut writers = Writers::new(&cluster).await?;
     writers.overwrite().await?;

@@ -52,7 +52,7 @@ fn every_option_is_documented_and_gives_its_default_back() {
         assert_eq!(find(&option.name.to_uppercase()).unwrap().name, option.name);
     }
     let names: std::collections::BTreeSet<_> = OPTIONS.iter().map(|option| option.name).collect();
-    assert_eq!(names.len(), OPTIONS.len(), "a name is there twice");
+    assert_eq!(names.len(), OPTIONS.len(), "a name exists twice");
 }
 
 const TLS: &str = "tls-cert-file a\ntls-key-file b\ntls-ca-cert-file c\n";

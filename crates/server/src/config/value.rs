@@ -10,7 +10,7 @@ pub enum Problem {
     Expected {
         /// The option's range, as documented.
         expected: String,
-        /// What stood there.
+        /// What was given.
         found: String,
     },
     /// The option belongs to Valkey and has one value here.

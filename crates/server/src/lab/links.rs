@@ -6,11 +6,11 @@
 //! Rules:
 //! - Order is kept, and nothing is lost within a stream that lives on: that is what a stream promises, and what TCP
 //!   makes of a bad network. A lost frame is sent again after [`RESEND_MIN`], twice that, and so on, and everything
-//!   behind it waits.
+//!   after it waits.
 //! - A cut holds frames; they leave when it is healed, if the stream has not been given up meanwhile.
 //! - Frames that are held are bounded by [`HELD_BYTES_MAX`] per stream. At the bound no more are taken, so that the
 //!   queue before it fills, and whoever sends waits or is refused as on a slow connection.
-//! - Without a fault a frame passes at the cost of a look at a flag.
+//! - Without a fault a frame passes at the cost of reading a flag.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -83,7 +83,7 @@ pub type Met = u64;
 #[derive(Debug)]
 struct Way {
     fault: watch::Sender<LinkFault>,
-    /// Whether the fault does anything, for a quick look.
+    /// Whether any fault is set, for a quick check.
     is_set: AtomicBool,
     met: AtomicU64,
 }
@@ -111,7 +111,7 @@ impl LinkFaults {
         let way = self.way(peer);
         let mut fault = *way.fault.borrow();
         change(&mut fault);
-        tracing::warn!(%peer, %fault, "LAB: the link to a peer misbehaves by command");
+        tracing::warn!(%peer, %fault, "LAB: fault injected into the link to another node");
         way.is_set.store(fault.is_set(), Ordering::Release);
         way.fault.send_replace(fault);
     }
@@ -195,7 +195,7 @@ impl Line {
             percent => time_lost(|| rand::rng().random_range(0..100) < percent),
         };
         let sent = Instant::now().max(self.free_at);
-        // At a limited rate what is behind waits until this one has wholly left.
+        // At a limited rate the next one waits until this one was sent completely.
         self.free_at = sent + wire_time(bytes, fault.rate) + lost;
         let leaves = self.free_at + fault.delay;
         self.held_bytes += bytes;
@@ -216,7 +216,7 @@ impl Line {
                 return Poll::Pending;
             }
         }
-        let held = self.held.pop_front().expect("looked at above");
+        let held = self.held.pop_front().expect("checked above");
         self.held_bytes -= held.bytes;
         if self.held.is_empty() && !fault.is_set() {
             self.free_at = Instant::now();

@@ -69,7 +69,7 @@ async fn a_delay_is_of_the_way_not_of_each_frame() {
     }
     let (id, took) = wire.next().await;
     assert!(id == 0 && about(took, 300), "{took:?}");
-    // The two behind were on the way at the same time.
+    // The two after it were in transit at the same time.
     for id in 1..3 {
         let (next, took) = wire.next().await;
         assert!(next == id && about(took, 0), "{took:?}");

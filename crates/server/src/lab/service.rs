@@ -41,8 +41,8 @@ impl LabServer {
         require_administrator(&self.node, request)?;
         self.node.lab.as_ref().ok_or_else(|| {
             Status::failed_precondition(format!(
-                "node {} is no lab, so nothing can be broken on command: that needs `lab yes` in its config and a certificate \
-                 that names {}, as the nodes of `fastness dev` have",
+                "faults cannot be injected into node {}: that requires `lab yes` in its config and a certificate that names \
+                 {}, as the nodes of `fastness dev` have",
                 self.node.node,
                 crate::tls::lab_uri(self.node.cluster)
             ))

@@ -1,7 +1,7 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
 //! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` are told so, through
+//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` get an error, through
 //! TLS where they speak it: [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
@@ -27,7 +27,7 @@ pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a TLS client over `maxclients` has for its handshake and for reading why it is refused.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// What a client over `maxclients` is told.
+/// The error that clients over `maxclients` get.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// Opens a listening socket.
@@ -70,7 +70,7 @@ pub async fn accept(
             Err(error) => {
                 node.accept_errors.fetch_add(1, Ordering::Relaxed);
                 if let Some(others) = node.throttles.accept.permit() {
-                    tracing::warn!(%error, others, "a client could not be accepted");
+                    tracing::warn!(%error, others, "cannot accept a client");
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);
@@ -109,7 +109,7 @@ async fn welcome(
 async fn refuse(mut tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerConfig>>, node: &Arc<NodeShared>) {
     node.rejected.fetch_add(1, Ordering::Relaxed);
     if let Some(others) = node.throttles.maxclients.permit() {
-        tracing::warn!(client = %address, maxclients = node.maxclients(), others, "refused: maxclients is reached");
+        tracing::warn!(client = %address, maxclients = node.maxclients(), others, "client refused: maxclients reached");
     }
     let Some(tls) = tls else {
         // It fits into the socket's buffer or is lost.
@@ -119,7 +119,7 @@ async fn refuse(mut tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerC
     };
     let Ok(permit) = node.refusals.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
-        // A client that is too slow, or breaks, is closed without having been told.
+        // A client that is too slow, or breaks, is closed without the error.
         let _ = tokio::time::timeout(REFUSAL_MAX, refuse_tls(tcp, tls)).await;
         drop(permit);
     });

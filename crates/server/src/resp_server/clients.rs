@@ -1,7 +1,7 @@
 //! The connections of one replica's front end, as CLIENT shows and ends them.
 //!
-//! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others look and ask it
-//! to close.
+//! Lives on the loop's thread. A connection's task owns its [`Client`]; the registry only lets others read it and ask
+//! it to close.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub struct Client {
     pub library_name: RefCell<Vec<u8>>,
     /// CLIENT SETINFO LIB-VER.
     pub library_version: RefCell<Vec<u8>>,
-    /// Whether it has given the password, or none is asked for.
+    /// Whether it has authenticated, or no password is required.
     pub authenticated: Cell<bool>,
     /// A CONFIG SET of the cluster's settings that is under way.
     pub setting: RefCell<Option<oneshot::Receiver<Result<(), SettingsError>>>>,
@@ -100,7 +100,7 @@ pub struct Client {
     pub unread_since: Cell<Option<Instant>>,
     /// Since when it has been over the soft limit of unsent replies.
     pub over_soft_since: Cell<Option<Instant>>,
-    /// Asked to look whether it may go on.
+    /// Notified to check whether its command may continue.
     again: Notify,
     /// Of those that are blocked, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
     waits: Cell<bool>,
@@ -184,7 +184,7 @@ impl Client {
         }
     }
 
-    /// A wait begins or has ended. One that begins has not been asked to end.
+    /// A wait starts or has ended. One that starts has not been asked to end.
     pub fn set_waiting(&self, waits: bool) {
         self.blocked.set(waits);
         self.waits.set(waits);
@@ -210,7 +210,7 @@ impl Client {
         }
     }
 
-    /// Resolves when it is asked to look whether it may go on.
+    /// Resolves when it should check whether its command may continue.
     pub async fn asked_again(&self) {
         self.again.notified().await;
     }
@@ -276,7 +276,7 @@ impl Client {
         flags
     }
 
-    /// Its line in CLIENT LIST, without the line's end. `own`: it is the one that asks.
+    /// Its line in CLIENT LIST, without the line's end. `own`: it is the one that sent the command.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         let text = |bytes: &RefCell<Vec<u8>>| String::from_utf8_lossy(&bytes.borrow()).into_owned();
@@ -360,7 +360,8 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Asks those to close that make no progress, after `closes` was told why. Called about once a second.
+    /// Asks connections without progress to close, after reporting each with the reason to `closes`. Called about once
+    /// a second.
     ///
     /// A client that does not read is closed after `client-output-buffer-limit`'s seconds over its soft limit, or
     /// [`UNREAD_MAX`] after its last byte left if nothing of it is run before it reads; one whose reply or command
@@ -410,7 +411,7 @@ mod tests {
         clients.enter(&Arrival { id, address, local_address: address, tls: false, fd: 0 }, true)
     }
 
-    /// Whatever keeps a connection from making progress ends it, and is told once.
+    /// Whatever keeps a connection from making progress ends it, and is reported once.
     #[test]
     fn connections_that_make_no_progress_are_closed() {
         let clients = Clients::default();
@@ -419,7 +420,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let (unread, held, busy, soft_limit) =
             (enter(&clients, 1), enter(&clients, 2), enter(&clients, 3), enter(&clients, 4));
-        let look = |clients: &Clients| {
+        let poll = |clients: &Clients| {
             let mut closed = Vec::new();
             clients.close_stuck(soft, |client, stuck| closed.push((client.id, stuck)));
             closed
@@ -428,13 +429,13 @@ mod tests {
         held.held_since.set(ago(LOG_WAIT_MAX - second));
         busy.busy_since.set(ago(LOG_WAIT_MAX - second));
         soft_limit.over_soft_since.set(ago(soft - second));
-        assert_eq!(look(&clients), []);
+        assert_eq!(poll(&clients), []);
         unread.unread_since.set(ago(UNREAD_MAX + second));
         held.held_since.set(ago(LOG_WAIT_MAX + second));
         busy.busy_since.set(ago(LOG_WAIT_MAX + second));
         soft_limit.over_soft_since.set(ago(soft + second));
-        assert_eq!(look(&clients), [(1, Stuck::Unread), (2, Stuck::Log), (3, Stuck::Log), (4, Stuck::OverSoftLimit)]);
+        assert_eq!(poll(&clients), [(1, Stuck::Unread), (2, Stuck::Log), (3, Stuck::Log), (4, Stuck::OverSoftLimit)]);
         assert!(clients.all().iter().all(|client| client.is_killed()));
-        assert_eq!(look(&clients), []);
+        assert_eq!(poll(&clients), []);
     }
 }

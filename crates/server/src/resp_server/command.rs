@@ -17,5 +17,4 @@ mod registry;
 mod role;
 
 pub(crate) use front_end::ConnectionFrontEnd;
-pub use info::{Snapshot, snapshot};
 pub use registry::table;

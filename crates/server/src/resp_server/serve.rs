@@ -38,7 +38,7 @@ pub async fn serve(server: Rc<ReplicaServer>, stream: ClientStream, arrival: Arr
     if let Err(panic) = AssertUnwindSafe(connection::serve(server, client, stream)).catch_unwind().await {
         add(&server.stats.panics, 1);
         let reason = panic_text(&*panic);
-        tracing::error!(client = %client.address, command = client.command.get(), reason, "a connection's task has panicked");
+        tracing::error!(client = %client.address, command = client.command.get(), reason, "a connection's task has panicked: the client is disconnected");
         if server.executing.get() {
             server.broken.notify_one();
         }

@@ -114,7 +114,7 @@ pub struct RespStats {
     snapshots: Cell<SnapshotsSeen>,
 }
 
-/// What was seen of snapshots, as INFO tells it: their times to about a second.
+/// Snapshots as INFO reports them, with times accurate to about a second.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotsSeen {
     /// When the newest was finished, seconds since the Unix epoch; at first, when the process started.
@@ -142,7 +142,7 @@ impl SnapshotsSeen {
     fn observe(&mut self, snapshots: &SnapshotInfo, units: u64, now: Instant, wall: u64) {
         let ended = (snapshots.written, snapshots.given_up);
         if ended != self.seen {
-            // One that began and ended between two looks took less than that.
+            // One that started and ended between two checks took less time than that.
             self.took = Some(self.began.take().map_or(Duration::ZERO, |began| now.duration_since(began)));
             self.succeeded = ended.0 > self.seen.0;
             if self.succeeded {
@@ -438,7 +438,7 @@ mod tests {
         check("SET auth s3", "SET auth s3");
     }
 
-    /// Found: INFO persistence told constants although there are snapshots.
+    /// Found: INFO persistence reported constants although there are snapshots.
     #[test]
     fn snapshots_are_told_as_they_were_seen() {
         let stats = RespStats::default();

@@ -17,20 +17,20 @@ pub const NAMES: [&str; 2] = ["requirepass", "durability-max-lag"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Nothing was changed.
-    #[error("the cluster has nodes of an older version that do not know this setting: upgrade all nodes first")]
+    #[error("some nodes run an older version that does not know this setting: upgrade all nodes first")]
     Format,
     /// Nothing was changed.
     #[error("the control plane cannot be reached: {0}")]
     Unreachable(String),
     /// It may have become part of the map or not.
-    #[error("whether the change was made is unknown: {0}")]
+    #[error("it is unknown whether the change was made: {0}")]
     Unknown(String),
     /// It is part of the map and comes into force by itself.
-    #[error("the change is made, but {} not confirmed that they go by it yet", told(.0))]
+    #[error("the change is made, but {} not confirmed yet that it is applied", names_of(.0))]
     Unconfirmed(Vec<NodeId>),
 }
 
-fn told(nodes: &[NodeId]) -> String {
+fn names_of(nodes: &[NodeId]) -> String {
     let names: Vec<_> = nodes.iter().map(|node| format!("node {node}")).collect();
     format!("{} {}", names.join(", "), if nodes.len() == 1 { "has" } else { "have" })
 }
@@ -47,7 +47,7 @@ pub fn password(text: &str) -> Password {
     Password::Sha256(hash)
 }
 
-/// Whether `given` is what a rule asks for; compared in a time that does not tell how much of the hash was right.
+/// Whether a rule accepts `given`; the time of the comparison does not reveal how much of the hash was right.
 #[must_use]
 pub fn accepts(rule: &Password, given: &[u8]) -> bool {
     let Password::Sha256(expected) = rule else { return true };

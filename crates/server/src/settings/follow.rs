@@ -34,7 +34,7 @@ fn compare_with_file(settings: &ClusterSettings, file: &Config) {
         tracing::warn!(
             options = different.join(", "),
             version = settings.version,
-            "the config file says otherwise than the cluster's settings, which hold (CONFIG SET changes them on all nodes)"
+            "options in the config file differ from the cluster's settings, which apply; CONFIG SET changes those on all nodes"
         );
     }
 }

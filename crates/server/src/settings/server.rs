@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// How often group 0's leader checks whether the first settings are to be brought in.
 const FIRST_POLL: Duration = Duration::from_millis(500);
 
-/// The way from a connection to group 0. Cheap to clone.
+/// Changes settings for connections, through group 0. Cheap to clone.
 #[derive(Clone)]
 pub struct SettingsServer {
     node: Arc<NodeShared>,
@@ -51,7 +51,7 @@ impl SettingsServer {
         let (answer, answered) = oneshot::channel();
         let server = self.clone();
         self.runtime.spawn(async move {
-            // Whoever asked may have gone away; the change stands.
+            // The caller may have stopped waiting; the change is made anyway.
             let _ = answer.send(server.change_and_wait(change).await);
         });
         answered
@@ -65,7 +65,7 @@ impl SettingsServer {
     /// Brings the change into the map, here or at group 0's leader. Returns the version of the settings that have it.
     async fn commit(&self, change: SettingsChange) -> Result<u64, SettingsError> {
         let until = Instant::now() + COMMIT_MAX;
-        let mut why = "it has no leader that this node knows".to_owned();
+        let mut why = "this node knows no leader".to_owned();
         while Instant::now() < until {
             let leader = match self.propose(&change).await {
                 Ok(version) => return Ok(version),
@@ -114,22 +114,22 @@ impl SettingsServer {
         let started = Instant::now();
         loop {
             let Some(map) = self.control.map() else { return Ok(()) };
-            let behind = self.behind(&map, version);
-            if behind.is_empty() {
+            let unconfirmed = self.unconfirmed(&map, version);
+            if unconfirmed.is_empty() {
                 return Ok(());
             }
             if started.elapsed() >= CONFIRM_MAX {
                 // Whoever cannot be reached lets nobody in by now, until it has heard of the change.
                 let reachable = |node: &NodeId| *node == self.node.node || self.node.peer(*node).alive;
-                let unconfirmed: Vec<_> = behind.into_iter().filter(reachable).collect();
-                return if unconfirmed.is_empty() { Ok(()) } else { Err(SettingsError::Unconfirmed(unconfirmed)) };
+                let failed: Vec<_> = unconfirmed.into_iter().filter(reachable).collect();
+                return if failed.is_empty() { Ok(()) } else { Err(SettingsError::Unconfirmed(failed)) };
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// The nodes that have not confirmed this version.
-    fn behind(&self, map: &ClusterMap, version: u64) -> Vec<NodeId> {
+    fn unconfirmed(&self, map: &ClusterMap, version: u64) -> Vec<NodeId> {
         let nodes = map.nodes.iter().chain(map.leaving()).map(|node| node.id);
         nodes.filter(|node| self.node.confirmed_settings(*node).is_none_or(|confirmed| confirmed < version)).collect()
     }
@@ -157,7 +157,7 @@ async fn propose(control: &Control, group: &GroupHandle, change: &SettingsChange
     }
 }
 
-/// What a node asks of group 0's leader: the version of the settings that have the change.
+/// Makes the change on group 0's leader, on behalf of another node; returns the version of the settings that have it.
 ///
 /// # Errors
 /// FAILED_PRECONDITION: nothing was changed, this node does not lead, or the cluster does not understand it yet.
@@ -182,7 +182,7 @@ pub async fn bring_in_first(server: SettingsServer, file: Arc<Config>) {
         if control.map().is_some() && control.leads() && group.format() >= FormatLevel::BOUNDS {
             let first = Command::FirstSettings(change_of(&NAMES, &file));
             if let Err(error) = control.propose(first).await {
-                tracing::debug!(%error, "the first settings are not brought in yet");
+                tracing::debug!(%error, "the first settings are not in the map yet");
             }
         }
         tokio::time::sleep(FIRST_POLL).await;

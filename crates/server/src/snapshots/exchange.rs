@@ -34,7 +34,7 @@ impl SnapshotExchange for SnapshotFiles {
         let folder = self.folder.clone();
         let read = move || {
             if let Err(error) = read_pieces(&folder, index, &to) {
-                // Whoever reads may have gone away.
+                // The reader may have stopped.
                 let _ = to.blocking_send(Err(SnapshotFileError::file(error)));
             }
         };
@@ -50,7 +50,7 @@ impl SnapshotExchange for SnapshotFiles {
         let (to, mut from) = mpsc::channel(QUEUE_MAX);
         let failure = Arc::new(Mutex::new(None));
         let (files, noted) = (self.clone(), failure.clone());
-        // Whoever finds the queue closed finds out why: `from` lives as long as this does.
+        // Whoever finds the queue closed also finds the reason: `from` lives as long as this closure.
         let store = move || {
             let stored = store(&files, draft, &mut from);
             let removed = files.folder.discard(draft);
@@ -59,11 +59,11 @@ impl SnapshotExchange for SnapshotFiles {
             }
         };
         process::spawn_background("snapshot-store", store).map_err(SnapshotFileError::file)?;
-        Ok(Box::new(ReceivedFile { to, room: Arc::new(Semaphore::new(SNAPSHOT_QUEUE_BYTES_MAX)), failure }))
+        Ok(Box::new(ReceivedFile { to, space: Arc::new(Semaphore::new(SNAPSHOT_QUEUE_BYTES_MAX)), failure }))
     }
 }
 
-/// For the thread that stores what comes from another node.
+/// A message to the thread that stores a snapshot from another node.
 enum Received {
     /// With its share of the bytes that may wait.
     Piece(SnapshotPiece, OwnedSemaphorePermit),
@@ -72,7 +72,7 @@ enum Received {
 
 struct ReceivedFile {
     to: mpsc::Sender<Received>,
-    room: Arc<Semaphore>,
+    space: Arc<Semaphore>,
     failure: Arc<Mutex<Option<SnapshotFileError>>>,
 }
 
@@ -87,7 +87,7 @@ impl IncomingSnapshot for ReceivedFile {
     async fn push(&mut self, piece: SnapshotPiece) -> Result<(), SnapshotFileError> {
         let bytes = piece.part.bytes().len().min(SNAPSHOT_QUEUE_BYTES_MAX) as u32;
         // Shares of a thread that has ended are given back with its queue.
-        let share = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.failure())?;
+        let share = self.space.clone().acquire_many_owned(bytes).await.map_err(|_| self.failure())?;
         self.to.send(Received::Piece(piece, share)).await.map_err(|_| self.failure())
     }
 
@@ -127,9 +127,9 @@ fn store(files: &SnapshotFiles, draft: Draft, from: &mut mpsc::Receiver<Received
             (Received::Publish(index, done), Some(tail)) => {
                 writer.finish(index, &tail).map_err(failed)?;
                 if let Err(error) = files.keep_newest() {
-                    tracing::warn!(%error, "an old snapshot is not removed");
+                    tracing::warn!(%error, "cannot remove an old snapshot: it takes up space");
                 }
-                // Whoever asked may have gone away.
+                // The caller may have stopped waiting.
                 let _ = done.send(());
                 return Ok(());
             }

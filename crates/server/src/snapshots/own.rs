@@ -80,9 +80,9 @@ impl SnapshotStore for SnapshotFiles {
             match write(&files, &head, &from, &queue) {
                 Ok(older) => *finished.lock() = older,
                 Err(error) => {
-                    // At once: a full disk needs the space that it takes up.
+                    // Immediately: a full disk needs the space that the draft takes up.
                     if let Err(error) = files.folder.discard(Draft::Own) {
-                        tracing::error!(%error, "a draft is not removed");
+                        tracing::error!(%error, "cannot remove an incomplete snapshot: it takes up space");
                     }
                     *noted.lock() = Some(error.to_string());
                 }
@@ -96,7 +96,7 @@ impl SnapshotStore for SnapshotFiles {
 
     fn open_newest(&self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
         let list = self.folder.list().unwrap_or_else(|error| {
-            tracing::error!(%error, "snapshots cannot be listed");
+            tracing::error!(%error, "cannot list the snapshots: the replica restores from the log");
             Vec::new()
         });
         let index = list.into_iter().find(|index| below.is_none_or(|below| *index < below))?;
@@ -104,7 +104,8 @@ impl SnapshotStore for SnapshotFiles {
     }
 }
 
-/// Gives up to where the log is no longer needed once the snapshot is on stable storage, `None` if it was given up.
+/// Writes a snapshot; returns up to where the log is no longer needed once it is on stable storage, `None` if it was
+/// given up.
 fn write(
     files: &SnapshotFiles,
     head: &[u8],
@@ -124,7 +125,7 @@ fn write(
             Ok(Message::Finish(index, tail)) => {
                 let bytes = writer.bytes();
                 writer.finish(index, &tail)?;
-                tracing::info!(index = index.0, bytes, "a snapshot is on stable storage");
+                tracing::info!(index = index.0, bytes, "snapshot written");
                 return Ok(Some(files.keep_newest()?.unwrap_or(LogIndex(0))));
             }
             Err(_) => {
@@ -144,12 +145,12 @@ impl SnapshotFiles {
         let reader = ahead.clone();
         let thread = process::spawn_background("snapshot-in", move || {
             if let Err(error) = read(&folder, index, &to, &reader) {
-                // Whoever reads may have gone away.
+                // The reader may have stopped.
                 let _ = to.blocking_send(Err(error.to_string()));
             }
         });
         if let Err(error) = thread {
-            // There is room: it is the first.
+            // The queue has space: this is the first message.
             let _ = failed.try_send(Err(error.to_string()));
         }
         let bytes = std::fs::metadata(self.folder.file(index)).ok().map(|file| file.len());
@@ -159,7 +160,7 @@ impl SnapshotFiles {
 
 type Part = Result<SnapshotPart, String>;
 
-/// How far a reading thread is ahead of whoever takes the parts, bytes; `None`: nobody takes them any more.
+/// Bytes of parts that a reading thread has read ahead; `None`: nobody takes them any more.
 pub(super) struct ReadAhead {
     pub(super) bytes: Mutex<Option<usize>>,
     changed: Condvar,
@@ -173,7 +174,7 @@ impl Default for ReadAhead {
 
 impl ReadAhead {
     /// Waits until a part of `len` bytes may be read ahead; false if nobody would take it.
-    fn make_room(&self, len: usize) -> bool {
+    fn reserve(&self, len: usize) -> bool {
         let mut bytes = self.bytes.lock();
         while bytes.is_some_and(|bytes| bytes > 0 && bytes + len > SNAPSHOT_QUEUE_BYTES_MAX) {
             self.changed.wait(&mut bytes);
@@ -196,10 +197,10 @@ fn read(
     ahead: &ReadAhead,
 ) -> Result<(), SnapshotError> {
     let mut reader = folder.read(index)?;
-    let send = |part: SnapshotPart| ahead.make_room(part.bytes().len()) && to.blocking_send(Ok(part)).is_ok();
-    let mut goes_on = send(SnapshotPart::Head(reader.head().to_vec().into()));
-    while goes_on && let Some(chunk) = reader.next_chunk()? {
-        goes_on = send(SnapshotPart::Chunk(chunk.into()));
+    let send = |part: SnapshotPart| ahead.reserve(part.bytes().len()) && to.blocking_send(Ok(part)).is_ok();
+    let mut wanted = send(SnapshotPart::Head(reader.head().to_vec().into()));
+    while wanted && let Some(chunk) = reader.next_chunk()? {
+        wanted = send(SnapshotPart::Chunk(chunk.into()));
     }
     if let Some(tail) = reader.tail() {
         send(SnapshotPart::Tail(tail.to_vec().into()));

@@ -83,9 +83,9 @@ async fn a_chunk_larger_than_a_message_is_sent_and_stored_in_pieces() {
 
     // Cut off within a chunk: nothing is left of it.
     let head = SnapshotPiece::whole(SnapshotPart::Head("head".into()));
-    let begun = SnapshotPiece { part: SnapshotPart::Chunk("begun".into()), continues: true };
+    let started = SnapshotPiece { part: SnapshotPart::Chunk("started".into()), continues: true };
     let tail = SnapshotPiece::whole(SnapshotPart::Tail("tail".into()));
-    let error = match received(&here, vec![head, begun, tail]).await {
+    let error = match received(&here, vec![head, started, tail]).await {
         Ok(incoming) => incoming.publish(LogIndex(20)).await.unwrap_err(),
         Err(error) => error,
     };

@@ -39,7 +39,7 @@ pub enum VerifyError {
     /// The master key.
     #[error("master-key-file: {0}")]
     MasterKey(#[from] KeyFileError),
-    /// The folder of all snapshots cannot be listed.
+    /// The folder of all cannot list the snapshots: the replica restores from the log.
     #[error("snapshots: {}: {error}", path.display())]
     Folder {
         /// The folder.
@@ -47,7 +47,7 @@ pub enum VerifyError {
         /// Why not.
         error: std::io::Error,
     },
-    /// The folder of a shard's snapshots cannot be listed.
+    /// The folder of a shard's cannot list the snapshots: the replica restores from the log.
     #[error("snapshots: {0}")]
     Shard(SnapshotError),
     /// The log cannot be opened.

@@ -127,7 +127,7 @@ impl Struck {
                 Ok(format!("{dropped} packets were dropped at once"))
             }
             What::Disk("fill") => {
-                block_in_place(|| self.logs(cluster, "the disk is full by command"))?;
+                block_in_place(|| self.logs(cluster, "the disk is full by an injected fault"))?;
                 self.nodes
                     .iter()
                     .try_for_each(|node| cluster.pid(*node).map(drop))
@@ -195,7 +195,7 @@ impl Struck {
             return Ok(());
         }
         for before in &self.before {
-            cluster.wait_for_log(before.node, before.logged, "the node has started", PATIENCE)?;
+            cluster.wait_for_log(before.node, before.logged, "node started", PATIENCE)?;
         }
         cluster.configure()
     }

@@ -1,4 +1,4 @@
-//! What a command of the front end is, and what one run of it is given.
+//! A command of the front end, and what it is called with.
 
 use std::rc::Rc;
 
@@ -10,8 +10,8 @@ use fastness_shard::{FrontEndOutcome, Session, ShardView};
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
 
-/// One run of a front end's command.
-pub(super) struct Call<'a, 's> {
+/// One call of a front end's command.
+pub(crate) struct Call<'a, 's> {
     pub(super) replica: &'a ReplicaServer,
     pub(super) client: &'a Rc<Client>,
     pub(super) args: Args<'a>,
@@ -21,7 +21,7 @@ pub(super) struct Call<'a, 's> {
 }
 
 /// A command of the front end: its half of the row in the command table, and the function that runs it.
-pub(super) struct ServerCommand {
+pub(crate) struct ServerCommand {
     pub(super) command: Command,
     pub(super) run: RunServer,
 }
@@ -72,4 +72,5 @@ pub(super) fn integer(arg: &[u8]) -> Option<i64> {
     fastness_resp::request::strict_integer(arg)
 }
 
+/// Valkey's error for arguments that no command form matches.
 pub(super) const SYNTAX: &str = "ERR syntax error";

@@ -153,7 +153,7 @@ fn info(call: Call<'_, '_>) {
 fn list(call: Call<'_, '_>) {
     let filter = match Filter::parse(call.args.skip(2), false) {
         Ok(filter) => filter,
-        Err(error) => return call.out.error(error),
+        Err(error) => return call.out.error(error.to_string()),
     };
     let mut text = Vec::new();
     for client in call.replica.clients.all().iter().filter(|client| filter.selects(client, call.client.id)) {
@@ -171,7 +171,7 @@ fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
     let filter = match filter {
         Ok(filter) => filter,
         Err(error) => {
-            call.out.error(error);
+            call.out.error(error.to_string());
             return FrontEndOutcome::Reply;
         }
     };

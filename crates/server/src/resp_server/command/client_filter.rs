@@ -5,17 +5,17 @@ use fastness_resp::Args;
 use super::call::{SYNTAX, integer, is};
 use crate::resp_server::clients::Client;
 
-/// What a connection must be to be selected; all given conditions at once.
+/// Selects connections: those that meet all of its conditions.
 pub(super) struct Filter {
     conditions: Vec<Condition>,
-    /// Leaves out the connection that asks.
+    /// Leaves out the connection that sent the command.
     skip_own: bool,
 }
 
 enum Condition {
     Ids(Vec<u64>, bool),
     Text(Text, Vec<u8>, bool),
-    /// Clients are of one type here.
+    /// All clients are of this type: there are no replicas and no subscribers among them.
     Normal(bool),
     User(bool),
     /// All of these flags.
@@ -27,7 +27,7 @@ enum Condition {
     IdleAtLeast(u64),
 }
 
-/// What a connection is compared by, byte for byte.
+/// A property of a connection that is compared byte for byte.
 #[derive(Clone, Copy)]
 enum Text {
     Address,
@@ -47,23 +47,50 @@ const TEXTS: [(&str, Text); 6] = [
     ("lib-ver", Text::LibraryVersion),
 ];
 
+/// Why a filter is refused, in Valkey's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FilterError {
+    #[error("{SYNTAX}")]
+    Syntax,
+    #[error("ERR client-id should be greater than 0")]
+    ClientId,
+    #[error("ERR Unknown client type '{0}'")]
+    UnknownType(String),
+    #[error("ERR No such user '{0}'")]
+    UnknownUser(String),
+    #[error("ERR DB number should be between 0 and 0")]
+    DatabaseRange,
+    #[error("ERR {not}DB is not an integer or out of range")]
+    DatabaseNumber { not: &'static str },
+    #[error("ERR Unknown {option} found in the {filter} filter: {found}")]
+    UnknownLetter { option: &'static str, filter: String, found: String },
+    #[error("ERR {0} is not an integer or out of range")]
+    NotANumber(&'static str),
+    #[error("ERR {0} should be greater than 0")]
+    NotPositive(&'static str),
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
 impl Filter {
-    /// The connection from this address, the asking one too.
+    /// Selects the connection from this address, even if it sent the command.
     pub(super) fn address(address: &[u8]) -> Filter {
         Filter { conditions: vec![Condition::Text(Text::Address, address.to_vec(), true)], skip_own: false }
     }
 
-    /// Reads `<option> <value> …`. KILL leaves out the asking connection unless told otherwise.
-    pub(super) fn parse(args: Args<'_>, kill: bool) -> Result<Filter, String> {
+    /// Reads `<option> <value> …`. KILL leaves out its own connection unless `SKIPME no` is given.
+    pub(super) fn parse(args: Args<'_>, kill: bool) -> Result<Filter, FilterError> {
         let mut filter = Filter { conditions: Vec::new(), skip_own: kill };
         let mut at = 0;
         while at < args.len() {
-            let Some(value) = args.try_get(at + 1) else { return Err(SYNTAX.into()) };
+            let Some(value) = args.try_get(at + 1) else { return Err(FilterError::Syntax) };
             if is(args.get(at), "skipme") {
                 filter.skip_own = match () {
                     () if is(value, "yes") => true,
                     () if is(value, "no") => false,
-                    () => return Err(SYNTAX.into()),
+                    () => return Err(FilterError::Syntax),
                 };
                 at += 2;
             } else if let Some(wanted) = negatable(args.get(at), "id") {
@@ -79,18 +106,18 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether `client` is selected; `own` is the id of the one that asks.
+    /// Whether `client` is selected; `own` is the id of the one that sent the command.
     pub(super) fn selects(&self, client: &Client, own: u64) -> bool {
         let left_out = self.skip_own && client.id == own;
         !left_out && !client.is_killed() && self.conditions.iter().all(|condition| condition.holds(client))
     }
 }
 
-fn read_ids(args: Args<'_>) -> Result<Vec<u64>, String> {
+fn read_ids(args: Args<'_>) -> Result<Vec<u64>, FilterError> {
     let id = |arg: &[u8]| integer(arg).filter(|id| *id > 0).map(|id| id as u64);
     match args.iter().next() {
-        Some(first) if integer(first).is_none() => Err(SYNTAX.into()),
-        _ => args.iter().map(|arg| id(arg).ok_or("ERR client-id should be greater than 0".to_owned())).collect(),
+        Some(first) if integer(first).is_none() => Err(FilterError::Syntax),
+        _ => args.iter().map(|arg| id(arg).ok_or(FilterError::ClientId)).collect(),
     }
 }
 
@@ -103,13 +130,13 @@ fn negatable(arg: &[u8], word: &str) -> Option<bool> {
     (not && is(&arg[4..], word)).then_some(false)
 }
 
-fn condition(option: &[u8], value: &[u8]) -> Result<Condition, String> {
+fn condition(option: &[u8], value: &[u8]) -> Result<Condition, FilterError> {
     for (word, text) in TEXTS {
         if let Some(wanted) = negatable(option, word) {
             return Ok(Condition::Text(text, value.to_vec(), wanted));
         }
     }
-    type Read = fn(&[u8], bool) -> Result<Condition, String>;
+    type Read = fn(&[u8], bool) -> Result<Condition, FilterError>;
     const OTHERS: [(&str, Read); 5] = [
         ("type", read_type),
         ("user", read_user),
@@ -125,51 +152,48 @@ fn condition(option: &[u8], value: &[u8]) -> Result<Condition, String> {
     match () {
         () if is(option, "maxage") => Ok(Condition::OldAtLeast(seconds("maxage", value)?)),
         () if is(option, "idle") => Ok(Condition::IdleAtLeast(seconds("idle", value)?)),
-        () => Err(SYNTAX.into()),
+        () => Err(FilterError::Syntax),
     }
 }
 
-fn read_type(value: &[u8], wanted: bool) -> Result<Condition, String> {
+fn read_type(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
     let normal = is(value, "normal");
     let known = ["primary", "master", "replica", "slave", "pubsub"];
     if !normal && !known.iter().any(|kind| is(value, kind)) {
-        return Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(value)));
+        return Err(FilterError::UnknownType(text(value)));
     }
     Ok(Condition::Normal(normal == wanted))
 }
 
-fn read_user(value: &[u8], wanted: bool) -> Result<Condition, String> {
+fn read_user(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
     if value != b"default" {
-        return Err(format!("ERR No such user '{}'", String::from_utf8_lossy(value)));
+        return Err(FilterError::UnknownUser(text(value)));
     }
     Ok(Condition::User(wanted))
 }
 
-fn read_database(value: &[u8], wanted: bool) -> Result<Condition, String> {
+fn read_database(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
     match integer(value) {
         Some(0) => Ok(Condition::Database(wanted)),
-        Some(_) => Err("ERR DB number should be between 0 and 0".into()),
-        None => Err(format!("ERR {}DB is not an integer or out of range", if wanted { "" } else { "NOT-" })),
+        Some(_) => Err(FilterError::DatabaseRange),
+        None => Err(FilterError::DatabaseNumber { not: if wanted { "" } else { "NOT-" } }),
     }
 }
 
-/// The letters of all flags that Valkey knows, also of those that no connection has here, and `D` of our own.
+/// The letters of all flags that Valkey has, including those that no connection has here, and our own `D`.
 const FLAGS: &str = "ABDEIMNOPRSTUbcdeirtux";
 
-fn letters(option: &str, value: &[u8], wanted: bool, known: &str) -> Result<Vec<u8>, String> {
+fn letters(option: &'static str, value: &[u8], wanted: bool, known: &str) -> Result<Vec<u8>, FilterError> {
     if value.iter().all(|letter| known.as_bytes().contains(letter)) {
         return Ok(value.to_vec());
     }
     let filter = if wanted { "provided".to_owned() } else { format!("NOT-{}", option.to_ascii_uppercase()) };
-    Err(format!("ERR Unknown {option} found in the {filter} filter: {}", String::from_utf8_lossy(value)))
+    Err(FilterError::UnknownLetter { option, filter, found: text(value) })
 }
 
-fn seconds(option: &str, value: &[u8]) -> Result<u64, String> {
-    let seconds = integer(value).ok_or_else(|| format!("ERR {option} is not an integer or out of range"))?;
-    u64::try_from(seconds)
-        .ok()
-        .filter(|seconds| *seconds > 0)
-        .ok_or_else(|| format!("ERR {option} should be greater than 0"))
+fn seconds(option: &'static str, value: &[u8]) -> Result<u64, FilterError> {
+    let seconds = integer(value).ok_or(FilterError::NotANumber(option))?;
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).ok_or(FilterError::NotPositive(option))
 }
 
 impl Condition {

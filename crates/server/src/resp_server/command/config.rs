@@ -1,7 +1,7 @@
 //! CONFIG GET, SET and RESETSTAT, all read from the table of options.
 //!
-//! An option that is a setting of the cluster (`settings.rs`) is changed by way of group 0: the connection waits until
-//! all nodes that can be reached have confirmed the change, other options of the same command are changed after that.
+//! An option that is a setting of the cluster (`settings.rs`) is changed through group 0: the connection waits until
+//! all reachable nodes have confirmed the change; the other options of the same command are changed after that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use fastness_shard::FrontEndOutcome;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::call::{Call, ServerCommand};
-use crate::config::{Change, Config, OPTIONS, find};
+use crate::config::{Change, Config, OPTIONS, Problem, find};
 use crate::settings::{self, SettingsError};
 
 pub(super) const GET: ServerCommand = ServerCommand::reply(
@@ -46,7 +46,7 @@ fn secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
 }
 
 /// How often it is checked whether a change of the cluster's settings has come into force.
-const LOOK: Duration = Duration::from_millis(10);
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// `CONFIG GET pattern …`.
 fn get(call: Call<'_, '_>) {
@@ -64,7 +64,7 @@ fn get(call: Call<'_, '_>) {
             "maxmemory" => call.out.bulk(maxmemory.to_string()),
             "maxclients" => call.out.bulk(call.replica.node.maxclients().to_string()),
             "requirepass" if call.replica.node.password() == Password::None => call.out.bulk(""),
-            // Shown as set or not, never as it is.
+            // Shows whether one is set, never which.
             "requirepass" => call.out.bulk("*****"),
             _ => call.out.bulk(option.get(&config)),
         }
@@ -73,84 +73,108 @@ fn get(call: Call<'_, '_>) {
 
 /// `CONFIG SET option value …`: all of them or none.
 fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
-    match checked(&call) {
-        Err(text) => call.out.error(text),
-        Ok((changed, of_cluster)) => {
-            if let Some(server) = call.replica.settings_server.as_ref().filter(|_| !of_cluster.is_empty()) {
-                if !call.shard.may_block() {
-                    call.out.error(format!(
-                        "ERR CONFIG SET failed (possibly related to argument '{}') - a setting of the cluster cannot be \
-                         changed inside of MULTI",
-                        of_cluster[0]
-                    ));
-                    return FrontEndOutcome::Reply;
-                }
-                let mut waits = call.client.setting.borrow_mut();
-                let waited = waits.get_or_insert_with(|| server.change(settings::change_of(&of_cluster, &changed)));
-                let outcome = match waited.try_recv() {
-                    Ok(outcome) => outcome,
-                    Err(TryRecvError::Empty) => return FrontEndOutcome::Again(call.shard.boot_now().plus(LOOK)),
-                    Err(TryRecvError::Closed) => Err(SettingsError::Unknown("the node is stopping".to_owned())),
-                };
-                *waits = None;
-                if let Err(error) = outcome {
-                    let name = of_cluster[0];
-                    call.out.error(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {error}"));
-                    return FrontEndOutcome::Reply;
-                }
-            }
-            store(&mut call, changed, &of_cluster);
-            call.out.ok();
+    let (changed, of_cluster) = match checked(&call) {
+        Ok(checked) => checked,
+        Err(error) => return refuse(call, &error),
+    };
+    if let Some((server, first)) = call.replica.settings_server.as_ref().zip(of_cluster.first()) {
+        if !call.shard.may_block() {
+            return refuse(call, &SetError::refused(first, Refusal::InTransaction));
+        }
+        let mut waits = call.client.setting.borrow_mut();
+        let waited = waits.get_or_insert_with(|| server.change(settings::change_of(&of_cluster, &changed)));
+        let outcome = match waited.try_recv() {
+            Ok(outcome) => outcome,
+            Err(TryRecvError::Empty) => return FrontEndOutcome::Again(call.shard.boot_now().plus(CHECK_EVERY)),
+            Err(TryRecvError::Closed) => Err(SettingsError::Unknown("the node is stopping".to_owned())),
+        };
+        *waits = None;
+        drop(waits);
+        if let Err(error) = outcome {
+            return refuse(call, &SetError::refused(first, Refusal::Cluster(error)));
         }
     }
+    store(&mut call, changed, &of_cluster);
+    call.out.ok();
     FrontEndOutcome::Reply
 }
 
-/// The configuration as it shall be, and which of the changed options are settings of the cluster.
-fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), String> {
+fn refuse(call: Call<'_, '_>, error: &SetError) -> FrontEndOutcome {
+    call.out.error(error.to_string());
+    FrontEndOutcome::Reply
+}
+
+/// Why CONFIG SET changes nothing, in Valkey's words where it has them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum SetError {
+    #[error("{}", super::call::SYNTAX)]
+    Syntax,
+    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    Unknown(String),
+    #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")]
+    Refused { name: String, why: Refusal },
+}
+
+/// Why one option is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("duplicate parameter")]
+    Duplicate,
+    #[error(transparent)]
+    Value(Problem),
+    #[error("The operating system is not able to handle the specified number of clients, try with {0}")]
+    TooManyClients(u64),
+    #[error("can't set immutable config")]
+    Immutable,
+    #[error("a setting of the cluster cannot be changed inside of MULTI")]
+    InTransaction,
+    #[error(transparent)]
+    Cluster(SettingsError),
+}
+
+impl SetError {
+    fn refused(name: &str, why: Refusal) -> SetError {
+        SetError::Refused { name: name.to_owned(), why }
+    }
+}
+
+/// The configuration with the changes, and which of the changed options are settings of the cluster.
+fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError> {
     let pairs = call.args.skip(2);
     if !pairs.len().is_multiple_of(2) {
-        return Err(super::call::SYNTAX.to_owned());
+        return Err(SetError::Syntax);
     }
     let text = |i: usize| String::from_utf8_lossy(pairs.get(i)).into_owned();
     let mut seen: Vec<&'static str> = Vec::new();
     let mut changed: Config = (**call.replica.node.config.load()).clone();
     for at in (0..pairs.len()).step_by(2) {
         let (name, value) = (text(at), text(at + 1));
-        let Some(option) = find(&name) else {
-            return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"));
-        };
-        let failed = |why: &str| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
-        if seen.contains(&option.name) {
-            return Err(failed("duplicate parameter"));
-        }
-        seen.push(option.name);
-        let refused = match option.set(&mut changed, &[value.as_str()]) {
-            Err(problem) => Some(problem.to_string()),
-            // Asking for the value that it always has changes nothing and is granted.
-            Ok(()) if option.name == "maxclients" && changed.maxclients > call.replica.node.clients_max() => {
-                Some(format!(
-                    "The operating system is not able to handle the specified number of clients, try with {}",
-                    call.replica.node.clients_max()
-                ))
+        let Some(option) = find(&name) else { return Err(SetError::Unknown(name)) };
+        let mut set = || {
+            if seen.contains(&option.name) {
+                return Err(Refusal::Duplicate);
             }
-            Ok(()) if option.change == Change::Start => Some("can't set immutable config".to_owned()),
-            Ok(()) => None,
+            seen.push(option.name);
+            // A fixed option accepts the value that it has.
+            option.set(&mut changed, &[value.as_str()]).map_err(Refusal::Value)?;
+            let clients_max = call.replica.node.clients_max();
+            if option.name == "maxclients" && changed.maxclients > clients_max {
+                return Err(Refusal::TooManyClients(clients_max));
+            }
+            if option.change == Change::Start { Err(Refusal::Immutable) } else { Ok(()) }
         };
-        if let Some(why) = refused {
-            return Err(failed(&why));
-        }
+        set().map_err(|why| SetError::Refused { name, why })?;
     }
     seen.retain(|name| settings::NAMES.contains(name));
     Ok((changed, seen))
 }
 
-/// What is changed here. The node's other replicas follow within a second (`replica::housekeeping`).
+/// Applies the changes to this node. Its other replicas follow within a second (`replica::housekeeping`).
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
-    if call.replica.settings_server.as_ref().is_some() {
-        // Another client may have changed it since; the map says what holds. A password is in no node's options but the
-        // file's.
+    if call.replica.settings_server.is_some() {
+        // Another client may have changed it since then; the map is authoritative. A node's options have the password
+        // of the config file only.
         let now = call.replica.node.config.load();
         changed.requirepass.clone_from(&now.requirepass);
         if of_cluster.contains(&"durability-max-lag") {

@@ -4,6 +4,7 @@ use fastness_control::Password;
 use fastness_resp::{Args, Protocol};
 
 use super::call::{Call, ServerCommand, integer, is};
+use crate::resp_server::replication;
 use crate::resp_server::stats::add;
 use crate::settings;
 use crate::shared::{NodeShared, VALKEY_VERSION};
@@ -142,7 +143,7 @@ fn hello(mut call: Call<'_, '_>) {
 
 fn write(call: &mut Call<'_, '_>) {
     let zone = call.replica.node.az.clone();
-    let primary = super::role::is_primary(&call.shard.info());
+    let primary = replication::is_primary(&call.shard.info());
     let out = &mut *call.out;
     out.map(if zone.0.is_empty() { 7 } else { 8 });
     out.bulk("server");

@@ -7,21 +7,18 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fastness_consensus::observed::PeerObservation;
-use fastness_engine::{Engine, KeyspaceStats, Stats};
-use fastness_shard::{LoadInfo, PauseKind, ShardInfo, Standing};
-use fastness_types::{Durability, NodeId};
+use fastness_engine::KeyspaceStats;
+use fastness_shard::{LoadInfo, PauseKind, ShardInfo};
+use fastness_types::Durability;
 
 use super::call::{Call, ServerCommand};
-use super::role;
 use crate::config::{Config, OPTIONS};
 use crate::names;
 use crate::node_disk::DiskInfo;
 use crate::process::{Usage, human};
-use crate::resp_server::ReplicaServer;
-use crate::resp_server::stats::CommandStats;
+use crate::resp_server::snapshot::Figures;
+use crate::resp_server::{ReplicaServer, replication};
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
-use crate::topology::Health;
 
 pub(super) const INFO: ServerCommand =
     ServerCommand::reply("info", "[<section> ...]", "Returns information and statistics about the server.", info);
@@ -58,87 +55,6 @@ struct Facts<'a> {
     figures: Figures,
     tls: bool,
     usage: Usage,
-}
-
-/// Figures of the data.
-#[derive(Debug, Clone, Copy)]
-pub struct Figures {
-    /// Keys.
-    pub keyspace: KeyspaceStats,
-    /// Look-ups.
-    pub lookups: Stats,
-    /// The bound of the memory in use; 0: none.
-    pub maxmemory: u64,
-    /// Sessions that watch, and keys they watch.
-    pub watches: (usize, usize),
-}
-
-impl Figures {
-    /// As the data is now.
-    #[must_use]
-    pub fn of(engine: &Engine) -> Figures {
-        Figures {
-            keyspace: engine.keyspace_stats(),
-            lookups: engine.stats(),
-            maxmemory: engine.maxmemory(),
-            watches: engine.watch_counts(),
-        }
-    }
-}
-
-/// Everything that metrics tell of one replica, to be sent off the loop's thread.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// The shard replica.
-    pub shard: ShardInfo,
-    /// The data.
-    pub figures: Figures,
-    /// Connections.
-    pub clients: usize,
-    /// Of these, waiting in WAIT or WAITAOF.
-    pub blocked: usize,
-    /// Commands, connections, bytes in, bytes out, errors: since the start.
-    pub counters: [u64; 5],
-    /// Connections closed: the client did not read, sent too much, spoke HTTP; the log kept it waiting; its task has
-    /// panicked.
-    pub closes: [u64; 5],
-    /// Per command.
-    pub commands: Vec<(&'static str, CommandStats)>,
-    /// Replicas that follow this primary.
-    pub replicas: usize,
-    /// On a replica: whether its primary answers, and how long ago it did.
-    pub primary_link: PeerObservation,
-}
-
-/// Takes a snapshot. On the loop's thread.
-#[must_use]
-pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
-    let stats = &replica.stats;
-    let shard = replica.shard.info();
-    let clients = replica.clients.all();
-    Snapshot {
-        replicas: if role::is_primary(&shard) { followers(replica) } else { 0 },
-        primary_link: primary_link(replica, &shard),
-        shard,
-        figures: replica.shard.with_engine(|engine| Figures::of(engine)),
-        clients: clients.len(),
-        blocked: clients.iter().filter(|client| client.blocked.get()).count(),
-        counters: [
-            stats.commands.get(),
-            stats.connections.get(),
-            stats.bytes_in.get(),
-            stats.bytes_out.get(),
-            stats.errors.get(),
-        ],
-        closes: [
-            stats.output_limit_closes.get(),
-            stats.query_limit_closes.get(),
-            stats.http_closes.get(),
-            stats.log_wait_closes.get(),
-            stats.panics.get(),
-        ],
-        commands: stats.by_command().into_iter().collect(),
-    }
 }
 
 /// `INFO [section …]`.
@@ -419,7 +335,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_clock_offset_ms": shard.clock.offset_ms,
         "durability_clock_trusted": u8::from(shard.clock.trusted),
         "durability_stop_reason": shard.stopped.as_deref().unwrap_or(""),
-        "durability_lab_faults": facts.replica.node.lab.as_ref().map(|lab| lab.told().join("; ")).unwrap_or_default(),
+        "durability_lab_faults": facts.replica.node.lab.as_ref().map(|lab| lab.describe().join("; ")).unwrap_or_default(),
     );
 }
 
@@ -469,8 +385,8 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
 
 fn replication(facts: &Facts<'_>, text: &mut String) {
     let (shard, offset) = (facts.shard, facts.shard.applied.0);
-    if role::is_primary(shard) {
-        let replicas = replicas(facts.replica, facts.tls);
+    if replication::is_primary(shard) {
+        let replicas = replication::replicas(facts.replica, facts.tls);
         lines!(text, "Replication", "role": "master", "connected_slaves": replicas.len());
         for (i, replica) in replicas.iter().enumerate() {
             let _ = write!(
@@ -484,8 +400,8 @@ fn replication(facts: &Facts<'_>, text: &mut String) {
             );
         }
     } else {
-        let link = primary_link(facts.replica, shard);
-        let (host, port) = primary(facts.replica, facts.tls).unwrap_or_default();
+        let link = replication::primary_link(facts.replica, shard);
+        let (host, port) = replication::primary(facts.replica, facts.tls).unwrap_or_default();
         let silent = link.silent.map_or(-1, |silent| silent.as_secs() as i64);
         lines!(text, "Replication",
             "role": "slave",
@@ -584,61 +500,6 @@ fn settings(facts: &Facts<'_>, text: &mut String) {
     for option in OPTIONS.iter().filter(|option| option.name != "requirepass") {
         let _ = write!(text, "option_{}:{}\r\n", option.name.replace('-', "_"), option.get(facts.config));
     }
-}
-
-/// What was observed of the primary of a replica here.
-pub(super) fn primary_link(replica: &ReplicaServer, shard: &ShardInfo) -> PeerObservation {
-    match shard.standing {
-        Standing::Replica { leader: Some(leader) } => replica.node.peer(leader),
-        _ => PeerObservation::default(),
-    }
-}
-
-/// A replica as its primary shows it.
-pub(super) struct Follower {
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// Whether it could serve, by its own word; else it is being brought up.
-    pub(super) online: bool,
-    /// How long ago it was heard last.
-    pub(super) lag: Duration,
-    /// Log position it is known to hold on stable storage.
-    pub(super) offset: u64,
-}
-
-/// The other members of this shard that answer: as in Valkey, one that does not is no replica until it comes back.
-pub(super) fn replicas(replica: &ReplicaServer, tls: bool) -> Vec<Follower> {
-    let status = replica.group.status();
-    let map = replica.node.map.load();
-    let Some(map) = map.as_deref() else { return Vec::new() };
-    let offset = |node: NodeId| status.as_ref().and_then(|s| s.matched.get(&node)).map_or(0, |index| index.0);
-    map.members_of(replica.shard_id)
-        .filter(|node| node.id != replica.node.node)
-        .filter_map(|node| {
-            let port = port(node, replica, tls)?;
-            let seen = replica.node.observe(node.id, replica.shard_id);
-            let lag = replica.node.peer(node.id).silent.filter(|_| seen.health != Health::Failed)?;
-            let (host, online) = (node.announce_host.clone(), seen.health == Health::Online);
-            Some(Follower { host, port, online, lag, offset: offset(node.id) })
-        })
-        .collect()
-}
-
-/// How many follow, whatever ports they have.
-fn followers(replica: &ReplicaServer) -> usize {
-    replicas(replica, false).len().max(replicas(replica, true).len())
-}
-
-/// Host and port of this shard's primary.
-pub(super) fn primary(replica: &ReplicaServer, tls: bool) -> Option<(String, u16)> {
-    let map = replica.node.map.load();
-    let map = map.as_deref()?;
-    let node = map.node(replica.node.leader(replica.shard_id)?)?;
-    Some((node.announce_host.clone(), port(node, replica, tls)?))
-}
-
-fn port(node: &fastness_control::NodeInfo, replica: &ReplicaServer, tls: bool) -> Option<u16> {
-    if tls { node.resp_tls_port_of(replica.shard_id) } else { node.resp_port_of(replica.shard_id) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! ROLE, LASTSAVE and SHUTDOWN.
 
-use fastness_shard::{ShardInfo, Standing};
+use fastness_shard::Standing;
 
 use super::call::{Call, SYNTAX, ServerCommand, is};
+use crate::resp_server::replication;
 
 pub(super) const LASTSAVE: ServerCommand =
     ServerCommand::reply("lastsave", "", "Returns the time of the last successful save to disk.", lastsave);
@@ -17,17 +18,12 @@ pub(super) const SHUTDOWN: ServerCommand = ServerCommand::reply(
 pub(super) const MODULE_LIST: ServerCommand =
     ServerCommand::reply("module|list", "", "Lists the loaded modules.", |call| call.out.array(0));
 
-/// Whether clients see this replica as primary.
-pub(super) fn is_primary(info: &ShardInfo) -> bool {
-    matches!(info.standing, Standing::Primary | Standing::Waiting)
-}
-
 /// `ROLE`.
 fn role(call: Call<'_, '_>) {
     let info = call.shard.info();
-    if is_primary(&info) {
+    if replication::is_primary(&info) {
         // As in Valkey, of those that follow only those that have everything.
-        let mut replicas = super::info::replicas(call.replica, call.client.tls);
+        let mut replicas = replication::replicas(call.replica, call.client.tls);
         replicas.retain(|replica| replica.online);
         call.out.array(3);
         call.out.bulk("master");
@@ -41,7 +37,7 @@ fn role(call: Call<'_, '_>) {
         }
         return;
     }
-    let (host, port) = super::info::primary(call.replica, call.client.tls).unwrap_or_default();
+    let (host, port) = replication::primary(call.replica, call.client.tls).unwrap_or_default();
     call.out.array(5);
     call.out.bulk("slave");
     call.out.bulk(host);

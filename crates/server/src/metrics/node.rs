@@ -1,0 +1,117 @@
+//! The figures of the node: process, disk, log, consensus and peers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastness_consensus::RoleName;
+
+use super::Metrics;
+use super::exposition::Exposition;
+use crate::descriptors;
+use crate::process::Usage;
+use crate::space::Space;
+
+impl Metrics {
+    /// Adds the node's figures.
+    pub(super) fn write_node(&self, usage: &Usage, text: &mut Exposition) {
+        let node = &self.node;
+        text.one("redis_up", "gauge", &[], 1.0);
+        text.one("redis_uptime_in_seconds", "gauge", &[], node.started.elapsed().as_secs() as f64);
+        text.one("redis_memory_used_rss_bytes", "gauge", &[], usage.resident_bytes as f64);
+        text.one("redis_cpu_sys_seconds_total", "counter", &[], usage.cpu_system);
+        text.one("redis_cpu_user_seconds_total", "counter", &[], usage.cpu_user);
+        text.one("redis_rejected_connections_total", "counter", &[], node.rejected.load(Ordering::Relaxed) as f64);
+        text.one("fastness_accept_errors_total", "counter", &[], node.accept_errors.load(Ordering::Relaxed) as f64);
+        text.one("process_open_fds", "gauge", &[], descriptors::in_use() as f64);
+        text.one("process_max_fds", "gauge", &[], descriptors::limit() as f64);
+        text.one("fastness_client_connections", "gauge", &[], node.connected.load(Ordering::Relaxed) as f64);
+        text.one("fastness_client_connections_max", "gauge", &[], node.maxclients() as f64);
+        let identity = [
+            ("node", node.node.to_string()),
+            ("cluster", node.cluster.to_string()),
+            ("availability_zone", node.az.to_string()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        text.one("fastness_node_info", "gauge", &identity, 1.0);
+        self.write_log(text);
+        self.write_disk(text);
+        self.write_faults(text);
+        self.write_control(text);
+    }
+
+    fn write_log(&self, text: &mut Exposition) {
+        let stats = self.log.stats();
+        let counters = [
+            ("fastness_log_fsyncs_total", &stats.syncs),
+            ("fastness_log_entries_total", &stats.entries),
+            ("fastness_log_payload_bytes_total", &stats.payload_bytes),
+            ("fastness_log_stored_bytes_total", &stats.stored_bytes),
+            ("fastness_log_disk_reads_total", &stats.disk_reads),
+        ];
+        for (name, counter) in counters {
+            text.one(name, "counter", &[], counter.load(Ordering::Relaxed) as f64);
+        }
+        text.one(
+            "fastness_log_fsync_seconds_total",
+            "counter",
+            &[],
+            stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6,
+        );
+        text.one("fastness_log_queue_bytes", "gauge", &[], stats.queue_bytes.load(Ordering::Relaxed) as f64);
+    }
+
+    fn write_disk(&self, text: &mut Exposition) {
+        if let Some(space) = Space::of(&self.node.config.load().log_folder()) {
+            text.one("fastness_disk_free_bytes", "gauge", &[], space.free as f64);
+            text.one("fastness_disk_total_bytes", "gauge", &[], space.total as f64);
+        }
+        if let Some(disk) = self.node.disk.get().map(|disk| disk.info()) {
+            text.one("fastness_disk_budget_bytes", "gauge", &[], disk.budget as f64);
+            let used = disk.used;
+            for (part, bytes) in [
+                ("log", used.log),
+                ("snapshots", used.snapshots),
+                ("partial_snapshots", used.drafts),
+                ("ballast", used.ballast),
+            ] {
+                text.one("fastness_disk_used_bytes", "gauge", &[("part", part.to_owned())], bytes as f64);
+            }
+            text.one("fastness_disk_pressure", "gauge", &[], f64::from(disk.pressure as u8));
+            text.one("fastness_disk_log_budget_per_shard_bytes", "gauge", &[], disk.log_share as f64);
+            text.one("fastness_disk_removals_for_space_total", "counter", &[], disk.given_up as f64);
+        }
+    }
+
+    /// Signs of a node that does not work as it should, and faults that were set on purpose.
+    fn write_faults(&self, text: &mut Exposition) {
+        let in_progress = self.log.write_under_way().unwrap_or_default();
+        text.one("fastness_log_write_in_progress_seconds", "gauge", &[], in_progress.as_secs_f64());
+        text.one("fastness_log_failed", "gauge", &[], f64::from(u8::from(self.log.failure().is_some())));
+        let gaps = self.consensus.gaps();
+        text.one("fastness_consensus_stalls_total", "counter", &[], gaps.count as f64);
+        text.one("fastness_consensus_stall_max_seconds", "gauge", &[], gaps.longest.as_secs_f64());
+        text.one("fastness_lab_enabled", "gauge", &[], f64::from(u8::from(self.node.lab.is_some())));
+        for fault in self.node.lab.iter().flat_map(|lab| lab.describe()) {
+            text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
+        }
+    }
+
+    fn write_control(&self, text: &mut Exposition) {
+        let status = self.control.status();
+        let leads = f64::from(u8::from(status.role == RoleName::Leader));
+        text.one("fastness_control_is_leader", "gauge", &[], leads);
+        text.one("fastness_control_term", "gauge", &[], status.term as f64);
+        text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
+        let map = self.node.map.load();
+        let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
+        text.one("fastness_node_replacement_in_progress", "gauge", &[], f64::from(u8::from(replacing)));
+        for peer in map.iter().flat_map(|map| map.nodes.iter()).filter(|peer| peer.id != self.node.node) {
+            let observed = self.node.peer(peer.id);
+            let name = [("peer", peer.id.to_string())];
+            text.one("fastness_peer_alive", "gauge", &name, f64::from(u8::from(observed.alive)));
+            if observed.round_trip > Duration::ZERO {
+                text.one("fastness_peer_round_trip_seconds", "gauge", &name, observed.round_trip.as_secs_f64());
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Opens and closes what the node keeps on its disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fastness_log::faulty::FaultyStore;
+use fastness_log::rocks::{RocksOptions, RocksStore};
+use fastness_log::store::{OrderedStore, StoreError};
+use fastness_log::{Cipher, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
+use fastness_types::{ClusterId, GroupId, NodeId, ShardId};
+
+use super::error::NodeError;
+use crate::config::Config;
+use crate::descriptors;
+use crate::disk_monitor::DiskMonitor;
+use crate::shared::NodeShared;
+use crate::snapshots::{self, SnapshotFiles};
+
+/// Opens the log; frees space for that if the disk is full.
+pub(super) async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
+    if !disk.can_open() {
+        free_for_a_start(config, shared, disk).await;
+    }
+    match open_log_once(config, shared, disk).await {
+        // The space that was freed may suffice.
+        Err(NodeError::Full(_)) if free_for_a_start(config, shared, disk).await => {
+            open_log_once(config, shared, disk).await
+        }
+        opened => opened,
+    }
+}
+
+/// Removes files of this node that can be spared, so that its log can be opened; true if any were.
+pub(super) async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> bool {
+    let folder = |(shard, path): (ShardId, PathBuf)| {
+        let cipher = Cipher::new(master_key(config).ok()?);
+        Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
+    };
+    let folders: Vec<_> = snapshots::folders_in(&config.dir).into_iter().filter_map(folder).collect();
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || disk.free_for_a_start(&folders)).await.unwrap_or(false)
+}
+
+async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
+    let key = master_key(config)?;
+    let dir = config.log_folder();
+    let options = LogOptions::new(shared.node, shared.cluster);
+    let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
+    let disk = disk.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let sizes = disk.disk().log_sizes();
+        let memtable_bytes = usize::try_from(sizes.memtable).unwrap_or(usize::MAX);
+        let rocks = RocksOptions {
+            memtable_bytes,
+            wal_bytes_max: sizes.wal_max,
+            open_files_max: descriptors::log_files(descriptors::limit()) as i32,
+            ..RocksOptions::new(&dir)
+        };
+        let rocks = RocksStore::open(&rocks)?;
+        disk.set_store(&rocks);
+        let store: Arc<dyn OrderedStore> = rocks;
+        let store = match faults {
+            Some(faults) => FaultyStore::new(store, faults),
+            None => store,
+        };
+        Log::open(store, Cipher::new(key), options, WriterDriver::Thread)
+    });
+    opened.await?.map_err(|error| match error {
+        OpenError::Store(error @ StoreError::NoSpace { .. }) => NodeError::Full(error),
+        error => NodeError::Log(error),
+    })
+}
+
+fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
+    config.master_key().map_err(NodeError::MasterKey)
+}
+
+/// Opens the folder of a shard's snapshots, and removes what an interrupted process left there.
+pub(super) async fn open_snapshots(
+    config: &Config,
+    cluster: ClusterId,
+    node: NodeId,
+    shard: ShardId,
+    disk: &Arc<DiskMonitor>,
+) -> Result<SnapshotFiles, NodeError> {
+    let cipher = Cipher::new(master_key(config)?);
+    let path = snapshots::folder_of(config, shard);
+    let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
+    let prepared = tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await?;
+    let folder = prepared.map_err(NodeError::Snapshots)?;
+    Ok(SnapshotFiles::new(folder, Some(disk.disk().clone())))
+}
+
+/// Closes the log once it has written what is queued.
+pub(super) async fn close_log(log: Log) {
+    // Blocks until what is queued is written.
+    if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+        tracing::error!("closing the log has panicked: the next start recovers it");
+    }
+}

@@ -1,0 +1,90 @@
+//! The figures of one replica, as INFO and metrics show them.
+
+use fastness_consensus::observed::PeerObservation;
+use fastness_engine::{Engine, KeyspaceStats, Stats};
+use fastness_shard::ShardInfo;
+
+use super::ReplicaServer;
+use super::replication;
+use super::stats::CommandStats;
+
+/// Figures of the data.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Keys.
+    pub keyspace: KeyspaceStats,
+    /// Look-ups.
+    pub lookups: Stats,
+    /// The bound of the memory in use; 0: none.
+    pub maxmemory: u64,
+    /// Sessions that watch, and keys they watch.
+    pub watches: (usize, usize),
+}
+
+impl Figures {
+    /// As the data is now.
+    #[must_use]
+    pub fn of(engine: &Engine) -> Figures {
+        Figures {
+            keyspace: engine.keyspace_stats(),
+            lookups: engine.stats(),
+            maxmemory: engine.maxmemory(),
+            watches: engine.watch_counts(),
+        }
+    }
+}
+
+/// All figures of one replica for metrics, to be sent off the loop's thread.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The shard replica.
+    pub shard: ShardInfo,
+    /// The data.
+    pub figures: Figures,
+    /// Connections.
+    pub clients: usize,
+    /// Of these, waiting in WAIT or WAITAOF.
+    pub blocked: usize,
+    /// Commands, connections, bytes in, bytes out, errors: since the start.
+    pub counters: [u64; 5],
+    /// Connections closed: the client did not read, sent too much, spoke HTTP; the log kept it waiting; its task has
+    /// panicked.
+    pub closes: [u64; 5],
+    /// Per command.
+    pub commands: Vec<(&'static str, CommandStats)>,
+    /// Replicas that follow this primary.
+    pub replicas: usize,
+    /// On a replica: whether its primary answers, and how long ago it did.
+    pub primary_link: PeerObservation,
+}
+
+/// Collects the figures. On the loop's thread.
+#[must_use]
+pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
+    let stats = &replica.stats;
+    let shard = replica.shard.info();
+    let clients = replica.clients.all();
+    Snapshot {
+        replicas: if replication::is_primary(&shard) { replication::followers(replica) } else { 0 },
+        primary_link: replication::primary_link(replica, &shard),
+        shard,
+        figures: replica.shard.with_engine(|engine| Figures::of(engine)),
+        clients: clients.len(),
+        blocked: clients.iter().filter(|client| client.blocked.get()).count(),
+        counters: [
+            stats.commands.get(),
+            stats.connections.get(),
+            stats.bytes_in.get(),
+            stats.bytes_out.get(),
+            stats.errors.get(),
+        ],
+        closes: [
+            stats.output_limit_closes.get(),
+            stats.query_limit_closes.get(),
+            stats.http_closes.get(),
+            stats.log_wait_closes.get(),
+            stats.panics.get(),
+        ],
+        commands: stats.by_command().into_iter().collect(),
+    }
+}
