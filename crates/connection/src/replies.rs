@@ -3,7 +3,7 @@
 //! Ordering rule: a reply is sent only after every earlier reply of its connection, and only once the shard releases
 //! it. A reply that can never be released (its write was undone or is in doubt) is replaced by an error in its place.
 //!
-//! Replies are kept in blocks, whose long texts are shared with the keyspace. A block that has grown to [`BLOCK_BYTES`]
+//! Replies are kept in blocks, whose long texts are shared with the keyspace. A block that has grown to `BLOCK_BYTES`
 //! is closed, so that a client which reads nothing for a while causes no copy of everything that waits for it. A reply
 //! never spans two blocks. Positions count from the first byte that was ever written to the connection, and move only
 //! when replies are replaced.

@@ -1,10 +1,10 @@
 //! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode;
 //! replacing a node is in `replace.rs`.
 //!
-//! Every call needs a certificate that names an administrator of this cluster ([`Identity::Admin`]); a client's is
-//! refused. A node of the cluster may request the description, which contains nothing that it does not learn as a node,
-//! and a change of the cluster's settings, on behalf of one of its clients. A node that does not lead answers
-//! FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
+//! Every call needs a certificate that names an administrator of this cluster ([`crate::tls::Identity::Admin`]); a
+//! client's is refused. A node of the cluster may request the description, which contains nothing that it does not
+//! learn as a node, and a change of the cluster's settings, on behalf of one of its clients. A node that does not lead
+//! answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@
 //! 3. the log that a verified snapshot covers.
 //!
 //! So the replica never depends on a file that nobody has read. A snapshot that cannot be read as a whole is removed
-//! itself, and older ones stay. The last thing to go is the [`Ballast`].
+//! itself, and older ones stay. The last thing to go is the `Ballast`.
 //!
 //! What may be used for what is decided in [`crate::disk_budget`]; what was measured last is in [`crate::node_disk`].
 

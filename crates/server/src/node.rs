@@ -103,6 +103,15 @@ struct Inner {
     monitor: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Raises the limit of file descriptors as far as the system allows, and checks that it suffices for one client.
+fn raise_descriptors() -> Result<(), NodeError> {
+    let limit = descriptors::raise();
+    if descriptors::clients_max(limit, 1, 0) == 0 {
+        return Err(NodeError::Descriptors { limit, needed: descriptors::reserve(limit, 1, 0) + 1 });
+    }
+    Ok(())
+}
+
 impl Node {
     /// Starts a node. Returns once it can be administrated; replicas start when the cluster's map names the node.
     ///
@@ -122,13 +131,7 @@ impl Node {
         if config.lab && !material.is_lab() {
             return Err(NodeError::NoLab(lab_uri(cluster)));
         }
-        let descriptors = descriptors::raise();
-        if descriptors::clients_max(descriptors, 1, 0) == 0 {
-            return Err(NodeError::Descriptors {
-                limit: descriptors,
-                needed: descriptors::reserve(descriptors, 1, 0) + 1,
-            });
-        }
+        raise_descriptors()?;
         let sockets = Sockets::bind(&config)?;
         let shared = NodeShared::new(node, cluster, config.clone());
         shared.budget_descriptors(1, 0);

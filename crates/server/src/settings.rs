@@ -1,15 +1,16 @@
 //! Settings that promise something to clients and so belong to the cluster, not to a node: `requirepass`,
 //! `durability-max-lag`.
 //!
-//! They are part of group 0's map ([`ClusterSettings`]), each change with a version. CONFIG SET of one on any node
-//! proposes it to group 0's leader and answers OK when **all reachable nodes have confirmed** that they go by it; else
-//! an error names those that have not.
+//! They are part of group 0's map ([`fastness_control::ClusterSettings`]), each change with a version. CONFIG SET of
+//! one on any node proposes it to group 0's leader and answers OK when **all reachable nodes have confirmed** that they
+//! go by it; else an error names those that have not.
 //!
 //! - A node confirms a version, in its answers to pings, once all of its replicas go by it
-//!   ([`NodeShared::confirm_settings`]).
-//! - A node that has not heard group 0 for [`SETTINGS_SILENCE_MAX`] lets nobody in by a password
-//!   ([`NodeShared::is_sure_of_settings`]). So one that cannot be reached need not be waited for longer than that:
-//!   until it hears the change it accepts neither the old password nor the new one.
+//!   ([`confirm_settings`](crate::shared::NodeShared::confirm_settings)).
+//! - A node that has not heard group 0 for [`SETTINGS_SILENCE_MAX`](fastness_types::limits::SETTINGS_SILENCE_MAX) lets
+//!   nobody in by a password ([`is_sure_of_settings`](crate::shared::NodeShared::is_sure_of_settings)). So one that
+//!   cannot be reached need not be waited for longer than that: until it hears the change it accepts neither the old
+//!   password nor the new one.
 //! - A node's config file says what holds until the cluster has settings of its own. Group 0's leader brings its own
 //!   file's values in as the first ones, once every node understands them. From then on the file's values have no
 //!   effect; a difference is logged.

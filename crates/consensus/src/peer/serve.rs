@@ -157,11 +157,29 @@ enum ServeError {
     #[error(transparent)]
     Malformed(#[from] DecodeError),
     #[error(transparent)]
-    Snapshot(#[from] ReceiveError),
+    Snapshot(Box<ReceiveError>),
     #[error(transparent)]
-    Raft(#[from] RaftError<Types>),
+    Raft(Box<RaftError<Types>>),
     #[error(transparent)]
-    Stopped(#[from] Fatal<Types>),
+    Stopped(Box<Fatal<Types>>),
+}
+
+impl From<ReceiveError> for ServeError {
+    fn from(error: ReceiveError) -> ServeError {
+        ServeError::Snapshot(Box::new(error))
+    }
+}
+
+impl From<RaftError<Types>> for ServeError {
+    fn from(error: RaftError<Types>) -> ServeError {
+        ServeError::Raft(Box::new(error))
+    }
+}
+
+impl From<Fatal<Types>> for ServeError {
+    fn from(error: Fatal<Types>) -> ServeError {
+        ServeError::Stopped(Box::new(error))
+    }
 }
 
 /// The kind of the answer, its payload, and how soon it has to be sent.

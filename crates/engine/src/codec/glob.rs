@@ -13,7 +13,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
 }
 
-/// As [`matches`], with upper and lower case equal.
+/// As [`matches()`], with upper and lower case equal.
 #[must_use]
 pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte.to_ascii_lowercase())

@@ -1,7 +1,7 @@
 //! The facts that Valkey states about each command: its name, arity, flags, ACL categories, keys and group.
 //!
 //! They are generated for every command that Valkey knows (`facts.rs`) and written by hand for Fastness's own
-//! (`own.rs`). How a command runs is in [`super::table`].
+//! (`own.rs`). How a command runs is in [`mod@super::table`].
 
 /// The bits of [`Flags`], in the order in which COMMAND prints them.
 #[allow(missing_docs, reason = "each is named as COMMAND names it; the names are Valkey's")]

@@ -67,7 +67,7 @@
 //!   second FLUSHALL counts as exceeding it.
 //!
 //! # Layout
-//! [`BatchRecords`] has the records of one batch. A [`Record`] says only what it is; its data lies on stacks beside the
+//! `BatchRecords` has the records of one batch. A `Record` says only what it is; its data lies on stacks beside the
 //! records, so that the most frequent change, a short value written over another, appends to two vectors and allocates
 //! nothing.
 

@@ -266,7 +266,7 @@ impl<P: Debug + 'static> PartialEq for ValueBox<P> {
     }
 }
 
-/// A long string is kept as an object, and is [`ValueRef::Long`] for everybody else: its record and its digest are
+/// A long string is kept as an object, and is `ValueRef::Long` for everybody else: its record and its digest are
 /// written elsewhere.
 impl<P: Debug + 'static> Value<P> for Text {
     fn of(&self) -> TypeNumber {

@@ -2,11 +2,11 @@
 //!
 //! What happens to the bytes in between is [`fastness_connection`]'s. Rules of this half:
 //! - Replies of a client that does not read are kept in memory, bounded by `client-output-buffer-limit`, by less once
-//!   `maxmemory` is reached, and by next to nothing before authentication ([`ConnectionFrontEnd::unsent_bytes_max`]).
+//!   `maxmemory` is reached, and by next to nothing before authentication (`command.rs`).
 //! - Nothing waits for ever without a word: a client that does not read although no more can be kept for it, and a
 //!   reply or a command that the log has kept waiting for too long, close the connection with a log line
 //!   ([`super::clients::Clients::close_stuck`]).
-//! - After a protocol error, QUIT or a limit, what is released within [`CLOSE_GRACE`] is sent.
+//! - After a protocol error, QUIT or a limit, what is released within `CLOSE_GRACE` is sent.
 
 use std::future::Future;
 use std::io;

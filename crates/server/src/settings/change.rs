@@ -126,6 +126,6 @@ mod tests {
     #[test]
     fn an_error_names_the_nodes_that_have_not_confirmed() {
         let error = SettingsError::Unconfirmed(vec![NodeId(2), NodeId(3)]).to_string();
-        assert_eq!(error, "the change is made, but node 2, node 3 have not confirmed that they go by it yet");
+        assert_eq!(error, "the change is made, but node 2, node 3 have not confirmed yet that it is applied");
     }
 }

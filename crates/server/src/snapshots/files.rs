@@ -173,20 +173,24 @@ pub(super) fn snapshots_folder(dir: &Path) -> PathBuf {
     dir.join(SNAPSHOTS)
 }
 
-/// The folders of all shards that have snapshots in the node's folder; none if they cannot be listed.
+/// The folders of all shards that have snapshots in the node's folder, as far as they can be listed.
 pub(crate) fn folders_in(dir: &Path) -> Vec<(ShardId, PathBuf)> {
-    list_folders(&snapshots_folder(dir)).unwrap_or_default()
+    let Ok(entries) = std::fs::read_dir(snapshots_folder(dir)) else { return Vec::new() };
+    entries.filter_map(|entry| shard_folder(&entry.ok()?)).collect()
 }
 
 /// The folders of all shards in the folder of all snapshots.
 pub(super) fn list_folders(snapshots: &Path) -> std::io::Result<Vec<(ShardId, PathBuf)>> {
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(snapshots)? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.strip_prefix(SHARD)?.parse().ok());
-        folders.extend(number.map(|number| (ShardId(number), entry.path())));
+        folders.extend(shard_folder(&entry?));
     }
     Ok(folders)
+}
+
+fn shard_folder(entry: &std::fs::DirEntry) -> Option<(ShardId, PathBuf)> {
+    let number = entry.file_name().to_str()?.strip_prefix(SHARD)?.parse().ok()?;
+    Some((ShardId(number), entry.path()))
 }
 
 /// Removes all but the newest ones, and returns the index of the oldest that is kept, if it is not the only one.

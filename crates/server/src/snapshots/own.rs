@@ -146,19 +146,19 @@ impl SnapshotFiles {
         let thread = process::spawn_background("snapshot-in", move || {
             if let Err(error) = read(&folder, index, &to, &reader) {
                 // The reader may have stopped.
-                let _ = to.blocking_send(Err(error.to_string()));
+                let _ = to.blocking_send(Err(error.into()));
             }
         });
         if let Err(error) = thread {
             // The queue has space: this is the first message.
-            let _ = failed.try_send(Err(error.to_string()));
+            let _ = failed.try_send(Err(error.into()));
         }
         let bytes = std::fs::metadata(self.folder.file(index)).ok().map(|file| file.len());
         Source { parts: from, ahead, bytes }
     }
 }
 
-type Part = Result<SnapshotPart, String>;
+type Part = Result<SnapshotPart, SourceError>;
 
 /// Bytes of parts that a reading thread has read ahead; `None`: nobody takes them any more.
 pub(super) struct ReadAhead {
@@ -216,7 +216,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) async fn take(&mut self) -> Result<Option<SnapshotPart>, String> {
+    pub(super) async fn take(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
         let part = self.parts.recv().await.transpose()?;
         if let Some(part) = &part {
             self.ahead.taken(part.bytes().len());
@@ -239,6 +239,6 @@ impl SnapshotSource for Source {
     }
 
     async fn next(&mut self) -> Result<Option<SnapshotPart>, SourceError> {
-        Ok(self.take().await?)
+        self.take().await
     }
 }
