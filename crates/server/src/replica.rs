@@ -32,7 +32,7 @@ use crate::snapshots::SnapshotFiles;
 
 /// Period of the thread's housekeeping: idle connections, figures per second.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a desired state for another durability mode is seen, and the mode in force reported.
+/// How soon another desired mode is seen, and the mode in force reported.
 const MODE_TICK: Duration = Duration::from_millis(50);
 /// How long connections get at the end to send released replies.
 const LAST_REPLIES_MAX: Duration = Duration::from_millis(500);

@@ -95,7 +95,7 @@ impl Drop for ClientSlot {
 pub struct ModeReport {
     /// The mode that its commands follow.
     pub in_force: Durability,
-    /// The version of the newest desired state that has committed there; never falls while the process runs, but for
+    /// The version of the newest desired mode that has committed there; never falls while the process runs, but for
     /// the time of a restore.
     pub version: u64,
 }

@@ -191,7 +191,10 @@ async fn each_listener_lets_its_own_in() {
     let mut lab = LabServiceClient::new(channel(&ca, &grpc, "admin").await);
     let refused = lab.show_faults(ShowFaultsRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    assert!(refused.message().contains("node 1 is no lab") && refused.message().contains("/lab"), "{refused}");
+    assert!(
+        refused.message().contains("faults cannot be injected into node 1") && refused.message().contains("/lab"),
+        "{refused}"
+    );
     node.shutdown().await;
 
     // The disk is this node's: another one is told so.

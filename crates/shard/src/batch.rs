@@ -15,13 +15,13 @@
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's timestamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
-//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired state that
+//!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired mode that
 //!              it fulfils; without a record that is 0. Of a setting unit: see below
 //! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
 //! ```
 //!
 //! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the
-//! desired state that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
+//! desired bound that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
 //! [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
 //! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own timestamp, because a batch stays open
@@ -102,7 +102,7 @@ pub struct UnitHead {
     pub timestamp: WallMs,
     /// Bytes of effects.
     pub length: usize,
-    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the desired state's
+    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the desired mode's
     /// version.
     pub record: Option<Box<[u8]>>,
 }
@@ -161,7 +161,7 @@ fn read_setting(record: &[u8]) -> Result<DesiredLagBound, BatchError> {
 }
 
 impl Unit<'_> {
-    /// Of a mode unit: the version of the desired state that it fulfils.
+    /// Of a mode unit: the version of the desired mode that it fulfils.
     fn desired_version(&self) -> u64 {
         self.record.and_then(|version| version.try_into().ok()).map_or(0, u64::from_le_bytes)
     }

@@ -54,9 +54,9 @@ pub struct ShardInfo {
     pub epoch: Epoch,
     /// The mode in force.
     pub durability: Durability,
-    /// The version of the newest desired state for a mode that has committed here; 0: none.
+    /// The version of the newest desired mode that has committed here; 0: none.
     pub mode_version: u64,
-    /// The version of the newest desired state for `durability-max-lag` that has committed here; 0: none.
+    /// The version of the newest desired `durability-max-lag` that has committed here; 0: none.
     pub max_lag_version: u64,
     /// Age of the oldest effect that has not committed.
     pub lag: Duration,

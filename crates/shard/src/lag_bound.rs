@@ -2,8 +2,8 @@
 //!
 //! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does
 //! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds the
-//! desired bound; the primary stages a unit that names the desired state by its version. A node's own configured value
-//! is a desired state of version 0: it counts until the log has one.
+//! desired bound; the primary stages a unit that names the desired bound by its version. A node's own configured value
+//! is a desired bound of version 0: it counts until the log has one.
 //!
 //! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
 //! - A primary whose map is older than the log stages nothing.
@@ -15,7 +15,7 @@ use std::time::Duration;
 pub struct DesiredLagBound {
     /// The bound, whole milliseconds.
     pub bound: Duration,
-    /// Counts desired states; grows. 0: a node's configured value.
+    /// Rises with each change of the desired bound. 0: a node's configured value.
     pub version: u64,
 }
 
@@ -39,7 +39,7 @@ impl LagBound {
         LagBound { configured, desired: None, committed: None, staged: None }
     }
 
-    /// The log is read again from its start; the desired state stays.
+    /// The log is read again from its start; the desired bound stays.
     pub fn restart(&mut self) {
         (self.committed, self.staged) = (None, None);
     }
@@ -49,7 +49,7 @@ impl LagBound {
         self.staged = None;
     }
 
-    /// The operator desires a bound. An older desired state than the one known is ignored; true if this one is new.
+    /// The operator desires a bound. An older desired bound than the one known is ignored; true if this one is new.
     pub fn desired(&mut self, desired: DesiredLagBound) -> bool {
         if desired.version == 0 {
             return std::mem::replace(&mut self.configured, desired.bound) != desired.bound;
@@ -80,7 +80,7 @@ impl LagBound {
         self.committed
     }
 
-    /// The version of the newest desired state that has committed here; 0: none.
+    /// The version of the newest desired bound that has committed here; 0: none.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.committed.map_or(0, |committed| committed.version)
@@ -135,6 +135,6 @@ mod tests {
         assert_eq!(bound.in_force().as_secs(), 5, "it has not committed");
         bound.commit(desired(60, 2));
         assert_eq!((bound.in_force().as_secs(), bound.version()), (60, 2));
-        assert!(!bound.desired(desired(1, 1)), "an older desired state");
+        assert!(!bound.desired(desired(1, 1)), "an older desired bound");
     }
 }

@@ -1,13 +1,13 @@
 //! The durability mode in force.
 //!
-//! The mode is an effect in the shard's log. The config and group 0 hold only the **desired state**; the primary stages
-//! a mode unit when its node's map has a newer desired state than the log. Until the first one the desired state itself
+//! The mode is an effect in the shard's log. The config and group 0 hold only the **desired mode**; the primary stages
+//! a mode unit when its node's map has a newer desired mode than the log. Until the first one the desired mode itself
 //! counts, on an empty log.
 //!
 //! - A stricter mode acts when it is staged (what was staged before counts as dirty: `dirty.rs` is kept in every mode);
 //!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has
 //!   committed.
-//! - A mode unit names the desired state that it fulfils, by version. A primary whose map is older than the log stages
+//! - A mode unit names the desired mode that it fulfils, by version. A primary whose map is older than the log stages
 //!   nothing, so the mode that an operator was shown stays in force, whoever is elected.
 
 use fastness_types::{Durability, Plant};
@@ -17,7 +17,7 @@ use fastness_types::{Durability, Plant};
 pub struct DesiredMode {
     /// The mode.
     pub mode: Durability,
-    /// Counts desired states; grows. A log written without one has 0.
+    /// Rises with each change of the desired mode. A log written without one has 0.
     pub version: u64,
 }
 
@@ -38,7 +38,7 @@ impl Mode {
         Mode { desired, committed: None, staged: None }
     }
 
-    /// The log is read again from its start; the desired state stays.
+    /// The log is read again from its start; the desired mode stays.
     pub fn restart(&mut self) {
         *self = Mode::new(self.desired);
     }
@@ -48,7 +48,7 @@ impl Mode {
         self.staged = None;
     }
 
-    /// The operator desires a mode. An older desired state than the one known is ignored; true if this one is new.
+    /// The operator desires a mode. An older desired mode than the one known is ignored; true if this one is new.
     pub fn desired(&mut self, desired: DesiredMode) -> bool {
         let is_newer = desired.version > self.desired.version;
         if is_newer {
@@ -83,7 +83,7 @@ impl Mode {
         self.committed
     }
 
-    /// The version of the newest desired state that has committed here; 0: none.
+    /// The version of the newest desired mode that has committed here; 0: none.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.committed.map_or(0, |committed| committed.version)

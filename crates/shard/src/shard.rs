@@ -182,7 +182,7 @@ impl Shard {
     }
 
     /// The mode that the operator desires, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired state. [`ShardInfo::mode_version`] is what has committed.
+    /// has an older desired mode. [`ShardInfo::mode_version`] is what has committed.
     pub fn set_desired_mode(&self, desired: DesiredMode) {
         if self.inner.state.borrow_mut().replica.settings.mode.desired(desired) {
             self.inner.edges.work.notify_one();
@@ -212,7 +212,7 @@ impl Shard {
         }
     }
 
-    /// The mode in force, and the version of the newest desired state that has committed here (0: none).
+    /// The mode in force, and the version of the newest desired mode that has committed here (0: none).
     #[must_use]
     pub fn mode(&self) -> (Durability, u64) {
         let mode = self.inner.state.borrow().replica.settings.mode;
@@ -226,14 +226,14 @@ impl Shard {
     }
 
     /// The bound that the operator desires, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired state. [`Shard::max_lag`] returns what has committed.
+    /// has an older desired bound. [`Shard::max_lag`] returns what has committed.
     pub fn set_desired_lag_bound(&self, desired: DesiredLagBound) {
         if self.inner.state.borrow_mut().replica.settings.lag_bound.desired(desired) {
             self.inner.edges.work.notify_one();
         }
     }
 
-    /// The bound in force, and the version of the newest desired state that has committed here (0: none).
+    /// The bound in force, and the version of the newest desired bound that has committed here (0: none).
     #[must_use]
     pub fn max_lag(&self) -> (Duration, u64) {
         let bound = self.inner.state.borrow().replica.settings.lag_bound;

@@ -80,6 +80,7 @@ struct Head {
     version: u32,
     shard: u32,
     /// The newest timestamp in the data, ms since the Unix epoch.
+    #[serde(rename = "stamp")]
     timestamp: u64,
 }
 

@@ -103,7 +103,7 @@ plants! {
     AsyncAckUnchecked = "async-ack-unchecked",
     /// A change to `async` takes effect before it has committed.
     AsyncActsEarly = "async-acts-early",
-    /// The mode is taken from the desired state in the cluster's map instead of the log.
+    /// The mode is taken from the desired mode in the cluster's map instead of the log.
     MapModeTrusted = "map-mode-trusted",
     /// A primary continues to serve after its wall clock has jumped.
     ClockJumpTrusted = "clock-jump-trusted",

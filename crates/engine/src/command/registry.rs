@@ -22,6 +22,8 @@ const COMMANDS: &[Command] = &[
     introspect::GETKEYSANDFLAGS,
     introspect::ACL_CAT,
     introspect_docs::DOCS,
+    help::of("acl|help"),
+    help::of("cluster|help"),
     help::of("command|help"),
     help::of("memory|help"),
     help::of("object|help"),

@@ -1,6 +1,7 @@
 //! Deadlines as commands take and report them, for keys and for the fields of hashes alike.
 //!
-//! - [`mod@unit`]: seconds or milliseconds, from now or since the Unix epoch: EXPIRE's argument, EX and PX, TTL's reply.
+//! - [`mod@unit`]: seconds or milliseconds, from now or since the Unix epoch: EXPIRE's argument, EX and PX, TTL's
+//!   reply.
 //! - [`condition`]: NX, XX, GT and LT, and what an EXPIRE decides for one key or field.
 //! - [`option`]: EX, PX, EXAT, PXAT, KEEPTTL and PERSIST among the options of SET, GETEX, HSETEX and the like.
 //!

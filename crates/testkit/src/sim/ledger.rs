@@ -198,7 +198,7 @@ impl Ledger {
         let Some(committed) = committed.filter(|_| origin.primary) else { return };
         if origin.mode.stricter(committed) != origin.mode {
             self.violations.push(format!(
-                "node {} answers under {:?} in epoch {}, where {committed:?} has committed (desired state {})",
+                "node {} answers under {:?} in epoch {}, where {committed:?} has committed (desired mode of version {})",
                 origin.node, origin.mode, origin.epoch, origin.version
             ));
         }

@@ -20,7 +20,7 @@ pub struct ReplyOrigin {
     pub epoch: Epoch,
     /// The durability mode in force on the node then.
     pub mode: Durability,
-    /// The version of the desired state whose mode had committed on the node then; 0: none.
+    /// The version of the desired mode that had committed on the node then; 0: none.
     pub version: u64,
     /// The index that the node had applied then.
     pub applied: LogIndex,

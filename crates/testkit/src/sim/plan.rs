@@ -26,7 +26,7 @@ pub struct Plan {
     pub replaced: Vec<(NodeId, NodeId)>,
     /// The desired durability mode.
     pub desired: DesiredMode,
-    /// The modes of all desired states; the first one's version is 1.
+    /// All desired modes; the first one's version is 1.
     pub modes: Vec<Durability>,
     /// Whether the groups have their first members: they are initialized only once.
     pub formed: bool,
@@ -80,7 +80,7 @@ impl Plan {
         self.modes.push(mode);
     }
 
-    /// The mode of a desired state.
+    /// The desired mode of a version.
     #[must_use]
     pub fn mode_of(&self, version: u64) -> Option<Durability> {
         self.modes.get(usize::try_from(version).ok()?.checked_sub(1)?).copied()

@@ -48,7 +48,7 @@ type Write = fn(&Facts<'_>, &mut String);
 struct Facts<'a> {
     replica: &'a ReplicaServer,
     config: &'a Config,
-    /// The mode that the cluster's map desired states.
+    /// The mode that the cluster's map asks for.
     desired: Durability,
     shard: &'a ShardInfo,
     client_pause: Option<(PauseKind, Duration)>,

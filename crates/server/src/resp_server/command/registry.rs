@@ -76,9 +76,7 @@ const MANAGED: &str = "ERR slots and nodes are managed by the cluster itself; se
 
 /// HELP of the containers, and what is refused in every form.
 const OTHERS: &[Command] = &[
-    command::help("acl|help"),
     command::help("client|help"),
-    command::help("cluster|help"),
     command::help("commandlog|help"),
     command::help("config|help"),
     command::help("latency|help"),
