@@ -287,12 +287,13 @@ impl Ledger {
         self.summary.reads_beside_refusals += 1;
     }
 
-    /// Checks the result of a read that may be old. A primary returns uncommitted data to it.
+    /// Checks the result of a read that may be old. Except under `sync`, a primary returns uncommitted data to it; a
+    /// former primary that has not yet learned of its successor still describes itself as the primary.
     pub fn replica_read(&mut self, key: &str, start: ReadStart, value: Option<&[u8]>, origin: ReplyOrigin) {
         self.summary.replica_reads += 1;
         let Some(number) = self.check_shown(key, start.at, value) else { return };
         let Some(register) = self.registers.get_mut(key) else { return };
-        if origin.primary {
+        if origin.primary && origin.mode != Durability::Sync {
             return;
         }
         let shown = register.shown.entry((origin.node, origin.life)).or_default();
