@@ -46,6 +46,10 @@ const LONG_VALUE_BYTES: usize = 300 * 1024;
 /// Keeps the choices of how connections are used apart from those of what is sent.
 const MANNERS_SEED: u64 = 0x6d61_6e6e_6572_7300;
 
+/// Cuts of a pipeline that is sent in pieces, at most: a long value cut everywhere would keep its client silent for
+/// seconds.
+const CUTS_MAX: usize = 16;
+
 /// How a client uses its connection for one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
@@ -418,7 +422,11 @@ impl Client {
     /// Sends commands; false if that does not work in time.
     async fn send(&mut self, connection: &mut Connection, bytes: &[u8], manner: Manner) -> bool {
         let mut rest = bytes;
-        while manner == Manner::SendsInPieces && rest.len() > 1 {
+        let cuts = if manner == Manner::SendsInPieces { CUTS_MAX } else { 0 };
+        for _ in 0..cuts {
+            if rest.len() < 2 {
+                break;
+            }
             let (piece, others) = rest.split_at(self.manners.random_range(1..rest.len().min(200)));
             rest = others;
             if !connection.send(piece).await {
