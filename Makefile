@@ -23,8 +23,8 @@ setup-test: setup ## setup, and the client libraries and reference server that t
 
 build: setup ## build the release binary
 	@$(ENV); cargo build --locked --release -p fastness
-	@$(ENV); if grep -q FASTNESS_PLANT "$$CARGO_TARGET_DIR/release/fastness"; then \
-		echo "the binary contains planted bugs, because it was built together with the test kit" >&2; exit 1; fi
+	@$(ENV); if grep -q -e FASTNESS_PLANT -e FASTNESS_TEST_TYPE "$$CARGO_TARGET_DIR/release/fastness"; then \
+		echo "the binary contains code of tests (planted bugs, a data type), because it was built together with the test kit" >&2; exit 1; fi
 	@$(ENV); echo "built $$CARGO_TARGET_DIR/release/fastness"
 
 run: build ## a three-AZ cluster on this machine, in the background

@@ -36,7 +36,7 @@ pub mod image;
 pub mod keyspace;
 pub mod random;
 pub mod server;
-#[cfg(test)]
+#[cfg(any(test, feature = "test-type"))]
 mod stack;
 pub mod string;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Scripts of commands with their replies, for the tests of this crate.
 
-use crate::command::{self, Command, Run};
+use crate::command::{self, Run};
 use crate::effect::EffectBuf;
 use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
@@ -56,17 +56,6 @@ impl Bench {
                 self.with_env(|engine, env| engine.execute(spec, args, env))
             }
         }
-    }
-
-    /// As [`Bench::run`], for a command that is not in the table.
-    pub(crate) fn run_command(&mut self, command: &Command, args: Args<'_>) -> Vec<u8> {
-        let Run::Data(run) = command.run() else { panic!("{} is not run by the engine", command.name()) };
-        let reply = self.with_env(|engine, env| {
-            if let Err(error) = run(engine, args, env) {
-                env.reply.error(error.line());
-            }
-        });
-        reply.to_vec()
     }
 
     fn with_env(&mut self, run: impl FnOnce(&mut Engine, &mut Env<'_>)) -> ReplyBuf {

@@ -35,7 +35,7 @@ const TYPES: &[Type] = &[
         records: image::RECORDS,
         remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
     },
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-type"))]
     crate::stack::TYPE,
 ];
 

@@ -1,4 +1,4 @@
-//! Code that is compiled in only for tests is not in the shipped binary: planted bugs and failpoints.
+//! Code that is compiled in only for tests is not in the shipped binary: planted bugs, failpoints, a data type.
 //!
 //! `make build` and `make install` build `-p fastness`; cargo reports which features that enables in its dependencies.
 //! The makefile checks the finished binary as well.
@@ -8,7 +8,8 @@
 use std::process::Command;
 
 /// Features that only the test kit asks for, as `cargo tree` names them.
-const TESTS_ALONE: [&str; 2] = ["fastness-types feature \"plants\"", "fail feature \"failpoints\""];
+const TESTS_ALONE: [&str; 3] =
+    ["fastness-types feature \"plants\"", "fail feature \"failpoints\"", "fastness-engine feature \"test-type\""];
 
 /// The features that building a package enables, without those of its tests.
 fn features(package: &str) -> String {
@@ -20,7 +21,7 @@ fn features(package: &str) -> String {
 }
 
 #[test]
-fn the_shipped_binary_has_neither_plants_nor_failpoints() {
+fn the_shipped_binary_has_nothing_that_is_for_tests_alone() {
     let (shipped, tests) = (features("fastness"), features("fastness-testkit"));
     for feature in TESTS_ALONE {
         assert!(tests.contains(feature), "the test kit does not ask for {feature}: this test would find nothing");

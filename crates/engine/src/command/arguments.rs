@@ -6,12 +6,18 @@ use std::collections::BTreeSet;
 
 /// What an argument is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A key.
     Key,
+    /// Any bytes.
     String,
+    /// A whole number.
     Integer,
+    /// A floating-point number.
     Double,
+    /// A glob-style pattern.
     Pattern,
+    /// Seconds or milliseconds since 1970.
     UnixTime,
     /// A word that stands for itself.
     PureToken,
@@ -37,9 +43,9 @@ impl Kind {
     }
 }
 
-/// One argument. Made by [`arg`] and what stands below it, in `argument_facts.rs` alone.
+/// One argument. Made by [`arg`] and the methods below: those of Valkey's commands in `argument_facts.rs`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Argument {
+pub struct Argument {
     name: &'static str,
     kind: Kind,
     shown: &'static str,
@@ -55,7 +61,9 @@ pub(super) struct Argument {
     of: &'static [Argument],
 }
 
-pub(super) const fn arg(name: &'static str, kind: Kind) -> Argument {
+/// An argument of this name.
+#[must_use]
+pub const fn arg(name: &'static str, kind: Kind) -> Argument {
     Argument {
         name,
         kind,
@@ -73,47 +81,56 @@ pub(super) const fn arg(name: &'static str, kind: Kind) -> Argument {
 
 impl Argument {
     /// Is shown by another name.
-    pub(super) const fn shown(self, shown: &'static str) -> Argument {
+    #[must_use]
+    pub const fn shown(self, shown: &'static str) -> Argument {
         Argument { shown, ..self }
     }
 
     /// Is what this key specification finds.
-    pub(super) const fn key(self, spec: u8) -> Argument {
+    #[must_use]
+    pub const fn key(self, spec: u8) -> Argument {
         Argument { key_spec: Some(spec), ..self }
     }
 
     /// Stands behind this word.
-    pub(super) const fn token(self, token: &'static str) -> Argument {
+    #[must_use]
+    pub const fn token(self, token: &'static str) -> Argument {
         Argument { token: Some(token), ..self }
     }
 
     /// Came with this version.
-    pub(super) const fn since(self, version: &'static str) -> Argument {
+    #[must_use]
+    pub const fn since(self, version: &'static str) -> Argument {
         Argument { since: Some(version), ..self }
     }
 
     /// Is not to be used from this version on.
-    pub(super) const fn until(self, version: &'static str) -> Argument {
+    #[must_use]
+    pub const fn until(self, version: &'static str) -> Argument {
         Argument { until: Some(version), ..self }
     }
 
     /// May be left out.
-    pub(super) const fn optional(self) -> Argument {
+    #[must_use]
+    pub const fn optional(self) -> Argument {
         Argument { optional: true, ..self }
     }
 
     /// May stand more than once.
-    pub(super) const fn multiple(self) -> Argument {
+    #[must_use]
+    pub const fn multiple(self) -> Argument {
         Argument { multiple: true, ..self }
     }
 
     /// And its word with it each time.
-    pub(super) const fn multiple_token(self) -> Argument {
+    #[must_use]
+    pub const fn multiple_token(self) -> Argument {
         Argument { multiple_token: true, ..self }
     }
 
     /// Consists of these.
-    pub(super) const fn of(self, of: &'static [Argument]) -> Argument {
+    #[must_use]
+    pub const fn of(self, of: &'static [Argument]) -> Argument {
         Argument { of, ..self }
     }
 

@@ -1,7 +1,7 @@
 //! COMMAND DOCS: summary, origin, group and arguments of each implemented command.
 
+use super::arguments;
 use super::table::{Command, CommandSpec, CommandTable};
-use super::{arguments, own};
 use crate::error::CommandError;
 use fastness_resp::{Args, ReplyBuf};
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ fn docs(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Result<()
 fn write_docs(table: &CommandTable, spec: &CommandSpec, reply: &mut ReplyBuf) {
     reply.bulk(spec.name);
     let subcommands: Vec<_> = table.subcommands_of(spec).iter().filter(|sub| sub.is_implemented).collect();
-    let arguments = own::arguments_of(spec.name);
+    let arguments = spec.arguments;
     reply.map(3 + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty()));
     for (field, text) in [("summary", summary(spec)), ("since", spec.since), ("group", spec.group.name())] {
         reply.bulk(field);
@@ -53,7 +53,7 @@ impl CommandSpec {
     #[must_use]
     pub fn argument_tokens(&self) -> BTreeSet<&'static str> {
         let mut found = BTreeSet::new();
-        arguments::tokens(own::arguments_of(self.name), &mut found);
+        arguments::tokens(self.arguments, &mut found);
         found
     }
 }

@@ -1,25 +1,25 @@
 //! The command table: the name, arguments, keys, flags and code of each command.
 //!
-//! - [`spec`]: the facts that Valkey states, their types. `facts` holds them (generated), `own` those of Fastness's
-//!   own.
+//! - [`spec`]: the facts that Valkey states, their types. `facts` holds them (generated); [`own`]: a command that Valkey
+//!   does not have brings its facts.
 //! - [`mod@table`]: a row ([`CommandSpec`]), who runs it ([`Run`]), and the table ([`CommandTable`]).
 //! - `look_up`: from a request to its row or to Valkey's refusal ([`CommandTable::look_up`]).
 //! - `keys`: [`CommandSpec::keys`]. [`parse`]: numbers among the arguments.
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
-//! - `arguments`, `argument_facts`: what COMMAND DOCS says about arguments (generated).
+//! - [`arguments`], `argument_facts`: what COMMAND DOCS says about arguments (generated).
 //! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
 //! - `transaction`: the commands that the shard runs.
 //! - `registry`: the list of all these commands. It imports the code of every command, and no other module imports it.
 
 mod argument_facts;
-mod arguments;
+pub mod arguments;
 mod facts;
 mod help;
 mod introspect;
 mod introspect_docs;
 mod keys;
 mod look_up;
-mod own;
+pub mod own;
 pub mod parse;
 mod registry;
 pub mod spec;

@@ -77,7 +77,15 @@ const COMMANDS: &[Command] = &[
 
 /// The commands that need no front end: of the engine, of the table itself, of transactions.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(transaction::COMMANDS)
+    TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(transaction::COMMANDS).chain(of_tests())
+}
+
+#[cfg(any(test, feature = "test-type"))]
+use crate::stack::commands as of_tests;
+
+#[cfg(not(any(test, feature = "test-type")))]
+const fn of_tests() -> &'static [Command] {
+    &[]
 }
 
 /// The table of [`commands`]: for whoever runs an engine without a front end.

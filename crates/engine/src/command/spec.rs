@@ -280,7 +280,7 @@ pub struct KeySpec {
     pub flags: KeyFlags,
 }
 
-/// What Valkey says about a command; generated.
+/// What COMMAND INFO reports about a command: of Valkey's generated, else as [`own`](super::own) says.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub(super) name: &'static str,
@@ -293,9 +293,10 @@ pub struct Facts {
     pub(super) since: &'static str,
 }
 
-/// A row of `facts.rs`.
+/// A row of facts.
 #[allow(clippy::too_many_arguments, reason = "a row of a generated table, in the order of its columns")]
-pub(super) const fn fact(
+#[must_use]
+pub const fn fact(
     name: &'static str,
     group: Group,
     arity: i16,
@@ -309,37 +310,44 @@ pub(super) const fn fact(
 }
 
 /// One key, at this argument.
-pub(super) const fn key(at: u8, flags: u32) -> KeySpec {
+#[must_use]
+pub const fn key(at: u8, flags: u32) -> KeySpec {
     keys(Begin::At(at), range(0, 1, 0), flags)
 }
 
 /// A group of keys.
-pub(super) const fn keys(begin: Begin, find: Find, flags: u32) -> KeySpec {
+#[must_use]
+pub const fn keys(begin: Begin, find: Find, flags: u32) -> KeySpec {
     KeySpec { begin, find, flags: KeyFlags(flags) }
 }
 
 /// See [`Begin::At`].
-pub(super) const fn at(argument: u8) -> Begin {
+#[must_use]
+pub const fn at(argument: u8) -> Begin {
     Begin::At(argument)
 }
 
 /// See [`Begin::After`].
-pub(super) const fn after(word: &'static str, from: i8) -> Begin {
+#[must_use]
+pub const fn after(word: &'static str, from: i8) -> Begin {
     Begin::After(word, from)
 }
 
 /// See [`Find::Range`].
-pub(super) const fn range(last: i8, step: u8, limit: u8) -> Find {
+#[must_use]
+pub const fn range(last: i8, step: u8, limit: u8) -> Find {
     Find::Range { last, step, limit }
 }
 
 /// See [`Find::Counted`].
-pub(super) const fn counted(number_at: u8, first: u8, step: u8) -> Find {
+#[must_use]
+pub const fn counted(number_at: u8, first: u8, step: u8) -> Find {
     Find::Counted { number_at, first, step }
 }
 
 /// Keys that cannot be told from the arguments.
-pub(super) const fn unknown(flags: u32) -> KeySpec {
+#[must_use]
+pub const fn unknown(flags: u32) -> KeySpec {
     keys(Begin::Unknown, Find::Unknown, flags)
 }
 

@@ -1,7 +1,7 @@
 //! The command table: from a name to everything that is known about a command.
 //!
-//! A row ([`CommandSpec`]) joins two halves: the facts that Valkey states (`facts.rs`, generated; `own.rs` for
-//! Fastness's own commands) and a [`Command`], which is written beside the code that runs it. The specification owns
+//! A row ([`CommandSpec`]) joins two halves: the facts that Valkey states (`facts.rs`, generated) and a [`Command`],
+//! which is written beside the code that runs it; a command that Valkey does not have brings its facts (`own.rs`). The specification owns
 //! every fact about a command that routing, admission, ACL, logs and documentation need: nothing else compares names.
 //!
 //! A table holds every command that Valkey knows. Which of them are implemented depends on who builds it: the engine
@@ -9,7 +9,10 @@
 
 use std::ops::Range;
 
-use super::own;
+use super::argument_facts::ARGUMENTS;
+use super::arguments::Argument;
+use super::facts::FACTS;
+use super::own::{self, OwnFacts};
 use super::spec::{Begin, Categories, Facts, Find, Flags, Group, KeyFlags, KeyPositions, KeySpec, key_flag};
 use crate::engine::Engine;
 use crate::env::Env;
@@ -81,6 +84,7 @@ pub struct Command {
     runs_while_queueing: bool,
     key_flags: Option<KeyFlagsOf>,
     secrets: Option<SecretsOf>,
+    own: Option<&'static OwnFacts>,
 }
 
 impl Command {
@@ -97,6 +101,7 @@ impl Command {
             runs_while_queueing: false,
             key_flags: None,
             secrets: None,
+            own: None,
         }
     }
 
@@ -164,6 +169,13 @@ impl Command {
         self
     }
 
+    /// Is none of Valkey's: these are its facts.
+    #[must_use]
+    pub const fn with_facts(mut self, facts: &'static OwnFacts) -> Command {
+        self.own = Some(facts);
+        self
+    }
+
     /// The name in lower case.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -190,7 +202,8 @@ pub enum Scope {
 
 /// One command or subcommand: a row of the table.
 pub struct CommandSpec {
-    /// Its place in [`CommandTable::all`], equal in every table: for arrays with one element per command.
+    /// Its place in [`CommandTable::all`], equal in every table of the same commands: for arrays with one element per
+    /// command.
     pub index: usize,
     /// Lower case; a subcommand is written `container|sub`.
     pub name: &'static str,
@@ -216,6 +229,8 @@ pub struct CommandSpec {
     pub syntax: &'static str,
     /// One sentence; empty unless implemented.
     pub summary: &'static str,
+    /// Its arguments, as COMMAND DOCS describes them.
+    pub(super) arguments: &'static [Argument],
     /// Who runs it. A container with implemented subcommands runs nothing itself unless it says so.
     pub run: Run,
     /// See [`Scope`].
@@ -254,6 +269,7 @@ impl CommandSpec {
             group: row.group,
             syntax: "",
             summary: "",
+            arguments: arguments_of(row.name),
             run: Run::Missing,
             scope: Scope::Nothing,
             shows_data: false,
@@ -262,13 +278,13 @@ impl CommandSpec {
             secrets: None,
             subcommands: subcommands(row.name, facts),
             is_implemented: false,
-            is_own: own::is_own(row.name),
+            is_own: false,
             key_is_first: key_is_first(row.key_specs),
         }
     }
 
     fn join(&mut self, command: &Command) {
-        let Command { name, syntax, summary, run, shows_data, runs_while_queueing, key_flags, secrets } = *command;
+        let Command { name, syntax, summary, run, shows_data, runs_while_queueing, key_flags, secrets, own } = *command;
         assert!(matches!(self.run, Run::Missing), "{name} is in the table twice");
         (self.syntax, self.summary, self.run) = (syntax, summary, run);
         (self.runs_while_queueing, self.key_flags, self.secrets) = (runs_while_queueing, key_flags, secrets);
@@ -279,6 +295,9 @@ impl CommandSpec {
             _ => Scope::Nothing,
         };
         self.shows_data = shows_data;
+        if let Some(own) = own {
+            (self.is_own, self.arguments) = (true, own.arguments);
+        }
     }
 
     /// Whether a request of `count` arguments, the name included, is complete.
@@ -354,7 +373,9 @@ impl CommandTable {
     /// out.
     #[must_use]
     pub fn new<'a>(commands: impl IntoIterator<Item = &'a Command>) -> CommandTable {
-        let facts = own::rows();
+        let commands: Vec<&Command> = commands.into_iter().collect();
+        let mut facts = FACTS.to_vec();
+        commands.iter().filter_map(|command| command.own).for_each(|own| own::insert(&mut facts, own));
         let mut specs: Vec<CommandSpec> =
             facts.iter().enumerate().map(|(index, row)| CommandSpec::new(index, row, &facts)).collect();
         for command in commands {
@@ -387,7 +408,7 @@ impl CommandTable {
         self.by_name[bucket] = index as u16 + 1;
     }
 
-    /// Every command and subcommand that Valkey knows, and Fastness's own, by group and name.
+    /// Every command and subcommand that Valkey knows, and those listed that it does not, by group and name.
     #[must_use]
     pub fn all(&self) -> &[CommandSpec] {
         &self.specs
@@ -450,6 +471,11 @@ impl std::fmt::Debug for CommandTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CommandTable").field("commands", &self.specs.len()).finish_non_exhaustive()
     }
+}
+
+/// What the arguments of Valkey's command of this name are.
+fn arguments_of(name: &str) -> &'static [Argument] {
+    ARGUMENTS.iter().find(|(command, _)| *command == name).map_or(&[], |(_, arguments)| arguments)
 }
 
 /// Whether a command is a container's HELP. A container whose only subcommand is HELP helps nobody.

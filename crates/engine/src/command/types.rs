@@ -7,7 +7,7 @@ use crate::{hash, string};
 pub(crate) const TYPES: &[&TypeCommands] = &[
     &string::COMMANDS,
     &hash::COMMANDS,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-type"))]
     &crate::stack::COMMANDS,
 ];
 

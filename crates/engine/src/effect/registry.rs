@@ -7,7 +7,7 @@ use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
-#[cfg(test)]
+#[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
 use fastness_types::WallMs;
@@ -98,7 +98,7 @@ effects! {
     /// Effects of hashes.
     Hash(HashEffect) = 32..=63,
     /// Effects of the type that tests add.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,
 }
 

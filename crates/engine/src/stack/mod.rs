@@ -1,13 +1,20 @@
 //! A data type that exists only in tests: stacks of short texts. It shows what a new type needs: this folder, and one
 //! line in each of `types.rs`, `effect/registry.rs` and `command/types.rs`.
 //!
+//! The tests here are of the engine alone. With the feature `test-type`, which the test kit enables and the shipped
+//! binary does not, a server that is started with the variable `FASTNESS_TEST_TYPE` has its commands, too: testkit's
+//! `tests/new_type.rs` takes it through log, replication, snapshot files and the transfer to a new node. (A variable,
+//! because the commands of other test servers are compared with Valkey's.)
+//!
 //! A stack of up to four texts is packed: of each its length in one byte, and its bytes. A larger one is a vector
 //! outside of the entry, and is never packed again.
 
 use crate::codec::digest::Running;
 use crate::codec::rdb::{Input, PayloadError, seal, write_len, write_text};
-use crate::command::Command;
+use crate::command::own::OwnFacts;
+use crate::command::spec::{category, fact, flag, key, key_flag};
 use crate::command::typed::{DumpForm, Put, TypeCommands};
+use crate::command::{Command, Group, KeySpec};
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
 use crate::engine::Engine;
 use crate::env::Env;
@@ -16,14 +23,16 @@ use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, RecordForm, R
 use crate::keyspace::value::{Remains, Value};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Object, Packed, TypeNumber, ValueRef};
 use crate::types::Type;
-use fastness_resp::Args;
 use fastness_types::WallMs;
 use std::any::Any;
 
+#[cfg(test)]
 mod tests;
 
 const NUMBER: TypeNumber = TypeNumber(TypeNumber::END - 1);
 const PACKED_MAX: usize = 4;
+/// Bytes of a text: its length is one byte.
+const ITEM_MAX: usize = 255;
 const RDB_TYPE: u8 = 250;
 
 /// See `types.rs`.
@@ -229,18 +238,35 @@ fn pop(keyspace: &mut Keyspace, key: &Key<'_>, now: WallMs) {
     }
 }
 
-/// See `command/types.rs`. The commands are not in the table, because Valkey has no commands of these names.
+/// See `command/types.rs`. Another type lists its commands here; those of this type run only where [`commands`] says.
 pub(crate) const COMMANDS: TypeCommands =
     TypeCommands { commands: &[], dump: DumpForm { of: NUMBER, dump, kinds: &[RDB_TYPE], restore } };
+
+/// The commands, in tests of this crate and in a process with the variable `FASTNESS_TEST_TYPE`.
+pub(crate) fn commands() -> &'static [Command] {
+    if cfg!(test) || std::env::var_os("FASTNESS_TEST_TYPE").is_some() { &[PUSH, POP] } else { &[] }
+}
+
+const fn facts(name: &'static str, arity: i16, key_specs: &'static [KeySpec]) -> OwnFacts {
+    let (flags, categories) = (flag::WRITE | flag::FAST, category::WRITE | category::FAST);
+    OwnFacts { facts: fact(name, Group::Generic, arity, flags, categories, key_specs, &[], "0.1.0"), arguments: &[] }
+}
+
+const PUSH_FACTS: OwnFacts = facts("stack.push", 3, &[key(1, key_flag::RW | key_flag::INSERT)]);
+const POP_FACTS: OwnFacts = facts("stack.pop", 2, &[key(1, key_flag::RW | key_flag::ACCESS | key_flag::DELETE)]);
 
 /// STACK.PUSH key item
 const PUSH: Command = Command::data("stack.push", "<key> <item>", "Adds a text on top.", |engine, args, env| {
     let key = engine.first_key(args, env);
     check(engine, &key, env)?;
+    if args.get(2).len() > ITEM_MAX {
+        return Err(CommandError::Fixed("ERR the text is too long"));
+    }
     engine.stage(StackEffect::Push { key, item: args.get(2) }, env.effects, env.now);
     env.reply.ok();
     Ok(())
-});
+})
+.with_facts(&PUSH_FACTS);
 
 /// STACK.POP key
 const POP: Command =
@@ -255,7 +281,8 @@ const POP: Command =
         engine.stage(StackEffect::Pop { key }, env.effects, env.now);
         env.reply.bulk(top.unwrap_or_default());
         Ok(())
-    });
+    })
+    .with_facts(&POP_FACTS);
 
 fn check(engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     match engine.look_up(key, env) {
@@ -283,20 +310,4 @@ fn restore(_: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadError>
             engine.expire_at(key, at, env);
         }
     }))
-}
-
-/// Splits a line into the arguments of a command.
-fn words(line: &str) -> Vec<&[u8]> {
-    line.split_whitespace().map(str::as_bytes).collect()
-}
-
-/// Runs one of the commands above, or one of the table.
-fn run(bench: &mut crate::testing::Bench, line: &str) -> String {
-    let words = words(line);
-    let command = match words[0] {
-        b"STACK.PUSH" => PUSH,
-        b"STACK.POP" => POP,
-        _ => return String::from_utf8_lossy(&bench.run(&words)).trim_end().replace("\r\n", " "),
-    };
-    String::from_utf8_lossy(&bench.run_command(&command, Args::slices(&words))).trim_end().replace("\r\n", " ")
 }

@@ -1,12 +1,15 @@
-//! The type passes through everything that is done with data.
+//! The type passes through everything that an engine does with data.
 
-#![cfg(test)]
-
-use super::run;
 use crate::testing::Bench;
 use fastness_types::{Seq, WallMs};
 
 const RECORD_MAX: usize = 40;
+
+/// Runs a line of words as a command.
+fn run(bench: &mut Bench, line: &str) -> String {
+    let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+    String::from_utf8_lossy(&bench.run(&words)).trim_end().replace("\r\n", " ")
+}
 
 /// A stack of each form, one with a deadline, and other keys.
 fn filled() -> Bench {

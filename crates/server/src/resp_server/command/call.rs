@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use fastness_engine::command::Command;
+use fastness_engine::command::own::OwnFacts;
 use fastness_engine::command::table::SecretsOf;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_shard::{FrontEndOutcome, Session, ShardView};
@@ -55,6 +56,10 @@ impl ServerCommand {
 
     pub(super) const fn running_while_queueing(self) -> ServerCommand {
         ServerCommand { command: self.command.running_while_queueing(), ..self }
+    }
+
+    pub(super) const fn with_facts(self, facts: &'static OwnFacts) -> ServerCommand {
+        ServerCommand { command: self.command.with_facts(facts), ..self }
     }
 
     pub(super) const fn with_secrets(self, of: SecretsOf) -> ServerCommand {

@@ -4,11 +4,33 @@ use fastness_control::Password;
 use std::cell::Cell;
 
 use fastness_connection::ReplyMode;
+use fastness_engine::command::Group;
+use fastness_engine::command::arguments::{Kind, arg};
+use fastness_engine::command::own::OwnFacts;
+use fastness_engine::command::spec::{category, fact, flag};
 use fastness_resp::Protocol;
 use fastness_shard::{DurabilityOverride, FrontEndOutcome, ReadConfirmation, refusal};
 
 use super::call::{Call, SYNTAX, ServerCommand, is};
 use super::client_filter::Filter;
+
+/// What `since` says of commands that Valkey does not have.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const OVERRIDE_FLAGS: u32 = flag::NOSCRIPT | flag::LOADING | flag::STALE | flag::NO_MULTI | flag::ALLOW_BUSY;
+const OVERRIDE_CATEGORIES: u32 = category::SLOW | category::CONNECTION;
+
+const DURABILITY_FACTS: OwnFacts = OwnFacts {
+    facts: fact("client|durability", Group::Connection, -2, OVERRIDE_FLAGS, OVERRIDE_CATEGORIES, &[], &[], VERSION),
+    arguments: &[arg("wait-for", Kind::Oneof)
+        .optional()
+        .of(&[arg("sync", Kind::PureToken).token("SYNC"), arg("default", Kind::PureToken).token("DEFAULT")])],
+};
+const READS_FACTS: OwnFacts = OwnFacts {
+    facts: fact("client|reads", Group::Connection, -2, OVERRIDE_FLAGS, OVERRIDE_CATEGORIES, &[], &[], VERSION),
+    arguments: &[arg("confirmed-by", Kind::Oneof)
+        .optional()
+        .of(&[arg("quorum", Kind::PureToken).token("QUORUM"), arg("default", Kind::PureToken).token("DEFAULT")])],
+};
 
 pub(super) const CAPA: ServerCommand = ServerCommand::reply(
     "client|capa",
@@ -21,7 +43,8 @@ pub(super) const DURABILITY: ServerCommand = ServerCommand::reply(
     "[SYNC|DEFAULT]",
     "Returns or sets whether replies of this connection wait for the commit of what they depend on.",
     durability,
-);
+)
+.with_facts(&DURABILITY_FACTS);
 pub(super) const GETNAME: ServerCommand =
     ServerCommand::reply("client|getname", "", "Returns the name of this connection.", getname);
 pub(super) const GETREDIR: ServerCommand = ServerCommand::reply(
@@ -57,7 +80,8 @@ pub(super) const READS: ServerCommand = ServerCommand::reply(
     "[QUORUM|DEFAULT]",
     "Returns or sets whether a quorum confirms the reads of this connection.",
     reads,
-);
+)
+.with_facts(&READS_FACTS);
 pub(super) const REPLY: ServerCommand = ServerCommand::reply(
     "client|reply",
     "(ON|OFF|SKIP)",
