@@ -19,6 +19,21 @@ pub enum ReplyMode {
     SkipNext,
 }
 
+impl ReplyMode {
+    /// The mode after CLIENT REPLY with this word; `None` if it is not ON, OFF or SKIP. Only ON is replied to.
+    #[must_use]
+    pub fn after(self, word: &[u8]) -> Option<ReplyMode> {
+        let is = |other: &str| word.eq_ignore_ascii_case(other.as_bytes());
+        match self {
+            _ if is("on") => Some(ReplyMode::On),
+            _ if is("off") => Some(ReplyMode::Off),
+            ReplyMode::Off if is("skip") => Some(ReplyMode::Off),
+            _ if is("skip") => Some(ReplyMode::SkipNext),
+            _ => None,
+        }
+    }
+}
+
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {

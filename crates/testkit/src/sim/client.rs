@@ -62,6 +62,8 @@ enum Manner {
     SendsInPieces,
     /// Wants no reply to the first command: CLIENT REPLY SKIP.
     SkipsOne,
+    /// Wants no replies to the first half of the commands: CLIENT REPLY OFF, then ON.
+    SkipsHalf,
 }
 
 /// What the clients do now; changed by the simulation's driver.
@@ -382,20 +384,21 @@ impl Client {
             },
         };
         let manner = self.manner();
-        let mut bytes = Vec::new();
-        let mut answers = Vec::new();
-        if manner == Manner::SkipsOne {
-            request::encode(&["CLIENT", "REPLY", "SKIP"], &mut bytes);
-            answers.push(Err(Outcome::Unknown));
-        }
-        commands.iter().for_each(|command| command.encode(&mut bytes));
+        let (bytes, skipped) = encode(commands, manner);
+        let mut answers: Vec<Answer> = (0..skipped).map(|_| Err(Outcome::Unknown)).collect();
         if self.send(&mut connection, &bytes, manner).await {
-            while answers.len() < commands.len() {
+            // CLIENT REPLY ON is replied to.
+            let mut replies_on = manner == Manner::SkipsHalf;
+            while answers.len() < commands.len() || replies_on {
                 let Some(answer) = connection.receive().await else { break };
+                if std::mem::take(&mut replies_on) {
+                    assert_eq!(answer.0, Value::Simple(b"OK".to_vec()), "a reply that was not wanted");
+                    continue;
+                }
                 self.learn(shard, &answer.0);
                 answers.push(Ok(answer));
             }
-            if answers.len() == commands.len() {
+            if answers.len() == commands.len() && !replies_on {
                 if manner != Manner::HalfCloses {
                     self.connections.insert((shard, node), connection);
                 }
@@ -415,6 +418,7 @@ impl Client {
             1 => Manner::ReadsSlowly,
             2 => Manner::SendsInPieces,
             3 => Manner::SkipsOne,
+            4 => Manner::SkipsHalf,
             _ => Manner::Plain,
         }
     }
@@ -440,7 +444,7 @@ impl Client {
             Manner::ReadsSlowly => {
                 tokio::time::sleep(Duration::from_millis(self.manners.random_range(5..200))).await;
             }
-            Manner::Plain | Manner::SendsInPieces | Manner::SkipsOne => {}
+            Manner::Plain | Manner::SendsInPieces | Manner::SkipsOne | Manner::SkipsHalf => {}
         }
         sent
     }
@@ -488,6 +492,27 @@ impl Client {
         self.replica_connections.insert((shard, node), connection);
         true
     }
+}
+
+/// The bytes of commands that are sent in this manner, and how many of the first are not replied to.
+fn encode(commands: &[Command], manner: Manner) -> (Vec<u8>, usize) {
+    let mut bytes = Vec::new();
+    let skipped = match manner {
+        Manner::SkipsOne => 1,
+        Manner::SkipsHalf => commands.len().div_ceil(2),
+        _ => 0,
+    };
+    match manner {
+        Manner::SkipsOne => request::encode(&["CLIENT", "REPLY", "SKIP"], &mut bytes),
+        Manner::SkipsHalf => request::encode(&["CLIENT", "REPLY", "OFF"], &mut bytes),
+        _ => {}
+    }
+    commands[..skipped].iter().for_each(|command| command.encode(&mut bytes));
+    if manner == Manner::SkipsHalf {
+        request::encode(&["CLIENT", "REPLY", "ON"], &mut bytes);
+    }
+    commands[skipped..].iter().for_each(|command| command.encode(&mut bytes));
+    (bytes, skipped)
 }
 
 fn register(client: usize, number: usize) -> String {

@@ -312,8 +312,14 @@ impl FrontEnd for SimHost {
                 session.set_readonly(spec.name == "readonly");
                 out.ok();
             }
-            "client|reply" if args.get(2) == b"SKIP" => self.reply_mode.set(ReplyMode::SkipNext),
-            name => out.error(format!("ERR the simulation's front end does not implement {name} with these arguments")),
+            "client|reply" => {
+                let mode = self.reply_mode.get().after(args.get(2)).expect("a simulated client names a mode");
+                self.reply_mode.set(mode);
+                if mode == ReplyMode::On {
+                    out.ok();
+                }
+            }
+            name => out.error(format!("ERR the simulation's front end does not implement {name}")),
         }
         FrontEndOutcome::Reply
     }

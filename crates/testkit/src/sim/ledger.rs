@@ -15,6 +15,7 @@
 //! - In runs with FLUSHALL, a register is missing only if a FLUSHALL may explain it, and it does not exist after one
 //!   (`flushes.rs`).
 //! - The values that one replica returns for a key never go back while it runs.
+//! - A number is committed when a reply that resolves it arrives (`invariants/two_azs.rs`).
 //! - A counter holds every resolved increment, and no increment more often than it was requested.
 //!
 //! A write of unknown outcome may take effect at any later time: its bytes may still be in a socket.
@@ -97,6 +98,25 @@ pub struct Summary {
     pub stale: u64,
 }
 
+/// A number that was acknowledged or shown, so that it must be committed. Number 0: the register does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promised {
+    /// The register's shard.
+    pub shard: ShardId,
+    /// The register.
+    pub key: String,
+    /// Its number.
+    pub number: u64,
+    /// What the reply was.
+    pub how: &'static str,
+}
+
+impl Promised {
+    fn new(shard: ShardId, key: &str, number: u64, how: &'static str) -> Promised {
+        Promised { shard, key: key.to_owned(), number, how }
+    }
+}
+
 /// State of a register when a read was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadStart {
@@ -116,8 +136,8 @@ pub struct Ledger {
     violations: Vec<String>,
     /// Acknowledged writes of registers, by shard.
     acknowledged: BTreeMap<ShardId, u64>,
-    /// Numbers acknowledged under `sync` since the last call of [`Ledger::take_promised`]; they must have committed.
-    promised: Vec<(ShardId, String, u64)>,
+    /// See [`Ledger::take_promised`].
+    promised: Vec<Promised>,
 }
 
 impl Ledger {
@@ -147,7 +167,7 @@ impl Ledger {
                 *self.acknowledged.entry(register.shard).or_default() += 1;
                 if origin.mode == Durability::Sync {
                     register.resolved = register.resolved.max(number);
-                    self.promised.push((register.shard, key.to_owned(), number));
+                    self.promised.push(Promised::new(register.shard, key, number, "was acknowledged under sync"));
                 } else {
                     self.losses.acknowledged(register.shard, origin);
                 }
@@ -236,6 +256,7 @@ impl Ledger {
         }
         if origin.mode == Durability::Sync {
             register.resolved = register.resolved.max(number);
+            self.promised.push(Promised::new(register.shard, key, number, "was shown under sync"));
         }
         if register.numbers.get(&number) == Some(&WriteFate::Open) {
             // Of unknown outcome: whenever the write took effect, it is newer than what it replaced.
@@ -309,6 +330,7 @@ impl Ledger {
         }
         *shown = (*shown).max((origin.applied, number));
         register.resolved = register.resolved.max(number);
+        self.promised.push(Promised::new(register.shard, key, number, "was shown by a replica"));
     }
 
     /// Returns the number that was read, if a read sent at that moment may return it.
@@ -357,8 +379,8 @@ impl Ledger {
         self.counters.keys().cloned().collect()
     }
 
-    /// Takes the numbers acknowledged under `sync` since the last call.
-    pub fn take_promised(&mut self) -> Vec<(ShardId, String, u64)> {
+    /// Takes what was resolved by a reply since the last call: it must have committed.
+    pub fn take_promised(&mut self) -> Vec<Promised> {
         std::mem::take(&mut self.promised)
     }
 

@@ -283,18 +283,10 @@ fn reads(call: Call<'_, '_>) {
 
 /// The connection drops the replies; here only the mode is set. ON alone is answered.
 fn reply(call: Call<'_, '_>) {
-    let desired = call.args.get(2);
-    if is(desired, "on") {
-        call.client.reply_mode.set(ReplyMode::On);
+    let Some(mode) = call.client.reply_mode.get().after(call.args.get(2)) else { return call.out.error(SYNTAX) };
+    call.client.reply_mode.set(mode);
+    if mode == ReplyMode::On {
         call.out.ok();
-    } else if is(desired, "off") {
-        call.client.reply_mode.set(ReplyMode::Off);
-    } else if is(desired, "skip") {
-        if call.client.reply_mode.get() != ReplyMode::Off {
-            call.client.reply_mode.set(ReplyMode::SkipNext);
-        }
-    } else {
-        call.out.error(SYNTAX);
     }
 }
 

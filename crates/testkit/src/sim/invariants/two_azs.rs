@@ -1,5 +1,6 @@
 //! **Committed in two AZs.** When an entry is first regarded as committed, it is on stable storage in at least two AZs
-//! and on a majority of the members; and a write that was acknowledged under `sync` has committed by then.
+//! and on a majority of the members; and a write that was acknowledged or shown under `sync`, or shown by a replica in any
+//! mode, has committed by then.
 //!
 //! Stable storage is read from the simulated disks, not reported by the nodes, so that a disk that only claims to have
 //! synced is found. A stopped node counts with the content of its disk when it stopped.
@@ -16,7 +17,7 @@ use fastness_shard::fragment::{Fragments, Part};
 use fastness_types::{Epoch, ShardId, Slot};
 
 use crate::sim::invariants::logs::Logs;
-use crate::sim::ledger::number_of;
+use crate::sim::ledger::{Promised, number_of};
 use crate::sim::node::SimNode;
 
 /// The committed writes.
@@ -82,17 +83,17 @@ impl TwoAzs {
         }
     }
 
-    /// Checks a write that was acknowledged under `sync`.
+    /// Checks a write that a reply has acknowledged or shown.
     ///
     /// # Errors
     /// The write has not committed.
-    pub fn acknowledged(&self, promised: &(ShardId, String, u64)) -> Result<(), String> {
-        if self.committed.contains(promised) {
+    pub fn promised(&self, promised: Promised) -> Result<(), String> {
+        let Promised { shard, key, number, how } = promised;
+        let write = (shard, key, number);
+        if number == 0 || self.committed.contains(&write) {
             return Ok(());
         }
-        let (shard, key, number) = promised;
-        Err(format!(
-            "committed in two AZs: shard {shard}: {key} = {number} was acknowledged under sync and is not committed"
-        ))
+        let (_, key, _) = write;
+        Err(format!("committed in two AZs: shard {shard}: {key} = {number} {how} and is not committed"))
     }
 }
