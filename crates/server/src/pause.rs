@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_lasts_at_least_as_long_as_asked() {
+    fn a_pause_lasts_at_least_as_long_as_requested() {
         run(async |pause| {
             for _ in 0..3 {
                 let before = Instant::now();

@@ -199,7 +199,7 @@ impl Material {
 
     /// For requests to other nodes over gRPC.
     #[must_use]
-    pub fn for_asking(&self) -> tonic::transport::ClientTlsConfig {
+    pub fn for_grpc_clients(&self) -> tonic::transport::ClientTlsConfig {
         tonic::transport::ClientTlsConfig::new()
             .identity(tonic::transport::Identity::from_pem(&self.pem.chain, &self.pem.key))
             .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))

@@ -32,7 +32,7 @@ pub(crate) struct Confirming {
     /// When the newest command arrived whose reply waits for a round; 0: none does.
     wanted: BootNs,
     /// When the newest round was started.
-    asked: BootNs,
+    round_started: BootNs,
     /// What had been confirmed and committed when those who wait were woken last.
     seen: (BootNs, Seq),
     check_at: BootNs,
@@ -69,10 +69,10 @@ impl Confirming {
             self.wanted = BootNs(0);
             return None;
         }
-        if confirmed <= self.wanted && confirmed >= self.asked {
-            self.asked = edges.clock.boot();
-            lease.await_confirmation(self.asked);
-            edges.handle.ask_quorum();
+        if confirmed <= self.wanted && confirmed >= self.round_started {
+            self.round_started = edges.clock.boot();
+            lease.await_confirmation(self.round_started);
+            edges.handle.request_confirmation();
         }
         Some(CHECK_EVERY)
     }

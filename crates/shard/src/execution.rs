@@ -366,7 +366,7 @@ impl Execution<'_> {
     /// its maximum age.
     #[cold]
     fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
-        primary.replica.counters.asked += 1;
+        primary.replica.counters.delayed_by_override += 1;
         if primary.leader.stage.await_commit(seq) {
             self.edges.work.notify_one();
         }

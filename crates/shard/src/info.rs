@@ -109,7 +109,7 @@ pub struct ShardInfo {
     /// Replies that were not sent because their outcome is unknown.
     pub unknown_replies: u64,
     /// Replies that waited for a commit because of an override, in a mode that does not require it.
-    pub asked: u64,
+    pub delayed_by_override: u64,
     /// Timestamps that were staged alone, because keys have deadlines and nobody wrote.
     pub time_units: u64,
     /// Restores from the log, the one at the start included.
@@ -174,7 +174,7 @@ impl ShardInfo {
             undo_bytes: replica.data.engine.undo_bytes(),
             undone_units: counters.undone_units,
             unknown_replies: counters.unknown_replies,
-            asked: counters.asked,
+            delayed_by_override: counters.delayed_by_override,
             time_units: counters.time_units,
             restores: counters.restores,
             lease_waits: counters.lease_waits,

@@ -284,7 +284,7 @@ impl Shard {
     /// The digest of the committed data and the log position that it belongs to, computed in slices beside the
     /// commands. While effects are uncommitted, or nothing is served, the answer is an error. Dropping the receiver
     /// cancels the request.
-    pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
+    pub fn request_digest(&self, answer: oneshot::Sender<DigestResult>) {
         self.inner.state.borrow_mut().replica.digests.request(answer);
         self.inner.edges.work.notify_one();
     }

@@ -29,7 +29,7 @@ async fn filled() -> World {
 
 fn durability_override(world: &World) -> oneshot::Receiver<DigestResult> {
     let (answer, answered) = oneshot::channel();
-    world.shard.ask_digest(answer);
+    world.shard.request_digest(answer);
     answered
 }
 

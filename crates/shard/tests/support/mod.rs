@@ -546,7 +546,7 @@ impl Client {
     }
 
     /// Runs a command with an override.
-    pub fn run_asking(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
+    pub fn run_with_override(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.call(&words, Some(durability_override))
     }
@@ -572,7 +572,7 @@ impl Client {
     }
 
     /// Whose replies wait for their commit.
-    pub fn asking(mut self) -> Client {
+    pub fn with_sync_override(mut self) -> Client {
         self.session.set_durability_override(DurabilityOverride::Sync);
         self
     }
