@@ -239,9 +239,9 @@ async fn requests_are_bounded() {
         tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await })
     };
     // In flight and in the queue: at most twice the limit. Nothing commits, so the other commands are refused.
-    let proposal: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| propose()).collect();
+    let proposals: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| propose()).collect();
     let mut busy = 0;
-    for task in proposal {
+    for task in proposals {
         tokio::task::yield_now().await;
         if task.is_finished() && task.await.unwrap() == Err(ProposeError::Busy) {
             busy += 1;

@@ -88,11 +88,11 @@ pub async fn learn(
         return Ok(());
     }
     let until = Instant::now() + PATIENCE;
-    let request = nodes.iter_mut().map(|node| async move {
+    let requests = nodes.iter_mut().map(|node| async move {
         node.disk = if node.id == own.id { own.disk } else { fetch_disk(node, tls, until).await? };
         Ok(())
     });
-    futures::future::try_join_all(request).await.map(drop)
+    futures::future::try_join_all(requests).await.map(drop)
 }
 
 async fn fetch_disk(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<DiskId, DiskError> {

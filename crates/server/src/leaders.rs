@@ -30,8 +30,8 @@ pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
         tokio::time::sleep(EVERY).await;
         let Some(map) = node.map.load_full() else { continue };
         let elsewhere = map.shards.iter().filter(|shard| !shard.has(node.node));
-        for (polled, shards) in poll_targets(&map, elsewhere, round) {
-            let led = members.poll(polled).await.into_iter().filter(|replica| replica.leader_node != 0);
+        for (target, shards) in poll_targets(&map, elsewhere, round) {
+            let led = members.poll(target).await.into_iter().filter(|replica| replica.leader_node != 0);
             for replica in led.filter(|replica| shards.contains(&ShardId(replica.shard))) {
                 node.report_leader(ShardId(replica.shard), NodeId(replica.leader_node));
             }
@@ -83,8 +83,8 @@ impl Members {
         nodes: impl Iterator<Item = &'n NodeInfo>,
     ) -> Vec<(NodeId, DescribeClusterResponse)> {
         let channels: Vec<_> = nodes.filter_map(|node| Some((node.id, self.channel(node)?.clone()))).collect();
-        let polled = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
-        futures::future::join_all(polled).await.into_iter().flatten().collect()
+        let requests = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
+        futures::future::join_all(requests).await.into_iter().flatten().collect()
     }
 
     fn channel(&mut self, node: &NodeInfo) -> Option<&Channel> {
@@ -102,8 +102,8 @@ impl Members {
 
 async fn describe(channel: Channel) -> Option<DescribeClusterResponse> {
     let mut client = AdminServiceClient::new(channel);
-    let polled = client.describe_cluster(DescribeClusterRequest {});
-    tokio::time::timeout(ANSWER_MAX, polled).await.ok()?.ok().map(tonic::Response::into_inner)
+    let request = client.describe_cluster(DescribeClusterRequest {});
+    tokio::time::timeout(ANSWER_MAX, request).await.ok()?.ok().map(tonic::Response::into_inner)
 }
 
 #[cfg(test)]

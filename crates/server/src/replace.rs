@@ -104,7 +104,7 @@ impl Admin {
     async fn refuse_if_alive(&self, map: &ClusterMap, old: NodeId) -> Result<(), Status> {
         let Some(node) = map.node(old) else { return Ok(()) };
         if old == self.node.node {
-            let how = "it is the node that was asked".to_owned();
+            let how = "it received this request".to_owned();
             return Err(refused(ReplaceError::OldAlive { old, how }));
         }
         let answer = disks::describe(&node.grpc_address, &self.client_tls).await;

@@ -1,6 +1,6 @@
 //! Snapshots of this replica: when one is cut, and at which position of the log it is.
 //!
-//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written one slice per turn;
+//! - Each replica makes its own. The image (`engine/src/image/`) is cut at one point and written one slice per turn;
 //!   slices wait while the disk is behind.
 //! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open
 //!   batch and cuts after it; its snapshot counts once that batch has committed, at the index where it did. If the

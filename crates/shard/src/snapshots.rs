@@ -215,8 +215,8 @@ impl Snapshots {
         now: BootNs,
     ) -> Option<Duration> {
         let cut = self.cut.as_mut()?;
-        if let Some(reason) = cut.sink.failure() {
-            tracing::error!(shard = shard.0, reason, "a snapshot is given up");
+        if let Some(error) = cut.sink.failure() {
+            tracing::error!(shard = shard.0, %error, "a snapshot is given up");
             engine.drop_image();
             self.fail(now);
             return None;

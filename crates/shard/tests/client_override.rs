@@ -103,8 +103,7 @@ fn what_a_command_says_replaces_what_its_connection_says() {
 fn a_lost_write_with_an_override_is_answered_as_in_sync() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut reader, mut other) =
-            (world.client().with_sync_override(), world.client().with_sync_override(), world.client());
+        let (mut durable, mut reader, mut other) = (world.client().with_sync_override(), world.client().with_sync_override(), world.client());
         durable.run("SET a committed");
         world.commit_all().await;
         let lost = durable.run("SET a lost");
@@ -225,7 +224,7 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
         assert!(world.commit().await);
         assert!(!waiting[0].is_finished());
         assert!(waiting[1].is_finished(), "the lag is 7 s: an acknowledgement may leave again");
-        assert_eq!(durable.leave(&held), Release::Wait, "its own commit is what it asked for");
+        assert_eq!(durable.leave(&held), Release::Wait, "its override requires the commit of its own write");
         assert!(world.commit().await);
         assert!(waiting[0].is_finished());
     });

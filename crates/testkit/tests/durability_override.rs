@@ -84,7 +84,7 @@ impl Load {
         let mut load = Load { workers: Vec::new(), tasks: Vec::new(), done: Arc::default() };
         for how in [How::Plain, How::Connection, How::Command] {
             for number in 0..WORKERS {
-                let (key, acknowledged) = (format!("{{ask}}{how:?}{number}"), Acknowledged::default());
+                let (key, acknowledged) = (format!("{{override}}{how:?}{number}"), Acknowledged::default());
                 let client = connect(cluster, primary, how).await?;
                 load.tasks.push(tokio::spawn(write(client, how, key.clone(), acknowledged.clone(), load.done.clone())));
                 load.workers.push(Worker { how, key, acknowledged });
@@ -140,9 +140,7 @@ async fn only_overrides_wait(cluster: &Cluster) -> Result<bool> {
     let resumed = Instant::now();
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     let (plain, overridden) = (load.between(true, stopped, resumed), load.between(false, stopped, resumed));
-    eprintln!(
-        "while nothing commits: {plain} writes acknowledged to those who do not ask, {overridden} to those who do"
-    );
+    eprintln!("while nothing commits: {plain} writes acknowledged without an override, {overridden} with one");
     ensure!(overridden == 0, "{overridden} writes were acknowledged although nothing committed");
     if plain == 0 {
         load.end().await?;
@@ -213,6 +211,6 @@ async fn a_killed_primary_loses_no_write_acknowledged_under_an_override() -> Res
         "{lost} writes acknowledged to clients without an override are lost; all {kept} acknowledged to clients with one are kept"
     );
     ensure!(lost > 0, "nothing is lost at all: the test shows nothing");
-    ensure!(kept > 0, "nothing was acknowledged to those who ask");
+    ensure!(kept > 0, "nothing was acknowledged to clients with an override");
     Ok(())
 }

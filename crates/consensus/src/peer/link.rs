@@ -249,7 +249,7 @@ impl Link {
             Some(Kind::Pong) => node.ponged(self.peer, envelope.payload),
             Some(Kind::LeaseResponse) => match LeaseResponse::decode(envelope.payload) {
                 Ok(answer) => node.lease_answered(self.peer, &answer),
-                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease answer cannot be decoded"),
+                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease response cannot be decoded"),
             },
             _ => {
                 if let Some(requester) = self.state.lock().pending.remove(&envelope.id) {

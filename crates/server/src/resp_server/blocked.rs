@@ -26,7 +26,7 @@ pub(super) async fn wait(shard: Shard, client: Rc<Client>, request: WaitRequest)
     };
     match how {
         Unblock::TimedOut => shard.wait(request.at_once()).await,
-        Unblock::Error => WaitAnswer::AskedToEnd,
+        Unblock::Error => WaitAnswer::UnblockedWithError,
     }
 }
 

@@ -151,7 +151,7 @@ pub struct MemorySnapshots {
     pub finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
     /// Chunks that a snapshot takes until it has no space left; `None`: any number.
     pub room: Rc<Cell<Option<usize>>>,
-    pub failure: Rc<RefCell<Option<String>>>,
+    pub failure: Rc<RefCell<Option<SinkError>>>,
     /// Snapshots that were read from.
     pub read: Cell<usize>,
     /// None may be begun.
@@ -162,7 +162,7 @@ struct MemorySink {
     parts: Vec<SnapshotPart>,
     finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
     room: Rc<Cell<Option<usize>>>,
-    failure: Rc<RefCell<Option<String>>>,
+    failure: Rc<RefCell<Option<SinkError>>>,
 }
 
 impl SnapshotSink for MemorySink {
@@ -182,7 +182,7 @@ impl SnapshotSink for MemorySink {
         self.parts.push(SnapshotPart::Chunk(chunk.into()));
     }
 
-    fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<SinkError> {
         self.failure.borrow().clone()
     }
 
