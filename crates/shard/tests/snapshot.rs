@@ -228,7 +228,8 @@ fn a_slow_disk_is_waited_for_and_a_failing_one_given_up() {
         write_out(&world).await;
         assert_eq!(world.shard.info().snapshot.written, 1);
 
-        *store.failure.borrow_mut() = Some(SinkError::Write(Arc::from(Box::<dyn Error + Send + Sync>::from("no space"))));
+        *store.failure.borrow_mut() =
+            Some(SinkError::Write(Arc::from(Box::<dyn Error + Send + Sync>::from("no space"))));
         world.shard.snapshot();
         write_out(&world).await;
         let info = world.shard.info().snapshot;
