@@ -9,7 +9,7 @@
 //! - In `async` all writes of the shard are refused while the durability lag is at its bound (`lag.rs`). This includes
 //!   writes whose clients would wait for the commit: the gate protects the shard, and they would only add to the queue.
 //! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode,
-//!   because most lapses are shorter than the timeouts of clients. Nothing is staged before or while a command waits,
+//!   because most lapses are shorter than the time-outs of clients. Nothing is staged before or while a command waits,
 //!   and every check is repeated afterwards: clocks, ACL, slot, role, gate.
 //! - Everything that is refused here is refused before anything is staged.
 

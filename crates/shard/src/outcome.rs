@@ -87,12 +87,12 @@ pub struct WaitRequest {
     pub(crate) local: Option<u64>,
     /// How many other replicas are required.
     pub(crate) replicas: u64,
-    /// `None`: no timeout.
+    /// `None`: no time-out.
     pub(crate) timeout: Option<Duration>,
 }
 
 impl WaitRequest {
-    /// The same request with an expired timeout, for CLIENT UNBLOCK.
+    /// The same request with an expired time-out, for CLIENT UNBLOCK.
     #[must_use]
     pub fn at_once(self) -> WaitRequest {
         WaitRequest { timeout: Some(Duration::ZERO), ..self }

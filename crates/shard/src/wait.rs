@@ -58,7 +58,7 @@ fn number(arg: &[u8]) -> Option<i64> {
     std::str::from_utf8(arg).ok()?.parse().ok()
 }
 
-/// Waits until enough copies exist or the timeout expires.
+/// Waits until enough copies exist or the time-out expires.
 pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer {
     let started = inner.state.borrow_mut().start_wait(&inner.edges, request);
     match started {

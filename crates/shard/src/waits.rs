@@ -1,7 +1,7 @@
 //! Clients that are blocked in WAIT or WAITAOF, in the order in which their answers may change.
 //!
 //! A client is checked only when its answer may have changed: when its write commits; from then on, in the order of log
-//! positions, when a replica acknowledges entries; when the replica loses its role; and when the client's timeout
+//! positions, when a replica acknowledges entries; when the replica loses its role; and when the client's time-out
 //! expires. The shard loop does this with one subscription to acknowledgements and one timer for all clients, so a
 //! thousand blocked clients cost no more than one.
 
@@ -134,7 +134,7 @@ impl Waiting {
 }
 
 /// All blocked clients; see the module. Each is either in `staged` or in `placed`, and also in `deadlines` if it has a
-/// timeout.
+/// time-out.
 #[derive(Default)]
 pub(crate) struct Waits {
     ids: u64,
