@@ -38,7 +38,7 @@ pub(crate) const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const MESSAGE_BYTES_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
 /// Largest HTTP/2 frame. With the default of 16 KiB a batch would need several frames.
 pub(crate) const HTTP_FRAME_BYTES_MAX: u32 = 1024 * 1024;
-/// Interval and timeout of HTTP/2 pings on a silent connection.
+/// Interval and time-out of HTTP/2 pings on a silent connection.
 pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// Connects to other nodes.
