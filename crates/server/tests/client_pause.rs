@@ -39,7 +39,9 @@ fn paused_writers_wait_and_readers_do_not() {
     assert_eq!(writer.receive(), simple("OK"));
     assert_eq!(writer.receive(), bulk("after"));
     assert_eq!(flagged(&mut client, 'b'), 0);
-    assert!(client.call_text(&["INFO", "clients"]).contains("paused_actions:none\r\npaused_timeout_milliseconds:0\r\n"));
+    assert!(
+        client.call_text(&["INFO", "clients"]).contains("paused_actions:none\r\npaused_timeout_milliseconds:0\r\n")
+    );
 }
 
 #[test]

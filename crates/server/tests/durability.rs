@@ -132,7 +132,11 @@ fn what_is_lost_is_told_in_its_place() {
     held(&mut other, &ids[0], "+OK\r\n$6\r\nbehind\r\n".len());
     reader.send(&["GET", "a"]);
     held(&mut other, &ids[1], "$4\r\nlost\r\n".len());
-    assert_eq!(other.call(&["GET", "a"]), bulk("lost"), "async shows uncommitted effects to clients without an override");
+    assert_eq!(
+        other.call(&["GET", "a"]),
+        bulk("lost"),
+        "async shows uncommitted effects to clients without an override"
+    );
     server.lose(2);
     let Value::Error(text) = client.receive() else { panic!("it was not committed") };
     assert!(text.starts_with(b"UNKNOWN "), "{}", text.escape_ascii());

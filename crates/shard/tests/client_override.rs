@@ -103,7 +103,8 @@ fn what_a_command_says_replaces_what_its_connection_says() {
 fn a_lost_write_with_an_override_is_answered_as_in_sync() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut reader, mut other) = (world.client().with_sync_override(), world.client().with_sync_override(), world.client());
+        let (mut durable, mut reader, mut other) =
+            (world.client().with_sync_override(), world.client().with_sync_override(), world.client());
         durable.run("SET a committed");
         world.commit_all().await;
         let lost = durable.run("SET a lost");

@@ -66,7 +66,8 @@ pub(crate) async fn run(links: Arc<Links>) {
     }
 }
 
-/// `with_acknowledged`: the requests carry what members have acknowledged.
+/// Sends one heartbeat for all groups that this node leads. `with_acknowledged`: the requests carry what members have
+/// acknowledged.
 fn request_all(links: &Links, with_acknowledged: bool) {
     let node = links.node();
     let timestamp = node.now();
@@ -91,7 +92,7 @@ fn request_all(links: &Links, with_acknowledged: bool) {
     }
 }
 
-/// Asks and binds the leader's own node like any other.
+/// Requests the answer and the promise of the leader's own node, as of any other voter.
 fn request_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
     let (node, leader) = (node.clone(), group.clone());
     group.lease_requested(epoch, bind, move || {

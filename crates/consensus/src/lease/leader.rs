@@ -119,7 +119,11 @@ impl LeaderLease {
                 self.lease.extend(self.deadline());
             }
         }
-        Answered { request_again: !could_bind && self.may_bind(now), started: !held && self.lease.holds(now), confirmed }
+        Answered {
+            request_again: !could_bind && self.may_bind(now),
+            started: !held && self.lease.holds(now),
+            confirmed,
+        }
     }
 
     /// Sets how long a member's promises are valid, from the send time of the heartbeat on.

@@ -332,7 +332,9 @@ impl Schedule {
     }
 
     fn deliver(&mut self, at: u64) {
-        for (_, voter, epoch, timestamp, bind) in self.requests.extract_if(.., |request| request.0 <= at).collect::<Vec<_>>() {
+        for (_, voter, epoch, timestamp, bind) in
+            self.requests.extract_if(.., |request| request.0 <= at).collect::<Vec<_>>()
+        {
             if bind {
                 let Some(ticket) = self.promises[voter].promise(epoch, ms(at)) else { continue };
                 let delay = self.delay();

@@ -40,7 +40,12 @@ pub struct SettingsServer {
 impl SettingsServer {
     /// For this node; its tasks run on the runtime that this is called in.
     #[must_use]
-    pub fn new(node: Arc<NodeShared>, control: Control, group: GroupHandle, client_tls: ClientTlsConfig) -> SettingsServer {
+    pub fn new(
+        node: Arc<NodeShared>,
+        control: Control,
+        group: GroupHandle,
+        client_tls: ClientTlsConfig,
+    ) -> SettingsServer {
         SettingsServer { node, control, group, client_tls, runtime: tokio::runtime::Handle::current() }
     }
 

@@ -57,7 +57,11 @@ async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Re
     cluster.make_snapshots()?;
     let until = Instant::now() + PATIENCE;
     while call_text(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
-        ensure!(Instant::now() < until, "no snapshot is reported: {}", call_text(client, &["INFO", "persistence"]).await?);
+        ensure!(
+            Instant::now() < until,
+            "no snapshot is reported: {}",
+            call_text(client, &["INFO", "persistence"]).await?
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let saved = info_field(client, "persistence", "rdb_last_save_time").await?;
