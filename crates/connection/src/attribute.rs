@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn attributes() {
-        let durability = |ask| Ok(Overrides { durability: Some(ask), reads: None });
+        let durability = |wanted| Ok(Overrides { durability: Some(wanted), reads: None });
         check(&["durability", "sync"], durability(DurabilityOverride::Sync));
         check(&["Durability", "DEFAULT"], durability(DurabilityOverride::Default));
         check(&["durability", "sync", "durability", "sync"], durability(DurabilityOverride::Sync));

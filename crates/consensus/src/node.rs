@@ -259,7 +259,7 @@ impl NodeCore {
 
     // ---- the lease's answers ---------------------------------------------------------------------------------------
 
-    pub(crate) fn lease_answered(&self, peer: NodeId, answer: &pb::LeaseAnswer) {
+    pub(crate) fn lease_answered(&self, peer: NodeId, answer: &pb::LeaseResponse) {
         let promise = match answer.promise_ms {
             0 => BASE_PROMISE,
             ms => Duration::from_millis(ms),

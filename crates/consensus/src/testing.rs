@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_types::{LogIndex, NodeId};
-use fastness_wire::peer::v1::{Frame, LeaseAsk, Message};
+use fastness_wire::peer::v1::{Frame, LeaseRequest, Message};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -38,8 +38,8 @@ pub fn is_append(kind: u32) -> bool {
 /// Whether a message requests promises, not only an answer.
 #[must_use]
 pub fn binds(message: &Message) -> bool {
-    let asked = (message.kind == Kind::LeaseAsk as u32).then(|| LeaseAsk::decode(message.payload.clone()));
-    asked.is_some_and(|asked| asked.is_ok_and(|asked| asked.groups.iter().any(|group| group.bind)))
+    let request = (message.kind == Kind::LeaseRequest as u32).then(|| LeaseRequest::decode(message.payload.clone()));
+    request.is_some_and(|request| request.is_ok_and(|request| request.groups.iter().any(|group| group.bind)))
 }
 
 /// A network that nodes join through their [`MemoryTransport`]s. Clones are the same network.

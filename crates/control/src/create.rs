@@ -6,7 +6,7 @@
 //! 3. The leader of group 0 proposes the map. The first map in the log is the cluster's, whichever request proposed it.
 //! 4. The leader adds the other nodes as followers without a vote.
 //!
-//! A node that does not lead group 0 returns [`CreateError::AskLeader`] with the leader's address.
+//! A node that does not lead group 0 returns [`CreateError::NotLeader`] with the leader's address.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,7 +80,7 @@ pub enum CreateError {
     Exists(String),
     /// Another node leads the control plane and must be called instead.
     #[error("node {node} leads the control plane: send the request to {address}")]
-    AskLeader {
+    NotLeader {
         /// The leader.
         node: NodeId,
         /// Its gRPC address.
@@ -290,7 +290,7 @@ impl Control {
         }
         let voters = &wanted.control_voters;
         if !voters.contains(&self.node()) {
-            return Err(ask(wanted, voters[0]));
+            return Err(not_leader(wanted, voters[0]));
         }
         let members = voters.iter().filter_map(|id| wanted.node(*id)).map(member).collect();
         self.group().initialize(members, wanted.az_rule()).await?;
@@ -306,7 +306,7 @@ impl Control {
                 (_, Some(failure)) => return Err(CreateError::Stopped(failure.to_string())),
                 (ControlRole::Leader { .. }, _) => return Ok(()),
                 (ControlRole::Follower { leader: Some(leader) }, _) if leader != self.node() => {
-                    return Err(ask(wanted, leader));
+                    return Err(not_leader(wanted, leader));
                 }
                 _ => {}
             }
@@ -324,9 +324,9 @@ impl Control {
     }
 }
 
-fn ask(wanted: &ClusterMap, node: NodeId) -> CreateError {
+fn not_leader(wanted: &ClusterMap, node: NodeId) -> CreateError {
     match wanted.node(node) {
-        Some(info) => CreateError::AskLeader { node, address: info.grpc_address.clone() },
+        Some(info) => CreateError::NotLeader { node, address: info.grpc_address.clone() },
         None => CreateError::Exists(format!("node {node}, which is not among the given nodes, leads it")),
     }
 }

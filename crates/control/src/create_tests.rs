@@ -147,7 +147,7 @@ async fn a_node_that_does_not_lead_names_the_leader() {
     let bed = bed(1);
     bed.raft.driver.set_role(Role::Follower { leader: Some(NodeId(2)) });
     let error = bed.create(request()).await.unwrap().unwrap_err();
-    assert_eq!(error, CreateError::AskLeader { node: NodeId(2), address: "127.0.0.1:7462".into() });
+    assert_eq!(error, CreateError::NotLeader { node: NodeId(2), address: "127.0.0.1:7462".into() });
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_node_without_a_vote_names_one_with_a_vote() {
     fourth.resp_tls_port = 7999;
     wanted.nodes.push(fourth);
     let error = bed.create(wanted).await.unwrap().unwrap_err();
-    assert!(matches!(error, CreateError::AskLeader { node: NodeId(1), .. }), "{error:?}");
+    assert!(matches!(error, CreateError::NotLeader { node: NodeId(1), .. }), "{error:?}");
     assert!(bed.group.voters.lock().is_none());
 }
 

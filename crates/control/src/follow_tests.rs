@@ -174,16 +174,16 @@ async fn a_leader_proposes_in_order_and_answers_when_applied() {
     let control = start(&raft);
     let epoch = raft.lead(3, 1);
     for seq in 1..=2 {
-        let asked = tokio::spawn({
+        let proposal = tokio::spawn({
             let control = control.clone();
             async move { control.propose(Command::Create(three_nodes())).await }
         });
         let (proposed_under, payload) = raft.proposed().await;
         assert_eq!(proposed_under, epoch);
         assert_eq!(command::decode(&payload).unwrap().seq, Seq(seq));
-        assert!(!asked.is_finished());
+        assert!(!proposal.is_finished());
         raft.commit(epoch, EntryPayload::Batch(payload));
-        assert_eq!(asked.await.unwrap(), Ok(()));
+        assert_eq!(proposal.await.unwrap(), Ok(()));
     }
     assert_eq!(control.map(), Some(Arc::new(three_nodes())));
 }
@@ -202,11 +202,11 @@ async fn a_proposal_overtaken_by_another_leader_has_an_unknown_outcome() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.lead(3, 1);
-    let asked = tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await });
+    let proposal = tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await });
     raft.proposed().await;
     raft.driver.set_role(Role::Follower { leader: Some(NodeId(2)) });
     raft.commit(epoch(4, 2), EntryPayload::Blank);
-    assert_eq!(asked.await.unwrap(), Err(ProposeError::OutcomeUnknown));
+    assert_eq!(proposal.await.unwrap(), Err(ProposeError::OutcomeUnknown));
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn without_a_lease_nothing_is_proposed() {
     let first = raft.commit(epoch, EntryPayload::Blank);
     let lease = Arc::new(fastness_consensus::handle::Lease::new(epoch));
     raft.driver.set_role(Role::Leader { lease: lease.clone(), first });
-    let asked = tokio::spawn({
+    let proposal = tokio::spawn({
         let control = control.clone();
         async move { control.propose(Command::Create(three_nodes())).await }
     });
@@ -226,7 +226,7 @@ async fn without_a_lease_nothing_is_proposed() {
     lease.extend(fastness_types::BootNs(u64::MAX));
     let (_, payload) = raft.proposed().await;
     raft.commit(epoch, EntryPayload::Batch(payload));
-    assert_eq!(asked.await.unwrap(), Ok(()));
+    assert_eq!(proposal.await.unwrap(), Ok(()));
 }
 
 #[tokio::test]
@@ -234,14 +234,14 @@ async fn requests_are_bounded() {
     let raft = Raft::new(false);
     let control = start(&raft);
     raft.lead(3, 1);
-    let ask = || {
+    let propose = || {
         let control = control.clone();
         tokio::spawn(async move { control.propose(Command::Create(three_nodes())).await })
     };
     // In flight and in the queue: at most twice the limit. Nothing commits, so the other commands are refused.
-    let asked: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| ask()).collect();
+    let proposals: Vec<_> = (0..3 * REQUESTS_MAX).map(|_| propose()).collect();
     let mut busy = 0;
-    for task in asked {
+    for task in proposals {
         tokio::task::yield_now().await;
         if task.is_finished() && task.await.unwrap() == Err(ProposeError::Busy) {
             busy += 1;
@@ -255,7 +255,7 @@ async fn draining_is_reported_once_nothing_is_in_flight() {
     let raft = Raft::new(false);
     let control = start(&raft);
     let epoch = raft.lead(3, 1);
-    let asked = tokio::spawn({
+    let proposal = tokio::spawn({
         let control = control.clone();
         async move { control.propose(Command::Create(three_nodes())).await }
     });
@@ -265,7 +265,7 @@ async fn draining_is_reported_once_nothing_is_in_flight() {
     assert!(!raft.driver.drained());
     assert_eq!(control.propose(Command::Create(three_nodes())).await, Err(ProposeError::NotLeader(None)));
     raft.commit(epoch, EntryPayload::Batch(payload));
-    assert_eq!(asked.await.unwrap(), Ok(()));
+    assert_eq!(proposal.await.unwrap(), Ok(()));
     while !raft.driver.drained() {
         raft.driver.reported().await;
     }

@@ -50,7 +50,7 @@ fn a_transaction_is_bounded() {
 }
 
 #[test]
-fn memory_is_asked_for_again_at_exec() {
+fn memory_is_checked_again_at_exec() {
     let mut engine = Engine::new(EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 });
     let mut session = TransactionState::new(1);
     session.multi().unwrap();

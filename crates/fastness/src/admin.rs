@@ -76,12 +76,12 @@ impl Admin {
     /// The cluster as one node sees it. The time limit is short, so that a stalled node does not delay a caller that
     /// describes every node.
     pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
-        let asked = async {
+        let request = async {
             let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
             Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
         };
         let late = || Err(anyhow!("{address} did not answer in time"));
-        tokio::time::timeout(DESCRIBE_PATIENCE, asked).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(DESCRIBE_PATIENCE, request).await.unwrap_or_else(|_| late())
     }
 
     /// Creates the cluster.

@@ -48,11 +48,11 @@ impl Connection {
 
 /// Evaluates a call for each address until one succeeds; returns the last error if none does.
 macro_rules! first_that_answers {
-    ($addresses:expr, |$address:ident| $ask:expr) => {{
+    ($addresses:expr, |$address:ident| $call:expr) => {{
         let mut last = None;
         let mut answer = None;
         for $address in $addresses {
-            match $ask.await {
+            match $call.await {
                 Ok(found) => {
                     answer = Some(found);
                     break;

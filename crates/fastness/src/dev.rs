@@ -192,7 +192,7 @@ async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
 async fn publish(folder: Folder, settings: Settings) -> Result<()> {
     settings.save(&folder)?;
     let (socket_folder, file_folder) = (folder.clone(), folder);
-    let supervised = tokio::task::spawn_blocking(move || socket::ask(&socket_folder, &Request::Reload)).await??;
+    let supervised = tokio::task::spawn_blocking(move || socket::send(&socket_folder, &Request::Reload)).await??;
     if supervised.is_none() {
         let running = |node| Some((node, process::of_node(&file_folder, node)?.pid));
         ClusterFile::of(&file_folder, &settings, &settings.nodes().filter_map(running).collect())?
@@ -268,7 +268,7 @@ async fn up(arguments: UpArguments) -> Result<()> {
 async fn finish_detached(folder: &Folder, mut settings: Settings, nodes: &[u64], started: &[u64]) -> Result<()> {
     if let Err(error) = bring_up_and_show(folder, &mut settings, nodes).await {
         if started.len() == nodes.len() {
-            socket::ask(folder, &Request::Shutdown)?;
+            socket::send(folder, &Request::Shutdown)?;
         }
         return Err(error);
     }
@@ -294,7 +294,7 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
         loop {
             // A task of this process answers the request, so the wait must not block the runtime.
             let (folder, request) = (socket_folder.clone(), request.clone());
-            if tokio::task::spawn_blocking(move || socket::ask(&folder, &request)).await??.is_some() {
+            if tokio::task::spawn_blocking(move || socket::send(&folder, &request)).await??.is_some() {
                 break;
             }
             ensure!(Instant::now() < until, "the supervisor does not start to listen in time");
@@ -309,7 +309,7 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
         shown = showing => if let Err(error) = shown {
             let folder = folder.clone();
             // The supervisor may have stopped by itself.
-            let _ = tokio::task::spawn_blocking(move || socket::ask(&folder, &Request::Shutdown)).await?;
+            let _ = tokio::task::spawn_blocking(move || socket::send(&folder, &Request::Shutdown)).await?;
             let _ = supervising.await;
             return Err(error);
         },
@@ -326,7 +326,7 @@ async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
     let until = Instant::now() + SUPERVISOR_PATIENCE;
     let mut child: Option<std::process::Child> = None;
     loop {
-        if let Some(Response { started, .. }) = socket::ask(folder, &request)? {
+        if let Some(Response { started, .. }) = socket::send(folder, &request)? {
             return Ok(started);
         }
         let needs_start = match &mut child {
@@ -376,7 +376,7 @@ async fn supervise(dir: &Path) -> Result<()> {
 async fn stop(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
     let running: Vec<_> = settings.nodes().filter_map(|node| process::left_of_node(&folder, node)).collect();
-    if socket::ask(&folder, &Request::Shutdown)?.is_none() {
+    if socket::send(&folder, &Request::Shutdown)?.is_none() {
         // The supervisor was killed, so its nodes are stopped directly.
         running.iter().for_each(|process| supervisor::stop(process, false));
     }
@@ -455,7 +455,7 @@ async fn node_stop(node: &NodeArgument, kill: bool) -> Result<()> {
     let (folder, settings) = open(&node.dir.dir)?;
     settings.check_node(node.id)?;
     let process = process::of_node(&folder, node.id).with_context(|| format!("node {} is not running", node.id))?;
-    if socket::ask(&folder, &Request::End { node: node.id, kill })?.is_none() {
+    if socket::send(&folder, &Request::End { node: node.id, kill })?.is_none() {
         supervisor::stop(&process, kill);
     }
     let until = Instant::now() + STOP_PATIENCE;

@@ -90,7 +90,7 @@ fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 
 /// The first line of the reply to an inline command, or for a bulk reply the line after its length; `None` without an
 /// answer.
-fn ask(port: u16, command: &str) -> Option<String> {
+fn call(port: u16, command: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
@@ -109,12 +109,12 @@ fn end(pid: i64) {
 fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     let cluster = Cluster::start(&["--shards", "1"]);
     let primary = cluster.primary().expect("a cluster that takes writes has a primary");
-    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
 
     end(cluster.pid(primary).unwrap());
     until("cluster.json still names a dead process", || cluster.pid(primary).is_none().then_some(()));
     let next = until("no other primary", || cluster.primary().filter(|node| *node != primary));
-    until("the write is lost", || (ask(cluster.port(next), "GET token:42")? == "paid").then_some(()));
+    until("the write is lost", || (call(cluster.port(next), "GET token:42")? == "paid").then_some(()));
     assert_eq!(cluster.pid(primary), None, "a killed node stays down");
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{next}/node.log"))).unwrap();
     assert!(log.contains("a peer cannot be reached"), "{log}");
@@ -138,7 +138,7 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
     until("cluster.json still names dead processes", || (1..=3).all(|n| cluster.pid(n).is_none()).then_some(()));
     succeed(&["dev", "--detach"], &cluster.dir);
     let primary = until("no primary", || cluster.primary());
-    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+    assert_eq!(call(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
 
     refused(&["dev", "--shards", "2", "--detach"], &cluster.dir, "it has 1");
     refused(&["dev", "node", "start", "4"], &cluster.dir, "nodes are 1 to 3");
@@ -157,7 +157,7 @@ fn an_acknowledged_write_survives_its_primary_and_the_whole_cluster() {
 fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
     let cluster = Cluster::start(&["--shards", "1"]);
     let primary = cluster.primary().unwrap();
-    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
     for _ in 0..4 {
         let pids: Vec<_> = (1..=3).map(|node| cluster.pid(node).unwrap()).collect();
         pids.iter().for_each(|pid| end(*pid));
@@ -168,7 +168,7 @@ fn a_start_right_after_kill_9_of_all_nodes_waits_for_the_dying_processes() {
         }
     }
     let primary = until("no primary", || cluster.primary());
-    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+    assert_eq!(call(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
     // The same for one node, with the command for one node.
     end(cluster.pid(2).unwrap());
     succeed(&["dev", "node", "start", "2"], &cluster.dir);
@@ -184,7 +184,7 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
     };
     let primary = cluster.primary().unwrap();
     let (wiped, other) = (primary % 3 + 1, (primary + 1) % 3 + 1);
-    assert_eq!(ask(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "SET token:42 paid").as_deref(), Some("+OK"));
     kill(wiped);
     kill(other);
     succeed(&["dev", "node", "start", &other.to_string()], &cluster.dir);
@@ -197,19 +197,19 @@ fn a_node_whose_data_folder_was_wiped_is_refused_and_the_others_lose_nothing() {
         assert!(log.contains(part), "{part:?} is not in its log: {log}");
     }
     let primary = until("no primary", || cluster.primary());
-    assert_eq!(ask(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
-    assert_eq!(ask(cluster.port(primary), "SET token:43 paid").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "GET token:42").as_deref(), Some("paid"));
+    assert_eq!(call(cluster.port(primary), "SET token:43 paid").as_deref(), Some("+OK"));
 
     // With the wiped node's vote, the remaining node would have a quorum.
     let left = if primary == other { (1..=3).find(|node| ![wiped, other].contains(node)).unwrap() } else { other };
     kill(primary);
     refused(&start, &cluster.dir, "is not this node's disk");
-    let answer = ask(cluster.port(left), "GET token:43");
+    let answer = call(cluster.port(left), "GET token:43");
     assert!(answer.as_ref().is_none_or(|answer| answer.starts_with('-')), "{answer:?}");
     succeed(&["dev", "node", "start", &primary.to_string()], &cluster.dir);
     let primary = until("no primary", || cluster.primary());
     for token in ["GET token:42", "GET token:43"] {
-        assert_eq!(ask(cluster.port(primary), token).as_deref(), Some("paid"));
+        assert_eq!(call(cluster.port(primary), token).as_deref(), Some("paid"));
     }
 }
 
@@ -224,7 +224,7 @@ fn a_cluster_without_durability_may_be_in_one_az() {
     let text = succeed(&start, &cluster.dir);
     assert!(text.contains("warning: a majority of a shard's copies lies within one AZ"), "{text}");
     let primary = cluster.primary().unwrap();
-    assert_eq!(ask(cluster.port(primary), "SET {b}k v").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "SET {b}k v").as_deref(), Some("+OK"));
     end(cluster.pid(primary).unwrap());
     until("no other node took over", || cluster.primary().filter(|node| *node != primary));
 }
@@ -234,12 +234,12 @@ fn a_node_stops_gracefully_and_reports_it_with_its_status() {
     let cluster = Cluster::start(&["--shards", "1", "--azs", "a,b,c,a"]);
     assert_eq!(cluster.file()["nodes"].as_array().unwrap().len(), 4);
     let primary = cluster.primary().unwrap();
-    assert_eq!(ask(cluster.port(primary), "SET k v").as_deref(), Some("+OK"));
+    assert_eq!(call(cluster.port(primary), "SET k v").as_deref(), Some("+OK"));
     succeed(&["dev", "node", "stop", &primary.to_string()], &cluster.dir);
     let log = std::fs::read_to_string(cluster.dir.join(format!("nodes/{primary}/node.log"))).unwrap();
     assert!(log.contains("node stopped"), "{log}");
     let next = until("no other node took over", || cluster.primary());
-    assert_eq!(ask(cluster.port(next), "GET k").as_deref(), Some("v"));
+    assert_eq!(call(cluster.port(next), "GET k").as_deref(), Some("v"));
 }
 
 #[test]

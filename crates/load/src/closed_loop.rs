@@ -22,7 +22,7 @@ pub enum Kind {
 
 /// Options of one measurement.
 #[derive(Clone)]
-pub struct Options {
+pub struct ClosedLoopOptions {
     /// The primary.
     pub endpoint: Endpoint,
     /// TLS, if used.
@@ -70,7 +70,7 @@ impl Report {
 ///
 /// # Errors
 /// If a connection fails.
-pub async fn run(options: &Options) -> Result<Report, IoError> {
+pub async fn run(options: &ClosedLoopOptions) -> Result<Report, IoError> {
     let mut connections = Vec::with_capacity(options.connections);
     for _ in 0..options.connections {
         connections.push(Connection::open(&options.endpoint, options.tls.as_ref(), Duration::from_secs(10)).await?);
@@ -97,7 +97,12 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("valid bounds")
 }
 
-async fn worker(mut connection: Connection, options: Options, id: u64, until: Instant) -> Result<Report, IoError> {
+async fn worker(
+    mut connection: Connection,
+    options: ClosedLoopOptions,
+    id: u64,
+    until: Instant,
+) -> Result<Report, IoError> {
     let mut rng = SmallRng::seed_from_u64(options.seed ^ (id << 32));
     let mut request = Request::new(&options);
     let mut report = Report { operations: 0, errors: 0, elapsed: Duration::ZERO, latency_us: new_histogram() };
@@ -124,7 +129,7 @@ struct Request {
 const DIGITS: usize = 12;
 
 impl Request {
-    fn new(options: &Options) -> Request {
+    fn new(options: &ClosedLoopOptions) -> Request {
         let value = vec![b'x'; options.value_bytes];
         let key = b"key:000000000000";
         let mut request = Request { bytes: Vec::new(), digits_at: Vec::new() };
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn keys_are_written_in_place() {
-        let options = Options {
+        let options = ClosedLoopOptions {
             endpoint: Endpoint::new("localhost", 1),
             tls: None,
             connections: 1,

@@ -56,7 +56,7 @@ pub struct Admin {
     /// What this node announces of itself.
     pub own: NodeInfo,
     /// TLS for requests to other nodes.
-    pub asking: ClientTlsConfig,
+    pub client_tls: ClientTlsConfig,
     /// Whether nothing was stored on the disk when the node started.
     pub pristine: bool,
 }
@@ -77,7 +77,7 @@ impl Admin {
     }
 
     /// The refusal that names the leader, which the caller can turn to.
-    pub(crate) fn ask_there(&self, leader: Option<NodeId>, what: &str) -> Status {
+    pub(crate) fn not_leader(&self, leader: Option<NodeId>, what: &str) -> Status {
         let address = leader.and_then(|leader| Some(self.control.map()?.node(leader)?.grpc_address.clone()));
         match (leader, address) {
             (Some(leader), Some(address)) => elsewhere(&format!("node {leader} leads {what}"), &address),
@@ -127,7 +127,7 @@ impl Admin {
         }
         match self.control.propose(Command::SetDurability(mode)).await {
             Ok(()) => {}
-            Err(ProposeError::NotLeader(leader)) => return Err(self.ask_there(leader, "the control plane")),
+            Err(ProposeError::NotLeader(leader)) => return Err(self.not_leader(leader, "the control plane")),
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
         let map = self.map()?;
@@ -140,14 +140,14 @@ impl Admin {
 
     /// Waits until the map's mode is committed in the log of every shard.
     async fn until_in_force(&self, map: &ClusterMap) -> Result<(), Status> {
-        let mut members = Members::new(&self.node, self.asking.clone());
+        let mut members = Members::new(&self.node, self.client_tls.clone());
         let until = Instant::now() + IN_FORCE_PATIENCE;
         let mut waiting: Vec<_> = map.shards.iter().collect();
         for round in 0.. {
             // One replica's report suffices: what has committed stays in the log.
             waiting.retain(|shard| self.node.mode(shard.id).is_none_or(|mode| mode.version < map.durability_version));
-            for (asked, _) in leaders::to_ask(map, waiting.iter().copied(), round) {
-                let replicas = members.ask(asked).await;
+            for (node, _) in leaders::poll_targets(map, waiting.iter().copied(), round) {
+                let replicas = members.poll(node).await;
                 let has = |shard: &ShardMap| {
                     replicas.iter().any(|r| r.shard == shard.id.0 && r.durability_version >= map.durability_version)
                 };
@@ -185,7 +185,7 @@ fn refused(error: CreateError) -> Status {
         CreateError::Invalid(_) => Status::invalid_argument(text),
         CreateError::Unmet { .. } | CreateError::Placement(_) => Status::failed_precondition(text),
         CreateError::Exists(_) => Status::already_exists(text),
-        CreateError::AskLeader { address, .. } => elsewhere(&text, &address),
+        CreateError::NotLeader { address, .. } => elsewhere(&text, &address),
         CreateError::Group(_) | CreateError::Stopped(_) => Status::unavailable(text),
         CreateError::TimedOut { .. } => Status::deadline_exceeded(text),
     }
@@ -246,7 +246,7 @@ impl AdminService for Admin {
         let durability: Durability =
             request.durability.parse().map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
         let mut nodes = request.nodes.into_iter().map(node_info).collect::<Result<Vec<_>, _>>()?;
-        disks::learn(&mut nodes, &self.own, self.control.map().as_deref(), &self.asking)
+        disks::learn(&mut nodes, &self.own, self.control.map().as_deref(), &self.client_tls)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let wanted = CreateRequest {
@@ -321,7 +321,7 @@ impl AdminService for Admin {
         };
         let control = match control {
             Some(control) if leader == Some(self.node.node) => control,
-            _ => return Err(self.ask_there(leader, &what)),
+            _ => return Err(self.not_leader(leader, &what)),
         };
         let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
         Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))

@@ -88,14 +88,14 @@ pub async fn learn(
         return Ok(());
     }
     let until = Instant::now() + PATIENCE;
-    let asked = nodes.iter_mut().map(|node| async move {
-        node.disk = if node.id == own.id { own.disk } else { ask(node, tls, until).await? };
+    let requests = nodes.iter_mut().map(|node| async move {
+        node.disk = if node.id == own.id { own.disk } else { fetch_disk(node, tls, until).await? };
         Ok(())
     });
-    futures::future::try_join_all(asked).await.map(drop)
+    futures::future::try_join_all(requests).await.map(drop)
 }
 
-async fn ask(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<DiskId, DiskError> {
+async fn fetch_disk(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<DiskId, DiskError> {
     loop {
         let reason = match describe(&node.grpc_address, tls).await {
             Ok(answer) if answer.node_id != node.id.0 => {
@@ -121,10 +121,10 @@ async fn ask(node: &NodeInfo, tls: &ClientTlsConfig, until: Instant) -> Result<D
 /// See [`DescribeError`].
 pub(crate) async fn describe(address: &str, tls: &ClientTlsConfig) -> Result<DescribeClusterResponse, DescribeError> {
     let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.clone())?;
-    let asked = async {
+    let request = async {
         let channel = endpoint.connect_timeout(ANSWER_MAX).connect().await?;
         let answer = AdminServiceClient::new(channel).describe_cluster(DescribeClusterRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| DescribeError::Refused(status.message().to_owned()))
     };
-    tokio::time::timeout(ANSWER_MAX, asked).await.unwrap_or(Err(DescribeError::Timeout))
+    tokio::time::timeout(ANSWER_MAX, request).await.unwrap_or(Err(DescribeError::Timeout))
 }

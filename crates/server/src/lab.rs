@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use fastness_log::faulty::{DiskFault, DiskFaults};
 
-pub use links::{Impeded, LinkFault, LinkFaults, Met};
+pub use links::{AffectedFrames, Impeded, LinkFault, LinkFaults};
 pub use service::{Beside, LabServer};
 
 /// The faults of one node.

@@ -30,8 +30,8 @@ pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
         tokio::time::sleep(EVERY).await;
         let Some(map) = node.map.load_full() else { continue };
         let elsewhere = map.shards.iter().filter(|shard| !shard.has(node.node));
-        for (asked, shards) in to_ask(&map, elsewhere, round) {
-            let led = members.ask(asked).await.into_iter().filter(|replica| replica.leader_node != 0);
+        for (target, shards) in poll_targets(&map, elsewhere, round) {
+            let led = members.poll(target).await.into_iter().filter(|replica| replica.leader_node != 0);
             for replica in led.filter(|replica| shards.contains(&ShardId(replica.shard))) {
                 node.report_leader(ShardId(replica.shard), NodeId(replica.leader_node));
             }
@@ -41,7 +41,7 @@ pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
 }
 
 /// The nodes to ask about these shards: for each shard another member every round, each node once.
-pub fn to_ask<'a>(
+pub fn poll_targets<'a>(
     map: &'a ClusterMap,
     shards: impl Iterator<Item = &'a ShardMap>,
     round: usize,
@@ -72,19 +72,19 @@ impl Members {
     }
 
     /// The replicas that a node reports; empty if it does not answer in time.
-    pub async fn ask(&mut self, node: &NodeInfo) -> Vec<ReplicaStatus> {
+    pub async fn poll(&mut self, node: &NodeInfo) -> Vec<ReplicaStatus> {
         let Some(channel) = self.channel(node).cloned() else { return Vec::new() };
         describe(channel).await.map_or_else(Vec::new, |described| described.replicas)
     }
 
     /// The descriptions that these nodes give, all asked at once; those that do not answer in time are left out.
-    pub async fn ask_all<'n>(
+    pub async fn poll_all<'n>(
         &mut self,
         nodes: impl Iterator<Item = &'n NodeInfo>,
     ) -> Vec<(NodeId, DescribeClusterResponse)> {
         let channels: Vec<_> = nodes.filter_map(|node| Some((node.id, self.channel(node)?.clone()))).collect();
-        let asked = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        let requests = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
+        futures::future::join_all(requests).await.into_iter().flatten().collect()
     }
 
     fn channel(&mut self, node: &NodeInfo) -> Option<&Channel> {
@@ -102,8 +102,8 @@ impl Members {
 
 async fn describe(channel: Channel) -> Option<DescribeClusterResponse> {
     let mut client = AdminServiceClient::new(channel);
-    let asked = client.describe_cluster(DescribeClusterRequest {});
-    tokio::time::timeout(ANSWER_MAX, asked).await.ok()?.ok().map(tonic::Response::into_inner)
+    let request = client.describe_cluster(DescribeClusterRequest {});
+    tokio::time::timeout(ANSWER_MAX, request).await.ok()?.ok().map(tonic::Response::into_inner)
 }
 
 #[cfg(test)]
@@ -113,19 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_members_of_a_remote_shard_are_asked_in_turn() {
+    fn the_members_of_a_remote_shard_are_polled_in_turn() {
         let map = crate::topology::tests::map();
         let elsewhere = |map: &ClusterMap| map.shards.iter().filter(|shard| !shard.has(NodeId(1))).count();
         assert_eq!(elsewhere(&map), 0, "node 1 has a replica of every shard");
         let mut fewer = map;
         fewer.shards[1].members = vec![NodeId(2), NodeId(3)];
-        let asked = |round| -> Vec<_> {
-            to_ask(&fewer, fewer.shards[1..].iter(), round)
+        let polled = |round| -> Vec<_> {
+            poll_targets(&fewer, fewer.shards[1..].iter(), round)
                 .into_iter()
                 .map(|(node, shards)| (node.id, shards))
                 .collect()
         };
-        assert_eq!(asked(0), vec![(NodeId(2), vec![ShardId(2)])]);
-        assert_eq!(asked(1), vec![(NodeId(3), vec![ShardId(2)])]);
+        assert_eq!(polled(0), vec![(NodeId(2), vec![ShardId(2)])]);
+        assert_eq!(polled(1), vec![(NodeId(3), vec![ShardId(2)])]);
     }
 }

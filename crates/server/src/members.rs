@@ -71,7 +71,7 @@ pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupContr
         }
         let mut left: Vec<GroupId> = groups_of(&map).collect();
         left.retain(|group| *group != GroupId::CONTROL || !has_converged(&map, *group, &report_of(0, &status)));
-        for (_, described) in members.ask_all(map.nodes.iter()).await {
+        for (_, described) in members.poll_all(map.nodes.iter()).await {
             left.retain(|group| !described.replicas.iter().any(|replica| has_converged(&map, *group, replica)));
         }
         if left.is_empty() {

@@ -152,7 +152,7 @@ impl Node {
         };
         shared.set_observed(consensus.observed());
         let settings_server =
-            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.for_asking());
+            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.grpc_client());
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             file: shared.config.load_full(),
@@ -271,11 +271,11 @@ impl Inner {
             self.shared.clone(),
             self.control.clone(),
             self.group_0.clone(),
-            material.for_asking(),
+            material.grpc_client(),
         ));
         tokio::spawn(settings::bring_in_first(self.settings_server.clone(), self.file.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
-        tokio::spawn(crate::leaders::follow(self.shared.clone(), material.for_asking()));
+        tokio::spawn(crate::leaders::follow(self.shared.clone(), material.grpc_client()));
         tokio::spawn(self.clone().watch_consensus());
         tokio::spawn(self.clone().watch_control());
     }
@@ -320,7 +320,7 @@ impl Inner {
                 handle: self.handle_0.clone(),
                 replicas: self.replicas.clone(),
                 own: self.own.clone(),
-                asking: material.for_asking(),
+                client_tls: material.grpc_client(),
                 pristine: self.pristine,
             };
             let lab = LabServer::service(self.shared.clone());

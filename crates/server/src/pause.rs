@@ -1,8 +1,9 @@
-//! Pauses shorter than tokio's timers (whole milliseconds) can make: the shard loop waits for some hundred microseconds
-//! for writes to come back before it closes a batch.
+//! Pauses with a resolution below one millisecond, the resolution of tokio's timers. The shard loop waits a few hundred
+//! microseconds for further writes before it closes a batch.
 //!
-//! One timerfd per thread, however many pause: they stand in the order of their deadlines, and the timer is set to the
-//! first of them. A descriptor for each client that waits would double what a node needs just when its log is slow.
+//! All pauses of a thread share one timerfd. They are ordered by deadline, and the timer is set to the earliest one.
+//! One file descriptor per waiting client would double the number of descriptors that a node needs when its log is
+//! slow.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,20 +23,20 @@ use rustix::time::{
 use smallvec::SmallVec;
 use tokio::io::unix::AsyncFd;
 
-/// See the module. On one thread, inside its runtime.
+/// Makes pauses; see the module. Bound to one thread and its tokio runtime.
 #[derive(Default, Clone)]
 pub struct TimerPause {
-    /// Made at the first pause: before, there is no runtime.
+    /// Created at the first pause, because no runtime exists before.
     timer: Rc<std::cell::OnceCell<Option<Rc<Timer>>>>,
 }
 
-/// The timer and those who wait for it.
+/// A timerfd and the pauses that share it.
 struct Timer {
     fd: AsyncFd<OwnedFd>,
     waiting: Arc<Waiting>,
 }
 
-/// Who waits, by deadline and number. Wakes all that are due when the timer is ready.
+/// The current pauses, by deadline and number. As the waker of the timer, it wakes all pauses that are due.
 #[derive(Default)]
 struct Waiting {
     queue: Mutex<Queue>,
@@ -45,7 +46,7 @@ struct Waiting {
 struct Queue {
     wakers: BTreeMap<(Instant, u64), Waker>,
     numbers: u64,
-    /// What the timer is set to.
+    /// The deadline to which the timer is set.
     set_to: Option<Instant>,
 }
 
@@ -54,7 +55,7 @@ impl Wake for Waiting {
         let now = Instant::now();
         let mut queue = self.queue.lock();
         queue.set_to = None;
-        // One that is not due sets the timer again.
+        // The first pause is woken even if it is not due: it sets the timer again.
         let first = queue.wakers.first_key_value().map(|(_, waker)| waker.clone());
         let due: SmallVec<[Waker; 4]> =
             queue.wakers.range(..=(now, u64::MAX)).map(|(_, waker)| waker.clone()).collect();
@@ -69,13 +70,13 @@ impl Timer {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         #[allow(
             deprecated,
-            reason = "its soundness asks that the descriptor be owned, which it is; the newer one is unsafe"
+            reason = "its soundness requires that the descriptor is owned, which it is; the newer one is unsafe"
         )]
         let fd = AsyncFd::new(timer)?;
         Ok(Timer { fd, waiting: Arc::default() })
     }
 
-    /// Sets the timer to the first deadline, if it is not.
+    /// Sets the timer to the earliest deadline, unless it is set to it already.
     fn set(&self) -> io::Result<()> {
         let mut queue = self.waiting.queue.lock();
         let Some(((first, _), _)) = queue.wakers.first_key_value() else { return Ok(()) };
@@ -85,7 +86,7 @@ impl Timer {
         }
         queue.set_to = Some(first);
         drop(queue);
-        // 0 would disarm it.
+        // 0 would disarm the timer.
         let nanos = first.saturating_duration_since(Instant::now()).as_nanos().max(1);
         let once = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
@@ -94,11 +95,11 @@ impl Timer {
         timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &once)?;
         let waker = Waker::from(self.waiting.clone());
         let mut context = Context::from_waker(&waker);
-        // Ready from an earlier time: setting it again has cleared that, and the waker is called for what follows.
+        // Registers the waker for the next expiration. A readiness from an earlier one is out of date and is cleared.
         while let Poll::Ready(ready) = self.fd.poll_read_ready(&mut context) {
             let mut expirations = [0u8; 8];
             if ready?.try_io(|fd| Ok(rustix::io::read(fd, &mut expirations)?)).is_ok() {
-                // It has run out between the two.
+                // The timer has expired since it was set.
                 self.waiting.clone().wake();
                 break;
             }
@@ -140,8 +141,8 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         self.timer.waiting.queue.lock().wakers.remove(&(self.deadline, number));
-        // It may have been the one that was woken to set the timer for the others. They are not worse off if that
-        // fails: each of them sets it when it is polled.
+        // This pause may have been woken to set the timer for the others. An error here is harmless, because each of
+        // the others sets the timer when it is polled.
         let _ = self.timer.set();
     }
 }
@@ -156,7 +157,7 @@ impl Pause for TimerPause {
                 _ => Err(io::ErrorKind::Unsupported.into()),
             };
             if precise.is_err() {
-                // Out of file descriptors: coarser is better than not at all.
+                // Without a file descriptor for the timer: fall back to tokio's coarser one.
                 tokio::time::sleep(span).await;
             }
         })
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_lasts_at_least_as_long_as_asked() {
+    fn a_pause_lasts_at_least_as_long_as_requested() {
         run(async |pause| {
             for _ in 0..3 {
                 let before = Instant::now();
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_was_given_up_does_not_end_the_next_one() {
+    fn a_dropped_pause_does_not_end_the_next_one() {
         run(async |pause| {
             let given_up = pause.pause(Duration::from_micros(100));
             tokio::select! { biased; () = std::future::ready(()) => {}, () = given_up => {} }
@@ -198,7 +199,7 @@ mod tests {
         });
     }
 
-    /// Found: each client that waited had a timerfd of its own.
+    /// Regression test: each waiting client had a timerfd of its own.
     #[test]
     fn a_thousand_pauses_need_one_descriptor() {
         run(async |pause| {
@@ -225,9 +226,9 @@ mod tests {
             let all = futures::future::join_all(pauses);
             tokio::pin!(all);
             assert!(futures::poll!(&mut all).is_pending());
-            // Other tests of this process pause at the same time, each thread with one timer.
+            // Other tests in this process pause at the same time, each thread with one timer.
             assert!(timers() < before + 20, "{} timers, {before} before", timers());
-            // Some are given up: the others are woken all the same.
+            // Some pauses are dropped; the others must be woken all the same.
             let mut given_up: Vec<_> = (0..100).map(|_| pause.pause(Duration::from_micros(500))).collect();
             for pause in &mut given_up {
                 assert!(futures::poll!(pause).is_pending());

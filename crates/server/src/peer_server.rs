@@ -1,7 +1,8 @@
 //! The peer front end: streams of frames between nodes, as gRPC over mutual TLS.
 //!
-//! Both sides know for certain whom they talk to: the peer's certificate must name a node of this cluster, and on the
-//! side that connects exactly the node that it means to reach. Each class of traffic has a connection of its own.
+//! Both sides authenticate each other. The certificate of the peer must name a node of this cluster; the connecting
+//! side also checks that it names exactly the node that it wants to reach. Each class of traffic uses its own
+//! connection.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -29,15 +30,15 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::lab::{Impeded, Lab};
 use crate::tls::Identity;
 
-/// Longest time for connecting, handshake included.
+/// Time limit for connecting, including the TLS handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Unacknowledged bytes of a stream; large enough that no round trip holds a full frame back.
+/// Flow-control window of a stream. Large enough that a full frame is sent without waiting for a round trip.
 pub(crate) const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// A frame's payloads are bounded by [`limits::FRAME_BYTES_MAX`]; the rest is heads.
+/// Largest gRPC message. The payloads of a frame take at most [`limits::FRAME_BYTES_MAX`]; the rest is for headers.
 const MESSAGE_BYTES_MAX: usize = 2 * limits::FRAME_BYTES_MAX;
-/// One HTTP/2 frame; of the default 16 KiB a batch would take several.
+/// Largest HTTP/2 frame. With the default of 16 KiB a batch would need several frames.
 pub(crate) const HTTP_FRAME_BYTES_MAX: u32 = 1024 * 1024;
-/// How often a connection is probed when nothing arrives, and how long the answer may take.
+/// Interval and time-out of HTTP/2 pings on a silent connection.
 pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// Connects to other nodes.
@@ -49,8 +50,8 @@ pub struct TlsTransport {
 }
 
 impl TlsTransport {
-    /// Shows the certificate that `tls` holds, and connects from `source`, if that is given. What is sent meets the
-    /// faults of `lab`, if there is one.
+    /// `tls` has the certificate of this node. `source`: the local address to connect from, if set. `lab` injects
+    /// faults into what is sent, if set.
     #[must_use]
     pub fn new(
         cluster: ClusterId,
@@ -126,8 +127,8 @@ async fn connect_from(source: Option<IpAddr>, address: &str) -> std::io::Result<
     Err(failed.unwrap_or_else(none))
 }
 
-/// An HTTP/2 channel over an existing connection. It never reconnects by itself: who is on the other
-/// side has been checked for this connection alone.
+/// Returns an HTTP/2 channel over an existing connection. The channel never reconnects by itself, because the identity
+/// of the peer was verified for this connection only.
 async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
     let mut stream = Some(TokioIo::new(stream));
     let once = tower::service_fn(move |_: hyper::Uri| {
@@ -150,7 +151,7 @@ fn until_it_breaks(frames: Streaming<Frame>) -> Pin<Box<dyn Stream<Item = Frame>
     )
 }
 
-/// What leaves for a peer, past the faults that are commanded.
+/// Applies the injected faults, if any, to the frames that are sent to a peer.
 fn impeded<S>(lab: Option<&Arc<Lab>>, peer: NodeId, frames: S) -> Impeded<S> {
     match lab {
         Some(lab) => lab.links.impede(peer, frames),
@@ -158,7 +159,7 @@ fn impeded<S>(lab: Option<&Arc<Lab>>, peer: NodeId, frames: S) -> Impeded<S> {
     }
 }
 
-/// Takes the streams of other nodes.
+/// Accepts the streams of other nodes.
 pub struct PeerServer {
     cluster: ClusterId,
     consensus: Consensus,
@@ -168,7 +169,7 @@ pub struct PeerServer {
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
 impl PeerServer {
-    /// As a tonic service. What is answered meets the faults of `lab`, if there is one.
+    /// Returns the tonic service. `lab` injects faults into the answers, if set.
     #[must_use]
     pub fn service(cluster: ClusterId, consensus: Consensus, lab: Option<Arc<Lab>>) -> PeerServiceServer<PeerServer> {
         PeerServiceServer::new(PeerServer { cluster, consensus, lab })

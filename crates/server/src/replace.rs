@@ -42,7 +42,7 @@ impl Admin {
             let command = Command::ReplaceNode { map_version: map.version, old, new: newcomer.info };
             match self.control.propose(command).await {
                 Ok(()) => {}
-                Err(ProposeError::NotLeader(leader)) => return Err(self.ask_there(leader, "the control plane")),
+                Err(ProposeError::NotLeader(leader)) => return Err(self.not_leader(leader, "the control plane")),
                 Err(error) => return Err(Status::unavailable(error.to_string())),
             }
             let changed = self.map()?;
@@ -75,7 +75,7 @@ impl Admin {
         if address.is_empty() {
             return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
         }
-        let described = disks::describe(address, &self.asking).await.map_err(|reason| {
+        let described = disks::describe(address, &self.client_tls).await.map_err(|reason| {
             unfit(format!(
                 "it does not answer at its gRPC address {address} as a node of this cluster ({reason}): start it, with a \
                  certificate that names fastness://{}/node/{new}",
@@ -104,10 +104,10 @@ impl Admin {
     async fn refuse_if_alive(&self, map: &ClusterMap, old: NodeId) -> Result<(), Status> {
         let Some(node) = map.node(old) else { return Ok(()) };
         if old == self.node.node {
-            let how = "it is the node that was asked".to_owned();
+            let how = "it received this request".to_owned();
             return Err(refused(ReplaceError::OldAlive { old, how }));
         }
-        let answer = disks::describe(&node.grpc_address, &self.asking).await;
+        let answer = disks::describe(&node.grpc_address, &self.client_tls).await;
         if answer.is_ok_and(|described| described.node_id == old.0 && described.disk == node.disk.to_string()) {
             let how = format!("it answers at {}, with its own disk", node.grpc_address);
             return Err(refused(ReplaceError::OldAlive { old, how }));
@@ -118,7 +118,7 @@ impl Admin {
     /// Every group, as described by the node that leads it under a lease.
     async fn groups(&self, map: &ClusterMap, old: NodeId) -> BTreeMap<GroupId, GroupView> {
         let others = map.nodes.iter().filter(|node| node.id != old && node.id != self.node.node);
-        let mut answers = Members::new(&self.node, self.asking.clone()).ask_all(others).await;
+        let mut answers = Members::new(&self.node, self.client_tls.clone()).poll_all(others).await;
         let mut views: Vec<(NodeId, Vec<ReplicaStatus>)> =
             answers.drain(..).map(|(node, described)| (node, described.replicas)).collect();
         views.push((self.node.node, self.own_replicas()));

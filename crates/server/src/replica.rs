@@ -160,7 +160,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
             }
             Err(error) => tracing::warn!(%error, "a client's socket cannot be registered: its connection is closed"),
         },
-        ToReplica::Digest(to) => server.shard.ask_digest(to),
+        ToReplica::Digest(to) => server.shard.request_digest(to),
         // The caller may have stopped waiting.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),
         ToReplica::MakeSnapshot(to) => drop(to.send(server.shard.snapshot())),

@@ -53,36 +53,36 @@ impl Replicas {
 }
 
 impl Running {
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> ToReplica) -> Option<T> {
-        self.ask_for(ANSWER_MAX, question).await
+    async fn request<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> ToReplica) -> Option<T> {
+        self.request_within(ANSWER_MAX, question).await
     }
 
-    async fn ask_for<T>(
+    async fn request_within<T>(
         &self,
         time_max: Duration,
         question: impl FnOnce(oneshot::Sender<T>) -> ToReplica,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let asked = async {
+        let exchange = async {
             self.mailbox.send(question(answer)).await.ok()?;
             answered.await.ok()
         };
-        tokio::time::timeout(time_max, asked).await.ok().flatten()
+        tokio::time::timeout(time_max, exchange).await.ok().flatten()
     }
 
     /// The replica's figures for metrics; `None` if the thread does not answer in time.
     pub async fn snapshot(&self) -> Option<Snapshot> {
-        self.ask(ToReplica::Snapshot).await
+        self.request(ToReplica::Snapshot).await
     }
 
     /// Asks for a snapshot; `None` if the thread does not answer in time.
     pub async fn make_snapshot(&self) -> Option<bool> {
-        self.ask(ToReplica::MakeSnapshot).await
+        self.request(ToReplica::MakeSnapshot).await
     }
 
     /// The digest of the committed data, which is computed in slices beside the commands; `None` if it is not ready in
     /// time. Dropping the future cancels it.
     pub async fn digest(&self) -> Option<DigestResult> {
-        self.ask_for(DIGEST_MAX, ToReplica::Digest).await
+        self.request_within(DIGEST_MAX, ToReplica::Digest).await
     }
 }

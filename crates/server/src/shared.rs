@@ -168,11 +168,11 @@ impl NodeShared {
         // At least one client: an operator must be able to connect.
         let affordable = descriptors::clients_max(limit, replicas, peers).max(1);
         let before = self.clients_max.swap(affordable, Ordering::Relaxed);
-        let asked = self.config.load().maxclients;
-        if affordable < asked && affordable != before {
+        let configured = self.config.load().maxclients;
+        if affordable < configured && affordable != before {
             let reserved = descriptors::reserve(limit, replicas, peers);
             tracing::warn!(
-                asked,
+                configured,
                 maxclients = affordable,
                 limit,
                 reserved,

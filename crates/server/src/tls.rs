@@ -1,12 +1,12 @@
-//! Certificates: what this node shows, what it accepts, and who a peer or administrator is.
+//! Certificates: the one that this node presents, those that it accepts, and the identity that they give to a peer or
+//! administrator.
 //!
-//! Identity stands in a URI of the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>`
-//! for a node, `fastness://<cluster id>/admin` for an administrator. That a certificate is signed by the CA is not
-//! enough: a client's certificate opens neither the peer front end nor the admin front end.
+//! The identity is a URI in the certificate's subject alternative names: `fastness://<cluster id>/node/<node id>` for a
+//! node, `fastness://<cluster id>/admin` for an administrator. A signature of the CA alone is not sufficient: a
+//! client's certificate gives access to neither the peer front end nor the admin front end.
 //!
-//! A second URI, `fastness://<cluster id>/lab`, says that a node belongs to a cluster made for trying out: without it
-//! the option `lab` is refused. So that nobody's data can be put at risk by a line in a config, the one who signs the
-//! certificates has to want it, too.
+//! A second URI, `fastness://<cluster id>/lab`, marks a node of a test cluster. Without it the option `lab` is refused.
+//! So a line in a config file cannot put data at risk, unless the signer of the certificates has agreed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::config::{ClientCertificates, Config};
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// An option is not set.
+    /// A required option is not set.
     #[error("{0} is not set")]
     Missing(&'static str),
-    /// A file that is no such thing.
+    /// A file that cannot be read or does not have the expected content.
     #[error("{option} {path}: {problem}")]
     File {
         /// The option.
@@ -35,7 +35,7 @@ pub enum TlsError {
         /// What is wrong.
         problem: String,
     },
-    /// Certificate and key do not fit, or the CA cannot be used.
+    /// The key does not belong to the certificate, or the CA certificate is unusable.
     #[error("TLS: {0}")]
     Rustls(String),
     /// The node's own certificate does not say which cluster it belongs to.
@@ -43,7 +43,7 @@ pub enum TlsError {
     NoIdentity,
 }
 
-/// Whom a certificate names.
+/// The identity in a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// A node of a cluster.
@@ -53,7 +53,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Whom this certificate names, if it names somebody.
+    /// The identity in this certificate, if it has one.
     #[must_use]
     pub fn of(certificate: &[u8]) -> Option<Identity> {
         uris(certificate).iter().find_map(|uri| Identity::parse(uri))
@@ -77,7 +77,7 @@ impl Identity {
     }
 }
 
-/// The URIs among a certificate's names.
+/// The URIs in a certificate's subject alternative names.
 fn uris(certificate: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
@@ -88,19 +88,19 @@ fn uris(certificate: &[u8]) -> Vec<String> {
     names.value.general_names.iter().filter_map(uri).collect()
 }
 
-/// The name that makes a certificate one of a lab.
+/// The URI that marks the certificate of a test cluster (lab).
 #[must_use]
 pub fn lab_uri(cluster: ClusterId) -> String {
     format!("fastness://{cluster}/lab")
 }
 
-/// What the files hold.
+/// The content of the TLS files.
 pub struct Material {
-    /// This node's certificate and what signed it.
+    /// The certificate chain of this node.
     pub chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     roots: Arc<RootCertStore>,
-    /// The files as they are, for libraries that read PEM themselves.
+    /// The unparsed files, for libraries that parse PEM themselves.
     pub pem: Pem,
 }
 
@@ -119,7 +119,7 @@ impl Material {
     /// Reads and checks the files that the options name.
     ///
     /// # Errors
-    /// The first file that is missing or wrong.
+    /// Reports the first file that is missing or invalid.
     pub fn load(config: &Config) -> Result<Material, TlsError> {
         let pem = Pem {
             chain: read("tls-cert-file", config.tls_cert_file.as_deref())?,
@@ -138,7 +138,7 @@ impl Material {
         Ok(Material { chain, key, roots: Arc::new(roots), pem })
     }
 
-    /// Whom this node's own certificate names.
+    /// The identity in this node's own certificate.
     ///
     /// # Errors
     /// [`TlsError::NoIdentity`].
@@ -149,7 +149,7 @@ impl Material {
         }
     }
 
-    /// Whether this node's own certificate says that it belongs to a lab.
+    /// Whether this node's own certificate marks it as part of a test cluster (lab).
     #[must_use]
     pub fn is_lab(&self) -> bool {
         let Ok((cluster, _)) = self.identity() else { return false };
@@ -157,10 +157,10 @@ impl Material {
         self.chain.first().is_some_and(|certificate| uris(certificate).contains(&lab))
     }
 
-    /// How the TLS front end for clients behaves.
+    /// The TLS configuration of the front end for clients.
     ///
     /// # Errors
-    /// Certificate and key do not fit.
+    /// The key does not belong to the certificate.
     pub fn for_clients(&self, certificates: ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = || WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone());
@@ -181,10 +181,11 @@ impl Material {
 }
 
 impl Material {
-    /// How this node connects to other nodes: shows its certificate, trusts the CA alone, speaks HTTP/2.
+    /// The TLS configuration for connections to peers: presents this node's certificate, trusts only the CA, and uses
+    /// HTTP/2.
     ///
     /// # Errors
-    /// Certificate and key do not fit.
+    /// The key does not belong to the certificate.
     pub fn for_peers(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -197,18 +198,19 @@ impl Material {
         Ok(Arc::new(config))
     }
 
-    /// For requests to other nodes over gRPC.
+    /// The TLS configuration for gRPC requests to other nodes.
     #[must_use]
-    pub fn for_asking(&self) -> tonic::transport::ClientTlsConfig {
+    pub fn grpc_client(&self) -> tonic::transport::ClientTlsConfig {
         tonic::transport::ClientTlsConfig::new()
             .identity(tonic::transport::Identity::from_pem(&self.pem.chain, &self.pem.key))
             .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))
     }
 
-    /// How the ports for peers and administrators behave: a certificate of the CA is required, HTTP/2 is spoken.
+    /// The TLS configuration of the listeners for peers and administrators: requires a client certificate of the CA,
+    /// and uses HTTP/2.
     ///
     /// # Errors
-    /// Certificate and key do not fit.
+    /// The key does not belong to the certificate.
     pub fn for_grpc(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::clone(&*self.for_clients(ClientCertificates::Required)?);
         config.alpn_protocols = vec![b"h2".to_vec()];

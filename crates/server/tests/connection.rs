@@ -22,7 +22,7 @@ fn open(durability: Durability, config: &str) -> FrontEnd {
 }
 
 fn figure(client: &mut Client, name: &str) -> u64 {
-    let info = client.ask_text(&["INFO", "stats"]);
+    let info = client.call_text(&["INFO", "stats"]);
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
 }
 
@@ -86,7 +86,7 @@ fn large_values_written_before_anything_is_read_are_answered() {
 #[test]
 fn three_hundred_thousand_gets_written_before_anything_is_read_are_answered() {
     let server = open(Durability::Async, "");
-    assert_eq!(server.connect().ask(&["SET", "k", &"v".repeat(40)]), simple("OK"));
+    assert_eq!(server.connect().call(&["SET", "k", &"v".repeat(40)]), simple("OK"));
     let mut pipeline = Vec::new();
     request::encode(&["GET", "k"], &mut pipeline);
     let replies = written_before_anything_is_read(&server, &pipeline.repeat(300_000));
@@ -115,15 +115,15 @@ fn more_unread_replies_than_the_hard_limit_close_the_connection() {
 fn a_client_that_does_not_read_waits_while_memory_is_full() {
     let server = open(Durability::Async, "");
     let mut client = server.connect();
-    assert_eq!(client.ask(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
-    assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "1mb"]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "1mb"]), simple("OK"));
     let mut tcp = narrow(&server);
     let mut pipeline = Vec::new();
     request::encode(&["ECHO", &"x".repeat(100_000)], &mut pipeline);
     let mut writer = tcp.try_clone().unwrap();
     let pipeline = std::thread::spawn(move || writer.write_all(&pipeline.repeat(300)).unwrap());
     let unsent = |client: &mut Client| -> Vec<u64> {
-        let list = client.ask_text(&["CLIENT", "LIST"]);
+        let list = client.call_text(&["CLIENT", "LIST"]);
         list.lines()
             .map(|line| line.split(" omem=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap())
             .collect()
@@ -136,7 +136,7 @@ fn a_client_that_does_not_read_waits_while_memory_is_full() {
     std::thread::sleep(Duration::from_millis(300));
     most = most.max(unsent(&mut client).into_iter().max().unwrap());
     assert!(most < 256 * 1024 + 110_000, "{most} bytes are kept");
-    assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "0"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "0"]), simple("OK"));
     pipeline.join().unwrap();
     let mut received = 0;
     let mut chunk = vec![0; 1 << 20];
@@ -203,18 +203,18 @@ fn hello_reads_everything_before_it_does_anything() {
         (&["HELLO", "4", "AUTH", "default", "s3"], "-NOPROTO unsupported protocol version"),
     ] {
         let mut client = server.connect_raw();
-        assert_eq!(client.ask_text(hello), error);
-        assert_eq!(client.ask_text(&["PING"]), "-NOAUTH Authentication required.", "{hello:?} has authenticated");
-        assert_eq!(client.ask_text(&["AUTH", "s3"]), "OK");
+        assert_eq!(client.call_text(hello), error);
+        assert_eq!(client.call_text(&["PING"]), "-NOAUTH Authentication required.", "{hello:?} has authenticated");
+        assert_eq!(client.call_text(&["AUTH", "s3"]), "OK");
         // RESP2 still, and no name.
-        assert_eq!(client.ask(&["CLIENT", "GETNAME"]), Value::Null, "{hello:?}");
-        assert!(client.ask_text(&["CLIENT", "INFO"]).contains(" resp=2 "));
+        assert_eq!(client.call(&["CLIENT", "GETNAME"]), Value::Null, "{hello:?}");
+        assert!(client.call_text(&["CLIENT", "INFO"]).contains(" resp=2 "));
     }
     let mut client = server.connect_raw();
     // Ten arguments are what a stranger may send.
     let twice = ["HELLO", "2", "AUTH", "default", "wrong", "AUTH", "default", "s3", "SETNAME", "y"];
-    assert!(matches!(client.ask(&twice), Value::Array(_)), "the last pair counts");
-    assert_eq!(client.ask(&["CLIENT", "GETNAME"]), bulk("y"));
+    assert!(matches!(client.call(&twice), Value::Array(_)), "the last pair counts");
+    assert_eq!(client.call(&["CLIENT", "GETNAME"]), bulk("y"));
 }
 
 /// Found: the commands in an HTTP request's body were run.
@@ -241,11 +241,11 @@ fn an_http_request_closes_the_connection() {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{request}"),
         }
-        assert_eq!(client.ask(&["GET", "http"]), Value::Null, "{request}");
+        assert_eq!(client.call(&["GET", "http"]), Value::Null, "{request}");
         assert_eq!(figure(&mut client, "cross_protocol_disconnections"), i as u64 + 1);
     }
     // Neither is a name that only starts like one.
-    assert!(client.ask_text(&["POSTS"]).starts_with("-ERR unknown command"));
+    assert!(client.call_text(&["POSTS"]).starts_with("-ERR unknown command"));
 }
 
 /// Over `maxclients` a client is told, and counted; one that leaves makes room.
@@ -259,7 +259,7 @@ fn clients_over_the_maximum_are_told_and_counted() {
     assert_eq!(refused.try_receive(), None);
     assert_eq!(figure(&mut clients[0], "rejected_connections"), 1);
     clients.pop();
-    eventually("there is room", || server.connect_raw().ask(&["PING"]) == simple("PONG"));
+    eventually("there is room", || server.connect_raw().call(&["PING"]) == simple("PONG"));
 }
 
 /// What follows QUIT is not run, and does not keep the replies before it from leaving.
@@ -278,7 +278,7 @@ fn replies_before_quit_leave_whatever_follows_it() {
     let (first, consumed) = value::parse(&received).unwrap().unwrap();
     assert!(first == bulk(&text));
     assert_eq!(&received[consumed..], b"+OK\r\n");
-    assert_eq!(server.connect().ask(&["GET", "after"]), Value::Null);
+    assert_eq!(server.connect().call(&["GET", "after"]), Value::Null);
 }
 
 /// Found: the slow log showed passwords.
@@ -286,13 +286,13 @@ fn replies_before_quit_leave_whatever_follows_it() {
 fn passwords_are_not_in_the_slow_log() {
     let server = open(Durability::Async, "slowlog-log-slower-than 0");
     let mut client = server.connect();
-    assert_eq!(client.ask(&["CONFIG", "SET", "requirepass", "s3cret"]), simple("OK"));
-    assert_eq!(client.ask(&["AUTH", "s3cret"]), simple("OK"));
-    assert!(client.ask_text(&["AUTH", "default", "wrong-s3cret"]).starts_with("-WRONGPASS"));
-    assert!(matches!(client.ask(&["HELLO", "2", "AUTH", "default", "s3cret", "SETNAME", "me"]), Value::Array(_)));
-    assert!(client.ask_text(&["HELLO", "2", "AUTH", "default", "s3cret", "FOO"]).starts_with("-ERR Syntax error"));
-    client.ask_text(&["CONFIG", "SET", "timeout", "0", "requirepass", "s3cret"]);
-    let shown = format!("{:?}", client.ask(&["SLOWLOG", "GET", "-1"]));
+    assert_eq!(client.call(&["CONFIG", "SET", "requirepass", "s3cret"]), simple("OK"));
+    assert_eq!(client.call(&["AUTH", "s3cret"]), simple("OK"));
+    assert!(client.call_text(&["AUTH", "default", "wrong-s3cret"]).starts_with("-WRONGPASS"));
+    assert!(matches!(client.call(&["HELLO", "2", "AUTH", "default", "s3cret", "SETNAME", "me"]), Value::Array(_)));
+    assert!(client.call_text(&["HELLO", "2", "AUTH", "default", "s3cret", "FOO"]).starts_with("-ERR Syntax error"));
+    client.call_text(&["CONFIG", "SET", "timeout", "0", "requirepass", "s3cret"]);
+    let shown = format!("{:?}", client.call(&["SLOWLOG", "GET", "-1"]));
     let shown: Vec<u8> = shown.bytes().collect();
     let text = |bytes: &[u8]| format!("{:?}", Value::Bulk(bytes.to_vec()));
     assert!(!String::from_utf8_lossy(&shown).contains(&text(b"s3cret")), "a password is shown");
@@ -307,22 +307,22 @@ fn maxclients_is_what_descriptors_allow() {
     let server = open(Durability::Async, "");
     server.node.budget_descriptors(1, 2);
     let mut client = server.connect();
-    let shown = |client: &mut Client| match client.ask(&["CONFIG", "GET", "maxclients"]) {
+    let shown = |client: &mut Client| match client.call(&["CONFIG", "GET", "maxclients"]) {
         Value::Array(pair) => String::from_utf8(pair[1].as_bytes().unwrap().to_vec()).unwrap().parse::<u64>().unwrap(),
         other => panic!("{other:?}"),
     };
     let max = server.node.clients_max();
     assert!(max < u64::MAX);
     assert_eq!(shown(&mut client), max.min(10_000));
-    assert!(client.ask_text(&["INFO", "clients"]).contains(&format!("\r\nmaxclients:{}\r\n", max.min(10_000))));
+    assert!(client.call_text(&["INFO", "clients"]).contains(&format!("\r\nmaxclients:{}\r\n", max.min(10_000))));
     if max < 1_000_000 {
-        let refused = client.ask_text(&["CONFIG", "SET", "maxclients", &(max + 1).to_string()]);
+        let refused = client.call_text(&["CONFIG", "SET", "maxclients", &(max + 1).to_string()]);
         let why = "The operating system is not able to handle the specified number of clients, try with";
         assert_eq!(
             refused,
             format!("-ERR CONFIG SET failed (possibly related to argument 'maxclients') - {why} {max}")
         );
     }
-    assert_eq!(client.ask(&["CONFIG", "SET", "maxclients", "7"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "SET", "maxclients", "7"]), simple("OK"));
     assert_eq!(shown(&mut client), 7);
 }

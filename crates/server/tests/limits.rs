@@ -14,7 +14,7 @@ fn open(config: &str) -> FrontEnd {
 
 /// A field of the line of CLIENT LIST that has most of it.
 fn most(client: &mut Client, field: &str) -> u64 {
-    let list = client.ask_text(&["CLIENT", "LIST"]);
+    let list = client.call_text(&["CLIENT", "LIST"]);
     let of = |line: &str| {
         line.split(' ').find_map(|word| word.strip_prefix(field)?.strip_prefix('=')).unwrap().parse::<u64>().unwrap()
     };
@@ -44,18 +44,18 @@ fn strangers_have_lower_limits() {
     refused(&server, b"*11\r\n", "unauthenticated multibulk length");
     refused(&server, b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length");
     let mut client = server.connect_raw();
-    assert!(client.ask_text(&["AUTH", &"x".repeat(16_384)]).starts_with("-WRONGPASS "));
-    assert_eq!(client.ask(&["AUTH", "secret"]), simple("OK"));
+    assert!(client.call_text(&["AUTH", &"x".repeat(16_384)]).starts_with("-WRONGPASS "));
+    assert_eq!(client.call(&["AUTH", "secret"]), simple("OK"));
     let many: Vec<String> = (0..10).map(|i| format!("{{t}}{i}")).collect();
     let mget: Vec<&str> = std::iter::once("MGET").chain(many.iter().map(String::as_str)).collect();
-    eventually("the replica serves", || matches!(client.ask(&mget), Value::Array(_)));
+    eventually("the replica serves", || matches!(client.call(&mget), Value::Array(_)));
 }
 
 #[test]
 fn strangers_that_do_not_read_cost_next_to_nothing() {
     let server = open("requirepass secret");
     let mut known = server.connect_raw();
-    assert_eq!(known.ask(&["AUTH", "secret"]), simple("OK"));
+    assert_eq!(known.call(&["AUTH", "secret"]), simple("OK"));
     let mut stranger = std::net::TcpStream::connect(server.address).unwrap();
     stranger.set_nonblocking(true).unwrap();
     // As much as the sockets on the way take; each request's error is four times as long.
@@ -89,7 +89,7 @@ fn nothing_is_allocated_for_what_is_only_announced() {
     }
     eventually("it is received", || most(&mut client, "qbuf") > 0);
     assert!(most(&mut client, "tot-mem") < 40_000);
-    assert_eq!(client.ask(&["ECHO", "a"]), bulk("a"));
+    assert_eq!(client.call(&["ECHO", "a"]), bulk("a"));
 }
 
 #[test]
@@ -97,17 +97,17 @@ fn more_than_the_query_buffer_limit_closes_the_connection() {
     let server = open("client-query-buffer-limit 1mb");
     let mut client = server.connect();
     let mut sender = server.connect_raw();
-    let id = sender.ask_text(&["CLIENT", "ID"]);
+    let id = sender.call_text(&["CLIENT", "ID"]);
     sender.send_raw(format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 8 << 20).as_bytes());
     let part = vec![b'x'; 64 * 1024];
     eventually("it is closed", || {
         let sent = sender.stream.write_all(&part).is_ok();
         let held = most(&mut client, "qbuf");
         assert!(held < 1_300_000, "{held} bytes of a command are held");
-        !sent || client.ask_text(&["CLIENT", "LIST", "ID", &id]).is_empty()
+        !sent || client.call_text(&["CLIENT", "LIST", "ID", &id]).is_empty()
     });
-    assert!(client.ask_text(&["INFO", "stats"]).contains("client_query_buffer_limit_disconnections:1"));
-    assert!(client.ask_text(&["CLIENT", "LIST", "ID", &id]).is_empty());
+    assert!(client.call_text(&["INFO", "stats"]).contains("client_query_buffer_limit_disconnections:1"));
+    assert!(client.call_text(&["CLIENT", "LIST", "ID", &id]).is_empty());
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn a_reader_that_stays_over_the_soft_limit_is_closed() {
     let server = open("client-output-buffer-limit normal 0 1mb 1");
     let mut client = server.connect();
     // More than fits into the sockets' buffers on the way.
-    assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
     client.send(&["GET", "k"]);
     eventually("the slow reader is closed", || {
         let mut other = server.connect_raw();
-        other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
+        other.call_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
     });
 }

@@ -19,20 +19,20 @@ fn open(config: &str) -> FrontEnd {
 
 /// A figure of INFO memory.
 fn figure(client: &mut Client, name: &str) -> u64 {
-    let info = client.ask_text(&["INFO", "memory"]);
+    let info = client.call_text(&["INFO", "memory"]);
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
 }
 
 /// What all clients hold while a new one is the only one; more while others have not left yet.
 fn alone(server: &FrontEnd) -> u64 {
     let mut client = server.connect_raw();
-    client.ask_text(&["INFO", "memory"]);
+    client.call_text(&["INFO", "memory"]);
     figure(&mut client, "mem_clients_normal")
 }
 
 /// The parts are the whole.
 fn check_sum(client: &mut Client) {
-    let info = client.ask_text(&["INFO", "memory"]);
+    let info = client.call_text(&["INFO", "memory"]);
     let of = |name: &str| -> u64 {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
     };
@@ -49,7 +49,7 @@ fn check_sum(client: &mut Client) {
 fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
     let server = open("maxmemory 24mb");
     let mut client = server.connect();
-    assert_eq!(client.ask(&["SET", "big", &"x".repeat(MIB)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "big", &"x".repeat(MIB)]), simple("OK"));
     let mut readers: Vec<Client> = (0..30).map(|_| server.connect_raw()).collect();
     for reader in &mut readers {
         // More than the sockets on the way take.
@@ -58,16 +58,16 @@ fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
     eventually("their replies count", || figure(&mut client, "mem_clients_normal") > 24 << 20);
     check_sum(&mut client);
     for write in [&["SET", "k", "v"][..], &["APPEND", "big", "x"], &["HSET", "h", "f", "v"]] {
-        assert_eq!(client.ask_text(write), OOM);
+        assert_eq!(client.call_text(write), OOM);
     }
-    assert_eq!(client.ask(&["STRLEN", "big"]), Value::Integer(MIB as i64));
-    assert_eq!(client.ask(&["MULTI"]), simple("OK"));
-    assert_eq!(client.ask_text(&["SET", "k", "v"]), OOM);
-    assert!(client.ask_text(&["EXEC"]).starts_with("-EXECABORT "));
-    assert_eq!(client.ask(&["DEL", "big"]), Value::Integer(1));
-    assert!(client.ask_text(&["MEMORY", "DOCTOR"]).contains("Over the bound"));
+    assert_eq!(client.call(&["STRLEN", "big"]), Value::Integer(MIB as i64));
+    assert_eq!(client.call(&["MULTI"]), simple("OK"));
+    assert_eq!(client.call_text(&["SET", "k", "v"]), OOM);
+    assert!(client.call_text(&["EXEC"]).starts_with("-EXECABORT "));
+    assert_eq!(client.call(&["DEL", "big"]), Value::Integer(1));
+    assert!(client.call_text(&["MEMORY", "DOCTOR"]).contains("Over the bound"));
     drop(readers);
-    eventually("writes are accepted again", || client.ask_text(&["SET", "k", "v"]) == "OK");
+    eventually("writes are accepted again", || client.call_text(&["SET", "k", "v"]) == "OK");
     check_sum(&mut client);
 }
 
@@ -82,9 +82,9 @@ fn what_is_sent_and_not_executed_counts() {
         writer.send_raw(&vec![b'x'; 2 * MIB]);
     }
     eventually("it counts", || figure(&mut client, "mem_clients_normal") > 8 << 20);
-    assert_eq!(client.ask_text(&["SET", "k", "v"]), OOM);
+    assert_eq!(client.call_text(&["SET", "k", "v"]), OOM);
     drop(writers);
-    eventually("writes are accepted again", || client.ask_text(&["SET", "k", "v"]) == "OK");
+    eventually("writes are accepted again", || client.call_text(&["SET", "k", "v"]) == "OK");
 }
 
 #[test]
@@ -92,20 +92,20 @@ fn queued_commands_and_watched_keys_count() {
     let server = open("maxmemory 4mb");
     let (mut client, mut other) = (server.connect(), server.connect());
     let base = figure(&mut client, "mem_clients_normal");
-    assert_eq!(other.ask(&["WATCH", &"w".repeat(MIB)]), simple("OK"));
-    assert_eq!(other.ask(&["MULTI"]), simple("OK"));
+    assert_eq!(other.call(&["WATCH", &"w".repeat(MIB)]), simple("OK"));
+    assert_eq!(other.call(&["MULTI"]), simple("OK"));
     let value = "x".repeat(100_000);
     let (mut queued, mut counted) = (0, 0);
-    while other.ask_text(&["SET", "k", &value]) == "QUEUED" {
+    while other.call_text(&["SET", "k", &value]) == "QUEUED" {
         counted = figure(&mut client, "mem_clients_normal") - base;
         queued += 1;
         assert!(queued < 100, "nothing counts");
     }
     assert!((15..31).contains(&queued), "{queued}");
     assert!((MIB as u64 + queued * 100_000..4 << 20).contains(&counted), "{counted}");
-    assert!(other.ask_text(&["EXEC"]).starts_with("-EXECABORT "));
+    assert!(other.call_text(&["EXEC"]).starts_with("-EXECABORT "));
     eventually("it is given back", || figure(&mut client, "mem_clients_normal") < base + 300_000);
-    let list = client.ask_text(&["CLIENT", "LIST"]);
+    let list = client.call_text(&["CLIENT", "LIST"]);
     assert!(list.lines().all(|line| line.contains(" multi-mem=0 ")), "{list}");
 }
 
@@ -118,7 +118,7 @@ fn effects_that_have_not_committed_count() {
     // The same key over and over: the data does not grow, what is to be committed and what that has replaced do.
     let mut written = 0;
     let refused = loop {
-        let reply = client.ask_text(&["SET", "k", &value]);
+        let reply = client.call_text(&["SET", "k", &value]);
         if reply != "OK" {
             break reply;
         }
@@ -130,10 +130,10 @@ fn effects_that_have_not_committed_count() {
     let open = figure(&mut client, "mem_uncommitted_effects");
     assert!(open > written * MIB as u64 / 2, "{open} bytes of {written} writes");
     check_sum(&mut client);
-    assert_eq!(client.ask(&["DEL", "k"]), Value::Integer(1));
+    assert_eq!(client.call(&["DEL", "k"]), Value::Integer(1));
     server.set_commits(true);
     eventually("they have committed", || figure(&mut client, "mem_uncommitted_effects") == 0);
-    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"));
 }
 
 /// Replies that are held for a commit count like those that a client does not take.
@@ -142,7 +142,7 @@ fn held_replies_count() {
     let server = FrontEnd::open(Options { durability: Durability::Sync, ..Options::default() });
     let (mut client, mut other) = (server.connect(), server.connect());
     let value = "x".repeat(MIB);
-    assert_eq!(other.ask(&["SET", "k", &value]), simple("OK"));
+    assert_eq!(other.call(&["SET", "k", &value]), simple("OK"));
     let base = figure(&mut client, "mem_clients_normal");
     server.set_commits(false);
     other.send(&["APPEND", "k", "x"]);
@@ -159,9 +159,9 @@ fn held_replies_count() {
 fn what_all_clients_held_is_given_back() {
     let server = open("");
     let mut client = server.connect();
-    client.ask(&["SET", "big", &"x".repeat(MIB)]);
-    client.ask(&["DEL", "big"]);
-    client.ask(&["SET", "big", &"x".repeat(200_000)]);
+    client.call(&["SET", "big", &"x".repeat(MIB)]);
+    client.call(&["DEL", "big"]);
+    client.call(&["SET", "big", &"x".repeat(200_000)]);
     drop(client);
     let base = alone(&server);
     let mut client = server.connect();

@@ -17,16 +17,16 @@ fn a_connections_task_that_panics_leaves_nothing_behind() {
     let mut client = server.connect();
     for _ in 0..3 {
         let mut other = server.connect_raw();
-        assert_eq!(other.ask(&["PING"]), simple("PONG"));
+        assert_eq!(other.call(&["PING"]), simple("PONG"));
         fail::cfg("server::read", "1*panic(told to)->off").unwrap();
         other.send(&["PING"]);
         assert_eq!(other.try_receive(), None);
         fail::remove("server::read");
     }
-    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"), "others are served");
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"), "others are served");
     eventually("its place is free", || server.node.connected.load(Ordering::Relaxed) == 1);
-    assert_eq!(client.ask_text(&["CLIENT", "LIST"]).lines().count(), 1);
-    assert!(client.ask_text(&["INFO", "stats"]).contains("\r\nconnection_panics:3\r\n"));
+    assert_eq!(client.call_text(&["CLIENT", "LIST"]).lines().count(), 1);
+    assert!(client.call_text(&["INFO", "stats"]).contains("\r\nconnection_panics:3\r\n"));
 
     // In the midst of a command: what is in memory is not known any more, and the replica ends.
     fail::cfg("server::executing", "1*panic(told to)->off").unwrap();

@@ -21,14 +21,14 @@ fn asynchronous() -> Options {
 fn set_and_get_in_every_form() {
     let server = FrontEnd::open(Options::default());
     let mut client = server.connect();
-    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
-    assert_eq!(client.ask(&["get", "k"]), bulk("v"));
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.call(&["get", "k"]), bulk("v"));
     client.send_raw(b"GET k\r\n");
     assert_eq!(client.receive(), bulk("v"));
     client.send_raw(b"\r\n*0\r\nset k \"a \\x41\"\nGET k\r\n");
     assert_eq!(client.receive(), simple("OK"));
     assert_eq!(client.receive(), bulk("a A"));
-    assert_eq!(client.ask_text(&["nosuch", "a"]), "-ERR unknown command 'nosuch', with args beginning with: 'a' ");
+    assert_eq!(client.call_text(&["nosuch", "a"]), "-ERR unknown command 'nosuch', with args beginning with: 'a' ");
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn a_large_value_goes_through() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
     let value = "x".repeat(8 << 20);
-    assert_eq!(client.ask(&["SET", "k", &value]), simple("OK"));
-    assert_eq!(client.ask(&["GET", "k"]), bulk(&value));
+    assert_eq!(client.call(&["SET", "k", &value]), simple("OK"));
+    assert_eq!(client.call(&["GET", "k"]), bulk(&value));
 }
 
 #[test]
@@ -100,18 +100,18 @@ fn a_sync_write_is_answered_after_its_commit() {
     let server = FrontEnd::open(Options::default());
     let mut writer = server.connect();
     let mut reader = server.connect();
-    assert_eq!(writer.ask(&["SET", "k", "old"]), simple("OK"));
+    assert_eq!(writer.call(&["SET", "k", "old"]), simple("OK"));
     server.set_commits(false);
     writer.send(&["SET", "k", "new"]);
     writer.send(&["PING"]);
     // Another key is not held; and it is answered after the write has been executed.
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
+        reader.call_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
-    assert_eq!(reader.ask(&["GET", "other"]), Value::Null);
+    assert_eq!(reader.call(&["GET", "other"]), Value::Null);
     reader.send(&["GET", "k"]);
     let mut third = server.connect();
-    let held = third.ask_text(&["CLIENT", "LIST"]);
+    let held = third.call_text(&["CLIENT", "LIST"]);
     assert_eq!(held.lines().filter(|line| !line.contains(" omem=0 ")).count(), 2, "{held}");
     server.set_commits(true);
     assert_eq!(writer.receive(), simple("OK"));
@@ -126,16 +126,16 @@ fn what_looks_into_a_slot_is_held_like_a_read() {
     server.set_commits(false);
     writer.send(&["SET", "foo", "new"]);
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
+        reader.call_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
     let mut queued = server.connect_raw();
-    assert_eq!(queued.ask(&["MULTI"]), simple("OK"));
-    assert_eq!(queued.ask(&["CLUSTER", "COUNTKEYSINSLOT", "12182"]), simple("QUEUED"));
+    assert_eq!(queued.call(&["MULTI"]), simple("OK"));
+    assert_eq!(queued.call(&["CLUSTER", "COUNTKEYSINSLOT", "12182"]), simple("QUEUED"));
     queued.send(&["EXEC"]);
     reader.send(&["CLUSTER", "GETKEYSINSLOT", "12182", "10"]);
     let mut third = server.connect_raw();
     eventually("all three wait", || {
-        third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 3
+        third.call_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 3
     });
     server.set_commits(true);
     assert_eq!(writer.receive(), simple("OK"));
@@ -148,8 +148,8 @@ fn an_async_write_is_answered_before_its_commit() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
     server.set_commits(false);
-    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
-    assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.call(&["GET", "k"]), bulk("v"));
 }
 
 #[test]
@@ -161,12 +161,12 @@ fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
     writer.send(&["SET", "k", "lost"]);
     writer.send(&["PING"]);
     eventually("the write is staged", || {
-        reader.ask_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
+        reader.call_text(&["INFO", "durability"]).contains("durability_uncommitted_batches:1")
     });
     reader.send(&["GET", "k"]);
     let mut third = server.connect_raw();
     eventually("the read is held", || {
-        third.ask_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 2
+        third.call_text(&["CLIENT", "LIST"]).lines().filter(|line| !line.contains(" omem=0 ")).count() == 2
     });
     server.lose(2);
     let unknown = writer.receive();
@@ -175,9 +175,9 @@ fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
     let refused = reader.receive();
     assert!(refused.as_error().unwrap().starts_with(b"CLUSTERDOWN "), "{refused:?}");
     // The new primary is named from then on.
-    assert_eq!(writer.ask_text(&["GET", "k"]), "-MOVED 7629 127.0.0.1:1");
-    assert_eq!(reader.ask(&["READONLY"]), simple("OK"));
-    eventually("the replica shows what was committed", || reader.ask(&["GET", "k"]) == Value::Null);
+    assert_eq!(writer.call_text(&["GET", "k"]), "-MOVED 7629 127.0.0.1:1");
+    assert_eq!(reader.call(&["READONLY"]), simple("OK"));
+    eventually("the replica shows what was committed", || reader.call(&["GET", "k"]) == Value::Null);
 }
 
 /// Once memory is full: before, its replies are kept, up to its own limit.
@@ -185,9 +185,9 @@ fn a_write_that_is_lost_is_unknown_and_a_read_of_it_may_be_retried() {
 fn a_slow_reader_costs_no_more_than_the_bound() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
-    assert_eq!(client.ask(&["SET", "k", &"x".repeat(100_000)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", &"x".repeat(100_000)]), simple("OK"));
     let mut slow = server.connect();
-    assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "100kb"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "100kb"]), simple("OK"));
     const REPLIES: usize = 2_000;
     for _ in 0..REPLIES {
         slow.send(&["GET", "k"]);
@@ -198,7 +198,7 @@ fn a_slow_reader_costs_no_more_than_the_bound() {
     };
     let mut most = 0;
     for _ in 0..50 {
-        let list = client.ask_text(&["CLIENT", "LIST"]);
+        let list = client.call_text(&["CLIENT", "LIST"]);
         most = most.max(list.lines().map(unsent).max().unwrap());
     }
     assert!(most > 0, "nothing waited");
@@ -214,11 +214,11 @@ fn a_reader_over_the_hard_limit_is_closed() {
     let server = FrontEnd::open(Options { config, ..asynchronous() });
     let mut client = server.connect();
     // More than fits into the sockets' buffers on the way.
-    assert_eq!(client.ask(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", &"x".repeat(60 << 20)]), simple("OK"));
     client.send(&["GET", "k"]);
     eventually("the slow reader is closed", || {
         let mut other = server.connect_raw();
-        other.ask_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
+        other.call_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
     });
 }
 
@@ -230,23 +230,23 @@ fn too_many_clients_are_refused() {
     let mut three = server.connect_raw();
     assert_eq!(three.receive(), Value::Error("ERR max number of clients reached".into()));
     assert_eq!(three.try_receive(), None);
-    assert!(one.ask_text(&["INFO", "stats"]).contains("rejected_connections:1"));
+    assert!(one.call_text(&["INFO", "stats"]).contains("rejected_connections:1"));
 }
 
 #[test]
-fn a_password_is_asked_for() {
+fn a_password_is_required() {
     let server = FrontEnd::open(Options { config: "requirepass secret".into(), ..asynchronous() });
     let mut client = server.connect_raw();
-    assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
-    assert!(client.ask_text(&["HELLO", "3"]).starts_with("-NOAUTH HELLO must be called with"));
-    assert_eq!(client.ask_text(&["AUTH", "wrong"]), "-WRONGPASS invalid username-password pair or user is disabled.");
-    assert_eq!(client.ask(&["AUTH", "default", "secret"]), simple("OK"));
-    eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
-    assert_eq!(client.ask(&["RESET"]), simple("RESET"));
-    assert_eq!(client.ask_text(&["GET", "k"]), "-NOAUTH Authentication required.");
+    assert_eq!(client.call_text(&["GET", "k"]), "-NOAUTH Authentication required.");
+    assert!(client.call_text(&["HELLO", "3"]).starts_with("-NOAUTH HELLO must be called with"));
+    assert_eq!(client.call_text(&["AUTH", "wrong"]), "-WRONGPASS invalid username-password pair or user is disabled.");
+    assert_eq!(client.call(&["AUTH", "default", "secret"]), simple("OK"));
+    eventually("the replica serves", || client.call(&["GET", "k"]) == Value::Null);
+    assert_eq!(client.call(&["RESET"]), simple("RESET"));
+    assert_eq!(client.call_text(&["GET", "k"]), "-NOAUTH Authentication required.");
     let mut other = server.connect_raw();
-    assert!(matches!(other.ask(&["HELLO", "3", "AUTH", "default", "secret", "SETNAME", "me"]), Value::Map(_)));
-    assert_eq!(other.ask(&["CLIENT", "GETNAME"]), bulk("me"));
+    assert!(matches!(other.call(&["HELLO", "3", "AUTH", "default", "secret", "SETNAME", "me"]), Value::Map(_)));
+    assert_eq!(other.call(&["CLIENT", "GETNAME"]), bulk("me"));
     let mut greedy = server.connect_raw();
     greedy.send_raw(b"*11\r\n");
     assert_eq!(greedy.receive(), Value::Error("ERR Protocol error: unauthenticated multibulk length".into()));
@@ -263,21 +263,21 @@ fn a_node_that_has_not_heard_group_0_lets_nobody_in_by_a_password() {
         let mut client = server.connect_raw();
         // It has just started.
         let refused = if config.is_empty() { UNSURE } else { "-NOAUTH " };
-        assert!(client.ask_text(&["GET", "k"]).starts_with(refused));
-        assert!(client.ask_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
-        assert!(client.ask_text(&["HELLO", "3", "AUTH", "default", "secret"]).starts_with(UNSURE));
+        assert!(client.call_text(&["GET", "k"]).starts_with(refused));
+        assert!(client.call_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
+        assert!(client.call_text(&["HELLO", "3", "AUTH", "default", "secret"]).starts_with(UNSURE));
         // It was sure once, long ago: a cluster without a password can be used still.
         observed.set_control_heard(BootNs(1));
-        assert!(client.ask_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
+        assert!(client.call_text(&["AUTH", "default", "secret"]).starts_with(UNSURE));
         if config.is_empty() {
-            eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
+            eventually("the replica serves", || client.call(&["GET", "k"]) == Value::Null);
             continue;
         }
-        assert!(client.ask_text(&["GET", "k"]).starts_with("-NOAUTH "));
+        assert!(client.call_text(&["GET", "k"]).starts_with("-NOAUTH "));
         // From the moment on that it is sure, the password counts, and for some seconds only.
         observed.set_control_heard(SystemClock.boot());
-        assert!(client.ask_text(&["AUTH", "wrong"]).starts_with("-WRONGPASS "));
-        assert_eq!(client.ask(&["AUTH", "secret"]), simple("OK"));
+        assert!(client.call_text(&["AUTH", "wrong"]).starts_with("-WRONGPASS "));
+        assert_eq!(client.call(&["AUTH", "secret"]), simple("OK"));
     }
 }
 
@@ -289,57 +289,57 @@ fn the_clusters_password_counts_wherever_the_map_has_one() {
     let change = SettingsChange { password: Some(settings::password("cluster")), max_lag: None };
     server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
     let mut client = server.connect_raw();
-    assert!(client.ask_text(&["AUTH", "file"]).starts_with("-WRONGPASS "));
-    assert_eq!(client.ask(&["AUTH", "cluster"]), simple("OK"));
-    assert_eq!(client.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("*****")]));
+    assert!(client.call_text(&["AUTH", "file"]).starts_with("-WRONGPASS "));
+    assert_eq!(client.call(&["AUTH", "cluster"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("*****")]));
     let map = server.node.map.load_full().unwrap();
     let change = SettingsChange { password: Some(settings::password("")), max_lag: None };
     server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
     let mut other = server.connect_raw();
-    eventually("the replica serves", || other.ask(&["GET", "k"]) == Value::Null);
-    assert_eq!(other.ask(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("")]));
+    eventually("the replica serves", || other.call(&["GET", "k"]) == Value::Null);
+    assert_eq!(other.call(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("")]));
 }
 
 #[test]
 fn hello_tells_who_is_there() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
-    let Value::Map(fields) = client.ask(&["HELLO", "3"]) else { panic!("not a map") };
+    let Value::Map(fields) = client.call(&["HELLO", "3"]) else { panic!("not a map") };
     let names: Vec<_> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name.as_bytes().unwrap())).collect();
     assert_eq!(names, ["server", "version", "proto", "id", "mode", "role", "modules", "availability_zone"]);
     assert_eq!(fields[4].1, bulk("cluster"));
     assert_eq!(fields[5].1, bulk("master"));
     assert_eq!(fields[7].1, bulk("a"));
-    assert_eq!(client.ask_text(&["HELLO", "4"]), "-NOPROTO unsupported protocol version");
-    assert_eq!(client.ask_text(&["HELLO", "3", "foo"]), "-ERR Syntax error in HELLO option 'foo'");
-    assert_eq!(client.ask(&["GET", "none"]), Value::Null);
-    assert!(matches!(client.ask(&["HELLO", "2"]), Value::Array(fields) if fields.len() == 16));
+    assert_eq!(client.call_text(&["HELLO", "4"]), "-NOPROTO unsupported protocol version");
+    assert_eq!(client.call_text(&["HELLO", "3", "foo"]), "-ERR Syntax error in HELLO option 'foo'");
+    assert_eq!(client.call(&["GET", "none"]), Value::Null);
+    assert!(matches!(client.call(&["HELLO", "2"]), Value::Array(fields) if fields.len() == 16));
 }
 
 #[test]
 fn topology_and_zones() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
-    let Value::Array(slots) = client.ask(&["CLUSTER", "SLOTS"]) else { panic!("not an array") };
+    let Value::Array(slots) = client.call(&["CLUSTER", "SLOTS"]) else { panic!("not an array") };
     let Value::Array(shard) = &slots[0] else { panic!("not an array") };
     let Value::Array(primary) = &shard[2] else { panic!("not an array") };
     assert_eq!(primary[1], Value::Integer(i64::from(server.address.port())));
     assert_eq!(primary[3], Value::Array(vec![bulk("availability-zone"), bulk("a")]));
-    let id = client.ask_text(&["CLUSTER", "MYID"]);
+    let id = client.call_text(&["CLUSTER", "MYID"]);
     assert_eq!(primary[2], bulk(&id));
-    assert!(client.ask_text(&["CLUSTER", "NODES"]).starts_with(&format!("{id} 127.0.0.1:")));
-    assert!(client.ask_text(&["CLUSTER", "INFO"]).starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"));
-    assert_eq!(client.ask(&["CLUSTER", "KEYSLOT", "foo"]), Value::Integer(12182));
-    let refused = client.ask_text(&["CLUSTER", "MEET", "127.0.0.1", "1"]);
+    assert!(client.call_text(&["CLUSTER", "NODES"]).starts_with(&format!("{id} 127.0.0.1:")));
+    assert!(client.call_text(&["CLUSTER", "INFO"]).starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"));
+    assert_eq!(client.call(&["CLUSTER", "KEYSLOT", "foo"]), Value::Integer(12182));
+    let refused = client.call_text(&["CLUSTER", "MEET", "127.0.0.1", "1"]);
     assert!(refused.starts_with("-ERR ") && refused.contains("fastness cluster"), "{refused}");
-    let info = client.ask_text(&["INFO"]);
+    let info = client.call_text(&["INFO"]);
     for line in
         ["availability_zone:a", "role:master", "cluster_enabled:1", "loading:0", "redis_mode:cluster", "# Durability"]
     {
         assert!(info.contains(line), "no {line} in {info}");
     }
     assert!(!info.contains("cmdstat_"));
-    assert!(client.ask_text(&["INFO", "ALL"]).contains("cmdstat_info:calls=1,"));
+    assert!(client.call_text(&["INFO", "ALL"]).contains("cmdstat_info:calls=1,"));
 }
 
 #[test]
@@ -348,11 +348,11 @@ fn config_is_shown_and_changed() {
     let mut client = server.connect();
     let pair = |name: &str, value: &str| Value::Array(vec![bulk(name), bulk(value)]);
     for (name, value) in [("save", ""), ("appendonly", "no"), ("databases", "1"), ("cluster-enabled", "yes")] {
-        assert_eq!(client.ask(&["CONFIG", "GET", name]), pair(name, value));
+        assert_eq!(client.call(&["CONFIG", "GET", name]), pair(name, value));
     }
-    assert_eq!(client.ask(&["CONFIG", "GET", "maxmemory-p*"]), pair("maxmemory-policy", "noeviction"));
-    assert_eq!(client.ask(&["CONFIG", "SET", "timeout", "77", "maxclients", "5"]), simple("OK"));
-    assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"));
+    assert_eq!(client.call(&["CONFIG", "GET", "maxmemory-p*"]), pair("maxmemory-policy", "noeviction"));
+    assert_eq!(client.call(&["CONFIG", "SET", "timeout", "77", "maxclients", "5"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"));
     for (args, error) in [
         (vec!["nosuch", "1"], "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"),
         (
@@ -368,18 +368,18 @@ fn config_is_shown_and_changed() {
             "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - expected a number from 1 to 1000000, not '0'",
         ),
     ] {
-        assert_eq!(client.ask_text(&[&["CONFIG", "SET"], args.as_slice()].concat()), error);
+        assert_eq!(client.call_text(&[&["CONFIG", "SET"], args.as_slice()].concat()), error);
     }
-    assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"), "all or nothing");
-    assert_eq!(client.ask(&["CONFIG", "SET", "maxmemory", "1"]), simple("OK"));
+    assert_eq!(client.call(&["CONFIG", "GET", "timeout"]), pair("timeout", "77"), "all or nothing");
+    assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "1"]), simple("OK"));
     assert!(
-        client.ask_text(&["SET", "k", "v"]).starts_with("-OOM ") || {
+        client.call_text(&["SET", "k", "v"]).starts_with("-OOM ") || {
             // The first one may still fit: the bound is compared before a command runs.
-            client.ask_text(&["SET", "k2", "v"]).starts_with("-OOM ")
+            client.call_text(&["SET", "k2", "v"]).starts_with("-OOM ")
         }
     );
-    assert_eq!(client.ask(&["CONFIG", "RESETSTAT"]), simple("OK"));
-    assert!(!client.ask_text(&["INFO", "commandstats"]).contains("cmdstat_set:"));
+    assert_eq!(client.call(&["CONFIG", "RESETSTAT"]), simple("OK"));
+    assert!(!client.call_text(&["INFO", "commandstats"]).contains("cmdstat_set:"));
 }
 
 #[test]
@@ -387,17 +387,17 @@ fn clients_are_listed_named_and_closed() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
     let mut other = server.connect();
-    assert_eq!(client.ask(&["CLIENT", "SETNAME", "me"]), simple("OK"));
-    assert_eq!(client.ask(&["CLIENT", "SETINFO", "LIB-NAME", "test"]), simple("OK"));
-    assert!(client.ask_text(&["CLIENT", "SETNAME", "a b"]).starts_with("-ERR Client names cannot"));
-    let own = client.ask_text(&["CLIENT", "INFO"]);
+    assert_eq!(client.call(&["CLIENT", "SETNAME", "me"]), simple("OK"));
+    assert_eq!(client.call(&["CLIENT", "SETINFO", "LIB-NAME", "test"]), simple("OK"));
+    assert!(client.call_text(&["CLIENT", "SETNAME", "a b"]).starts_with("-ERR Client names cannot"));
+    let own = client.call_text(&["CLIENT", "INFO"]);
     assert!(own.contains(" name=me ") && own.contains(" lib-name=test ") && own.contains(" cmd=client|info "), "{own}");
-    let id = other.ask_text(&["CLIENT", "ID"]);
-    assert_eq!(client.ask_text(&["CLIENT", "LIST", "ID", &id]).lines().count(), 1);
-    assert_eq!(client.ask_text(&["CLIENT", "KILL", "ID", &id]), "1");
+    let id = other.call_text(&["CLIENT", "ID"]);
+    assert_eq!(client.call_text(&["CLIENT", "LIST", "ID", &id]).lines().count(), 1);
+    assert_eq!(client.call_text(&["CLIENT", "KILL", "ID", &id]), "1");
     assert_eq!(other.try_receive(), None);
-    assert_eq!(client.ask_text(&["CLIENT", "KILL", "1.2.3.4:5"]), "-ERR No such client");
-    assert_eq!(client.ask_text(&["CLIENT", "KILL", "SKIPME", "no"]), "1");
+    assert_eq!(client.call_text(&["CLIENT", "KILL", "1.2.3.4:5"]), "-ERR No such client");
+    assert_eq!(client.call_text(&["CLIENT", "KILL", "SKIPME", "no"]), "1");
     assert_eq!(client.try_receive(), None);
 }
 
@@ -421,10 +421,10 @@ fn wait_counts_copies_and_lets_others_go_on() {
     let mut client = server.connect();
     let mut other = server.connect();
     server.set_commits(false);
-    assert_eq!(client.ask(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"));
     client.send(&["WAIT", "1", "0"]);
     client.send(&["ECHO", "later"]);
-    eventually("it waits", || other.ask_text(&["INFO", "clients"]).contains("blocked_clients:1"));
+    eventually("it waits", || other.call_text(&["INFO", "clients"]).contains("blocked_clients:1"));
     server.set_commits(true);
     assert_eq!(client.receive(), Value::Integer(2));
     assert_eq!(client.receive(), bulk("later"));
@@ -434,16 +434,16 @@ fn wait_counts_copies_and_lets_others_go_on() {
 fn transactions_are_one_unit() {
     let server = FrontEnd::open(Options::default());
     let mut client = server.connect();
-    assert_eq!(client.ask(&["MULTI"]), simple("OK"));
-    assert_eq!(client.ask(&["SET", "{a}1", "x"]), simple("QUEUED"));
-    assert_eq!(client.ask(&["INCR", "{a}2"]), simple("QUEUED"));
-    assert_eq!(client.ask(&["EXEC"]), Value::Array(vec![simple("OK"), Value::Integer(1)]));
+    assert_eq!(client.call(&["MULTI"]), simple("OK"));
+    assert_eq!(client.call(&["SET", "{a}1", "x"]), simple("QUEUED"));
+    assert_eq!(client.call(&["INCR", "{a}2"]), simple("QUEUED"));
+    assert_eq!(client.call(&["EXEC"]), Value::Array(vec![simple("OK"), Value::Integer(1)]));
 }
 
 #[test]
 fn quit_and_shutdown() {
     let server = FrontEnd::open(asynchronous());
     let mut client = server.connect();
-    assert_eq!(client.ask(&["QUIT"]), simple("OK"));
+    assert_eq!(client.call(&["QUIT"]), simple("OK"));
     assert_eq!(client.try_receive(), None);
 }

@@ -23,13 +23,13 @@ fn fill(client: &mut Client) {
         let keys: Vec<String> = (0..1000).map(|key| format!("{{t}}{batch}:{key}")).collect();
         let mut mset = vec!["MSET"];
         keys.iter().for_each(|key| mset.extend([key.as_str(), "v"]));
-        assert_eq!(client.ask(&mset), simple("OK"));
+        assert_eq!(client.call(&mset), simple("OK"));
     }
 }
 
 /// How often KEYS has run.
 fn calls(client: &mut Client) -> usize {
-    let stats = client.ask_text(&["INFO", "commandstats"]);
+    let stats = client.call_text(&["INFO", "commandstats"]);
     let keys = stats.lines().find_map(|line| line.strip_prefix("cmdstat_keys:calls="));
     keys.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
 }
@@ -53,12 +53,12 @@ fn others_are_served_between_two_commands_of_a_pipeline_and_its_rest_is_dropped_
         let now = calls(&mut other);
         longest = longest.max(now - seen);
         seen = now;
-        assert_eq!(other.ask(&["GET", "{t}0:0"]), bulk("v"));
+        assert_eq!(other.call(&["GET", "{t}0:0"]), bulk("v"));
     }
     assert!(longest < SLOW / 3, "{longest} of {SLOW} commands ran while another client waited");
     // It has read nothing, so that the system tells the server of the end at once.
     drop(sender);
-    eventually("the connection ends", || !other.ask_text(&["CLIENT", "LIST"]).contains("cmd=keys"));
+    eventually("the connection ends", || !other.call_text(&["CLIENT", "LIST"]).contains("cmd=keys"));
     let left = calls(&mut other);
     assert!(left < SLOW, "all commands of a client that has gone were run");
     std::thread::sleep(Duration::from_millis(50));
@@ -91,19 +91,19 @@ fn commands_wait_for_a_primary_that_comes_back_in_time() {
     let config = "lease-wait-max 10s".into();
     let server = FrontEnd::open(Options { config, durability: Durability::Sync, ..Options::default() });
     let mut client = server.connect();
-    assert_eq!(client.ask(&["SET", "a", "1"]), simple("OK"));
+    assert_eq!(client.call(&["SET", "a", "1"]), simple("OK"));
     server.follow_nobody();
-    eventually("nobody leads", || client.ask_text(&["INFO", "replication"]).contains("role:slave"));
+    eventually("nobody leads", || client.call_text(&["INFO", "replication"]).contains("role:slave"));
     let mut bytes = Vec::new();
     [&["INCR", "a"][..], &["GET", "a"], &["PING"]].iter().for_each(|args| request::encode(args, &mut bytes));
     client.send_raw(&bytes);
     let mut other = server.connect_raw();
-    assert_eq!(other.ask(&["PING"]), simple("PONG"));
+    assert_eq!(other.call(&["PING"]), simple("PONG"));
     server.lead(3);
     assert_eq!(client.receive(), Value::Integer(2));
     assert_eq!(client.receive(), bulk("2"));
     assert_eq!(client.receive(), simple("PONG"));
-    assert!(other.ask_text(&["INFO", "durability"]).contains("durability_lease_waits:1\r\n"));
+    assert!(other.call_text(&["INFO", "durability"]).contains("durability_lease_waits:1\r\n"));
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn commands_are_refused_when_no_primary_comes_in_time() {
     let server = open("lease-wait-max 50");
     let mut client = server.connect();
     server.follow_nobody();
-    eventually("nobody leads", || client.ask_text(&["INFO", "replication"]).contains("role:slave"));
+    eventually("nobody leads", || client.call_text(&["INFO", "replication"]).contains("role:slave"));
     let began = std::time::Instant::now();
-    assert_eq!(client.ask_text(&["SET", "a", "1"]), "-CLUSTERDOWN The cluster is down");
+    assert_eq!(client.call_text(&["SET", "a", "1"]), "-CLUSTERDOWN The cluster is down");
     assert!(began.elapsed() >= Duration::from_millis(50));
-    assert!(client.ask_text(&["INFO", "durability"]).contains("durability_lease_waits_refused:1\r\n"));
+    assert!(client.call_text(&["INFO", "durability"]).contains("durability_lease_waits_refused:1\r\n"));
 }

@@ -76,29 +76,29 @@ fn commands_over_tls() {
     let ca = Ca::new();
     let server = tls_server(&ca, ClientCertificates::No);
     let mut client = connect(&server, &ca, None);
-    eventually("the replica serves", || client.ask(&["SET", "k", "v"]) == simple("OK"));
-    assert_eq!(client.ask(&["GET", "k"]), bulk("v"));
+    eventually("the replica serves", || client.call(&["SET", "k", "v"]) == simple("OK"));
+    assert_eq!(client.call(&["GET", "k"]), bulk("v"));
     // More than a record, than a read and than what may wait as ciphertext.
     let value = "y".repeat(3 << 20);
-    assert_eq!(client.ask(&["SET", "k", &value]), simple("OK"));
-    assert_eq!(client.ask(&["GET", "k"]), bulk(&value));
+    assert_eq!(client.call(&["SET", "k", &value]), simple("OK"));
+    assert_eq!(client.call(&["GET", "k"]), bulk(&value));
     for i in 0..2_000 {
         client.send(&["SET", &format!("k{i}"), &i.to_string()]);
     }
     for _ in 0..2_000 {
         assert_eq!(client.receive(), simple("OK"));
     }
-    assert_eq!(client.ask(&["QUIT"]), simple("OK"));
+    assert_eq!(client.call(&["QUIT"]), simple("OK"));
     assert_eq!(client.try_receive(), None);
 }
 
 #[test]
-fn a_certificate_is_asked_for() {
+fn a_certificate_is_required() {
     let ca = Ca::new();
     let server = tls_server(&ca, ClientCertificates::Required);
     ca.sign("client", "fastness://client");
     let mut client = connect(&server, &ca, Some("client"));
-    eventually("the replica serves", || client.ask(&["GET", "k"]) == Value::Null);
+    eventually("the replica serves", || client.call(&["GET", "k"]) == Value::Null);
     let other = Ca::new();
     other.sign("client", "fastness://client");
     std::fs::copy(other.path("client.crt"), ca.path("foreign.crt")).unwrap();
@@ -112,7 +112,7 @@ fn a_certificate_is_asked_for() {
     let mut rubbish = server.connect_raw();
     rubbish.send_raw(b"PING\r\n");
     while rubbish.stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
-    assert_eq!(client.ask(&["PING"]), simple("PONG"));
+    assert_eq!(client.call(&["PING"]), simple("PONG"));
 }
 
 fn node_config(ca: &Ca, ports: &Ports) -> Config {
@@ -322,7 +322,7 @@ fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {
     let ca = Ca::new();
     let server = tls_server(&ca, ClientCertificates::No);
     let mut first = connect(&server, &ca, None);
-    eventually("the replica serves", || first.ask(&["SET", "k", "v"]) == simple("OK"));
+    eventually("the replica serves", || first.call(&["SET", "k", "v"]) == simple("OK"));
     let (mut tls, mut tcp) = handshaken(&server, &ca);
     let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
     stream.write_all(&b"GET k\r\n".repeat(5_000)).unwrap();
@@ -332,7 +332,7 @@ fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();
     assert!(received == b"$1\r\nv\r\n".repeat(5_000), "{}", received.len());
-    eventually("it is closed", || first.ask_text(&["CLIENT", "LIST"]).lines().count() == 1);
+    eventually("it is closed", || first.call_text(&["CLIENT", "LIST"]).lines().count() == 1);
 }
 
 /// Found: a TLS client over `maxclients` saw the connection end without a word.
@@ -341,15 +341,15 @@ fn a_tls_client_over_the_maximum_is_told() {
     let ca = Ca::new();
     let server = tls_server(&ca, ClientCertificates::No);
     let mut first = connect(&server, &ca, None);
-    eventually("the replica serves", || first.ask(&["CONFIG", "SET", "maxclients", "1"]) == simple("OK"));
+    eventually("the replica serves", || first.call(&["CONFIG", "SET", "maxclients", "1"]) == simple("OK"));
     let mut refused = connect(&server, &ca, None);
     refused.send(&["PING"]);
     assert_eq!(refused.receive(), Value::Error(b"ERR max number of clients reached".to_vec()));
     assert_eq!(refused.try_receive(), None);
     // Those who do not even shake hands keep nobody out.
     let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    eventually("they are counted", || first.ask_text(&["INFO", "stats"]).contains("rejected_connections:101\r\n"));
+    eventually("they are counted", || first.call_text(&["INFO", "stats"]).contains("rejected_connections:101\r\n"));
     drop(silent);
-    assert_eq!(first.ask(&["CONFIG", "SET", "maxclients", "2"]), simple("OK"));
-    assert_eq!(connect(&server, &ca, None).ask(&["PING"]), simple("PONG"));
+    assert_eq!(first.call(&["CONFIG", "SET", "maxclients", "2"]), simple("OK"));
+    assert_eq!(connect(&server, &ca, None).call(&["PING"]), simple("PONG"));
 }

@@ -1,17 +1,16 @@
 //! Decides whether a command may run here and now. The checks come in Valkey's order: slot, role, then the shard's own.
 //!
-//! - A primary serves only under its lease: a deadline, compared with the clock as it was read **after** the command's
-//!   bytes were.
-//! - A replica serves the reads of connections that said READONLY, and only from memory that is the committed log. A
+//! - A primary serves only under its lease: the deadline of the lease is compared with a clock reading that was taken
+//!   **after** the bytes of the command were read.
+//! - A replica serves only reads of connections in READONLY mode, and only from memory without uncommitted effects. A
 //!   former primary with uncommitted effects serves nothing.
-//! - A primary whose wall clock is far from the other nodes' neither reads nor writes: what it would treat as expired,
-//!   and the timestamps of what it staged, could not be reverted. It is about to hand over.
-//! - In `async` all writes of the shard are refused alike while the log is too far behind (`lag.rs`). A write that
-//!   waits for its own commit is refused as well: the gate protects the shard, and waiting would only make the queue
-//!   longer.
+//! - A primary whose wall clock differs too much from those of the other nodes serves neither reads nor writes, because
+//!   expirations and timestamps that it stages could not be reverted. It is about to hand over.
+//! - In `async` all writes of the shard are refused while the durability lag is at its bound (`lag.rs`). This includes
+//!   writes whose clients would wait for the commit: the gate protects the shard, and they would only add to the queue.
 //! - While the lease has lapsed and no other primary is known, commands wait, reads and writes alike and in every mode,
-//!   because most lapses are shorter than what clients wait before they give up. Nothing is staged before or while a
-//!   command waits, and every check is repeated afterwards: clocks, ACL, slot, role, gate.
+//!   because most lapses are shorter than the time-outs of clients. Nothing is staged before or while a command waits,
+//!   and every check is repeated afterwards: clocks, ACL, slot, role, gate.
 //! - Everything that is refused here is refused before anything is staged.
 
 use fastness_types::{BootNs, Plant, Slot};
@@ -25,7 +24,7 @@ use crate::role::{Phase, SeenRole};
 use crate::session::SlotsSeen;
 use crate::state::{Primary, Replica, State};
 
-/// What admission has to know of a command or transaction.
+/// The properties of a command or transaction on which admission depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request {
     pub(crate) slots: SlotsSeen,
@@ -36,7 +35,7 @@ pub(crate) struct Request {
     pub(crate) readonly: bool,
     /// The name of one of its keys is longer than names may be.
     pub(crate) has_long_key: bool,
-    /// Whether the lag gate was closed for commands that arrived together with it, if that was noted.
+    /// Whether the lag gate was closed for commands that arrived in the same pipeline, if that was recorded.
     pub(crate) kept_gate: Option<bool>,
     /// Whether its reply waits for the commit whatever the mode.
     pub(crate) durability_override: DurabilityOverride,
@@ -52,9 +51,9 @@ impl Request {
     }
 }
 
-/// Who runs a command.
+/// The role in which a replica runs a command.
 pub(crate) enum Admitted<'a> {
-    /// Anybody: it touches no data.
+    /// Any role, because the command touches no data.
     Free,
     /// The primary, under its lease.
     Primary(Primary<'a>),
@@ -80,7 +79,7 @@ impl From<Refusal> for Denied {
 }
 
 impl State {
-    /// Decides who runs a command; an error says why nobody does. See the module.
+    /// Decides in which role the command runs; an error says why it does not run. See the module.
     #[inline]
     pub(crate) fn admit(
         &mut self,
@@ -174,7 +173,7 @@ impl Replica {
         };
         let is_replica = self.role.is_follower();
         // Without keys there is no slot to redirect with: a replica answers by itself, as in Valkey.
-        // A quorum confirms primaries alone.
+        // A quorum can only confirm a primary.
         let own_answer =
             request.reads == ReadConfirmation::Default && (request.readonly || (slot.is_none() && is_replica));
         if own_answer && !request.writes {

@@ -1,10 +1,10 @@
 //! The payload of one log entry: a batch, format version 1. **Frozen**: logs on disk hold the
-//! numbers and the layout below; `golden` in the tests holds the bytes. A change is a new version beside this one.
+//! numbers and the layout below; the test `golden` has the bytes. A change requires a new version.
 //!
 //! ```text
 //! version      u8      1
 //! flags        u8      0; a bit that this version does not know is an error
-//! seq          u64 le  place among the batches of the epoch, from 1
+//! seq          u64 le  number of the batch within its epoch, from 1
 //! timestamp    u64 le  the primary's time when the first unit was staged, ms since the Unix epoch; never runs
 //!                      backwards, across primaries too
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
@@ -24,13 +24,13 @@
 //! desired bound that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
 //! [`fastness_types::FormatLevel::BOUNDS`] on.
 //!
-//! A unit is atomic: one command, one MULTI/EXEC, one script. Each has its own timestamp, because a batch stays open
-//! for long when the log is slow, and applying must see the time that executing saw. Timestamps do not run backwards
-//! within a batch. Varints are LEB128, at most 10 bytes. All effects are together at the end, so that closing a batch
-//! copies them once, and decoding copies nothing.
+//! A unit is atomic: one command, one MULTI/EXEC, one script. Each unit has its own timestamp, because a batch can stay
+//! open for long when the log is slow, and replicas must apply effects with the time at which the command ran.
+//! Timestamps never decrease within a batch. Varints are LEB128, at most 10 bytes. All effects are at the end, so that
+//! closing a batch copies them only once, and decoding does not copy them.
 //!
-//! Invariants: a decoded batch has been checked whole (heads, lengths, numbers) before its first unit is seen;
-//! decoding never panics and never allocates from a length that was read.
+//! Invariants: decoding validates the whole batch (heads, lengths, numbers) before it returns the first unit. It never
+//! panics, and never allocates memory according to a length in the payload.
 
 use std::time::Duration;
 
@@ -57,11 +57,11 @@ const LAG_BOUND: u8 = 1;
 pub enum UnitKind {
     /// Effects of a client's command or transaction.
     Write = 1,
-    /// Effects of the primary itself: the removal of keys past their time.
+    /// Effects of the primary itself: the removal of expired keys.
     Expiry = 2,
     /// The shard's durability mode changes.
     Mode = 3,
-    /// Nothing but its timestamp: keys have deadlines, and nobody writes.
+    /// Only a timestamp, because keys have deadlines and no client writes.
     Time = 4,
     /// A setting of the shard changes.
     Setting = 5,
@@ -181,7 +181,7 @@ pub(crate) enum Run<'a> {
 /// Why a payload is not a batch. Any of these in a committed entry stops the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// Ends in the middle.
+    /// The payload is truncated.
     #[error("a batch ends early")]
     Truncated,
     /// Written by a newer version.
@@ -190,7 +190,7 @@ pub enum BatchError {
     /// A flag, kind or mode that this version does not know.
     #[error("batch field {0} has the unknown value {1}")]
     Unknown(&'static str, u8),
-    /// Time runs backwards or past its range.
+    /// A timestamp is lower than the preceding one, or out of range.
     #[error("the timestamps in a batch run backwards")]
     Timestamp,
     /// A mode unit without a mode, with effects, or with a version that is no number.
@@ -305,8 +305,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The units; those that need not be applied apart are one run. The memory that many small effects touch is then
-    /// loaded in parallel, where one unit after the other would wait for each of its cache misses.
+    /// The units, with adjacent ones merged into runs where they may be applied together. In a run of many small
+    /// effects the cache misses overlap, whereas single units would wait for each of theirs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'a>> + use<'a> {
         let mut units = self.units().peekable();
         let mut rest = self.effects;

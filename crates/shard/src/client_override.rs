@@ -1,11 +1,12 @@
 //! What a client asks for beyond the mode in force: for its connection (CLIENT DURABILITY) or for one command (an
 //! attribute before it).
 //!
-//! - A reply goes by the stricter of the mode in force and the override. A command's override replaces its
-//!   connection's. On a cluster in `async` a reply with a `sync` override is held, released and put in doubt exactly as
-//!   in `sync`, and so is that of a read that saw uncommitted effects. Everybody else's replies leave as before.
-//! - A transaction is one unit: the override of EXEC, or else of the connection, counts for all of it.
-//! - In `disabled` the override is refused: nobody may build a promise on a mode that makes none.
+//! - The stricter of the mode in force and the override decides when a reply is released. A command's override replaces
+//!   that of its connection. On an `async` cluster a reply with a `sync` override waits, is released, or is answered
+//!   UNKNOWN exactly as in `sync`; this includes a read that saw uncommitted effects. Replies of other clients are not
+//!   affected.
+//! - A transaction is one unit: the override of EXEC, or else that of the connection, applies to all of it.
+//! - In `disabled` the override is refused, because no write is ever durable in that mode.
 
 use fastness_types::Durability;
 
@@ -20,7 +21,7 @@ pub enum DurabilityOverride {
 }
 
 impl DurabilityOverride {
-    /// As clients write it.
+    /// The name in commands and attributes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,7 +30,7 @@ impl DurabilityOverride {
         }
     }
 
-    /// The one of this name, in upper or lower case.
+    /// Parses a name, case-insensitively.
     #[must_use]
     pub fn named(word: &[u8]) -> Option<DurabilityOverride> {
         [DurabilityOverride::Default, DurabilityOverride::Sync]
@@ -37,7 +38,7 @@ impl DurabilityOverride {
             .find(|durability_override| word.eq_ignore_ascii_case(durability_override.name().as_bytes()))
     }
 
-    /// What a reply goes by while `mode` is in force.
+    /// The mode that decides when a reply is released, while `mode` is in force.
     #[inline]
     #[must_use]
     pub(crate) fn within(self, mode: Durability) -> Durability {
@@ -48,21 +49,21 @@ impl DurabilityOverride {
     }
 }
 
-/// How a primary knows, when it answers a read, that no other one has taken over: for a connection (CLIENT READS) or
-/// for one command (an attribute).
+/// How a primary makes sure, before it answers a read, that no other primary has taken over. Set for a connection
+/// (CLIENT READS) or for one command (an attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadConfirmation {
-    /// By its lease, which rests on clocks: they run at nearly the same rate on all machines, and continue while one
-    /// is suspended.
+    /// By its lease, which requires that clocks run at nearly the same rate on all machines, and continue while a
+    /// machine is suspended.
     #[default]
     Default,
-    /// By a quorum that has answered heartbeats sent after the command arrived, which rests on no clock; the reply also
-    /// waits for the commit of what it depends on, in every mode. `confirm.rs` says how.
+    /// By a quorum that answers heartbeats sent after the command arrived, independent of clocks. The reply also waits
+    /// for the commit of what it depends on, in every mode. See `confirm.rs`.
     Quorum,
 }
 
 impl ReadConfirmation {
-    /// As clients write it.
+    /// The name in commands and attributes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -71,7 +72,7 @@ impl ReadConfirmation {
         }
     }
 
-    /// The one of this name, in upper or lower case.
+    /// Parses a name, case-insensitively.
     #[must_use]
     pub fn named(word: &[u8]) -> Option<ReadConfirmation> {
         [ReadConfirmation::Default, ReadConfirmation::Quorum]

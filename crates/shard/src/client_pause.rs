@@ -1,11 +1,12 @@
 //! CLIENT PAUSE: commands of clients wait at the front end, for a time or until CLIENT UNPAUSE.
 //!
 //! - A command that is paused has been admitted: redirects and refusals are answered at once, as in Valkey.
-//! - While paused no key is removed because its time has passed, not even by a read that meets it: the purpose of
-//!   pausing writers (reading data that does not change, handing over) would be lost. Such keys are hidden.
-//! - A second pause makes the first longer or stricter, never shorter or laxer.
+//! - During a pause no expired key is removed, not even by a read that finds it: clients pause writers in order to read
+//!   data that does not change, or to hand over. Expired keys are only hidden.
+//! - A second pause can make the first one longer or stricter, never shorter or less strict.
 //!
-//! Belongs to this node and this process: no other replica knows of it, and a change of role leaves it as it is.
+//! A pause belongs to this node and this process: other replicas do not know of it, and a change of role does not end
+//! it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ struct Running {
     kind: PauseKind,
 }
 
-/// The pause of one replica's clients, if one runs.
+/// The current pause of one replica's clients, if any.
 #[derive(Debug, Default)]
 pub(crate) struct ClientPause {
     running: Option<Running>,
@@ -54,18 +55,18 @@ impl ClientPause {
         self.running.filter(|running| running.until > now)
     }
 
-    /// What waits, and for how long; `None`: nothing does.
+    /// The commands that wait, and the remaining time; `None`: no pause is in effect.
     pub(crate) fn state(&self, now: BootNs) -> Option<(PauseKind, Duration)> {
         self.running(now).map(|running| (running.kind, running.until.since(now)))
     }
 
-    /// How long the pause still runs, and what is notified when it ends before; `None`: none runs.
+    /// The remaining time, and what is notified if the pause ends earlier; `None`: no pause is in effect.
     pub(crate) fn rest(&self, now: BootNs) -> Option<(Duration, Rc<Notify>)> {
         let (_, left) = self.state(now)?;
         Some((left, self.ended.clone()))
     }
 
-    /// Whether any pause runs.
+    /// Whether a pause is in effect.
     #[inline]
     pub(crate) fn is_running(&self, now: BootNs) -> bool {
         self.running.is_some() && self.running(now).is_some()

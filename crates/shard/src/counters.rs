@@ -17,7 +17,7 @@ pub(crate) struct Counters {
     pub(crate) undone_units: u64,
     pub(crate) unknown_replies: u64,
     /// Replies that wait for their commit because of an override, in a mode that does not require it.
-    pub(crate) asked: u64,
+    pub(crate) delayed_by_override: u64,
     /// Timestamps staged alone.
     pub(crate) time_units: u64,
     pub(crate) restores: u64,

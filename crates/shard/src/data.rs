@@ -16,9 +16,9 @@ pub(crate) struct Data {
     /// Changes whenever memory is emptied, to be restored.
     pub(crate) generation: u64,
     pub(crate) random: Choices,
-    /// Given to commands that may not write; stays empty.
+    /// The effect buffer of commands that must not write; stays empty.
     pub(crate) no_effects: EffectBuf,
-    /// Nothing is freed before this time.
+    /// Memory is freed from this time on, not before.
     pub(crate) frees_from: BootNs,
 }
 

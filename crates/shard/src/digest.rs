@@ -1,13 +1,13 @@
-//! The digest of a replica's data, computed beside the commands.
+//! The digest of a replica's data, computed in slices between commands.
 //!
-//! To read every key in one step would stop everybody for seconds. So the digest is taken of an **image**
-//! (`engine/src/image.rs`), which is of one point in the log however long its writing takes. What it writes is
-//! discarded, and its sum is kept.
+//! Reading every key in one step would block all clients for seconds. So the digest is computed from an **image**
+//! (`engine/src/image/`), which shows the data at one point in the log however long it takes to write. The written
+//! bytes are discarded; only their checksum is kept.
 //!
-//! - A slice per turn, as for a snapshot; one image at a time, so a digest waits for a snapshot in progress and a
-//!   snapshot for a digest.
-//! - At most one digest is computed at a time. Requests that come meanwhile get the same one: it names its index.
-//! - When nobody waits for it any more, the rest is not computed.
+//! - One slice is computed per turn, as for a snapshot. Only one image exists at a time, so a digest waits for a
+//!   snapshot in progress, and vice versa.
+//! - At most one digest is computed at a time. Requests that arrive meanwhile share its result, which names its index.
+//! - If all requests are dropped, the computation is cancelled.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 
 use crate::snapshots::{SLICE_BYTES, SLICE_PAUSE};
 
-/// While a snapshot is written, a digest checks this often whether it is its turn.
+/// How often a digest checks whether the snapshot in progress has ended.
 const TURN_CHECK: Duration = Duration::from_millis(10);
 
-/// Why there is no digest.
+/// Why a digest cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     /// Memory holds effects that have not committed.
@@ -31,10 +31,10 @@ pub enum DigestError {
     NotServing,
 }
 
-/// What a digest comes to.
+/// The result of a request for a digest.
 pub type DigestResult = Result<(LogIndex, Digest), DigestError>;
 
-/// Who waits for a digest, and the one that is being computed.
+/// The pending requests for a digest, and the digest that is being computed.
 #[derive(Default)]
 pub(crate) struct Digests {
     waiting: Vec<oneshot::Sender<DigestResult>>,
@@ -44,25 +44,25 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// The answer is sent once there is one.
+    /// Adds a request; `answer` is sent when the digest is ready.
     pub(crate) fn request(&mut self, answer: oneshot::Sender<DigestResult>) {
         self.waiting.push(answer);
     }
 
-    /// Whether the engine's image is this one's.
+    /// Whether the engine's image belongs to a digest.
     pub(crate) fn is_walking(&self) -> bool {
         self.walk.is_some()
     }
 
-    /// The image is dropped: memory went back to an earlier point.
+    /// Discards the image, because memory has returned to an earlier position.
     pub(crate) fn drop_image(&mut self) {
         if self.walk.take().is_some() {
             self.answer(Err(DigestError::Open));
         }
     }
 
-    /// Computes a slice of a digest, if somebody waits for one; returns when to continue. `at` is the position that
-    /// memory is at, if a digest can be taken there.
+    /// Computes a slice of a digest, if one is requested; returns when to continue. `at`: the position of memory, if a
+    /// digest can be computed there.
     pub(crate) fn follow(
         &mut self,
         engine: &mut Engine,
@@ -74,7 +74,7 @@ impl Digests {
             if self.walk.take().is_some() {
                 engine.drop_image();
                 self.chunk = Vec::new();
-                // A snapshot may have waited for its turn.
+                // A snapshot may be waiting for the image.
                 return Some(SLICE_PAUSE);
             }
             return None;
@@ -92,7 +92,7 @@ impl Digests {
                 return None;
             }
             (None, Ok(index)) => {
-                // Nobody reads it: it may be in parts whatever the other members understand.
+                // No other node reads this image, so it may use parts even if other members cannot read them.
                 engine.begin_image(SLICE_BYTES);
                 index
             }
@@ -106,7 +106,7 @@ impl Digests {
         };
         self.walk = None;
         self.answer(result);
-        // A snapshot may have waited for its turn.
+        // A snapshot may be waiting for the image.
         Some(SLICE_PAUSE)
     }
 

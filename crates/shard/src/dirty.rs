@@ -1,32 +1,32 @@
-//! Which keys have effects that may still be undone.
+//! Which keys have uncommitted effects, and may therefore still be undone.
 //!
-//! A fixed array from a key's hash to the sequence of the last batch that changed a key with that hash, and one
-//! sequence up to which *everything* counts as changed (FLUSHALL, a mode change, effects on keys that are not known).
-//! Nothing is ever removed: a sequence at or below the committed one has no meaning any more. Deleted keys are covered,
-//! because the array holds hashes, not keys; two keys that share a place only delay each other.
+//! A fixed-size array maps the hash of a key to the sequence of the last batch that changed a key with that hash. One
+//! more sequence stands for *all* keys (FLUSHALL, a mode change, effects on unknown keys). Entries are never removed: a
+//! sequence at or before the committed one means that the key is clean. Deleted keys are covered, because the array
+//! stores hashes, not keys. Two keys with the same slot of the array at worst delay each other's replies.
 //!
-//! Kept in every mode, so that a switch to `sync` finds what was staged before it. Belongs to one tenure as primary and
-//! is dropped with it.
+//! Maintained in every mode, so that after a switch to `sync` it covers what was staged before. It belongs to one
+//! tenure as primary and is dropped with it.
 
 use fastness_types::{Plant, Seq};
 
-/// Places in the array.
+/// Length of the array.
 pub const DIRTY_PLACES: usize = 65_536;
 
-/// The keys that one tenure has changed, by the batch of the last change.
+/// The keys that one tenure has changed, with the batch of the last change.
 pub struct DirtyKeys {
     places: Box<[Seq]>,
     everything: Seq,
 }
 
 impl DirtyKeys {
-    /// Nothing is dirty.
+    /// All keys are clean.
     #[must_use]
     pub fn new() -> DirtyKeys {
         DirtyKeys { places: vec![Seq(0); DIRTY_PLACES].into_boxed_slice(), everything: Seq(0) }
     }
 
-    /// A key with this hash is changed by the batch `seq`.
+    /// Records that batch `seq` changes a key with this hash.
     #[inline]
     pub fn mark(&mut self, hash: u64, seq: Seq) {
         let place = &mut self.places[place(hash)];
@@ -34,7 +34,7 @@ impl DirtyKeys {
         *place = seq;
     }
 
-    /// The batch `seq` may have changed any key.
+    /// Records that batch `seq` may change any key.
     pub fn mark_everything(&mut self, seq: Seq) {
         debug_assert!(self.everything <= seq, "sequences only grow");
         self.everything = seq;
@@ -51,7 +51,7 @@ impl DirtyKeys {
     }
 }
 
-/// The hash's upper bits: the lower ones choose the bucket in the engine's tables.
+/// Uses the upper bits of the hash, because the engine's tables use the lower ones.
 #[inline]
 fn place(hash: u64) -> usize {
     (hash >> 48) as usize % DIRTY_PLACES

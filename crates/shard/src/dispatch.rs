@@ -1,5 +1,5 @@
-//! One command from its specification and arguments to its outcome: whether it may run at this point of its session,
-//! and who runs it: the shard (`execution.rs`, `transaction.rs`) or the connection's front end.
+//! Dispatch of a command: decides whether it may run in the current state of its session, and passes it to the shard
+//! (`execution.rs`, `transaction.rs`) or to the connection's front end.
 
 use std::rc::Rc;
 
@@ -61,7 +61,7 @@ pub(crate) fn run(
     }
 }
 
-/// Whether a command inside of MULTI waits for EXEC.
+/// Whether a command inside of MULTI is queued until EXEC.
 fn is_queued(spec: &CommandSpec) -> bool {
     !spec.runs_while_queueing
 }

@@ -1,8 +1,8 @@
-//! What one replica is connected to: its consensus group, its clocks and timers, and the notifications
-//! of those who wait for it.
+//! The environment of one replica: its consensus group, clocks and timers, and the notifications that wake its loop and
+//! waiting commands.
 //!
-//! Borrowed beside the replica's state, never with it: the loop and all handles share it, and it changes
-//! only through cells.
+//! The loop and all handles share it. It is not part of the replica's mutable state, so it can be used while that is
+//! borrowed; its own changes go through cells.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,22 +16,23 @@ use tokio::sync::Notify;
 use crate::now::Now;
 use crate::options::{Pause, ShardOptions, StableCopies};
 
-/// How long a reading of the wall clock serves: the clock counts whole milliseconds.
+/// How long a reading of the wall clock is reused. The clock has a resolution of one millisecond.
 const WALL_FRESH: Duration = Duration::from_micros(500);
 
-/// The edges of one replica.
+/// The environment of one replica; see the module.
 pub(crate) struct Edges {
     pub(crate) handle: GroupHandle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pause: Rc<dyn Pause>,
     pub(crate) copies: Rc<dyn StableCopies>,
-    /// Wakes the loop: something was staged.
+    /// Wakes the loop, because something was staged.
     pub(crate) work: Notify,
-    /// Wakes commands that were answered [`crate::Outcome::Busy`].
+    /// Wakes commands whose outcome was [`crate::Outcome::Busy`].
     pub(crate) unblocked: Notify,
     /// Wakes commands that wait for a primary.
     pub(crate) primary_found: Notify,
-    /// The newest reading of the wall clock: when, what, and whether it is near the other nodes'.
+    /// The newest reading of the wall clock: the time of the reading, its value, and whether it is close to the clocks
+    /// of the other nodes.
     wall: Cell<(BootNs, WallMs, bool)>,
 }
 
@@ -49,7 +50,7 @@ impl Edges {
         }
     }
 
-    /// Reads both clocks. The boot clock is read each time, because leases are compared with it.
+    /// Reads both clocks. Reads the boot clock on every call, because leases are compared with it.
     #[inline]
     pub(crate) fn now(&self) -> Now {
         let boot = self.clock.boot();

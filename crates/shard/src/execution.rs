@@ -1,8 +1,8 @@
 //! The execution of one command that was found and permitted: admission, the engine, effects into the open batch, and
 //! what the reply depends on.
 //!
-//! What runs as the primary does so with a [`Primary`], which only admission gives: a function that takes one cannot be
-//! reached without a lease.
+//! Functions that run a command as the primary take a [`Primary`], which only admission provides. So they cannot be
+//! called without a valid lease.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) front_end: &'a mut dyn FrontEnd,
     /// The override of the command, or else of its connection.
     pub(crate) durability_override: DurabilityOverride,
-    /// The same for how a read is confirmed.
+    /// How a read is confirmed: set by the command, or else by its connection.
     pub(crate) reads: ReadConfirmation,
     /// The mode in force.
     pub(crate) mode: Durability,
@@ -49,11 +49,11 @@ pub(crate) struct UnitInProgress {
     savepoint: Savepoint,
 }
 
-/// Whether a command that needs memory is refused while there is none.
+/// Whether a command that needs memory is refused if `maxmemory` is exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryCheck {
     Needed,
-    /// It was checked before.
+    /// Memory was checked before.
     Done,
 }
 
@@ -91,7 +91,7 @@ impl Execution<'_> {
         self.read(state, spec, args, shows_data)
     }
 
-    /// Runs a command that changes nothing, from whatever memory holds.
+    /// Runs a command that changes nothing, with the current content of memory.
     fn read(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>, shows_data: bool) -> Outcome {
         let replica = &mut state.replica;
         if shows_data {
@@ -113,7 +113,7 @@ impl Execution<'_> {
         Outcome::REPLY
     }
 
-    /// Whether CLIENT PAUSE holds a command; notes why, because the command will be answered [`Outcome::Busy`].
+    /// Whether CLIENT PAUSE delays a command; records the reason, because the outcome will be [`Outcome::Busy`].
     #[inline]
     pub(crate) fn is_paused(&mut self, flow: &FlowControl, writes: bool) -> bool {
         let holds = flow.client_pause.holds(self.now.boot, writes);
@@ -123,7 +123,7 @@ impl Execution<'_> {
         holds
     }
 
-    /// Whether the lag gate delays a write at the front end; notes until when. A write that has waited runs.
+    /// Whether the lag gate delays a write at the front end; records until when. A write is delayed only once.
     #[inline]
     pub(crate) fn is_slowed(&mut self, flow: &FlowControl, writes: bool) -> bool {
         match flow.gate.state() {
@@ -150,12 +150,13 @@ impl Execution<'_> {
         true
     }
 
-    /// Whether CLIENT PAUSE holds a command that does not run on data itself. EXEC runs commands that may write.
+    /// Whether CLIENT PAUSE delays a command that does not access data itself, such as EXEC, which runs commands that
+    /// may write.
     pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, run: Run) -> bool {
         self.is_paused(flow, matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes)
     }
 
-    /// What admission has to know of the command.
+    /// The properties of the command on which admission depends.
     #[inline]
     pub(crate) fn request(&self, spec: &CommandSpec, args: Args<'_>, first: Option<Key<'_>>) -> Request {
         let (slots, has_long_key) = match first {
@@ -176,7 +177,7 @@ impl Execution<'_> {
         }
     }
 
-    /// The outcome of a command that admission has denied.
+    /// The outcome of a command that admission has refused.
     pub(crate) fn deny(&mut self, replica: &mut Replica, denied: Denied) -> Outcome {
         match denied {
             Denied::Busy => {
@@ -190,8 +191,8 @@ impl Execution<'_> {
         Outcome::REPLY
     }
 
-    /// Whether the command waits for a primary; notes until when. The time counts from the first attempt of those that
-    /// arrived together, so a pipeline waits once.
+    /// Whether the command waits for a primary; records until when. The time counts from the first attempt of a command
+    /// of the same pipeline, so a pipeline waits only once.
     #[cold]
     pub(crate) fn waits_for_primary(&mut self, replica: &mut Replica) -> bool {
         let is_first = self.session.tried_at.is_none();
@@ -224,8 +225,8 @@ impl Execution<'_> {
     ) {
         let Replica { data, flow, committed_time, .. } = &mut *primary.replica;
         data.engine.leave_access_times(self.session.no_touch);
-        // While clients are paused no key is removed. A reply that saw one expire would depend on no effect, so for
-        // reads it is the time that has committed, as on a replica.
+        // While clients are paused no key is removed. A reply that hides an expired key would then depend on an effect
+        // that does not exist. So reads use the newest committed time, as on a replica.
         let paused = flow.client_pause.is_running(self.now.boot);
         let mut env = Env {
             now: if paused && spec.scope != Scope::Nothing { committed_time.timestamp } else { self.now.wall },
@@ -253,14 +254,14 @@ impl Execution<'_> {
             first: None,
         };
         if spec.scope == Scope::Nothing || Plant::ReplicaClock.is_on() {
-            // TIME and the like: the replica's own clock, which decides nothing.
+            // For TIME and similar commands: the replica's own clock, which decides nothing else.
             env.now = self.now.wall;
         }
         data.engine.execute(spec, args, &mut env);
         debug_assert!(data.no_effects.is_empty(), "{} changed data on a replica", spec.name);
     }
 
-    /// A unit starts: what is run until [`Execution::end_unit`].
+    /// Starts a unit: everything that runs until [`Execution::end_unit`].
     #[inline]
     pub(crate) fn begin_unit(&self, primary: &mut Primary<'_>) -> UnitInProgress {
         let stage = &mut primary.leader.stage;
@@ -296,7 +297,7 @@ impl Execution<'_> {
         true
     }
 
-    /// Rolls back what was run since the unit started, and answers with `why`.
+    /// Rolls back the unit, and appends the error `why`.
     #[cold]
     pub(crate) fn roll_back(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress, why: &Refusal) {
         primary.replica.data.engine.roll_back(unit.savepoint, &mut primary.leader.stage.effects);
@@ -304,7 +305,7 @@ impl Execution<'_> {
         self.refuse(&primary.replica.flow, why);
     }
 
-    /// The outcome of what a primary ran.
+    /// The outcome of a command that ran on the primary.
     #[inline]
     pub(crate) fn reply(
         &mut self,
@@ -362,23 +363,23 @@ impl Execution<'_> {
         self.durability_override.within(self.mode)
     }
 
-    /// A reply will wait for the batch `seq` though the mode does not require it: the batch does not stay open until
-    /// its maximum age.
+    /// Records that a reply waits for batch `seq` because of an override, so that the batch is closed before its
+    /// maximum age.
     #[cold]
     fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
-        primary.replica.counters.asked += 1;
+        primary.replica.counters.delayed_by_override += 1;
         if primary.leader.stage.await_commit(seq) {
             self.edges.work.notify_one();
         }
     }
 
-    /// Whether a read of a replica that hears no primary could show what has expired, or hide what has not.
+    /// Whether a read on a replica that hears no primary could show expired data, or hide data that has not expired.
     pub(crate) fn is_uncertain(&self, replica: &Replica, spec: &CommandSpec, args: Args<'_>) -> bool {
         let hears_leader = replica.role.is_follower() && self.edges.handle.hears_leader(self.now.boot);
         !hears_leader && replica.committed_time.is_uncertain(&replica.data.engine, spec, args, self.now.boot)
     }
 
-    /// Committed memory is shown to a READONLY client.
+    /// Records that committed data is shown to a READONLY client.
     pub(crate) fn show(&self, replica: &mut Replica) {
         replica.served.show(replica.position.applied, self.edges);
     }
@@ -407,7 +408,7 @@ pub(crate) fn depends_on(primary: &Primary<'_>, spec: &CommandSpec, args: Args<'
     spec.keys(args).map(last_change).max().unwrap_or_default()
 }
 
-/// The slots of a command's keys, and of what it names to be routed by.
+/// The slots of a command's keys, and of other arguments by which it is routed.
 fn slots_of(spec: &CommandSpec, args: Args<'_>) -> SlotsSeen {
     let keys = spec.keys(args).chain(spec.route(args));
     keys.fold(SlotsSeen::None, |seen, key| seen.and(slot_of(key)))

@@ -1,5 +1,5 @@
-//! Flow control: what makes commands wait or has them refused although the replica could run them. Four things do: the
-//! lag gate (`lag.rs`), CLIENT PAUSE (`client_pause.rs`), a hand-over that drains, and a lease that has lapsed.
+//! Flow control: the reasons why a command waits or is refused although the replica could run it. There are four: the
+//! lag gate (`lag.rs`), CLIENT PAUSE (`client_pause.rs`), a hand-over that is draining, and a lapsed lease.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::client_pause::ClientPause;
 use crate::lag::{Lag, LagGate};
 use crate::options::ShardOptions;
 
-/// What makes commands of one replica wait.
+/// The flow-control state of one replica.
 pub(crate) struct FlowControl {
     pub(crate) lag: Lag,
     pub(crate) gate: LagGate,
     pub(crate) client_pause: ClientPause,
-    /// Since when a hand-over has requested to drain.
+    /// When the current hand-over started to drain; `None`: no hand-over is draining.
     draining: Option<BootNs>,
     drain_hold_max: Duration,
-    /// How long commands wait while no primary is known.
+    /// Longest time that a command waits while no primary is known.
     pub(crate) lease_wait_max: Duration,
 }
 
@@ -33,7 +33,7 @@ impl FlowControl {
         }
     }
 
-    /// A hand-over requests to drain, or none does.
+    /// Records that a hand-over has started or stopped draining.
     pub(crate) fn set_draining(&mut self, drains: bool, now: BootNs) {
         if drains {
             self.draining.get_or_insert(now);
@@ -42,13 +42,13 @@ impl FlowControl {
         }
     }
 
-    /// Whether a hand-over drains: nothing more is staged.
+    /// Whether a hand-over is draining. If so, no more writes are staged.
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
 
-    /// Whether commands are held at the front end for a hand-over.
+    /// Whether the front end delays commands for a hand-over. It refuses them after `drain_hold_max`.
     pub(crate) fn is_holding(&self, now: BootNs) -> bool {
         self.draining.is_some_and(|since| now.since(since) < self.drain_hold_max)
     }

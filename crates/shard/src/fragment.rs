@@ -1,23 +1,23 @@
-//! A part of a batch that is larger than one log entry should be: the payload of an entry, format version 2, beside the
-//! whole batches of version 1 ([`crate::batch`]). **Frozen**; `golden` in the tests holds the bytes.
+//! Fragments: a batch that is too large for one log entry is split over several entries. The payload of such an entry
+//! has format version 2; version 1 is a whole batch ([`crate::batch`]). **Frozen**; the test `golden` has the bytes.
 //!
 //! ```text
 //! version  u8      2
 //! flags    u8      bit 0: the last fragment of its batch; any other bit is an error
-//! seq      u64 le  place among the epoch's entries that carry batches, from 1, without a hole; a batch
-//!                  has that of its last fragment
-//! number   u32 le  place among the batch's fragments, from 0
-//! count    u32 le  how many fragments the batch has
+//! seq      u64 le  number of the entry among the epoch's entries with batches, from 1, without a gap; the
+//!                  sequence of a batch is that of its last fragment
+//! number   u32 le  number of the fragment within its batch, from 0
+//! count    u32 le  number of fragments of the batch
 //! total    u64 le  bytes of the whole payload
 //! bytes            the fragment's part of the payload
 //! ```
 //!
-//! The fragments of a batch, one after the other, are one payload of version 1, whose sequence is that of the last
-//! fragment. They are applied as one when the last one has committed: until then memory is at the entry before the
-//! first of them, and everything that waits for the batch waits for the last. Between them there are only entries of
-//! the same epoch that carry no batch; an entry of another epoch means that the rest will never come, and drops them.
+//! The concatenated fragments of a batch are one payload of version 1, whose sequence is that of the last fragment.
+//! They are applied together once the last one has committed. Until then memory is at the entry before the first
+//! fragment, and everything that waits for the batch waits for the last one. Only entries of the same epoch that carry
+//! no batch may come between them. An entry of another epoch means that the rest will never arrive, and discards them.
 //!
-//! Written only while every member of the group reads it ([`fastness_types::FormatLevel::BOUNDS`]).
+//! Fragments are written only if every member of the group can read them ([`fastness_types::FormatLevel::BOUNDS`]).
 
 use std::ops::Range;
 
@@ -27,9 +27,9 @@ use fastness_types::{Seq, limits};
 
 use crate::batch::{self, BatchError, VERSION as WHOLE};
 
-/// The version of a fragment.
+/// Format version of a fragment.
 const VERSION: u8 = 2;
-/// Bytes before the part.
+/// Bytes before the fragment's part of the payload.
 pub(crate) const HEADER_BYTES: usize = 26;
 /// Bit 0 of the flags.
 const IS_LAST: u8 = 1;
@@ -37,11 +37,11 @@ const IS_LAST: u8 = 1;
 /// A fragment of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment<'a> {
-    /// Place among the epoch's entries that carry batches.
+    /// Number of its entry among the epoch's entries with batches.
     pub seq: Seq,
-    /// Place among the batch's fragments, from 0.
+    /// Number within its batch, from 0.
     pub number: u32,
-    /// How many the batch has.
+    /// Number of fragments of the batch.
     pub count: u32,
     /// Bytes of the whole payload.
     pub total: u64,
@@ -56,7 +56,8 @@ impl<'a> Fragment<'a> {
         self.number + 1 == self.count
     }
 
-    /// The payload of its entry. What follows its bytes is passed separately, so that nothing has to be joined before.
+    /// Encodes the payload of its entry. The fragment's bytes are `self.bytes`, followed by the range `rest` of
+    /// `effects`; they come from two buffers, to avoid a copy.
     #[must_use]
     pub(crate) fn encode(&self, effects: &SharedBuf, rest: Range<usize>) -> Bytes {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + rest.len());
@@ -90,20 +91,20 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// What an entry carries of a batch.
+/// The part of a batch that one entry carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// All of it: a payload of version 1.
+    /// A whole batch: a payload of version 1.
     Whole(&'a [u8]),
     /// A fragment.
     Fragment(Fragment<'a>),
 }
 
 impl<'a> Part<'a> {
-    /// Reads a payload of either version. A whole batch is not checked.
+    /// Decodes a payload of either version. A whole batch is not validated.
     ///
     /// # Errors
-    /// A malformed fragment, or a version that is not known.
+    /// The fragment is malformed, or the version is unknown.
     pub fn of(payload: &'a [u8]) -> Result<Part<'a>, BatchError> {
         match payload.first() {
             None => Err(BatchError::Truncated),
@@ -122,39 +123,39 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The fragments of the batch that the log is in the middle of. What they hold is bounded by the size of a batch,
+/// The fragments collected so far of a batch that is not complete. At most one batch,
 /// [`limits::BATCH_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub struct Fragments {
     payload: Vec<u8>,
     count: u32,
     total: u64,
-    /// How many there are.
+    /// Number of fragments collected so far.
     taken: u32,
 }
 
 impl Fragments {
-    /// Whether there are none: the log is between two batches.
+    /// Whether no fragments are collected: the log is not within a batch.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.taken == 0
     }
 
-    /// Memory that they take, bytes.
+    /// Memory that they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.payload.capacity()
     }
 
-    /// Drops them: the rest will not come.
+    /// Discards them, because the rest will never arrive.
     pub fn clear(&mut self) {
         *self = Fragments::default();
     }
 
-    /// Takes what the next entry carries; returns the payload once the batch is whole.
+    /// Adds the part of the next entry; returns the payload once the batch is complete.
     ///
     /// # Errors
-    /// It does not follow the fragment before.
+    /// The part does not follow the preceding fragment.
     pub fn push<'a>(&mut self, part: Part<'a>) -> Result<Option<std::borrow::Cow<'a, [u8]>>, BatchError> {
         let fragment = match part {
             Part::Whole(payload) if self.is_empty() => return Ok(Some(payload.into())),
@@ -183,7 +184,7 @@ impl Fragments {
     }
 }
 
-/// A payload that is proposed in fragments: its head and its effects, which are not joined for that.
+/// A payload that is proposed in fragments. Its head and its effects stay in separate buffers, to avoid a copy.
 #[derive(Debug)]
 pub(crate) struct Cut {
     head: Vec<u8>,
@@ -196,13 +197,13 @@ pub(crate) struct Cut {
     next: u32,
 }
 
-/// How many fragments a payload of so many bytes has.
+/// Number of fragments of a payload of this size.
 pub(crate) fn count_of(payload_bytes: usize, fragment_bytes: usize) -> u32 {
     u32::try_from(payload_bytes.div_ceil(fragment_bytes)).expect("a batch is bounded")
 }
 
 impl Cut {
-    /// Cuts a payload that starts with `head`; `first` is the sequence of its first fragment.
+    /// Cuts the payload that consists of `head` and `effects`; `first` is the sequence of its first fragment.
     pub(crate) fn new(head: Vec<u8>, effects: SharedBuf, fragment_bytes: usize, first: Seq) -> Cut {
         let count = count_of(head.len() + effects.len(), fragment_bytes);
         Cut { head, effects, fragment_bytes, first, count, next: 0 }
@@ -213,7 +214,7 @@ impl Cut {
         self.head.len() + self.effects.len()
     }
 
-    /// Sequence of the last fragment, which is the batch's.
+    /// Sequence of the last fragment, which is the sequence of the batch.
     pub(crate) fn last(&self) -> Seq {
         Seq(self.first.0 + u64::from(self.count) - 1)
     }

@@ -1,11 +1,11 @@
-//! Memory is freed by the loop itself, whether or not anybody writes.
+//! The loop frees memory in slices, even if no client writes.
 //!
-//! What is removed, flushed or replaced, undo records whose batch has committed, and memory that a restore has given up
-//! are freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the end of a
-//! turn until [`TURN_MAX`] or [`TURN_SLICES_MAX`], rests for [`REST`], and continues while there is more: on primaries
-//! and replicas, idle or not. Commands wait for one turn's slices at most, and other work on the machine gets its share
-//! of the cores, which matters because all replicas free the same memory at the same time. While `maxmemory` is
-//! exceeded there is no rest, because writes are refused until enough is free.
+//! Removed, flushed and replaced data, undo records of committed batches, and memory that a restore has abandoned are
+//! freed by the engine in slices ([`fastness_engine::Engine::release_some`]). The loop runs slices at the end of a turn
+//! until [`TURN_MAX`] or [`TURN_SLICES_MAX`] is reached, pauses for [`REST`], and continues while memory remains to be
+//! freed. It does so on primaries and replicas, idle or not. Commands wait for the slices of at most one turn. The
+//! pause leaves the cores to other work, which matters because all replicas free the same memory at the same time.
+//! While `maxmemory` is exceeded there is no pause, because writes are refused until enough memory is free.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use fastness_types::{Clock, Plant};
 
 use crate::data::Data;
 
-/// How long the slices of one turn take, about.
+/// Approximate time limit of the slices of one turn.
 const TURN_MAX: Duration = Duration::from_millis(1);
-/// Slices of one turn, however fast they are: some 16,000 entries.
+/// Maximum number of slices in one turn: about 16,000 entries.
 const TURN_SLICES_MAX: usize = 64;
-/// How long nothing is freed after such a turn.
+/// Pause after such a turn.
 const REST: Duration = Duration::from_micros(500);
 
 impl Data {
-    /// Frees for one turn; if there is more, the time until the next one.
+    /// Runs the slices of one turn; returns when to continue, if memory remains to be freed.
     pub(crate) fn free(&mut self, clock: &dyn Clock) -> Option<Duration> {
         if !self.engine.has_retired() || Plant::FreeingStops.is_on() {
             return None;

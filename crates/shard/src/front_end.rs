@@ -1,4 +1,4 @@
-//! What the shard needs of the front end that owns a connection.
+//! The interface of the front end that owns a connection, as the shard uses it.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::state::Replica;
 /// One connection's front end: the commands that need more than the data, and the addresses that this client is
 /// redirected to.
 ///
-/// Called with the shard's state borrowed: it uses the [`ShardView`] it is given and never the `Shard` itself.
+/// Called while the shard's state is borrowed: implementations use the given [`ShardView`] and never the `Shard`
+/// itself.
 pub trait FrontEnd {
     /// The commands that this front end has.
     fn commands(&self) -> &'static CommandTable;
@@ -35,12 +36,13 @@ pub trait FrontEnd {
     ) -> FrontEndOutcome;
 
     /// `host:port` of the replica that serves `slot`, as this client reaches it (its TLS port for a TLS client).
-    /// `primary`: the slot is this shard's, and that node leads it. `None`: another shard's slot; its primary as far as
-    /// the map says.
+    /// `primary`: the node that leads this shard, if the slot belongs to this shard. `None`: the slot belongs to
+    /// another shard, whose primary is looked up in the map.
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
 }
 
-/// One command as a front end passes it on: looked up, complete, and permitted. Made by [`crate::Shard::call`].
+/// A command that the front end passes to the shard: looked up, complete, and permitted by the ACL. Created by
+/// [`crate::Shard::call`].
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub(crate) spec: &'static CommandSpec,
@@ -52,22 +54,22 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// With the first key as [`Engine::key`] gives it, if the front end has prefetched it. Of a command whose one key
-    /// is its first argument ([`CommandSpec::key_is_first`]), nothing else is expected.
+    /// Sets the first key as [`Engine::key`] returns it, if the front end has prefetched it. Only for commands whose
+    /// single key is the first argument ([`CommandSpec::key_is_first`]).
     #[must_use]
     pub fn with_first(mut self, key: Option<Key<'a>>) -> Call<'a> {
         self.first = key;
         self
     }
 
-    /// With the command's own override, in the place of its connection's.
+    /// Sets an override for this command, which replaces that of its connection.
     #[must_use]
     pub fn with_durability_override(mut self, durability_override: Option<DurabilityOverride>) -> Call<'a> {
         self.durability_override = durability_override;
         self
     }
 
-    /// The same for how a read is confirmed.
+    /// Sets how this command is confirmed if it reads, which replaces the setting of its connection.
     #[must_use]
     pub fn with_reads(mut self, reads: Option<ReadConfirmation>) -> Call<'a> {
         self.reads = reads;
@@ -75,17 +77,17 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a front end's command did.
+/// The outcome of a command that the front end has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrontEndOutcome {
-    /// The reply shows nothing of the keyspace (or counts alone, as INFO).
+    /// The reply shows nothing of the keyspace, or only counts, as INFO does.
     Reply,
     /// The reply shows keys: in `sync` it waits for everything staged.
     ShowsKeys,
     /// Close the connection after the reply.
     Close,
-    /// Nothing was answered: the operation is under way. Run the same command again at this time. Only where
-    /// [`ShardView::may_block`] says so.
+    /// No reply yet, because the operation is in progress. Run the same command again at this time. Only allowed if
+    /// [`ShardView::may_block`] is true.
     Again(BootNs),
 }
 
@@ -100,13 +102,14 @@ pub struct ShardView<'a> {
 }
 
 impl ShardView<'_> {
-    /// The data. On a primary it runs ahead of the log: a reply made of keys is [`FrontEndOutcome::ShowsKeys`].
+    /// The data. On a primary it contains uncommitted effects: a reply that shows keys must be
+    /// [`FrontEndOutcome::ShowsKeys`].
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.replica.data.engine
     }
 
-    /// The data, to set options (`maxmemory`). Data itself is changed by commands alone.
+    /// The data, only to set options (`maxmemory`). The data itself is changed only by commands.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.replica.data.engine
     }

@@ -78,7 +78,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Somebody waits for what is staged: the batch is closed at the end of the turn.
+    /// Closes the open batch at the end of the turn, because a client waits for its commit.
     fn hurry(&mut self, leader: Option<&mut Leader>) {
         if let Some(leader) = leader {
             leader.stage.hurry();

@@ -82,7 +82,7 @@ pub struct ShardInfo {
     pub open_bytes: usize,
     /// Memory that is in use and counts against `maxmemory`.
     pub memory: MemoryUse,
-    /// What has been removed and is freed a little at a time.
+    /// Memory of removed data that is not freed yet; it is freed in slices.
     pub freeing: Freeing,
     /// Batches committed by this replica as primary.
     pub batches: u64,
@@ -96,11 +96,11 @@ pub struct ShardInfo {
     pub units_too_slow: u64,
     /// Batches applied as replica or in a restore.
     pub batches_applied: u64,
-    /// Times that effects were undone.
+    /// Number of undos of uncommitted effects.
     pub undone: u64,
-    /// Of these, by undo records; the others by a restore.
+    /// Of these, undos by undo records; the others were restores.
     pub undone_by_records: u64,
-    /// How long the last one took, until memory was what is committed.
+    /// Duration of the last undo, until memory contained only committed effects.
     pub undo_took: Duration,
     /// Memory of the undo records of uncommitted effects, bytes.
     pub undo_bytes: u64,
@@ -109,7 +109,7 @@ pub struct ShardInfo {
     /// Replies that were not sent because their outcome is unknown.
     pub unknown_replies: u64,
     /// Replies that waited for a commit because of an override, in a mode that does not require it.
-    pub asked: u64,
+    pub delayed_by_override: u64,
     /// Timestamps that were staged alone, because keys have deadlines and nobody wrote.
     pub time_units: u64,
     /// Restores from the log, the one at the start included.
@@ -125,7 +125,7 @@ pub struct ShardInfo {
 }
 
 impl ShardInfo {
-    /// The figures at `now`. What consensus knows is given.
+    /// The figures at `now`, together with the given ones of consensus.
     pub(crate) fn of(
         leader: Option<&Leader>,
         replica: &Replica,
@@ -174,7 +174,7 @@ impl ShardInfo {
             undo_bytes: replica.data.engine.undo_bytes(),
             undone_units: counters.undone_units,
             unknown_replies: counters.unknown_replies,
-            asked: counters.asked,
+            delayed_by_override: counters.delayed_by_override,
             time_units: counters.time_units,
             restores: counters.restores,
             lease_waits: counters.lease_waits,

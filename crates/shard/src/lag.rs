@@ -6,20 +6,20 @@
 //! As the bound nears, each write is delayed by less than 250 ms. At the bound the gate closes and all writes of the
 //! shard are refused alike; it opens again by itself once the lag is below a lower mark. Reads are served all the time.
 //!
-//! The gate moves only between two turns of the loop ([`LagGate::follow`]): commands that run one after the other
-//! without a wait between them, as those of a pipeline do, get the same answer. A pipeline that takes more than one
-//! turn keeps the answer that its first commands got ([`crate::Shard::keep_gate`]).
+//! The gate changes only between two turns of the loop ([`LagGate::follow`]). So all commands of a pipeline that run in
+//! one turn get the same answer. A pipeline that takes several turns keeps the answer of its first command
+//! ([`crate::Shard::keep_gate`]).
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use fastness_types::{BootNs, Durability, Plant};
 
-/// Writes are slowed from this part of the bound on: a log that keeps up does not come near it.
+/// Writes are slowed from this fraction of the bound on. A log that keeps up does not reach it.
 const SLOW_FROM: u32 = 2;
-/// The gate opens again below this part of the bound.
+/// The gate opens again below this fraction of the bound.
 const OPEN_BELOW: u32 = 4;
-/// The longest time that one write is held at the front end, and the part of the bound that it is at most.
+/// Longest delay of one write at the front end: an absolute limit, and a fraction of the bound.
 const SLOW_MAX: Duration = Duration::from_millis(240);
 const SLOW_PART: u32 = 5;
 /// While writes are slowed the lag is checked this often, at least.
@@ -32,7 +32,7 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// A batch has committed whose first effect was staged at `staged`.
+    /// Records the commit of a batch whose first effect was staged at `staged`.
     pub fn record(&mut self, staged: BootNs, now: BootNs) {
         self.longest = self.longest.max(now.since(staged));
     }
@@ -56,7 +56,7 @@ pub(crate) fn is_within(bound: Duration, oldest_open: Option<BootNs>, now: BootN
     oldest_open.is_none_or(|staged| now.since(staged) <= bound) || Plant::NoLagGate.is_on()
 }
 
-/// What the lag gate does with writes.
+/// How the lag gate treats writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GateState {
     /// They run; always so in `sync` and `disabled`.
@@ -69,7 +69,7 @@ pub enum GateState {
 }
 
 impl GateState {
-    /// As INFO and the metrics call it.
+    /// The name in INFO and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl LagGate {
         let (state, next) = if mode != Durability::Async || lag.is_zero() || Plant::NoLagGate.is_on() {
             (GateState::Open, None)
         } else if stays_closed || lag >= bound {
-            // A commit wakes the loop, and nothing else opens it.
+            // Only a commit can open the gate, and a commit wakes the loop.
             (GateState::Closed, None)
         } else if lag < slow_from {
             (GateState::Open, Some(slow_from - lag))
@@ -147,7 +147,7 @@ impl LagGate {
 /// The gate's figures. Counts are since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateInfo {
-    /// What it does with writes now.
+    /// How it treats writes now.
     pub state: GateState,
     /// `durability-max-lag`.
     pub bound: Duration,

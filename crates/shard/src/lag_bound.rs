@@ -1,11 +1,11 @@
 //! The bound of the durability lag in force (`durability-max-lag`).
 //!
-//! It says what `async` may lose, so it is a promise to clients, and belongs to the shard's log as the mode does
-//! ([`crate::mode`]): a failover must not fall back to what another node's config says. The cluster's map holds the
-//! desired bound; the primary stages a unit that names the desired bound by its version. A node's own configured value
-//! is a desired bound of version 0: it counts until the log has one.
+//! It limits what `async` may lose, so it is a promise to clients. Like the mode ([`crate::mode`]) it is therefore part
+//! of the shard's log: after a failover the config of another node must not replace it. The cluster's map has the
+//! desired bound; the primary stages a unit that names the desired bound by its version. The configured value of a node
+//! is a desired bound of version 0, which applies until the log has a bound.
 //!
-//! - A **lower** bound acts when it is staged, a **higher** one when it has committed. One change at a time.
+//! - A **lower** bound takes effect when it is staged, a **higher** one when it has committed. One change at a time.
 //! - A primary whose map is older than the log stages nothing.
 
 use std::time::Duration;
@@ -15,41 +15,41 @@ use std::time::Duration;
 pub struct DesiredLagBound {
     /// The bound, whole milliseconds.
     pub bound: Duration,
-    /// Rises with each change of the desired bound. 0: a node's configured value.
+    /// Increases with each change of the desired bound. 0: a node's configured value.
     pub version: u64,
 }
 
-/// The bound as the config, the map, and the log have it.
+/// The bounds in the config, in the map and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBound {
-    /// By this node's config.
+    /// The bound in this node's config.
     configured: Duration,
-    /// By the cluster's map; `None`: it has none.
+    /// The bound in the cluster's map, if any.
     desired: Option<DesiredLagBound>,
-    /// By the newest committed unit.
+    /// The bound of the newest committed unit.
     committed: Option<DesiredLagBound>,
-    /// By a staged unit of this tenure that has not committed.
+    /// The bound of a staged, uncommitted unit of this tenure.
     staged: Option<DesiredLagBound>,
 }
 
 impl LagBound {
-    /// The bound of an empty log, on a node where `configured` is configured.
+    /// The state for an empty log on a node whose config has the bound `configured`.
     #[must_use]
     pub fn new(configured: Duration) -> LagBound {
         LagBound { configured, desired: None, committed: None, staged: None }
     }
 
-    /// The log is read again from its start; the desired bound stays.
+    /// Forgets the committed bound, because the log is read again from its start. The desired bound stays.
     pub fn restart(&mut self) {
         (self.committed, self.staged) = (None, None);
     }
 
-    /// What was staged and has not committed never will.
+    /// Forgets the staged bound, which can no longer commit.
     pub fn unstage(&mut self) {
         self.staged = None;
     }
 
-    /// The operator desires a bound. An older desired bound than the one known is ignored; true if this one is new.
+    /// Sets the desired bound, unless a newer one is known. True if it was set.
     pub fn desired(&mut self, desired: DesiredLagBound) -> bool {
         if desired.version == 0 {
             return std::mem::replace(&mut self.configured, desired.bound) != desired.bound;
@@ -68,13 +68,13 @@ impl LagBound {
         self.staged.map_or(committed, |staged| staged.bound.min(committed))
     }
 
-    /// What a primary has to stage now.
+    /// The desired bound that a primary must stage now, if any.
     #[must_use]
     pub fn unstaged(&self) -> Option<DesiredLagBound> {
         self.desired.filter(|desired| desired.version > self.version() && self.staged.is_none())
     }
 
-    /// By the log; `None`: it has none yet.
+    /// The bound in the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredLagBound> {
         self.committed
@@ -86,12 +86,12 @@ impl LagBound {
         self.committed.map_or(0, |committed| committed.version)
     }
 
-    /// A unit was staged by this primary.
+    /// Records that this primary has staged a unit.
     pub fn stage(&mut self, desired: DesiredLagBound) {
         self.staged = Some(desired);
     }
 
-    /// A unit has committed.
+    /// Records that a unit has committed.
     pub fn commit(&mut self, desired: DesiredLagBound) {
         (self.committed, self.staged) = (Some(desired), None);
     }

@@ -1,7 +1,7 @@
-//! What a replica has in addition while it is the primary: the leader part of one tenure.
+//! The leader part: the state that a replica has in addition during one tenure as primary.
 //!
-//! Made when a tenure starts and dropped whole when it ends (`leadership.rs`), so that nothing of one tenure is ever
-//! seen by the next.
+//! It is created when a tenure starts and dropped as a whole when it ends (`leadership.rs`), so that no state of one
+//! tenure reaches the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::outcome::{PendingReply, Release, Tenure};
 use crate::reply_queue::ReplyQueue;
 use crate::stage::Stage;
 
-/// How old the reading is that [`Plant::StaleClock`] takes for a fresh one.
+/// The age of the clock reading that [`Plant::StaleClock`] treats as fresh.
 const PLANTED_STALENESS_NS: u64 = 3_000_000_000;
 
 /// One tenure as primary.
@@ -25,24 +25,24 @@ pub(crate) struct Leader {
     pub(crate) tenure: Tenure,
     pub(crate) epoch: Epoch,
     pub(crate) lease: Arc<Lease>,
-    /// The role has been lost; what is staged may still turn out to have committed.
+    /// Whether the role is lost. Staged effects may still commit.
     pub(crate) deposed: bool,
     pub(crate) stage: Stage,
     pub(crate) dirty: DirtyKeys,
     pub(crate) waiting: ReplyQueue,
     pub(crate) confirming: Confirming,
-    /// Everything up to this has committed.
+    /// The newest committed batch.
     pub(crate) committed: Seq,
-    /// Index of the entry before the epoch's first batch: batch `n` is at `base + n` while no other entry of the epoch
-    /// lies between.
+    /// Index of the entry before the epoch's first batch. Batch `n` is at `base + n`, unless other entries of the epoch
+    /// lie between.
     base: LogIndex,
-    /// Where other entries of the epoch (membership) have moved the base: batches after `.0` are `.1` further on.
+    /// Shifts by other entries of the epoch (membership): the indexes of batches after `.0` are higher by `.1`.
     moved: Vec<(Seq, u64)>,
 }
 
 impl Leader {
-    /// A tenure that starts when memory is exactly the log up to `applied`, whose newest batch of `epoch` is
-    /// `committed` (0: there is none).
+    /// Starts a tenure. Memory must contain exactly the log up to `applied`, whose newest batch of `epoch` is
+    /// `committed` (0: none).
     pub(crate) fn new(
         tenure: Tenure,
         lease: Arc<Lease>,
@@ -79,18 +79,18 @@ impl Leader {
         LogIndex(self.base.0 + seq.0 + moved)
     }
 
-    /// An entry of this epoch that is no batch lies between its batches.
+    /// Records an entry of this epoch that is not a batch.
     pub(crate) fn move_base(&mut self) {
         let by = self.moved.last().map_or(0, |(_, by)| *by);
         self.moved.push((self.committed, by + 1));
     }
 
-    /// Whether the reply to a read that waits for a quorum may leave.
+    /// Whether the reply to a read that waits for a quorum may be released.
     pub(crate) fn release_confirmed(&self, pending: PendingReply, now: BootNs) -> Release {
         confirm::release(&self.lease, self.committed, pending, now)
     }
 
-    /// Asks for a round of heartbeats if a read waits for one, and wakes those whose round has been answered; returns
+    /// Requests a round of heartbeats if a read waits for one, and wakes the reads whose round is confirmed. Returns
     /// when to check again.
     pub(crate) fn confirm_reads(&mut self, edges: &Edges, now: BootNs) -> Option<Duration> {
         if !self.confirming.is_wanted() {

@@ -13,8 +13,8 @@
 //!   epoch proves, when it is applied, that all before it are.
 //! - *End the tenure when the lease lapses.* Most lapses are short. Uncommitted effects may still commit, and their
 //!   clients wait for that.
-//! - *Undo when the role is lost.* Another leader may have the entries and commit them. Until the log says otherwise,
-//!   what is staged may become history.
+//! - *Undo when the role is lost.* Another leader may have the entries and commit them. Until a foreign entry commits,
+//!   the staged effects may still commit.
 //!
 //! # The rules
 //!
@@ -24,9 +24,9 @@
 //! - A process resumes an epoch only if it led this epoch before. Otherwise the batches of the epoch in the log are of
 //!   a process before it, and more of them may follow.
 //! - Losing the lease or the role fences (`may_act` is false) and undoes nothing.
-//! - A **foreign entry**, one of another epoch, ends the tenure. If nothing is uncommitted, memory is the log up to
-//!   there. If something is, memory has left history, and returns to what is committed before anything else is applied
-//!   or served (`undo.rs`).
+//! - A **foreign entry**, one of another epoch, ends the tenure. Without uncommitted effects, memory equals the log up
+//!   to that entry. Otherwise memory has diverged from the log, and returns to the committed state before anything else
+//!   is applied or served (`undo.rs`).
 //!
 //! # An example
 //!
@@ -34,16 +34,16 @@
 //! applied 98 and serves nothing. When 100 is applied, the tenure starts: batch 1 of epoch 7 is expected at index 101.
 //! A stages batches 1, 2 and 3; a membership entry takes index 102, so batches 2 and 3 are entries 103 and 104. The
 //! lease lapses for 20 ms: commands wait, then continue in the same tenure. Now B is elected for epoch 9. A is deposed,
-//! and serves nothing. Entries 101 to 103 commit: batches 1 and 2 are checked off and their replies released. Then an
+//! and serves nothing. Entries 101 to 103 commit: batches 1 and 2 are committed and their replies released. Then an
 //! entry of epoch 9 commits at index 104. Batch 3 can never commit: it is undone, the tenure ends with batch 2 as its
 //! last, and pending replies of batch 3 are answered UNKNOWN.
 //!
 //! # Invariants
 //!
 //! - There is a [`Leader`] only between the first entry of its epoch and the first foreign entry, and at most one.
-//! - Batches of an epoch are numbered from 1 without a hole, across the tenures of the process that leads it.
-//! - How the last tenures ended is kept (`tenures.rs`), so that a pending reply of an ended tenure is resolved by what
-//!   had committed then, never by what a later tenure commits.
+//! - Batches of an epoch are numbered from 1 without a gap, across the tenures of the process that leads it.
+//! - The ends of the last tenures are remembered (`tenures.rs`), so that a pending reply of an ended tenure is resolved
+//!   by what had committed at its end, never by what a later tenure commits.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ use crate::role::{Phase, SeenRole};
 use crate::state::{Replica, State};
 
 impl State {
-    /// Notes the role that consensus reports now; returns the reason if the group has stopped.
+    /// Records the role that consensus reports; returns the reason if the group has stopped.
     pub(crate) fn see_role(&mut self, handle: &GroupHandle) -> Option<Arc<str>> {
         self.replica.role = SeenRole::of(&handle.role());
         if let Some(leader) = &mut self.leader {
@@ -90,7 +90,7 @@ impl State {
         leader.waiting.wake_all();
     }
 
-    /// A fatal error: nothing is served any more, and nothing held will be released.
+    /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
     pub(crate) fn stop(&mut self, reason: Arc<str>) {
         if let Some(mut leader) = self.leader.take() {
             self.replica.tenures.record_end(leader.tenure, leader.committed, self.replica.position.applied);

@@ -4,18 +4,17 @@
 //! The path of a command: [`Shard::run`] → `dispatch` (MULTI, who runs it) → `admit` (slot, role, lease, bounds) → the
 //! engine, through `execution` → `stage` (effects into the open batch) → [`Outcome`] with a [`PendingReply`]
 //! (`release`, `dirty`). At the end of the turn `turn` closes the batch and proposes it. Commits come back through
-//! `log_walk`, which takes the committed entries in order: a primary checks its own batches off and releases replies, a
-//! replica applies them. `leadership` starts and ends tenures as primary; `undo` takes uncommitted effects back when a
-//! tenure is lost.
+//! `log_walk`, which takes the committed entries in order: a primary marks its batches as committed and releases
+//! replies; a replica applies them. `leadership` starts and ends tenures as primary; `undo` undoes uncommitted effects
+//! when a tenure is lost.
 //!
 //! Ordering rules:
 //! - In `sync` no reply leaves before everything that it depends on has committed.
 //! - Nothing is served without a lease that holds at that moment, except committed data to READONLY clients.
-//! - Memory that ran ahead of the log and lost its leadership returns to what is committed before it is read or
-//!   changed.
+//! - If a tenure is lost with uncommitted effects, memory returns to the committed state before it is read or changed.
 //!
-//! Knows no socket, file or clock: clocks, pauses and the replicas' positions are edges in [`ShardOptions`]. Does not
-//! know how consensus works, nor how replies reach clients.
+//! The crate uses no socket, file or system clock: clocks, pauses and the positions of other replicas are passed in
+//! [`ShardOptions`]. It does not know how consensus works, nor how replies reach clients.
 
 mod admit;
 pub mod batch;
@@ -91,5 +90,5 @@ pub use session::{Session, WaitsFor};
 pub use shard::Shard;
 pub use snapshot_check::{ReplayError, SnapshotCheck, SnapshotReplay, SnapshotReport};
 pub use snapshot_format::UnusableSnapshot;
-pub use snapshot_store::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
+pub use snapshot_store::{SinkError, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 pub use snapshots::SnapshotInfo;

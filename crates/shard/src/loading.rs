@@ -1,8 +1,8 @@
-//! How far a restore is, for those who wait for it: INFO's `loading_…`, metrics.
+//! The progress of a restore, for `loading_…` in INFO and for metrics.
 //!
-//! A snapshot's bytes are known before it is read. Of the log only the number of remaining entries is known: their
-//! bytes are estimated from those that were read. Until one was read they do not count, so the total grows when the log
-//! is reached.
+//! The size of a snapshot is known before it is read. For the log only the number of remaining entries is known; their
+//! size is estimated from the entries read so far. Before the first entry is read, the log counts as 0 bytes, so the
+//! total grows when the restore reaches the log.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ pub struct LoadInfo {
     pub began: WallMs,
     /// Bytes of snapshot and log; estimated, see the module.
     pub total_bytes: u64,
-    /// Bytes that were read.
+    /// Bytes read so far.
     pub loaded_bytes: u64,
-    /// How long the rest takes at the speed so far; `None`: nothing was read yet.
+    /// Estimated remaining time at the speed so far; `None`: nothing was read yet.
     pub left: Option<Duration>,
 }
 
@@ -26,7 +26,7 @@ pub struct LoadInfo {
 pub(crate) struct Loading {
     began: BootNs,
     began_wall: WallMs,
-    /// Size that the snapshot is said to have, bytes.
+    /// Announced size of the snapshot, in bytes.
     snapshot_bytes: u64,
     snapshot_read: u64,
     log_read: u64,
@@ -46,7 +46,7 @@ impl Loading {
         self.snapshot_read += bytes as u64;
     }
 
-    /// The snapshot has no more chunks, whatever size it was said to have.
+    /// Records that the snapshot has no more chunks, whatever its announced size.
     pub(crate) fn end_snapshot(&mut self) {
         self.snapshot_bytes = self.snapshot_read;
     }

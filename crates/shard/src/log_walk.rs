@@ -1,16 +1,18 @@
-//! Memory follows the log: committed entries are taken in order, applied on replicas and checked off on the primary.
+//! Keeps memory in step with the log: takes the committed entries in order and applies them on replicas. On the
+//! primary, whose memory has their effects already, it only marks them as committed.
 //!
-//! Invariants, each checked on every entry; a violation stops the replica, because its memory can no longer be trusted:
-//! - Indexes have no hole, epochs do not run backwards.
-//! - The batches of an epoch are numbered from 1 without a hole.
+//! Invariants, each checked on every entry. A violation stops the replica, because its memory can no longer be trusted:
+//! - Indexes have no gap, and epochs never decrease.
+//! - The batches of an epoch are numbered from 1 without a gap.
 //! - On a primary each committed batch of its own epoch is the oldest one in flight.
 //!
-//! The position in the log (`walked`) and that of memory (`applied`) differ while the log is within a batch of several
-//! entries (`fragment.rs`). Memory moves from the entry before the first fragment to the last one in one step, and with
-//! it snapshots, readers, what is reported as applied, and the start of a tenure. A restore from a snapshot starts at
-//! memory's position, so it reads the fragments again. An entry of another epoch drops the fragments that were taken,
-//! because their batch can no longer become whole. Readiness does not depend on it: a replica within a batch can lead,
-//! because the first entry of its epoch ends that batch; otherwise nobody could lead after a leader that died there.
+//! The position in the log (`walked`) and the position of memory (`applied`) differ while the log is within a batch of
+//! several entries (`fragment.rs`). Memory moves in one step from the entry before the first fragment to the last
+//! fragment. Snapshots, readers, the reported applied position and the start of a tenure use the position of memory. A
+//! restore from a snapshot starts there, too, so it reads the fragments again. An entry of another epoch discards the
+//! fragments collected so far, because the rest of their batch will never arrive. A replica within a batch counts as
+//! ready and may lead, because the first entry of its own epoch ends that batch. Otherwise no replica could lead after
+//! a leader that failed in the middle of a batch.
 
 use fail::fail_point;
 use fastness_consensus::handle::{Committed, EntryPayload, ReadError};
@@ -25,10 +27,10 @@ use crate::role::Phase;
 use crate::snapshot_format::Tail;
 use crate::state::{Primary, Replica, State};
 
-/// Committed entries taken per slice, bytes.
+/// Committed entries per slice, in bytes.
 const SLICE_BYTES: usize = 1024 * 1024;
 
-/// Why this replica stops.
+/// An error that stops this replica.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fatal {
     #[error("reading the log from {from:?}: {error}")]
@@ -54,19 +56,20 @@ pub(crate) enum Fatal {
     Apply { index: LogIndex, error: ApplyError },
 }
 
-/// About how many bytes an entry takes in the log besides its batch: the log of an idle shard has nothing else.
+/// Approximate size of an entry in the log without its batch, in bytes. On an idle shard the log has only such entries.
 const ENTRY_BYTES: usize = 96;
 
-/// What an entry did.
+/// The result of applying an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Memory is at the entry.
+    /// Memory contains the entry.
     Done,
-    /// Memory had run ahead of a foreign entry and is empty now: continue from the start of the log.
+    /// Memory had effects that conflict with an entry of another primary, and was emptied: continue from the start of
+    /// the log.
     Emptied,
 }
 
-/// Takes one slice of the committed entries that memory does not hold yet. True if there are more.
+/// Applies one slice of the committed entries that memory does not contain yet. True if more remain.
 pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     let handle = &inner.edges.handle;
     let from = inner.state.borrow().replica.position.next_index();
@@ -84,8 +87,8 @@ pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         None => {
             match handle.read(from, to, SLICE_BYTES).await {
                 Ok(entries) => entries,
-                // A snapshot is being installed: its file exists, the log is cut, and that is on its way to the disk.
-                // It is reported as installed only then.
+                // A snapshot is being installed: its file exists and the log is purged, but that is not on disk yet.
+                // Only then the snapshot is reported as installed.
                 Err(ReadError::Purged(upto)) => return jump(inner, from, upto),
                 Err(error) => return Err(Fatal::Read { from, error }),
             }
@@ -106,8 +109,8 @@ pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
     Ok(state.replica.position.walked < handle.committed())
 }
 
-/// The log is purged up to `upto`: memory is restored from a snapshot of that position or a later one. If it was
-/// restored for this very position before, no such snapshot can be used.
+/// Restores memory from a snapshot, because the log is purged up to `upto`. The snapshot must be at that position or a
+/// later one. Fails if a restore was already tried for the same position: then no usable snapshot exists.
 fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
     let mut state = inner.state.borrow_mut();
     let position = &mut state.replica.position;
@@ -125,7 +128,7 @@ fn jump(inner: &Inner, from: LogIndex, upto: LogIndex) -> Result<bool, Fatal> {
 }
 
 impl State {
-    /// Takes the next committed entry.
+    /// Processes the next committed entry.
     pub(crate) fn step(&mut self, entry: &Committed, now: BootNs) -> Result<Step, Fatal> {
         let index = entry.index;
         let expected = self.replica.position.next_index();
@@ -175,7 +178,7 @@ impl LogPosition {
         if entry.epoch > self.epoch {
             self.epoch = entry.epoch;
             self.seq = Seq(0);
-            // What a batch of an older epoch lacks will not come.
+            // The missing fragments of a batch of an older epoch will never arrive.
             self.apply_walked();
             if !Plant::FragmentsKept.is_on() {
                 self.fragments.clear();
@@ -199,8 +202,8 @@ impl LogPosition {
 }
 
 impl Primary<'_> {
-    /// A batch of this primary's own, or a fragment of one, has committed: memory holds it already. False if more of
-    /// the batch is to come.
+    /// Marks a batch of this primary, or a fragment of one, as committed; memory has its effects already. False if
+    /// further fragments of the batch follow.
     fn check_off(&mut self, index: LogIndex, payload: &[u8], now: BootNs) -> Result<bool, Fatal> {
         let Primary { leader, replica } = self;
         let place = Part::of(payload).and_then(|part| part.place());
@@ -243,7 +246,7 @@ impl Primary<'_> {
 }
 
 impl Replica {
-    /// Each entry's checksum is seeded with the one before.
+    /// Updates the checksum of the log: the checksum of each entry is seeded with that of the preceding entry.
     fn count_entry(&mut self, entry: &Committed) {
         let bytes = match &entry.payload {
             EntryPayload::Batch(payload) => payload.len(),
@@ -256,7 +259,8 @@ impl Replica {
         }
     }
 
-    /// A batch of another primary, or of the past, or a fragment of one. False if more of the batch is to come.
+    /// Applies a batch of another primary or of an earlier tenure, or a fragment of one. False if further fragments of
+    /// the batch follow.
     fn apply(&mut self, index: LogIndex, payload: &[u8]) -> Result<bool, Fatal> {
         fail_point!("shard::apply");
         let broken = |error| Fatal::Batch { index, error };

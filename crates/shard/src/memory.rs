@@ -1,13 +1,13 @@
-//! What counts against `maxmemory` besides the data: uncommitted effects, and what front ends hold for clients.
+//! Memory that counts against `maxmemory` besides the data: uncommitted effects, and the buffers of clients.
 //!
-//! Valkey's rule is that everything its allocator has handed out counts, except what only feeds replicas. The same
-//! holds here. Counted are the data, an image of it that is being written, and undo records (the engine counts these);
-//! uncommitted effects; and of every connection its unexecuted input, replies that have not left, whether they are held
-//! for a commit or not taken by the client, queued commands and watched keys. Not counted is what the log and the links
-//! to other nodes hold, which is bounded by options of its own.
+//! As in Valkey, all allocated memory counts, except buffers that only serve replication. Counted are: the data, an
+//! image of it that is being written, and undo records (all three counted by the engine); uncommitted effects; and for
+//! every connection its unexecuted input, its unsent replies (pending for a commit, or not read by the client), queued
+//! commands and watched keys. The memory of the log and of the links to other nodes is not counted; it is bounded by
+//! its own options.
 //!
-//! Nothing is scanned: a front end reports what a connection holds when that changes ([`ClientShare::set`]), the sum is
-//! kept, and the engine gets it before it decides whether a command has memory.
+//! Nothing is scanned. A front end reports the memory of a connection when it changes ([`ClientShare::set`]). The sum
+//! is passed to the engine before it decides whether a command may use more memory.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,20 +17,20 @@ use std::rc::Rc;
 pub struct MemoryUse {
     /// Keys and values, with their tables.
     pub data: u64,
-    /// An image of the data that is being written, with the part of it that waits for the disk.
+    /// An image of the data that is being written, including chunks that wait for the disk.
     pub image: u64,
     /// Effects that have not committed.
     pub open_effects: u64,
-    /// Undo records of these.
+    /// Undo records of the uncommitted effects.
     pub undo: u64,
-    /// Fragments of a batch whose last one the log does not hold yet.
+    /// Collected fragments of a batch that is not complete.
     pub fragments: u64,
-    /// What connections hold.
+    /// Memory of connections.
     pub clients: u64,
 }
 
 impl MemoryUse {
-    /// What is compared with `maxmemory`.
+    /// The sum that is compared with `maxmemory`.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.data + self.overhead()
@@ -43,7 +43,7 @@ impl MemoryUse {
     }
 }
 
-/// What one connection holds. It counts until this is dropped.
+/// The memory of one connection. It counts until this is dropped.
 #[derive(Debug)]
 pub struct ClientShare {
     sum: Rc<Cell<u64>>,
@@ -51,7 +51,7 @@ pub struct ClientShare {
 }
 
 impl ClientShare {
-    /// It holds so many bytes now.
+    /// Sets the memory of the connection, in bytes.
     #[inline]
     pub fn set(&mut self, bytes: usize) {
         let bytes = bytes as u64;
@@ -62,7 +62,7 @@ impl ClientShare {
         }
     }
 
-    /// What it holds, as last set.
+    /// The memory of the connection, as last set.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -75,12 +75,12 @@ impl Drop for ClientShare {
     }
 }
 
-/// What all connections hold together.
+/// The memory of all connections.
 #[derive(Debug, Default)]
 pub(crate) struct ClientMemory(Rc<Cell<u64>>);
 
 impl ClientMemory {
-    /// A new connection's share, which is nothing yet.
+    /// The share of a new connection, initially 0.
     pub(crate) fn share(&self) -> ClientShare {
         ClientShare { sum: self.0.clone(), bytes: 0 }
     }

@@ -1,14 +1,14 @@
 //! The durability mode in force.
 //!
 //! The mode is an effect in the shard's log. The config and group 0 hold only the **desired mode**; the primary stages
-//! a mode unit when its node's map has a newer desired mode than the log. Until the first one the desired mode itself
-//! counts, on an empty log.
+//! a mode unit when its node's map has a newer desired mode than the log. As long as the log has no mode unit, the
+//! desired mode itself is in force.
 //!
-//! - A stricter mode acts when it is staged (what was staged before counts as dirty: `dirty.rs` is kept in every mode);
-//!   a looser one acts when it has committed. One change at a time: the next is staged when the one before has
-//!   committed.
+//! - A stricter mode takes effect when it is staged (everything staged before counts as dirty; `dirty.rs` is maintained
+//!   in every mode); a less strict one when it has committed. One change at a time: the next one is staged after the
+//!   commit of the preceding one.
 //! - A mode unit names the desired mode that it fulfils, by version. A primary whose map is older than the log stages
-//!   nothing, so the mode that an operator was shown stays in force, whoever is elected.
+//!   nothing. So the mode that was reported to an operator stays in force, whichever node is elected.
 
 use fastness_types::{Durability, Plant};
 
@@ -17,38 +17,38 @@ use fastness_types::{Durability, Plant};
 pub struct DesiredMode {
     /// The mode.
     pub mode: Durability,
-    /// Rises with each change of the desired mode. A log written without one has 0.
+    /// Increases with each change of the desired mode. 0 in a log that was written without a version.
     pub version: u64,
 }
 
-/// The mode as the map and the log have it.
+/// The modes in the map and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode {
     desired: DesiredMode,
-    /// By the newest committed mode unit.
+    /// The mode of the newest committed mode unit.
     committed: Option<DesiredMode>,
-    /// By a staged mode unit of this tenure that has not committed.
+    /// The mode of a staged, uncommitted mode unit of this tenure.
     staged: Option<DesiredMode>,
 }
 
 impl Mode {
-    /// The mode of an empty log.
+    /// The state for an empty log.
     #[must_use]
     pub fn new(desired: DesiredMode) -> Mode {
         Mode { desired, committed: None, staged: None }
     }
 
-    /// The log is read again from its start; the desired mode stays.
+    /// Forgets the committed mode, because the log is read again from its start. The desired mode stays.
     pub fn restart(&mut self) {
         *self = Mode::new(self.desired);
     }
 
-    /// What was staged and has not committed never will.
+    /// Forgets the staged mode, which can no longer commit.
     pub fn unstage(&mut self) {
         self.staged = None;
     }
 
-    /// The operator desires a mode. An older desired mode than the one known is ignored; true if this one is new.
+    /// Sets the desired mode, unless a newer one is known. True if it was set.
     pub fn desired(&mut self, desired: DesiredMode) -> bool {
         let is_newer = desired.version > self.desired.version;
         if is_newer {
@@ -57,7 +57,7 @@ impl Mode {
         is_newer
     }
 
-    /// The mode that replies go by.
+    /// The mode that decides when replies are released.
     #[inline]
     #[must_use]
     pub fn in_force(&self) -> Durability {
@@ -70,14 +70,14 @@ impl Mode {
         }
     }
 
-    /// What a primary has to stage now.
+    /// The desired mode that a primary must stage now, if any.
     #[must_use]
     pub fn unstaged(&self) -> Option<DesiredMode> {
         let is_new = self.committed.is_none_or(|committed| committed.version < self.desired.version);
         (is_new && self.staged.is_none()).then_some(self.desired)
     }
 
-    /// By the log; `None`: it has none yet.
+    /// The mode in the log; `None`: it has none yet.
     #[must_use]
     pub fn committed(&self) -> Option<DesiredMode> {
         self.committed
@@ -89,12 +89,12 @@ impl Mode {
         self.committed.map_or(0, |committed| committed.version)
     }
 
-    /// A mode unit was staged by this primary.
+    /// Records that this primary has staged a mode unit.
     pub fn stage(&mut self, desired: DesiredMode) {
         self.staged = Some(desired);
     }
 
-    /// A mode unit has committed.
+    /// Records that a mode unit has committed.
     pub fn commit(&mut self, desired: DesiredMode) {
         self.committed = Some(desired);
         self.staged = None;

@@ -1,4 +1,4 @@
-//! One reading of both clocks, which everything that one command or one turn decides goes by.
+//! One reading of both clocks. All decisions of one command or one turn use the same reading.
 
 use fastness_types::{BootNs, WallMs};
 
@@ -7,6 +7,6 @@ use fastness_types::{BootNs, WallMs};
 pub struct Now {
     pub(crate) boot: BootNs,
     pub(crate) wall: WallMs,
-    /// Whether the wall clock is near those of the other nodes. Nothing is staged with one that is not.
+    /// Whether the wall clock is close to those of the other nodes. If not, nothing is staged.
     pub(crate) trusted: bool,
 }

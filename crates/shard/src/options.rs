@@ -1,4 +1,4 @@
-//! How one shard replica is started.
+//! The options of a shard replica.
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 use crate::mode::DesiredMode;
 use crate::snapshot_store::SnapshotStore;
 
-/// What [`crate::Shard::start`] is given.
+/// The arguments of [`crate::Shard::start`].
 pub struct ShardOptions {
     /// The shard.
     pub shard: ShardId,
@@ -37,7 +37,8 @@ pub struct ShardOptions {
     pub batching: Batching,
     /// Where snapshots are kept; `None`: none are made, and memory is restored from the log alone.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
-    /// A snapshot is cut after so many bytes of log, or as many as the newest has if that is more; 0: only on request.
+    /// A snapshot is cut after this many bytes of log, or after as many as the newest snapshot has, if that is more. 0:
+    /// only on request.
     pub snapshot_log_bytes: u64,
     /// `async`: the durability lag at which writes are refused (`durability-max-lag`).
     pub max_lag: Duration,
@@ -53,14 +54,14 @@ pub struct Batching {
     pub in_flight_max: usize,
     /// A batch is closed once its effects reach this many bytes.
     pub bytes_soft: usize,
-    /// `sync`: how long after replies were released the batch waits at most for as many writes to come back.
+    /// `sync`: how long a batch waits at most, after replies were released, for the next writes of the same clients.
     pub sync_wait: Duration,
-    /// `sync`: how long a batch stays open at most while another one is in flight, so that two groups of writes become
-    /// one.
+    /// `sync`: how long a batch stays open at most while another one is in flight, so that one batch carries the writes
+    /// of two groups of clients.
     pub sync_hold: Duration,
     /// `async`, `disabled`: the age at which a batch is closed.
     pub async_age: Duration,
-    /// How often a primary checks for keys past their time.
+    /// How often a primary checks for expired keys.
     pub expire_every: Duration,
     /// Effects of one unit, bytes: one that would be longer is rolled back and answered with an error.
     pub unit_bytes_max: usize,
@@ -69,11 +70,12 @@ pub struct Batching {
     pub unit_time_max: Duration,
     /// Payload of one log entry, bytes.
     pub entry_bytes_max: usize,
-    /// Part of a batch in one log entry, bytes: a larger one is cut, while every member of the group can read that.
+    /// Size of a fragment, in bytes. A larger batch is cut into fragments, if every member of the group can read them.
     pub fragment_bytes_max: usize,
-    /// Effects staged and not committed, bytes: at it writes are answered [`crate::Outcome::Busy`].
+    /// Bound on uncommitted effects, in bytes. At the bound the outcome of writes is [`crate::Outcome::Busy`].
     pub open_bytes_max: usize,
-    /// Undo records of these, bytes: beyond it they are dropped, and an undo is a restore from snapshot and log.
+    /// Bound on the undo records of uncommitted effects, in bytes. Beyond it the records are dropped, and an undo is a
+    /// restore from snapshot and log.
     pub undo_bytes_max: usize,
     /// During a hand-over commands are held at the front end for this long, then refused.
     pub drain_hold_max: Duration,
@@ -99,7 +101,7 @@ impl Default for Batching {
     }
 }
 
-/// An edge: waits for a span, better than tokio's timers do (whole milliseconds), where the platform can.
+/// Pauses with a better resolution than tokio's timers (one millisecond), where the platform supports it.
 pub trait Pause {
     /// Resolves after `span`, not before.
     fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()>>>;
@@ -115,14 +117,14 @@ impl Pause for TokioPause {
     }
 }
 
-/// An edge: which replicas hold an entry on stable storage. Implemented over the group's control.
+/// Which replicas have an entry on stable storage. Implemented with the group's control.
 pub trait StableCopies {
-    /// Number of other replicas known to hold everything up to `index` on stable storage. For `LogIndex(0)`: of those
-    /// that answer.
+    /// Number of other replicas known to have everything up to `index` on stable storage. For `LogIndex(0)`: number of
+    /// other replicas that answer.
     fn replicas(&self, index: LogIndex) -> u64;
-    /// Whether this node's own disk holds it.
+    /// Whether the entry is on this node's own disk.
     fn local(&self, index: LogIndex) -> bool;
-    /// Follows changes of both answers for entries of the log.
+    /// Subscribes to changes of both answers.
     fn follow(&self) -> Box<dyn FollowCopies>;
 }
 
@@ -157,7 +159,7 @@ impl SlotSet {
         }
     }
 
-    /// Its runs of slots, in order, each as long as can be.
+    /// The set as maximal ranges of slots, in order.
     #[must_use]
     pub fn runs(&self) -> Vec<RangeInclusive<u16>> {
         let mut runs: Vec<RangeInclusive<u16>> = Vec::new();

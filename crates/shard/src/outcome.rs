@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Durability, Seq};
 
-/// What [`crate::Shard::run`] did.
+/// The outcome of [`crate::Shard::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The reply was appended.
@@ -37,13 +37,13 @@ pub struct PendingReply {
     /// The mode that decides: the one in force when the command ran, or `Sync` by an override.
     pub(crate) durability: Durability,
     pub(crate) wrote: bool,
-    /// When a read's command arrived that waits for a quorum (`confirm.rs`); 0: it does not.
+    /// If the reply is to a read that waits for a quorum (`confirm.rs`): the arrival time of the command. Else 0.
     pub(crate) arrived: BootNs,
 }
 
 impl PendingReply {
-    /// The reply's text when [`crate::Shard::release`] says [`Release::Unknown`], without the leading `-`. A write is
-    /// in doubt and must not be retried blindly; a read may be.
+    /// The reply after [`Release::Unknown`], without the leading `-`. The outcome of a write is unknown, so it must not
+    /// be retried blindly; a read may be retried.
     #[must_use]
     pub fn unknown_text(&self) -> &'static str {
         if self.wrote { crate::refusal::UNKNOWN } else { crate::refusal::CLUSTER_DOWN }
@@ -63,7 +63,7 @@ pub enum Release {
     Now,
     /// Await [`crate::Shard::wait_released`].
     Wait,
-    /// What it depends on was undone or is in doubt: never send it. See [`PendingReply::unknown_text`].
+    /// Never send it: what it depends on was undone, or its outcome is unknown. See [`PendingReply::unknown_text`].
     Unknown,
 }
 
@@ -92,14 +92,14 @@ pub struct WaitRequest {
 }
 
 impl WaitRequest {
-    /// The same request with no time left: what CLIENT UNBLOCK makes of it.
+    /// The same request with an expired time-out, for CLIENT UNBLOCK.
     #[must_use]
     pub fn at_once(self) -> WaitRequest {
         WaitRequest { timeout: Some(Duration::ZERO), ..self }
     }
 }
 
-/// What WAIT and WAITAOF are answered.
+/// The answer to WAIT or WAITAOF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitAnswer {
     /// WAIT: an integer.
@@ -108,13 +108,13 @@ pub enum WaitAnswer {
     LocalAndReplicas(u64, u64),
     /// The replica lost its role meanwhile: an error with [`WaitAnswer::UNBLOCKED`].
     Unblocked,
-    /// CLIENT UNBLOCK requested an error: [`WaitAnswer::ASKED_TO_END`].
-    AskedToEnd,
+    /// CLIENT UNBLOCK requested an error: [`WaitAnswer::UNBLOCKED_ERROR`].
+    UnblockedWithError,
 }
 
 impl WaitAnswer {
     /// Valkey's text for a blocked client that another one has unblocked with an error.
-    pub const ASKED_TO_END: &'static str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+    pub const UNBLOCKED_ERROR: &'static str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// Valkey's text for a blocked client whose server's role has changed.
     pub const UNBLOCKED: &'static str =
         "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
@@ -129,7 +129,7 @@ impl WaitAnswer {
                 out.integer(count as i64);
             }
             WaitAnswer::Unblocked => out.error(WaitAnswer::UNBLOCKED),
-            WaitAnswer::AskedToEnd => out.error(WaitAnswer::ASKED_TO_END),
+            WaitAnswer::UnblockedWithError => out.error(WaitAnswer::UNBLOCKED_ERROR),
         }
     }
 }

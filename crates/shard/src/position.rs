@@ -1,7 +1,7 @@
-//! Where in the log this replica is, and where its memory is.
+//! The positions of a replica and of its memory in the log.
 //!
-//! The two differ while the log is within a batch of several entries (`fragment.rs`): what was taken from the log
-//! (`walked`) is beyond what memory holds (`applied`) until the batch is whole.
+//! The two differ within a batch of several entries (`fragment.rs`): until the batch is complete, the last entry taken
+//! from the log (`walked`) is after the last one in memory (`applied`).
 
 use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_types::{Epoch, LogIndex, Seq};
@@ -12,13 +12,13 @@ use crate::fragment::Fragments;
 /// Positions in the log of one replica.
 #[derive(Default)]
 pub(crate) struct LogPosition {
-    /// Newest entry that memory holds; 0: none. Never within a batch.
+    /// The newest entry in memory; 0: none. Never within a batch.
     pub(crate) applied: LogIndex,
-    /// Newest entry that was taken from the log: beyond `applied` within a batch of several entries.
+    /// The newest entry taken from the log. After `applied` within a batch of several entries.
     pub(crate) walked: LogIndex,
-    /// What was taken beyond `applied`, of a batch of another primary or of the past.
+    /// Fragments taken after `applied`, of a batch of another primary or of an earlier tenure.
     pub(crate) fragments: Fragments,
-    /// Newest entry that is known as committed.
+    /// The newest entry known to be committed.
     pub(crate) committed: LogIndex,
     /// The newest installed snapshot for which memory was emptied; 0: none.
     pub(crate) jumped_to: LogIndex,
@@ -32,7 +32,7 @@ pub(crate) struct LogPosition {
 }
 
 impl LogPosition {
-    /// Memory is empty, to be restored from a snapshot or from the start of the log.
+    /// The position of empty memory, which will be restored from a snapshot or from the start of the log.
     pub(crate) fn restart(&mut self) {
         let LogPosition { committed, jumped_to, .. } = *self;
         *self = LogPosition { committed, jumped_to, ..LogPosition::default() };
@@ -43,26 +43,25 @@ impl LogPosition {
         LogIndex(self.walked.0 + 1)
     }
 
-    /// Whether the log was walked up to between two fragments of a batch: memory is at the entry before the first of
-    /// them.
+    /// Whether `walked` is within a batch of several entries. Memory is then at the entry before its first fragment.
     #[inline]
     pub(crate) fn is_within_batch(&self) -> bool {
         self.walked != self.applied
     }
 
-    /// Entries that are known as committed and were not taken yet.
+    /// Number of entries that are known to be committed and were not taken yet.
     pub(crate) fn entries_left(&self) -> u64 {
         self.committed.0.saturating_sub(self.walked.0)
     }
 
-    /// Memory holds everything that was taken.
+    /// Records that memory contains everything up to `walked`.
     pub(crate) fn apply_walked(&mut self) {
         self.applied = self.walked;
         self.applied_checksum = self.checksum;
     }
 }
 
-/// The checksum of the log up to this entry, from that up to the one before.
+/// The checksum of the log up to this entry, computed from the checksum up to the preceding entry.
 pub(crate) fn chain(before: u64, entry: &Committed) -> u64 {
     let (kind, payload): (u8, &[u8]) = match &entry.payload {
         EntryPayload::Blank => (0, &[]),

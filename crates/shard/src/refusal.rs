@@ -1,27 +1,27 @@
-//! Why the shard refuses a command: all texts of user replies, in one file. All of these are *refused*: nothing was
-//! staged, or what was is rolled back before anybody has seen it, and a client may try again. [`UNKNOWN`] alone is not
-//! a refusal: the write was staged and is in doubt.
+//! The reasons why the shard refuses a command, and the texts of all error replies. Refused means: nothing was staged,
+//! or it was rolled back before any client could see it, so a client may retry. Only [`UNKNOWN`] is not a refusal: the
+//! write was staged, and its outcome is unknown.
 
 use std::time::Duration;
 
 use fastness_resp::ReplyBuf;
 use fastness_types::{Slot, limits};
 
-/// A staged write whose primary lost its leadership before it committed. No client retries this prefix.
+/// The primary lost its leadership before a staged write committed. No client retries on this prefix.
 pub const UNKNOWN: &str =
     "UNKNOWN outcome: leadership was lost before the write was committed, it may not have happened";
-/// No primary is known, or this one may not act. Every client that retries at all retries this.
+/// No primary is known, or this one may not act. Every client that retries at all retries on this prefix.
 pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
-/// `async`: the log is so far behind that another acknowledged write could exceed the promised window of loss.
+/// `async`: the durability lag is at its bound; another acknowledged write could be lost beyond that bound.
 pub const LAGGING: &str =
     "CLUSTERDOWN Durability lag is over durability-max-lag: writes are refused until the log has caught up";
-/// A replica that hears no primary gets a read of what may have expired meanwhile. Clients that know clusters choose
-/// another node and try again, which helps.
+/// A replica that hears no primary received a read of data that may have expired meanwhile. Cluster-aware clients retry
+/// on another node, as they should.
 pub const CUT_OFF: &str = "CLUSTERDOWN This replica hears no primary, and a key that was read may have expired since";
-/// `disabled`: a client wants its replies to wait for their commit.
+/// `disabled`: a client requested that its replies wait for their commit.
 pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
-/// An attribute would be lost on a command of a transaction, whose replies leave with EXEC's.
+/// An attribute on a queued command has no effect, because its reply is part of the reply to EXEC.
 pub(crate) const MISPLACED_ATTRIBUTE: &str =
     "ERR a transaction's attribute belongs before its EXEC: neither MULTI nor a queued command takes one";
 /// Valkey's text.
@@ -32,7 +32,7 @@ pub(crate) fn not_in_transaction(command: &str) -> String {
     format!("ERR Command '{command}' not allowed inside a transaction")
 }
 
-/// Why WAIT or WAITAOF is refused, in Valkey's texts.
+/// Why WAIT or WAITAOF is refused, with Valkey's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WaitRefusal {
     #[error("ERR value is not an integer or out of range")]
@@ -88,8 +88,7 @@ pub enum Refusal {
         /// How long they may be.
         bytes_max: usize,
     },
-    /// The transaction has run for so long that the loop could be mistaken for a stuck one; its changes were rolled
-    /// back.
+    /// The transaction ran for so long that the watchdog could take the loop for stuck. Its changes were rolled back.
     TooSlow {
         /// How long it may have run when its next command is due.
         time_max: Duration,
@@ -130,12 +129,12 @@ impl Refusal {
         out.error(self.text());
     }
 
-    /// Valkey's text of an EXEC that is refused for this, where [`Refusal::is_redirect`] is false.
+    /// Valkey's text for an EXEC that is refused for this reason, if [`Refusal::is_redirect`] is false.
     pub(crate) fn exec_aborted(&self) -> String {
         format!("EXECABORT Transaction discarded because of: {}", self.text())
     }
 
-    /// Whether EXEC answers it as it is and not within `EXECABORT`.
+    /// Whether EXEC returns this error itself instead of wrapping it in `EXECABORT`.
     #[must_use]
     pub fn is_redirect(&self) -> bool {
         matches!(

@@ -1,12 +1,13 @@
-//! When replies are released, and who waits for that.
+//! When pending replies are released.
 //!
 //! Ordering rules:
-//! - In `sync`, and in `async` where a client asks for it (`client_override.rs`), a reply is released only after
-//!   everything it depends on has committed: neither a lease that holds nor a small lag releases it before.
+//! - In `sync`, and in `async` for a client with an override (`client_override.rs`), a reply is released only after
+//!   everything that it depends on has committed, whatever the lease and the lag are.
 //! - In `async` and `disabled` a write's reply is released at once **if the lease still holds when it is flushed**, and
 //!   in `async` only while the durability lag is within its bound. A reply that was delayed past either (a paused
 //!   process) waits for its commit like one in `sync`.
-//! - A reply whose tenure has ended is released if what it depends on had committed by then, and never otherwise.
+//! - A reply whose tenure has ended is released if everything that it depends on had committed by then, and never
+//!   otherwise.
 //!
 //! A waiting connection has one [`Waiter`] in the queue of its tenure (`reply_queue.rs`).
 
@@ -29,7 +30,7 @@ impl State {
     pub(crate) fn release(&self, pending: PendingReply, now: BootNs) -> Release {
         match &self.leader {
             Some(leader) if leader.tenure == pending.tenure => self.replica.release_of_tenure(leader, pending, now),
-            // Its tenure has ended: nobody has confirmed it, and it may run again.
+            // Its tenure has ended before a quorum confirmed the read, which may be retried.
             _ if pending.arrived != BootNs(0) => Release::Unknown,
             _ if self.replica.tenures.committed_by(pending.tenure, pending.seq).is_some() => Release::Now,
             _ => Release::Unknown,
@@ -38,7 +39,7 @@ impl State {
 }
 
 impl Replica {
-    /// Whether a reply of the current tenure may leave now.
+    /// Whether a reply of the current tenure may be released now.
     fn release_of_tenure(&self, leader: &Leader, pending: PendingReply, now: BootNs) -> Release {
         if pending.arrived != BootNs(0) {
             return leader.release_confirmed(pending, now);
@@ -54,7 +55,8 @@ impl Replica {
     }
 }
 
-/// Resolves when [`crate::Shard::release`] no longer says [`Release::Wait`]. Cheap to make and to drop again.
+/// A future that resolves when [`crate::Shard::release`] no longer returns [`Release::Wait`]. Cheap to create and to
+/// drop.
 pub struct Released {
     pub(crate) inner: Rc<Inner>,
     pub(crate) waiter: Rc<Waiter>,

@@ -1,5 +1,5 @@
-//! Who waits for the release of a reply (`release.rs`), by the batch that it waits for: a commit wakes those whose
-//! replies it releases and nobody else.
+//! The connections that wait for the release of a reply (`release.rs`), ordered by the batch that they wait for. A
+//! commit wakes only the connections whose replies it releases.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,18 +28,18 @@ impl Waiter {
 
 /// The pending replies of one tenure.
 pub(crate) struct ReplyQueue {
-    /// The sequence that the first place of both queues waits for.
+    /// The sequence that the first element of both queues waits for.
     first: Seq,
-    /// Replies that only their commit releases.
+    /// Replies that only a commit releases.
     for_commit: VecDeque<Vec<Rc<Waiter>>>,
-    /// Replies that are released earlier if lease and lag have recovered.
+    /// Replies that are also released when lease and lag have recovered.
     for_health: VecDeque<Vec<Rc<Waiter>>>,
     /// Reads that wait for a quorum, and for commits as well.
     for_quorum: Vec<Rc<Waiter>>,
 }
 
 impl ReplyQueue {
-    /// Nobody waits; the next batch to commit is `first`.
+    /// An empty queue; the next batch to commit is `first`.
     pub(crate) fn new(first: Seq) -> ReplyQueue {
         ReplyQueue { first, for_commit: VecDeque::new(), for_health: VecDeque::new(), for_quorum: Vec::new() }
     }
@@ -69,7 +69,7 @@ impl ReplyQueue {
         queue[place].push(waiter);
     }
 
-    /// Everything up to `seq` has committed.
+    /// Wakes the connections whose replies are released, because everything up to `seq` has committed.
     pub(crate) fn release(&mut self, seq: Seq) {
         while self.first <= seq {
             let due = [self.for_commit.pop_front(), self.for_health.pop_front()];
@@ -78,19 +78,19 @@ impl ReplyQueue {
         }
     }
 
-    /// Wakes everybody, to check again.
+    /// Wakes all connections, to check again.
     pub(crate) fn wake_all(&mut self) {
         self.for_commit.drain(..).flatten().for_each(|waiter| waiter.wake());
         self.wake_early();
         self.wake_confirming();
     }
 
-    /// Wakes those who wait for a quorum.
+    /// Wakes the connections that wait for a quorum.
     pub(crate) fn wake_confirming(&mut self) {
         self.for_quorum.drain(..).for_each(|waiter| waiter.wake());
     }
 
-    /// Wakes those whose replies need not wait for their commit. The others would check without effect at every turn.
+    /// Wakes the connections whose replies need not wait for a commit. The others would only check without effect.
     pub(crate) fn wake_early(&mut self) {
         self.for_health.drain(..).flatten().for_each(|waiter| waiter.wake());
     }

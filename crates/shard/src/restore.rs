@@ -1,6 +1,6 @@
 //! Restoring memory: at the start, after an undo for which undo records did not suffice, and for a snapshot that
-//! another node has sent. Memory is emptied, the newest snapshot that reads whole is loaded, and the log replays the
-//! rest (`log_walk.rs`).
+//! another node has sent. Memory is emptied, the newest readable snapshot is loaded, and the rest is replayed from the
+//! log (`log_walk.rs`).
 
 use fail::fail_point;
 use fastness_consensus::handle::OwnSnapshot;
@@ -29,12 +29,12 @@ impl Replica {
         self.counters.restores += 1;
     }
 
-    /// Takes over one part of a snapshot; true if it was the last. `timestamp` is what the head has said.
+    /// Loads one part of a snapshot; true if it was the last. `timestamp`: the timestamp in the head.
     fn take_part(&mut self, part: SnapshotPart, timestamp: &mut Option<WallMs>) -> Result<bool, UnusableSnapshot> {
         match (part, *timestamp) {
             (SnapshotPart::Head(head), None) => {
                 let at = read_head(self.shard, &head)?;
-                // Also if there is no key: time must not run backwards.
+                // Even without any key, because time must never run backwards.
                 self.data.engine.advance_timestamp(at);
                 *timestamp = Some(at);
                 self.snapshots.begin_read();
@@ -58,7 +58,7 @@ impl Replica {
         }
     }
 
-    /// The snapshot has been read: memory is at its position.
+    /// Records that the snapshot is loaded: memory is at its position.
     fn take_position(&mut self, tail: &Tail) -> Result<(), UnusableSnapshot> {
         self.data.engine.end_image_load()?;
         let (read, written) = (self.data.engine.keyspace_stats().keys, tail.keys);
@@ -82,7 +82,7 @@ impl Replica {
     }
 }
 
-/// Restores memory from the newest snapshot that reads whole, if memory is to be restored. The log has the rest.
+/// Restores memory from the newest readable snapshot, if a restore is due. The rest is replayed from the log.
 pub(crate) async fn restore(inner: &Inner) {
     let mut below = None;
     loop {
@@ -123,7 +123,7 @@ async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), Unus
         if inner.state.borrow_mut().replica.take_part(part, &mut timestamp)? {
             return Ok(());
         }
-        // Whoever is connected is answered LOADING meanwhile.
+        // Connected clients are answered LOADING meanwhile.
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What this replica is to its group, and what its memory is doing.
+//! The role of this replica in its group, and the state of its memory.
 
 use std::sync::Arc;
 
@@ -40,12 +40,12 @@ impl SeenRole {
     }
 }
 
-/// What memory is doing.
+/// The state of memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Replaying the log into new memory; nothing is served.
     Restoring,
-    /// Memory is what the log says (or, on a primary, ahead of it).
+    /// Memory equals the applied log, plus uncommitted effects on a primary.
     Serving,
     /// A fatal error.
     Stopped(Arc<str>),

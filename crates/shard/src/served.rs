@@ -1,14 +1,15 @@
 //! A replica never shows READONLY clients older data than it, or the process before its restart, has shown.
 //!
-//! After a start memory is the log up to where this node knew it to be committed, which may be before what it had
-//! shown, and before what primaries have acknowledged meanwhile. READONLY clients are answered LOADING until
-//! - it has applied what a leader reports as committed **now**, after the start ([`GroupHandle::leader_committed`]):
-//!   that covers everything that was acknowledged before the report; or
-//! - no leader was heard for [`LEADERLESS_AFTER`], and it has applied what was known as committed when it started. That
-//!   is at least what it had shown, except in the last [`REPORT_EVERY`], because what is shown is reported to
-//!   consensus, which stores it.
+//! After a start, memory contains the log up to the position that this node knew to be committed. That may be older
+//! than the data that it had shown before, and than what primaries have acknowledged meanwhile. READONLY clients are
+//! answered LOADING until one of these holds:
+//! - The replica has applied what a leader reports as committed **after the start**
+//!   ([`GroupHandle::leader_committed`]). This covers everything that was acknowledged before the report.
+//! - No leader was heard for [`LEADERLESS_AFTER`], and the replica has applied everything that was known to be
+//!   committed at the start. This covers all data shown before, except in the last [`REPORT_EVERY`], because consensus
+//!   stores the position of the data that was shown.
 //!
-//! Once open, reads stay open: from then on memory only moves forward.
+//! From then on READONLY clients are always served, because memory only moves forward.
 //!
 //! [`GroupHandle::leader_committed`]: fastness_consensus::handle::GroupHandle::leader_committed
 
@@ -20,19 +21,19 @@ use fastness_types::{BootNs, LogIndex};
 use crate::edges::Edges;
 use crate::role::SeenRole;
 
-/// How long after the start a leader is waited for: longer than one that is alive takes to be heard, and than an
-/// election.
+/// How long to wait for a leader after the start: longer than the first contact with a live leader takes, and longer
+/// than an election.
 const LEADERLESS_AFTER: Duration = Duration::from_secs(3);
-/// What was shown is reported to consensus this often, at most.
+/// Minimum interval between two reports to consensus of the position that was shown.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// What READONLY clients were shown, and whether they are served.
+/// The position that READONLY clients were shown, and whether they are served.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Served {
     started: BootNs,
-    /// READONLY clients are served.
+    /// Whether READONLY clients are served.
     open: bool,
-    /// What a leader had committed when it was first heard. Later entries may always be on their way.
+    /// The committed position in the first report of a leader. Later reports do not matter.
     target: Option<LogIndex>,
     /// The newest position that was shown, and the newest that was reported.
     shown: LogIndex,
@@ -49,8 +50,8 @@ impl Served {
         self.open
     }
 
-    /// Serves READONLY clients from now on, if it is time; returns when to check again. Memory is serving and at
-    /// `applied`; `role` is `None` during a tenure as primary.
+    /// Checks whether READONLY clients may be served from now on; returns when to check again. `applied`: the position
+    /// of memory, which must not be restoring. `role` is `None` during a tenure as primary.
     pub(crate) fn follow(
         &mut self,
         role: Option<&SeenRole>,
@@ -73,7 +74,7 @@ impl Served {
         (!self.open).then(|| leaderless.since(now).max(REPORT_EVERY))
     }
 
-    /// Memory at `applied` is shown to a READONLY client.
+    /// Records that memory at `applied` is shown to a READONLY client.
     pub(crate) fn show(&mut self, applied: LogIndex, edges: &Edges) {
         if applied > self.shown {
             let is_reported = self.shown == self.reported;
@@ -84,7 +85,7 @@ impl Served {
         }
     }
 
-    /// Reports to consensus that something newer was shown, so that it is stored; returns when to do so again.
+    /// Reports a newer shown position to consensus, which stores it. Returns when to report again.
     pub(crate) fn report(&mut self, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
         if self.shown == self.reported {
             return None;

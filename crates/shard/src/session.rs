@@ -1,7 +1,7 @@
-//! What the shard keeps of one connection: the transaction and READONLY (the engine's part), the slots of its queued
-//! keys, its last write, and its place among the connections that wait.
+//! The shard's state of one connection: the transaction and READONLY (the engine's part), the slots of its queued keys,
+//! its last write, and its place in the queue of waiting connections.
 //!
-//! Everything else of a connection (name, user, protocol) is the front end's.
+//! Everything else of a connection (name, user, protocol) belongs to the front end.
 
 use std::rc::{Rc, Weak};
 
@@ -16,18 +16,17 @@ use crate::reply_queue::Waiter;
 pub struct Session {
     pub(crate) data: fastness_engine::TransactionState,
     pub(crate) queued: QueuedFacts,
-    /// The generation of memory in which keys were watched. Memory that was restored since has forgotten them: they
-    /// count as changed.
+    /// The generation of memory in which keys were watched. If memory was restored since, all watched keys count as
+    /// changed.
     pub(crate) watched_in: u64,
     pub(crate) written: Option<WrittenAt>,
     /// Why its last command was [`crate::Outcome::Busy`].
     pub(crate) waits_for: WaitsFor,
     /// When the write that the lag gate has slowed may run.
     pub(crate) slowed_until: Option<BootNs>,
-    /// When the first of the commands that arrived together was tried and had to wait.
+    /// When the first command of the current pipeline was tried and had to wait for a primary.
     pub(crate) tried_at: Option<BootNs>,
-    /// Whether the lag gate was closed for the first of commands that arrived together and take more than one turn of
-    /// the loop.
+    /// Whether the lag gate was closed for the first command of a pipeline that takes several turns of the loop.
     pub(crate) kept_gate: Option<bool>,
     /// CLIENT NO-TOUCH.
     pub(crate) no_touch: bool,
@@ -39,7 +38,7 @@ pub struct Session {
     pub(crate) shard: Weak<Inner>,
 }
 
-/// What a command that was answered [`crate::Outcome::Busy`] waits for.
+/// What a command with the outcome [`crate::Outcome::Busy`] waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WaitsFor {
     /// The log, or a hand-over: [`crate::Shard::unblocked`].
@@ -124,17 +123,17 @@ impl Session {
         self.waits_for
     }
 
-    /// Commands have arrived while none waited: their wait for a primary counts from their own first attempt.
+    /// Starts a new pipeline: the wait for a primary counts from its own first attempt.
     pub fn arrived(&mut self) {
         self.tried_at = None;
     }
 
-    /// Ends what [`crate::Shard::keep_gate`] started.
+    /// Ends the effect of [`crate::Shard::keep_gate`].
     pub fn release_gate(&mut self) {
         self.kept_gate = None;
     }
 
-    /// CLIENT NO-TOUCH: reads leave the times of access alone.
+    /// CLIENT NO-TOUCH: whether reads keep access times unchanged.
     pub fn set_no_touch(&mut self, no_touch: bool) {
         self.no_touch = no_touch;
     }
@@ -185,7 +184,7 @@ impl Session {
         self.data.is_watching()
     }
 
-    /// A command was refused before the shard saw it: an open transaction's EXEC will abort.
+    /// Records that the front end refused a command: the EXEC of an open transaction will abort.
     pub fn fail_transaction(&mut self) {
         self.data.fail();
     }

@@ -1,4 +1,4 @@
-//! The shard's settings that the log decides: the durability mode and the bound of the durability lag.
+//! The settings of a shard that are stored in its log: the durability mode and the bound of the durability lag.
 
 use crate::lag_bound::LagBound;
 use crate::mode::Mode;
@@ -15,13 +15,13 @@ impl Settings {
         Settings { mode: Mode::new(options.desired), lag_bound: LagBound::new(options.max_lag) }
     }
 
-    /// The log is read again from its start, or from a snapshot.
+    /// Forgets the committed settings, because the log is read again from its start or from a snapshot.
     pub(crate) fn restart(&mut self) {
         self.mode.restart();
         self.lag_bound.restart();
     }
 
-    /// What was staged and has not committed never will.
+    /// Forgets the staged settings, which can no longer commit.
     pub(crate) fn unstage(&mut self) {
         self.mode.unstage();
         self.lag_bound.unstage();

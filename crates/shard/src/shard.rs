@@ -30,7 +30,7 @@ use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
 use crate::state::State;
 
-/// How often a command that was answered [`Outcome::Busy`] checks again when nothing wakes it.
+/// How often a command with the outcome [`Outcome::Busy`] is tried again without a notification.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One shard replica. Not `Send`: everything happens on the loop's thread.
@@ -40,8 +40,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Makes a shard replica and its loop, to be spawned on the same thread (a `LocalSet`). The loop ends when the
-    /// group has stopped or a fatal error was met; [`ShardInfo::stopped`] then says why.
+    /// Creates a shard replica and its loop, which must be spawned on the same thread (in a `LocalSet`). The loop ends
+    /// when the group has stopped or after a fatal error; [`ShardInfo::stopped`] then has the reason.
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
         let inner = Rc::new(Inner { state: RefCell::new(State::new(&options)), edges: Edges::new(handle, &options) });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
@@ -75,15 +75,16 @@ impl Shard {
         self.inner.edges.now()
     }
 
-    /// A parsed command. `at` is what the lease is compared with and must have been read **after** the command's bytes
-    /// were: a command that has arrived before the lease was seen to hold is ordered at that point. Commands that
-    /// arrived together may share it, if nothing is awaited between them.
+    /// Creates a call of a parsed command. The lease is compared with `at`, which must be a clock reading taken
+    /// **after** the command's bytes were read. Then the command takes effect at a moment between its arrival and its
+    /// reply at which the lease was valid. Commands of one pipeline may share a reading, if nothing is awaited between
+    /// them.
     #[must_use]
     pub fn call<'a>(&self, spec: &'static CommandSpec, args: Args<'a>, at: Now) -> Call<'a> {
         Call { spec, args, at, first: None, durability_override: None, reads: None }
     }
 
-    /// Runs one command of one session. The reply is appended to `out`. Never waits.
+    /// Runs one command of one session, and appends the reply to `out`. Never blocks.
     pub fn run(
         &self,
         session: &mut Session,
@@ -96,9 +97,9 @@ impl Shard {
         outcome
     }
 
-    /// Whether a pending reply may be sent now. To be called when the reply is about to be flushed. After
-    /// [`Release::Unknown`] the caller sends [`PendingReply::unknown_text`] as an error in the reply's place (or
-    /// closes).
+    /// Whether a pending reply may be sent now. Must be called immediately before the reply is flushed. After
+    /// [`Release::Unknown`] the caller must replace the reply by the error [`PendingReply::unknown_text`], or close the
+    /// connection.
     #[must_use]
     pub fn release(&self, pending: PendingReply) -> Release {
         let now = self.inner.edges.clock.boot();
@@ -109,18 +110,19 @@ impl Shard {
         release
     }
 
-    /// Resolves when [`Shard::release`] no longer returns [`Release::Wait`] for `pending`. One waiter per session; to
-    /// be awaited for the session's oldest held reply.
+    /// Resolves when [`Shard::release`] no longer returns [`Release::Wait`] for `pending`, which must be the oldest
+    /// pending reply of the session. At most one waiter per session.
     #[must_use]
     pub fn wait_released(&self, session: &Session, pending: PendingReply) -> Released {
         Released { inner: self.inner.clone(), waiter: session.waiter.clone(), pending }
     }
 
-    /// The session's commands see the lag gate as it is now, until [`Session::release_gate`]: what has arrived together
-    /// gets one answer though it takes several turns of the loop. To be called in the turn in which the first of them
-    /// ran.
+    /// Keeps the current state of the lag gate for the session until [`Session::release_gate`], so that all commands of
+    /// a pipeline get the same answer even if it takes several turns of the loop. Must be called in the turn in which
+    /// the first command ran.
     ///
-    /// An open gate is not kept beyond the byte bound of uncommitted effects (`limits::OPEN_EFFECT_BYTES_MAX`).
+    /// An open gate is not kept if the uncommitted effects reach their bound in bytes
+    /// (`limits::OPEN_EFFECT_BYTES_MAX`).
     pub fn keep_gate(&self, session: &mut Session) {
         session.kept_gate.get_or_insert_with(|| self.inner.state.borrow().replica.flow.gate.is_closed());
     }
@@ -131,14 +133,14 @@ impl Shard {
         self.inner.state.borrow().is_pressed()
     }
 
-    /// Resolves when a command that was answered [`Outcome::Busy`] may be tried again.
+    /// Resolves when a command with the outcome [`Outcome::Busy`] may be tried again.
     pub async fn unblocked(&self) {
         loop {
             let woken = self.inner.edges.unblocked.notified();
             if !self.is_busy() {
                 return;
             }
-            // Checks again by itself: a lease that expires ends the wait too, without a notification.
+            // Polls as well, because an expired lease ends the wait without a notification.
             tokio::select! {
                 biased;
                 () = woken => {}
@@ -181,16 +183,16 @@ impl Shard {
         }
     }
 
-    /// The mode that the operator desires, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired mode. [`ShardInfo::mode_version`] is what has committed.
+    /// Sets the desired mode of the cluster's map. The replica stages it if it leads and the log has an older one.
+    /// [`ShardInfo::mode_version`] is the version that has committed.
     pub fn set_desired_mode(&self, desired: DesiredMode) {
         if self.inner.state.borrow_mut().replica.settings.mode.desired(desired) {
             self.inner.edges.work.notify_one();
         }
     }
 
-    /// Cuts a snapshot as soon as can be; one that is being written is finished before. False if this replica stores no
-    /// snapshots. [`crate::SnapshotInfo`] has the progress.
+    /// Requests a snapshot as soon as possible; one in progress is finished before. False if this replica stores no
+    /// snapshots. [`crate::SnapshotInfo`] reports the progress.
     pub fn snapshot(&self) -> bool {
         let mut state = self.inner.state.borrow_mut();
         state.replica.snapshots.want();
@@ -198,14 +200,14 @@ impl Shard {
         state.replica.snapshots.have_store()
     }
 
-    /// After how many bytes of log a snapshot is cut; 0: only on request.
+    /// Sets after how many bytes of log a snapshot is cut; 0: only on request.
     pub fn set_snapshot_log_bytes(&self, bytes: u64) {
         if self.inner.state.borrow_mut().replica.snapshots.set_every(bytes) {
             self.inner.edges.work.notify_one();
         }
     }
 
-    /// After how many bytes of log a snapshot is cut whatever else is said: this shard's share of the node's disk.
+    /// Sets after how many bytes of log a snapshot is cut in any case: this shard's share of the node's disk.
     pub fn set_log_share(&self, bytes: u64) {
         if self.inner.state.borrow_mut().replica.snapshots.set_share(bytes) {
             self.inner.edges.work.notify_one();
@@ -219,14 +221,14 @@ impl Shard {
         (mode.in_force(), mode.version())
     }
 
-    /// The durability lag at which `async` refuses writes, as this node's config has it: it counts until the log says
-    /// something ([`Shard::set_desired_lag_bound`]).
+    /// Sets the configured durability lag at which `async` refuses writes. It applies until the log has a bound
+    /// ([`Shard::set_desired_lag_bound`]).
     pub fn set_max_lag(&self, bound: Duration) {
         self.set_desired_lag_bound(DesiredLagBound { bound, version: 0 });
     }
 
-    /// The bound that the operator desires, by the cluster's map: staged by this replica if it leads and the log
-    /// has an older desired bound. [`Shard::max_lag`] returns what has committed.
+    /// Sets the desired lag bound of the cluster's map. The replica stages it if it leads and the log has an older one.
+    /// [`Shard::max_lag`] returns the committed one.
     pub fn set_desired_lag_bound(&self, desired: DesiredLagBound) {
         if self.inner.state.borrow_mut().replica.settings.lag_bound.desired(desired) {
             self.inner.edges.work.notify_one();
@@ -263,33 +265,32 @@ impl Shard {
         info
     }
 
-    /// The data, for figures and options (`maxmemory`); data itself is changed by commands alone. Not to be called from
-    /// a [`FrontEnd`].
+    /// The data, for figures and options (`maxmemory`). The data itself is changed only by commands. Must not be called
+    /// from a [`FrontEnd`].
     pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
         look(&mut self.inner.state.borrow_mut().replica.data.engine)
     }
 
-    /// A connection's share of the memory that counts against `maxmemory`; nothing yet.
+    /// Returns the share of a new connection in the memory that counts against `maxmemory`, initially 0.
     #[must_use]
     pub fn client_share(&self) -> ClientShare {
         self.inner.state.borrow().replica.clients.share()
     }
 
-    /// What is in use and counts against `maxmemory`.
+    /// The memory in use that counts against `maxmemory`.
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         self.inner.state.borrow().memory()
     }
 
-    /// The digest of the committed data and the log position that it belongs to, computed in slices beside the
-    /// commands. While effects are uncommitted, or nothing is served, the answer is an error. Dropping the receiver
-    /// cancels the request.
-    pub fn ask_digest(&self, answer: oneshot::Sender<DigestResult>) {
+    /// Requests the digest of the committed data and its log position, computed in slices between commands. The answer
+    /// is an error while effects are uncommitted or nothing is served. Dropping the receiver cancels the request.
+    pub fn request_digest(&self, answer: oneshot::Sender<DigestResult>) {
         self.inner.state.borrow_mut().replica.digests.request(answer);
         self.inner.edges.work.notify_one();
     }
 
-    /// Computes the digest at once: reads every key in one step, while nobody is served. For tests.
+    /// Computes the digest at once: reads every key in one step, which blocks all clients. For tests.
     ///
     /// # Errors
     /// While effects are uncommitted, or nothing is served.
@@ -305,7 +306,7 @@ impl Shard {
         self.inner.state.borrow_mut().replica.flow.client_pause.begin(now, span, kind);
     }
 
-    /// Resolves when no pause runs: a command that waits for [`WaitsFor::Pause`] may be tried again.
+    /// Resolves when no pause is in effect: a command that waits for [`WaitsFor::Pause`] may be tried again.
     pub fn unpaused(&self) -> impl Future<Output = ()> + 'static {
         unpaused(self.inner.clone())
     }
@@ -323,5 +324,5 @@ async fn unpaused(inner: Rc<Inner>) {
     }
 }
 
-/// The longest single wait of a timer: CLIENT PAUSE may be given spans that no timer takes.
+/// Longest single wait of a timer, because CLIENT PAUSE accepts durations that exceed the range of timers.
 const TIMER_MAX: Duration = Duration::from_secs(60);

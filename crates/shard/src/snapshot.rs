@@ -1,17 +1,17 @@
-//! Snapshots of this replica: when one is cut, and at which position of the log it is.
+//! Snapshots of this replica: when a snapshot is cut, and which log position it has.
 //!
-//! - Each replica makes its own. The image (`engine/src/image.rs`) is cut at one point and written one slice per turn;
-//!   slices wait while the disk is behind.
+//! - Each replica makes its own snapshots. The image (`engine/src/image/`) is cut at one point in time and written one
+//!   slice per turn; slices wait while the disk is too slow.
 //! - A replica cuts at its newest applied entry. A **primary**, whose memory runs ahead of the log, closes the open
-//!   batch and cuts after it; its snapshot counts once that batch has committed, at the index where it did. If the
-//!   tenure ends before, what the image shows was undone or is in doubt, and it is discarded.
+//!   batch and cuts after it; its snapshot becomes valid when that batch commits, at the index of the commit. If the
+//!   tenure ends before, the image shows effects that were undone or may be undone, and is discarded.
 //! - A snapshot names its log position and the checksum of the log up to there, so that two replicas can be compared at
 //!   any position that they share, and a restored one continues with the same checksum.
-//! - A restore (`restore.rs`) takes the newest snapshot that reads whole. One that does not is skipped with an error in
-//!   the log file, until only the log's own start is left, if the log still has it.
-//! - Two are kept, and the log is purged up to the older one: if the newer does not read whole, the older and the log
-//!   still hold everything. Replicas that need more than the log holds are sent the newer one
-//!   (`consensus/src/snapshot/send.rs`).
+//! - A restore (`restore.rs`) uses the newest readable snapshot. An unreadable one is skipped, and an error is logged.
+//!   If none is left, the log is replayed from its start, if it still has it.
+//! - Two snapshots are kept, and the log is purged only up to the older one. So if the newer one is unreadable, the
+//!   older one and the log still have everything. Replicas that need entries before the start of the log are sent the
+//!   newer one (`consensus/src/snapshot/send.rs`).
 //! - A snapshot that another node has sent replaces the log up to its position, and counts as an entry of another
 //!   epoch.
 
@@ -26,7 +26,7 @@ use crate::snapshots::SnapshotPlace;
 use crate::state::State;
 
 impl State {
-    /// Cuts a snapshot if it is time, writes a slice of one, ends it; returns when to continue.
+    /// Cuts a snapshot if one is due, or writes a slice of the one in progress; returns when to continue.
     pub(crate) fn follow_snapshot(&mut self, edges: &Edges, now: BootNs) -> Option<Duration> {
         let replica = &mut self.replica;
         if replica.phase != Phase::Serving {
@@ -45,8 +45,8 @@ impl State {
         next.or_else(|| self.replica.snapshots.due_in(now))
     }
 
-    /// Where memory is in the log. On a primary that runs ahead of it the open batch is closed for that. `None`: it
-    /// cannot be said now.
+    /// The log position of memory. On a primary with uncommitted effects this closes the open batch. `None`: the
+    /// position cannot be determined now.
     fn snapshot_place(&mut self, edges: &Edges, now: BootNs) -> Option<SnapshotPlace> {
         let replica = &self.replica;
         match &mut self.leader {
@@ -58,7 +58,7 @@ impl State {
                 leader.stage.propose(&edges.handle, replica.batching.in_flight_max);
                 Some(SnapshotPlace::Staged(leader.tenure, leader.stage.last_staged()))
             }
-            // Memory and the log's checksum are not of the same entry.
+            // Memory and the checksum of the log belong to different entries.
             _ if replica.position.is_within_batch() => None,
             _ => Some(SnapshotPlace::Known(Box::new(Tail::at(&replica.position, &replica.settings)))),
         }

@@ -1,5 +1,5 @@
-//! Checks snapshots in an engine of their own: whether one holds what it says, and whether the log leads from one to
-//! the next.
+//! Verifies snapshots in a separate engine: whether the data matches the tail, and whether replaying the log from one
+//! snapshot leads to the next.
 
 use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_engine::{ApplyError, Digest, Engine, EngineOptions};
@@ -10,33 +10,33 @@ use crate::fragment::{Fragments, Part};
 use crate::position::chain;
 use crate::snapshot_format::{UnusableSnapshot, read_head, read_tail};
 
-/// A snapshot that is read into an engine of its own, to check that it holds what it says.
+/// A snapshot that is loaded into a separate engine, to verify its data against its tail.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     engine: Engine,
     timestamp: WallMs,
 }
 
-/// What a whole snapshot holds.
+/// Position and content of a complete snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotReport {
     /// Its position in the log.
     pub index: LogIndex,
-    /// The epoch of the entry there.
+    /// Epoch of the entry at that position.
     pub epoch: Epoch,
-    /// Checksum of the log up to there, 16 hexadecimal digits.
+    /// Checksum of the log up to that position, 16 hexadecimal digits.
     pub log_checksum: String,
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
     /// Digest of the data.
     pub digest: Digest,
 }
 
 impl SnapshotCheck {
-    /// Starts with the head.
+    /// Starts to load a snapshot with its head.
     ///
     /// # Errors
-    /// It is not this shard's, or of another version.
+    /// The snapshot belongs to another shard, or has an unknown version.
     pub fn new(shard: ShardId, head: &[u8]) -> Result<SnapshotCheck, UnusableSnapshot> {
         let timestamp = read_head(shard, head)?;
         // A digest does not depend on the seed.
@@ -44,18 +44,18 @@ impl SnapshotCheck {
         Ok(SnapshotCheck { engine: Engine::new(options), timestamp })
     }
 
-    /// Takes the next chunk.
+    /// Loads the next chunk.
     ///
     /// # Errors
-    /// It holds something else than keys and values.
+    /// The chunk contains something other than keys and values.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), UnusableSnapshot> {
         Ok(self.engine.load_image(self.timestamp, chunk)?)
     }
 
-    /// Compares with the tail; the log can be replayed from there.
+    /// Compares the data with the tail. Returns a replay of the log that starts at the snapshot's position.
     ///
     /// # Errors
-    /// Parts of a value are missing, or the data is not what the tail says.
+    /// Parts of a value are missing, or the data does not match the tail.
     pub fn finish(mut self, tail: &[u8]) -> Result<(SnapshotReport, SnapshotReplay), UnusableSnapshot> {
         let tail = read_tail(tail)?;
         self.engine.end_image_load()?;
@@ -73,19 +73,19 @@ impl SnapshotCheck {
     }
 }
 
-/// Why the log does not lead from one snapshot to the next.
+/// Why replaying the log from one snapshot does not lead to the next.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// An entry is not the next one.
+    /// An entry does not follow the preceding one.
     #[error("entry {} of epoch {epoch} follows entry {} of epoch {after_epoch}", index.0, after.0)]
     Order {
         /// The entry.
         index: LogIndex,
         /// Its epoch.
         epoch: Epoch,
-        /// The entry before it.
+        /// The preceding entry.
         after: LogIndex,
-        /// The epoch of that.
+        /// The epoch of the preceding entry.
         after_epoch: Epoch,
     },
     /// A batch is missing.
@@ -95,7 +95,7 @@ pub enum ReplayError {
         index: LogIndex,
         /// Its batch.
         found: Seq,
-        /// The next batch of the epoch.
+        /// The batch that was expected.
         expected: Seq,
     },
     /// An entry's payload is not a batch.
@@ -114,21 +114,21 @@ pub enum ReplayError {
         /// What is wrong with it.
         error: ApplyError,
     },
-    /// The log leads somewhere else than the snapshot.
+    /// The replayed log leads to a state that differs from the snapshot.
     #[error("the log leads to index {}, epoch {epoch}, log checksum {log_checksum}, digest {digest}", index.0)]
     Differs {
-        /// The position that the log leads to.
+        /// The position that the replay has reached.
         index: LogIndex,
-        /// The epoch there.
+        /// The epoch at that position.
         epoch: Epoch,
-        /// Checksum of the log up to there.
+        /// Checksum of the log up to that position.
         log_checksum: String,
-        /// Digest of the data there.
+        /// Digest of the data at that position.
         digest: Digest,
     },
 }
 
-/// The log, replayed from a snapshot on.
+/// A replay of the log that starts at a snapshot.
 #[derive(Debug)]
 pub struct SnapshotReplay {
     engine: Engine,
@@ -136,7 +136,7 @@ pub struct SnapshotReplay {
     epoch: Epoch,
     seq: Seq,
     checksum: u64,
-    /// Fragments of a batch that is not whole yet.
+    /// Fragments of a batch that is not complete yet.
     fragments: Fragments,
 }
 
@@ -150,7 +150,7 @@ impl SnapshotReplay {
     /// Applies the next entry.
     ///
     /// # Errors
-    /// It is not the next one, or cannot be applied.
+    /// The entry does not follow the preceding one, or cannot be applied.
     pub fn apply(&mut self, entry: &Committed) -> Result<(), ReplayError> {
         let index = entry.index;
         if index.0 != self.index.0 + 1 || entry.epoch < self.epoch {
@@ -190,7 +190,7 @@ impl SnapshotReplay {
         Ok(())
     }
 
-    /// Compares with the snapshot of the position that it has reached.
+    /// Compares the state with the snapshot of the position that the replay has reached.
     ///
     /// # Errors
     /// They differ.

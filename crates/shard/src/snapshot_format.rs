@@ -1,6 +1,6 @@
-//! What a snapshot starts and ends with. **Frozen**: both are in files on disk.
+//! The head and the tail of a snapshot. **Frozen**: both are in files on disk.
 //!
-//! JSON, because both are small, and read by people in emergencies.
+//! Both are JSON, because they are small and operators may have to read them in an emergency.
 
 use std::time::Duration;
 
@@ -17,56 +17,56 @@ use crate::snapshot_store::SourceError;
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableSnapshot {
-    /// It cannot be read from its disk, or is damaged there.
+    /// The file cannot be read, or is damaged.
     #[error("{0}")]
     Unreadable(SourceError),
-    /// A part is missing, or there is one too many.
+    /// A part is missing, or one too many exists.
     #[error("{0}")]
     Parts(&'static str),
-    /// The head is not one.
+    /// The head cannot be decoded.
     #[error("its head: {0}")]
     Head(serde_json::Error),
-    /// It is of another shard, or of a version that is not known here.
+    /// The snapshot belongs to another shard, or has an unknown version.
     #[error("version {version}, shard {shard}: not of this shard")]
     Foreign {
-        /// As its head says.
+        /// The value in the head.
         version: u32,
-        /// As its head says.
+        /// The value in the head.
         shard: u32,
     },
-    /// The tail is not one.
+    /// The tail cannot be decoded.
     #[error("its tail: {0}")]
     Tail(serde_json::Error),
-    /// The tail's checksum is no number.
+    /// The checksum in the tail is not a number.
     #[error("log_checksum: {0}")]
     Checksum(std::num::ParseIntError),
-    /// The tail's mode is none.
+    /// The mode in the tail is unknown.
     #[error("durability: {0}")]
     Durability(UnknownDurability),
-    /// A chunk holds something else than keys and values, or the last value is incomplete.
+    /// A chunk contains something other than keys and values, or the last value is incomplete.
     #[error("{0}")]
     Image(#[from] ImageError),
-    /// Fewer or more keys than its tail says.
+    /// The number of keys differs from that in the tail.
     #[error("{read} keys were read, {written} were written")]
     Keys {
-        /// As many were in its chunks.
+        /// Number of keys in the chunks.
         read: u64,
-        /// As many are in its tail.
+        /// Number of keys in the tail.
         written: u64,
     },
-    /// The data is not what its tail says.
+    /// The data does not match the digest in the tail.
     #[error("it holds {keys} keys with digest {digest}, its tail says {tail_keys} with {tail_digest}")]
     Data {
-        /// Keys in its chunks.
+        /// Number of keys in the chunks.
         keys: u64,
-        /// Digest of its chunks' data.
+        /// Digest of the data in the chunks.
         digest: Digest,
-        /// As its tail says.
+        /// The value in the tail.
         tail_keys: u64,
-        /// As its tail says.
+        /// The value in the tail.
         tail_digest: String,
     },
-    /// Its tail says another position than it is stored under.
+    /// The position in the tail differs from the position under which the snapshot is stored.
     #[error("it is one of another position")]
     Position,
 }
@@ -74,7 +74,7 @@ pub enum UnusableSnapshot {
 /// Version of head and tail.
 const VERSION: u32 = 1;
 
-/// What a snapshot starts with.
+/// The head of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     version: u32,
@@ -88,7 +88,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What a snapshot ends with: its position in the log.
+/// The tail of a snapshot: its position in the log and the checks of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tail {
     pub(crate) index: u64,
@@ -96,12 +96,12 @@ pub(crate) struct Tail {
     pub(crate) node: u64,
     /// The newest batch of that epoch.
     pub(crate) sequence: u64,
-    /// The mode that the log says; absent: it says none yet.
+    /// The mode in the log; absent if the log has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     durability: Option<String>,
     #[serde(default)]
     durability_version: u64,
-    /// The bound of the durability lag that the log says, and its version; absent: it says none yet.
+    /// The lag bound in the log, and its version; absent if the log has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_lag_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -114,8 +114,8 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The tail of a snapshot at the newest entry that memory holds. Keys and digest are the image's, and known once it
-    /// is written.
+    /// The tail of a snapshot at the newest entry in memory. The number of keys and the digest are filled in once the
+    /// image is written.
     pub(crate) fn at(position: &LogPosition, settings: &Settings) -> Tail {
         let (mode, bound) = (settings.mode.committed(), settings.lag_bound.committed());
         Tail {
@@ -149,14 +149,14 @@ impl Tail {
         u64::from_str_radix(&self.log_checksum, 16).map_err(UnusableSnapshot::Checksum)
     }
 
-    /// The mode that the log says; `None`: it says none yet.
+    /// The mode in the log; `None`: it has none yet.
     pub(crate) fn mode(&self) -> Result<Option<DesiredMode>, UnusableSnapshot> {
         let Some(mode) = &self.durability else { return Ok(None) };
         let mode = mode.parse().map_err(UnusableSnapshot::Durability)?;
         Ok(Some(DesiredMode { mode, version: self.durability_version }))
     }
 
-    /// The bound of the durability lag that the log says; `None`: it says none yet.
+    /// The lag bound in the log; `None`: it has none yet.
     pub(crate) fn lag_bound(&self) -> Option<DesiredLagBound> {
         let bound = Duration::from_millis(self.max_lag_ms?);
         Some(DesiredLagBound { bound, version: self.max_lag_version })
@@ -167,13 +167,13 @@ impl Tail {
     }
 }
 
-/// The head of a snapshot whose newest timestamp is `timestamp`.
+/// Encodes the head of a snapshot whose newest timestamp is `timestamp`.
 pub(crate) fn encode_head(shard: ShardId, timestamp: WallMs) -> Vec<u8> {
     let head = Head { version: VERSION, shard: shard.0, timestamp: timestamp.0 };
     serde_json::to_vec(&head).expect("numbers have a JSON form")
 }
 
-/// The timestamp that a head says.
+/// The timestamp in a head.
 pub(crate) fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, UnusableSnapshot> {
     let Head { version, shard: of, timestamp } = serde_json::from_slice(head).map_err(UnusableSnapshot::Head)?;
     if (version, of) != (VERSION, shard.0) {

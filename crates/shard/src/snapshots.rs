@@ -1,5 +1,4 @@
-//! The snapshots of one replica: when the next is due, and the one that is being written. `snapshot.rs` says what a
-//! snapshot is.
+//! The schedule of one replica's snapshots, and the snapshot that is being written. See `snapshot.rs` for the rules.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,45 +13,45 @@ use crate::outcome::Tenure;
 use crate::snapshot_format::{Tail, encode_head};
 use crate::snapshot_store::{SnapshotSink, SnapshotSource, SnapshotStore};
 
-/// Bytes of an image that are written in one turn: some ten microseconds.
+/// Bytes of an image that are written per turn, which takes about ten microseconds.
 pub(crate) const SLICE_BYTES: usize = 32 * 1024;
-/// Between two slices: an image is written at 64 MB/s at most, beside the commands.
+/// Pause between two slices, which limits the writing of an image to 64 MB/s.
 pub(crate) const SLICE_PAUSE: Duration = Duration::from_micros(500);
 /// How often a finished snapshot is checked until it is on stable storage.
 const FINISH_CHECK: Duration = Duration::from_millis(10);
-/// After a snapshot has failed the next is not started before this.
+/// Delay before the next snapshot after a failed one.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// One for which the disk has no space is tried again after this.
+/// Delay before a snapshot is tried again for which the disk has no space.
 const ADMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Figures for INFO and metrics. Counts are since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SnapshotInfo {
-    /// Whether one is being written.
+    /// Whether a snapshot is being written.
     pub in_progress: bool,
-    /// The position of the newest one that was written or restored from; 0: none.
+    /// Position of the newest snapshot that was written or restored from; 0: none.
     pub newest: LogIndex,
-    /// Bytes of committed entries since the newest cut.
+    /// Bytes of committed entries since the newest snapshot was cut.
     pub log_bytes: u64,
-    /// Written whole.
+    /// Snapshots completely written.
     pub written: u64,
-    /// Given up, for a failed disk or a lost leadership.
+    /// Snapshots abandoned because of a disk error or a lost leadership.
     pub given_up: u64,
-    /// Not started when it was time, because the disk had no space.
+    /// Times that a due snapshot was not started because the disk had no space.
     pub refused: u64,
-    /// Keys in the newest.
+    /// Keys in the newest snapshot.
     pub keys: u64,
-    /// Bytes of its image.
+    /// Size of its image, in bytes.
     pub bytes: u64,
     /// Snapshots of other nodes that replaced memory.
     pub received: u64,
-    /// One that is being received.
+    /// Snapshot that is being received.
     pub incoming: Option<IncomingBytes>,
 }
 
-/// Where in the log the image is that is being written.
+/// The log position of the image that is being written.
 pub(crate) enum SnapshotPlace {
     Known(Box<Tail>),
-    /// After this batch of this tenure, which has not committed.
+    /// After this batch of this tenure, which has not committed yet.
     Staged(Tenure, Seq),
 }
 
@@ -62,22 +61,23 @@ struct SnapshotInProgress {
     place: SnapshotPlace,
     bytes: u64,
     sum: Option<ImageSum>,
-    /// The tail was pushed; it is not known yet to be on stable storage.
+    /// Whether the tail was pushed. The snapshot is not known to be on stable storage yet.
     finishing: bool,
 }
 
 /// The snapshots of one replica.
 pub(crate) struct Snapshots {
     store: Option<Rc<dyn SnapshotStore>>,
-    /// One is cut after so many bytes of log, or as many as the image was large if that is more; 0: never by itself.
+    /// A snapshot is cut after this many bytes of log, or after as many as the size of the last image, if that is more.
+    /// 0: only on request.
     every: u64,
-    /// The same in any case: this shard's share of the node's disk.
+    /// Upper limit on the bytes of log between two snapshots in any case: this shard's share of the node's disk.
     share: u64,
     wanted: bool,
     not_before: BootNs,
     cut: Option<SnapshotInProgress>,
     info: SnapshotInfo,
-    /// Memory is to be restored.
+    /// Whether memory must be restored from a snapshot.
     restore: bool,
 }
 
@@ -88,7 +88,7 @@ impl Snapshots {
         Snapshots { store, every, share: u64::MAX, wanted: false, not_before: BootNs(0), cut: None, info, restore }
     }
 
-    /// Whether there is somewhere to write them.
+    /// Whether a store for snapshots exists.
     pub(crate) fn have_store(&self) -> bool {
         self.store.is_some()
     }
@@ -98,38 +98,39 @@ impl Snapshots {
         self.cut.is_some()
     }
 
-    /// One is cut as soon as can be.
+    /// Requests a snapshot as soon as possible.
     pub(crate) fn want(&mut self) {
         self.wanted = true;
     }
 
-    /// True if it is another one than before.
+    /// Sets after how many bytes of log a snapshot is cut. True if the value has changed.
     pub(crate) fn set_every(&mut self, bytes: u64) -> bool {
         std::mem::replace(&mut self.every, bytes) != bytes
     }
 
-    /// True if it is another one than before.
+    /// Sets the shard's share of the node's disk. True if the value has changed.
     pub(crate) fn set_share(&mut self, bytes: u64) -> bool {
         std::mem::replace(&mut self.share, bytes) != bytes
     }
 
-    /// A committed entry was taken in.
+    /// Counts a committed entry.
     pub(crate) fn count(&mut self, bytes: usize) {
         self.info.log_bytes += bytes as u64;
     }
 
-    /// Memory is emptied: it is restored from the newest snapshot, and the image of it is dropped.
+    /// Records that memory was emptied: it will be restored from the newest snapshot. Discards the image of it.
     pub(crate) fn restart(&mut self) {
         self.give_up();
         self.restore = self.store.is_some();
     }
 
-    /// A snapshot that another node has sent replaces memory.
+    /// Records that a snapshot from another node replaces memory.
     pub(crate) fn count_received(&mut self) {
         self.info.received += 1;
     }
 
-    /// Memory returns to what is committed. What the image in progress shows may be undone: it starts again.
+    /// Restarts the snapshot in progress, because memory returns to the committed state and its image may show undone
+    /// effects.
     pub(crate) fn start_again(&mut self) {
         if self.cut.is_some() {
             self.give_up();
@@ -143,7 +144,7 @@ impl Snapshots {
         }
     }
 
-    /// Bytes of the image that its file has not taken.
+    /// Bytes of the image that are not passed to the disk yet.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.cut.as_ref().map_or(0, |cut| cut.sink.waiting_bytes())
     }
@@ -152,15 +153,15 @@ impl Snapshots {
         SnapshotInfo { in_progress: self.cut.is_some(), ..self.info }
     }
 
-    /// When the next may be started, if one is wanted and has to wait.
+    /// When the next snapshot may be started, if one is due but must wait.
     pub(crate) fn due_in(&self, now: BootNs) -> Option<Duration> {
         (self.is_due(self.not_before) && now < self.not_before).then(|| self.not_before.since(now))
     }
 
-    /// Whether one is to be cut now.
+    /// Whether a snapshot must be cut now.
     pub(crate) fn is_due(&self, now: BootNs) -> bool {
-        // As much log as the data is large: then snapshots write no more than the log does, and a restart reads no more
-        // than twice the data.
+        // After as many bytes of log as the data has: then snapshots write no more than the log does, and a restart
+        // reads at most twice the size of the data.
         let is_time = self.every > 0 && self.info.log_bytes >= self.every.max(self.info.bytes)
             || self.info.log_bytes >= self.share;
         self.store.is_some() && self.cut.is_none() && (self.wanted || is_time) && now >= self.not_before
@@ -168,7 +169,7 @@ impl Snapshots {
 }
 
 impl Snapshots {
-    /// Whether the disk has space for one of data of about `bytes`. If not, the next is due after a while.
+    /// Whether the disk has space for a snapshot of about `bytes`. If not, the snapshot is tried again later.
     pub(crate) fn admits(&mut self, bytes: u64, now: BootNs) -> bool {
         let admits = self.store.as_ref().is_some_and(|store| store.admits(bytes));
         if !admits {
@@ -178,7 +179,7 @@ impl Snapshots {
         admits
     }
 
-    /// Cuts one of what the engine holds, which is at `place`.
+    /// Cuts a snapshot of the engine's data, whose log position is `place`.
     pub(crate) fn cut(&mut self, engine: &mut Engine, shard: ShardId, place: SnapshotPlace, format: FormatLevel) {
         let Some(store) = &self.store else { return };
         let sink = store.create(encode_head(shard, engine.newest_timestamp()));
@@ -189,7 +190,7 @@ impl Snapshots {
         self.cut = Some(SnapshotInProgress { sink, place, bytes: 0, sum: None, finishing: false });
     }
 
-    /// The batch `seq` of `tenure` has committed, as the newest entry that memory holds: `tail` describes that entry.
+    /// Records that batch `seq` of `tenure` has committed as the newest entry in memory; `tail` describes that entry.
     pub(crate) fn commit(&mut self, tenure: Tenure, seq: Seq, tail: impl FnOnce() -> Tail) {
         if let Some(cut) = &mut self.cut
             && matches!(cut.place, SnapshotPlace::Staged(of, cut_at) if (of, cut_at) == (tenure, seq))
@@ -198,15 +199,15 @@ impl Snapshots {
         }
     }
 
-    /// What [`Plant::ImageKeptOverUndo`](fastness_types::Plant::ImageKeptOverUndo) makes of a snapshot after a batch
-    /// that did not commit.
+    /// The effect of [`Plant::ImageKeptOverUndo`](fastness_types::Plant::ImageKeptOverUndo): a snapshot after a batch
+    /// that did not commit is treated as if it had.
     pub(crate) fn mistake(&mut self, tail: Tail) {
         if let Some(cut) = &mut self.cut {
             cut.place = SnapshotPlace::Known(Box::new(tail));
         }
     }
 
-    /// Writes a slice of the one in progress, or ends it; returns when to continue.
+    /// Writes a slice of the snapshot in progress, or completes it; returns when to continue.
     pub(crate) fn write_slice(
         &mut self,
         shard: ShardId,
@@ -215,8 +216,8 @@ impl Snapshots {
         now: BootNs,
     ) -> Option<Duration> {
         let cut = self.cut.as_mut()?;
-        if let Some(reason) = cut.sink.failure() {
-            tracing::error!(shard = shard.0, reason, "a snapshot is given up");
+        if let Some(error) = cut.sink.failure() {
+            tracing::error!(shard = shard.0, %error, "a snapshot is given up");
             engine.drop_image();
             self.fail(now);
             return None;
@@ -259,8 +260,7 @@ impl Snapshots {
         self.not_before = now.plus(RETRY_AFTER);
     }
 
-    /// Opens the newest below `below` (or of all), if memory is to be restored from one. The request is taken: it
-    /// does not come again by itself.
+    /// Opens the newest snapshot (before `below`, if given), if memory must be restored. Clears the request to restore.
     pub(crate) fn take_restore(&mut self, below: Option<LogIndex>) -> Option<(LogIndex, Box<dyn SnapshotSource>)> {
         if !std::mem::take(&mut self.restore) {
             return None;
@@ -268,23 +268,23 @@ impl Snapshots {
         self.store.as_ref()?.open_newest(below)
     }
 
-    /// One is being read: `bytes` more of its image.
+    /// Records that `bytes` more of a snapshot's image were read.
     pub(crate) fn read_chunk(&mut self, bytes: usize) {
         self.info.bytes += bytes as u64;
     }
 
-    /// The head of one was read.
+    /// Records that the head of a snapshot was read.
     pub(crate) fn begin_read(&mut self) {
         self.info.bytes = 0;
     }
 
-    /// Memory was restored from the one of `index`, which has so many keys.
+    /// Records that memory was restored from the snapshot of `index`, which has `keys` keys.
     pub(crate) fn end_read(&mut self, index: LogIndex, keys: u64) {
         (self.info.newest, self.info.keys, self.info.log_bytes) = (index, keys, 0);
     }
 }
 
-/// A record of an image that would be longer is written in parts, if every member of the group reads these.
+/// Larger records of an image are written in parts, if every member of the group can read parts.
 fn record_max(format: FormatLevel) -> usize {
     if format >= FormatLevel::BOUNDS { IMAGE_RECORD_BYTES_MAX } else { usize::MAX }
 }

@@ -1,15 +1,16 @@
-//! Effects on their way into the log: the open batch, sealed batches that wait for the window, batches in flight.
+//! Effects on their way into the log: the open batch, sealed batches that wait for space in the window, and batches in
+//! flight.
 //!
 //! Invariants:
-//! - Sequences are given in the order of sealing, without holes; the open batch has the next one.
-//! - `sealed` and `in_flight` are in the order of their sequences, everything in flight before everything sealed.
-//! - At most `in_flight_max` log entries are in flight. A full window keeps the batch open. Only a unit with which
-//!   the open batch would be larger than an entry should be seals the units before it into the queue for the window.
-//! - Whatever is sealed fits into entries: units are measured when they have run, and each was bounded while it ran. A
-//!   unit that is larger than an entry should be is a batch alone, which is cut into fragments (`fragment.rs`), one
-//!   entry each. Its sequence is that of the last one from the moment it is staged: how many there are follows from its
-//!   length. So whatever waits for the batch waits for the last fragment.
-//! - Nothing here waits: proposing is a push into the queue of consensus.
+//! - Sequences are assigned in the order of sealing, without gaps; the open batch has the next one.
+//! - `sealed` and `in_flight` are ordered by sequence; every batch in flight precedes every sealed batch.
+//! - At most `in_flight_max` log entries are in flight. While the window is full, the batch stays open. Only if the
+//!   next unit would make it larger than one entry, the units staged so far are sealed and wait for the window.
+//! - A sealed batch always fits into entries, because the size of every unit is bounded while it runs and measured
+//!   afterwards. A unit that is too large for one entry becomes a batch of its own, which is cut into fragments
+//!   (`fragment.rs`), one per entry. The number of fragments follows from the length, so the batch gets the sequence of
+//!   its last fragment when it is staged. Whatever waits for the batch therefore waits for the last fragment.
+//! - No method blocks: proposing only pushes to the queue of consensus.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,16 +29,18 @@ use crate::mode::DesiredMode;
 use crate::now::Now;
 use crate::options::Batching;
 
-/// Bytes of a batch besides its effects: the header with the heads of units without effects that may join it, and a
-/// head at its longest.
+/// Bytes of a batch besides its effects: the batch header, with the heads of units without effects that may join it.
 const HEADER_BYTES_MAX: usize = 512;
+/// Upper bound on the encoded head of one unit, in bytes.
 const HEAD_BYTES_MAX: usize = 24;
-/// A batch's buffers that have grown over this are not kept for the next one, bytes.
+/// Buffers with a larger capacity than this are freed instead of reused for the next batch, in bytes.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
-/// The wait for writes to come back shrinks to this part of its maximum while they do not.
+/// Largest divisor of the time to wait for further writes. The divisor doubles each time that the wait was without
+/// effect.
 const IMPATIENCE_MAX: u32 = 16;
-/// The first few of this many closed batches wait as long as allowed, whatever was learned.
+/// In each series of this many closed batches, the first [`PROBES`] wait for the full time, to measure whether waiting
+/// has an effect again.
 const PROBE_EVERY: u64 = 64;
 const PROBES: u64 = 4;
 
@@ -53,25 +56,25 @@ pub(crate) struct Batched {
     pub(crate) units: usize,
     /// Writes whose clients wait for its commit.
     pub(crate) writes: usize,
-    /// The last mode unit in it.
+    /// The last mode change in the batch.
     pub(crate) mode: Option<DesiredMode>,
-    /// The last bound of the durability lag in it.
+    /// The last change of `durability-max-lag` in the batch.
     pub(crate) lag_bound: Option<DesiredLagBound>,
     /// The timestamp of its last unit.
     pub(crate) timestamp: WallMs,
 }
 
-/// The payload of a sealed batch, or the part of it that was not proposed.
+/// The payload of a sealed batch, or the part of it that is not proposed yet.
 enum Payload {
     Whole(Bytes),
     Cut(Cut),
 }
 
-/// One proposed entry that has not committed.
+/// A proposed entry that has not committed yet.
 enum InFlight {
     /// The entry completes its batch.
     Batch(Batched),
-    /// A fragment that is not its batch's last.
+    /// A fragment that is not the last one of its batch.
     Fragment(Seq),
 }
 
@@ -86,7 +89,7 @@ struct EntryLimits {
 }
 
 impl EntryLimits {
-    /// How long a payload may be without being cut, or sealed before it grows.
+    /// Largest payload of a batch that is not cut, in bytes. A batch is sealed before it would exceed this.
     #[inline]
     fn whole_bytes_max(&self) -> usize {
         if self.cuts { self.fragment_bytes_max } else { self.entry_bytes_max }
@@ -96,10 +99,10 @@ impl EntryLimits {
 /// When the open batch is to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// There is nothing to close, or the window is full.
+    /// Do not close it: it is empty, or the window is full.
     Not,
     Now,
-    /// Not before this, unless it grows.
+    /// Close it at this time, or earlier if it grows.
     At(BootNs),
 }
 
@@ -107,15 +110,15 @@ pub(crate) enum Close {
 pub(crate) struct Stage {
     epoch: Epoch,
     limits: EntryLimits,
-    /// The open batch's sequence; of one that will be cut, its last fragment's.
+    /// The sequence of the open batch; if it will be cut, the sequence of its last fragment.
     open_seq: Seq,
-    /// The open batch is one unit that will be cut: the sequence of the first fragment, and the mode that it is sealed
-    /// in.
+    /// Set if the open batch is a single unit that will be cut: the sequence of its first fragment, and the mode in
+    /// which it is sealed.
     cut: Option<(Seq, Durability)>,
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
     opened: BootNs,
-    /// Writes in the open batch whose clients wait for its commit: in `sync` all.
+    /// Writes in the open batch whose clients wait for its commit; in `sync` all of them.
     writes: usize,
     mode: Option<DesiredMode>,
     lag_bound: Option<DesiredLagBound>,
@@ -125,26 +128,27 @@ pub(crate) struct Stage {
     closed_bytes: usize,
     /// Bytes of the payloads in `sealed` and `in_flight`.
     closed_payload_bytes: usize,
-    /// Writes whose replies were released and whose clients have not come back yet.
+    /// Writes whose replies were released at `released`, and whose clients have not sent their next write yet.
     expected: usize,
     released: BootNs,
-    /// How many of `writes` were staged by then.
+    /// How many of `writes` were staged before `released`.
     at_release: usize,
-    /// When the loop has closed a batch last, and how long the one that committed last was in flight.
+    /// When the loop last closed a batch, and how long the last committed batch was in flight.
     closed_at: BootNs,
     flight: Duration,
-    /// The wait for them is divided by this; a power of two.
+    /// Divisor of the time to wait for `expected` writes; a power of two, at most [`IMPATIENCE_MAX`].
     impatience: u32,
     /// Batches closed after a wait.
     closings: u64,
-    /// Somebody waits for the commit: close without waiting for more.
+    /// Whether to close the open batch at the end of the turn, because something waits for the commit (WAIT, a
+    /// hand-over, a mode change).
     hurry: bool,
-    /// A client with an override waits for the open batch's commit: it is closed as in `sync`.
+    /// Whether a client with an override waits for the commit of the open batch, which is then closed as in `sync`.
     awaited: bool,
 }
 
 impl Stage {
-    /// The epoch's next batch has the sequence `open_seq`.
+    /// `open_seq`: the sequence of the next batch of `epoch`.
     pub(crate) fn new(epoch: Epoch, open_seq: Seq, batching: &Batching) -> Stage {
         Stage {
             epoch,
@@ -190,13 +194,13 @@ impl Stage {
         self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Effects that have not committed, bytes.
+    /// Size of the uncommitted effects, in bytes.
     #[inline]
     pub(crate) fn open_bytes(&self) -> usize {
         self.closed_bytes + self.effects.len()
     }
 
-    /// Memory of everything that has not committed, bytes. Buffers that are kept for the next batch do not count.
+    /// Memory of all uncommitted batches, in bytes, without buffers that are kept for reuse.
     #[inline]
     pub(crate) fn memory(&self) -> usize {
         self.closed_payload_bytes + self.effects.len() + self.heads.len() * size_of::<UnitHead>()
@@ -223,12 +227,12 @@ impl Stage {
         in_flight.chain(self.sealed.iter().map(|(batch, _)| batch))
     }
 
-    /// Notes what the members of the group can read. Between two units.
+    /// Sets the format level that all members of the group support. Must not be called while a unit runs.
     pub(crate) fn follow_format(&mut self, level: FormatLevel) {
         self.limits.cuts = level >= FormatLevel::BOUNDS;
     }
 
-    /// How long the effects of a unit may be, bytes. While a member reads no fragments it is one entry at most.
+    /// Largest size of a unit's effects, in bytes. One entry at most while a member of the group cannot read fragments.
     #[inline]
     pub(crate) fn unit_bytes_max(&self) -> usize {
         let EntryLimits { unit_bytes_max, entry_bytes_max, cuts, .. } = self.limits;
@@ -238,7 +242,7 @@ impl Stage {
         unit_bytes_max.min(entry_bytes_max.saturating_sub(HEADER_BYTES_MAX + HEAD_BYTES_MAX))
     }
 
-    /// The effects from `before` on become one unit, of the open batch if both fit into one entry.
+    /// Stages the effects from `before` on as one unit. The unit joins the open batch if both fit into one entry.
     pub(crate) fn stage(
         &mut self,
         kind: UnitKind,
@@ -268,7 +272,7 @@ impl Stage {
         self.push(unit, now);
     }
 
-    /// The open batch will be this unit alone, cut into fragments.
+    /// Makes this unit the only one of the open batch, which will be cut into fragments.
     #[cold]
     fn cut_open(&mut self, unit: &UnitHead, durability: Durability) {
         let header = BatchHeader { seq: self.open_seq, timestamp: unit.timestamp, durability };
@@ -278,7 +282,7 @@ impl Stage {
         self.open_seq = Seq(self.open_seq.0 + u64::from(count) - 1);
     }
 
-    /// Ends the open batch if it will be cut: nothing may join it. True if it did.
+    /// Seals the open batch if it will be cut, because no unit may join such a batch. True if it was sealed.
     #[inline]
     pub(crate) fn seal_cut(&mut self) -> bool {
         let Some((_, durability)) = self.cut else { return false };
@@ -286,7 +290,7 @@ impl Stage {
         true
     }
 
-    /// Ends the open batch before the unit that has just run; that one is the first of the next batch.
+    /// Seals the open batch without the unit that has just run, which becomes the first one of the next batch.
     #[cold]
     fn seal_before_unit(&mut self, durability: Durability) {
         let unit = self.effects.split_unit();
@@ -294,14 +298,14 @@ impl Stage {
         self.effects = unit;
     }
 
-    /// The unit that was just staged is a write whose client waits for its commit.
+    /// Counts the unit that was just staged as a write whose client waits for the commit.
     #[inline]
     pub(crate) fn count_waiting(&mut self) {
         self.writes += 1;
     }
 
-    /// A reply waits for the batch `seq` because of an override. True if the loop has to check the open batch because
-    /// of it.
+    /// Records that a reply waits for batch `seq` because of an override. True if the loop must check the open batch
+    /// therefore.
     pub(crate) fn await_commit(&mut self, seq: Seq) -> bool {
         let is_news = seq == self.open_seq && !self.awaited;
         self.awaited |= is_news;
@@ -322,7 +326,7 @@ impl Stage {
         self.heads.push(head);
     }
 
-    /// Whether the loop has to check the open batch: a unit was the first in it, or it need not wait any longer.
+    /// Whether the loop must check the open batch: it has its first unit, or it need not wait any longer.
     #[inline]
     pub(crate) fn wants_loop(&self, mode: Durability, batching: &Batching) -> bool {
         self.heads.len() == 1
@@ -342,17 +346,19 @@ impl Stage {
         }
     }
 
-    /// Asks for the open batch to be closed at the end of the turn.
+    /// Requests that the open batch be closed at the end of the turn.
     pub(crate) fn hurry(&mut self) {
         self.hurry = true;
     }
 
-    /// When to close the open batch. In `sync` the batch waits for as many writes as replies were just released:
-    /// clients that wait for their replies come back together, and one entry then serves them all. One client alone
-    /// never waits: its one write is all that is expected. While another batch is in flight this one stays open a
-    /// little, because a commit costs the same few hundred microseconds of each node, whether it is one write's or
-    /// fifty's. A batch that a client of an `async` cluster waits for is closed in the same way, for the same reason;
-    /// only those who wait are counted.
+    /// When to close the open batch.
+    ///
+    /// In `sync` the batch waits for as many writes as replies were just released: clients whose replies are released
+    /// together send their next commands together, and one entry can carry all of them. A single client never waits,
+    /// because only its own write is expected. While another batch is in flight, this one stays open for a short time,
+    /// because a commit costs each node the same few hundred microseconds for one write as for fifty. On an `async`
+    /// cluster, a batch that a client with an override waits for is closed by the same rule; only the writes of such
+    /// clients are counted.
     pub(crate) fn when(&self, mode: Durability, batching: &Batching, now: BootNs) -> Close {
         if self.heads.is_empty() || !self.sealed.is_empty() || self.in_flight.len() >= batching.in_flight_max {
             return Close::Not;
@@ -369,9 +375,9 @@ impl Stage {
         if at <= now { Close::Now } else { Close::At(at) }
     }
 
-    /// Learns from the open batch, which is about to be closed, whether the wait was worth it. Clients that come back
-    /// together write far more often just after they were released than while the batch before was in flight. Where
-    /// writes come independently the wait is cut short, and tried again once in a while.
+    /// Adapts the wait to the open batch, which is about to be closed. If clients send their next writes together, far
+    /// more writes arrive shortly after the release than while the preceding batch was in flight. If writes arrive
+    /// independently, the wait is shortened, and tried in full again from time to time.
     pub(crate) fn learn(&mut self, mode: Durability, now: BootNs) {
         self.closed_at = now;
         if self.closes_as(mode) != Durability::Sync || self.expected == 0 || self.hurry || !self.in_flight.is_empty() {
@@ -385,7 +391,7 @@ impl Stage {
         self.impatience = if together || probes { 1 } else { (self.impatience * 2).min(IMPATIENCE_MAX) };
     }
 
-    /// Ends the open batch; it waits for the window.
+    /// Seals the open batch, which then waits for space in the window.
     pub(crate) fn seal(&mut self, durability: Durability) {
         let Some(first) = self.heads.first() else { return };
         let seq = self.open_seq;
@@ -421,7 +427,7 @@ impl Stage {
         self.closed_bytes += batched.bytes;
         self.closed_payload_bytes += batched.payload_bytes;
         self.sealed.push_back((batched, payload));
-        // Writes that came are no longer expected. The batch waited once for the others, which was enough.
+        // Writes that have arrived are no longer expected, and the others are not waited for a second time.
         self.expected = 0;
         self.open_seq = seq.next();
         self.heads.clear();
@@ -463,8 +469,8 @@ impl Stage {
         Some((batch.seq, payload, InFlight::Batch(batch)))
     }
 
-    /// The oldest entry in flight, if it is the fragment with this sequence, has committed. The batch waits for its
-    /// last.
+    /// Records the commit of the oldest entry in flight. False if that entry is not the fragment `seq`. The batch is
+    /// committed with its last fragment.
     pub(crate) fn commit_fragment(&mut self, seq: Seq) -> bool {
         let is_it = matches!(self.in_flight.front(), Some(InFlight::Fragment(front)) if *front == seq);
         if is_it {
@@ -473,7 +479,7 @@ impl Stage {
         is_it
     }
 
-    /// The oldest batch in flight, if it is the one with this sequence, has committed.
+    /// Records the commit of the oldest batch in flight, and returns it. `None` if its sequence is not `seq`.
     pub(crate) fn commit(&mut self, seq: Seq, now: BootNs) -> Option<Batched> {
         let InFlight::Batch(front) = self.in_flight.front()? else { return None };
         if front.seq != seq {
@@ -482,7 +488,7 @@ impl Stage {
         let Some(InFlight::Batch(batch)) = self.in_flight.pop_front() else { return None };
         self.closed_bytes -= batch.bytes;
         self.closed_payload_bytes -= batch.payload_bytes;
-        // Writes that are staged already do not replace those of the clients that are released now.
+        // The writes that are staged already are not from the clients whose replies are released now.
         self.expected = self.expected.max(self.writes) + batch.writes;
         self.released = now;
         self.at_release = self.writes;
@@ -490,12 +496,12 @@ impl Stage {
         Some(batch)
     }
 
-    /// Stages a timestamp alone.
+    /// Stages a unit that has only a timestamp.
     pub(crate) fn stage_time(&mut self, now: Now) {
         self.push(UnitHead::of_time(now.wall), now);
     }
 
-    /// Stages a change of the lag's bound. Its batch waits for nothing.
+    /// Stages a change of the lag bound. The batch is closed without waiting.
     pub(crate) fn stage_lag_bound(&mut self, desired: DesiredLagBound, now: Now) {
         self.seal_cut();
         self.lag_bound = Some(desired);
@@ -503,7 +509,7 @@ impl Stage {
         self.hurry();
     }
 
-    /// Stages a change of the mode. Its batch waits for nothing.
+    /// Stages a change of the mode. The batch is closed without waiting.
     pub(crate) fn stage_mode(&mut self, desired: DesiredMode, now: Now, dirty: &mut DirtyKeys) {
         self.seal_cut();
         self.mode = Some(desired);

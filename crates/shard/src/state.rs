@@ -1,12 +1,12 @@
-//! Everything that the loop's thread owns: memory, and what it is to the log.
+//! The state that the loop's thread owns: memory, and its relation to the log.
 //!
 //! Memory is in one of two relations to the log. Without a [`Leader`] it is exactly the committed log up to
-//! `position.applied`. With one it runs ahead of that by what the leader part has staged. A leader part is made when
-//! its epoch's first entry has been applied, and dropped whole when the tenure ends.
+//! `position.applied`. With one it also has the effects that the leader part has staged. A leader part is created when
+//! the first entry of its epoch has been applied, and dropped as a whole when the tenure ends.
 //!
-//! The parts of a [`Replica`] have modules of their own, which do not know each other unless their imports say so. What
-//! needs several of them is a function of [`State`], of [`Replica`], or of a [`Primary`], in the module that is about
-//! it: `admit`, `leadership`, `log_walk`, `release`, `restore`, `snapshot`, `undo`, `upkeep`.
+//! The parts of a [`Replica`] are modules of their own, which do not depend on each other unless they import each
+//! other. Functions that need several parts are methods of [`State`], [`Replica`] or [`Primary`], in the module of
+//! their concern: `admit`, `leadership`, `log_walk`, `release`, `restore`, `snapshot`, `undo`, `upkeep`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,15 +36,15 @@ use crate::waits::{Acknowledged, Waiting, Waits};
 
 /// The state of one replica.
 pub(crate) struct State {
-    /// Only during a tenure as primary.
+    /// The leader part, during a tenure as primary.
     pub(crate) leader: Option<Leader>,
     pub(crate) replica: Replica,
 }
 
-/// What a replica has, whether or not it is the primary.
+/// The state of a replica, whether or not it is the primary.
 pub(crate) struct Replica {
     pub(crate) shard: ShardId,
-    /// To measure spans with; what is decided goes by the readings that the caller has.
+    /// Only to measure durations. Decisions use the clock readings of the caller.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) batching: Batching,
     pub(crate) data: Data,
@@ -52,7 +52,7 @@ pub(crate) struct Replica {
     pub(crate) role: SeenRole,
     pub(crate) position: LogPosition,
     pub(crate) committed_time: CommittedTime,
-    /// What READONLY clients are shown after a start.
+    /// Whether READONLY clients are served after a start.
     pub(crate) served: Served,
     pub(crate) tenures: Tenures,
     pub(crate) settings: Settings,
@@ -64,22 +64,22 @@ pub(crate) struct Replica {
     pub(crate) waits: Waits,
     pub(crate) clients: ClientMemory,
     pub(crate) counters: Counters,
-    /// Sessions made so far: each has a number, by which the engine knows its watched keys.
+    /// Number of sessions created so far. The engine identifies the watched keys of a session by its number.
     pub(crate) sessions: u64,
 }
 
-/// A replica that is the primary, with its leader part: whoever has one may read and change data and stage effects.
+/// A replica that is the primary, with its leader part. A function that has one may read and change data and stage
+/// effects.
 ///
-/// Made where that was checked ([`State::admit`], [`State::staging`]), and borrowed from the state for as long as it
-/// holds, so nothing that ends a tenure can run meanwhile.
+/// Created only after the check that this is allowed ([`State::admit`], [`State::staging`]). It borrows the state, so a
+/// tenure cannot end while it exists.
 pub(crate) struct Primary<'a> {
     pub(crate) leader: &'a mut Leader,
     pub(crate) replica: &'a mut Replica,
 }
 
 impl Primary<'_> {
-    /// What was appended to the open batch since `before`, where a unit was started, becomes that unit; false if
-    /// nothing was.
+    /// Stages the effects that were appended to the open batch since `before` as one unit. False if there are none.
     #[inline]
     pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
         if self.leader.stage.effects.len() <= before {
@@ -91,20 +91,21 @@ impl Primary<'_> {
         true
     }
 
-    /// Memory holds the unit that was just staged.
+    /// Records that memory contains the unit that was just staged.
     #[inline]
     pub(crate) fn end_unit(&mut self, now: Now) {
         self.replica.data.engine.advance_timestamp(now.wall);
         self.replica.data.engine.end_unit(self.leader.stage.last_staged());
     }
 
-    /// Whether so much is uncommitted that writers have to wait. While the gate is closed they are refused instead.
+    /// Whether writers must wait because too much is uncommitted. While the lag gate is closed they are refused
+    /// instead.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
         self.replica.is_pressed(self.leader)
     }
 
-    /// Whether as many bytes are uncommitted as may be.
+    /// Whether the uncommitted effects have reached their bound in bytes.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.replica.is_full(self.leader)
@@ -146,7 +147,7 @@ impl Replica {
         leader.stage.open_bytes() >= self.batching.open_bytes_max
     }
 
-    /// The reading with the time that commands and effects see in the place of the wall clock's.
+    /// The reading, with its wall time replaced by the time that commands and effects see.
     #[inline]
     pub(crate) fn stamped(&self, now: Now) -> Now {
         Now { wall: self.data.timestamp(now), ..now }
@@ -158,7 +159,7 @@ impl State {
         State { leader: None, replica: Replica::new(options) }
     }
 
-    /// The replica with its leader part during a tenure. Whether it may act at this moment is another question.
+    /// The replica with its leader part during a tenure. Does not check whether it may act at this moment.
     #[inline]
     pub(crate) fn primary(&mut self) -> Option<Primary<'_>> {
         let State { leader, replica } = self;
@@ -171,7 +172,7 @@ impl State {
         self.primary().filter(|primary| may_stage && primary.leader.may_act(now.boot))
     }
 
-    /// Whether memory shows committed effects alone.
+    /// Whether memory has only committed effects.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
         self.leader.as_ref().is_none_or(|leader| leader.stage.is_clean())
@@ -183,13 +184,13 @@ impl State {
         self.leader.as_ref().is_some_and(|leader| self.replica.is_pressed(leader))
     }
 
-    /// When the oldest effect was staged that has not committed; `None`: there is none.
+    /// When the oldest uncommitted effect was staged; `None`: all effects are committed.
     #[inline]
     pub(crate) fn oldest_open(&self) -> Option<BootNs> {
         self.leader.as_ref().and_then(|leader| leader.stage.oldest_open())
     }
 
-    /// Sets what counts against `maxmemory` in the engine, besides the data.
+    /// Passes the memory that counts against `maxmemory` besides the data to the engine.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
         let Replica { data, position, snapshots, clients, .. } = &mut self.replica;
@@ -230,7 +231,7 @@ impl State {
         waits.follow(Acknowledged { leader: self.leader.as_ref(), tenures, copies: &*edges.copies }, now)
     }
 
-    /// A client starts to wait, unless there is an answer at once.
+    /// Blocks a client in WAIT, unless it can be answered at once.
     pub(crate) fn start_wait(
         &mut self,
         edges: &Edges,

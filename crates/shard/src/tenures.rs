@@ -1,4 +1,4 @@
-//! The tenures of this process: how many there were, which epoch was led last, and how the last ones ended.
+//! The tenures of this process: their number, the epoch that was led last, and how the last ones ended.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use fastness_types::{BootNs, Epoch, LogIndex, Seq};
 
 use crate::outcome::Tenure;
 
-/// Ended tenures that are remembered; a reply held longer than that many is in doubt.
+/// Number of ended tenures that are remembered. The outcome of a reply that is pending for longer is unknown.
 const TENURES_KEPT: usize = 64;
 
 /// How a tenure ended.
@@ -15,7 +15,7 @@ const TENURES_KEPT: usize = 64;
 struct Ended {
     tenure: Tenure,
     committed: Seq,
-    /// Everything of the tenure that committed is at or below this.
+    /// Everything of the tenure that has committed is at or before this index.
     index: LogIndex,
 }
 
@@ -26,9 +26,9 @@ pub(crate) struct Tenures {
     /// The newest epoch that this process led.
     led: Option<Epoch>,
     ended: VecDeque<Ended>,
-    /// When the undo started for which memory is being restored.
+    /// When the undo started that is still in progress.
     pub(crate) undo_started: Option<BootNs>,
-    /// How long the last undo took, until memory was what is committed.
+    /// Duration of the last undo, until memory contained only committed effects.
     pub(crate) undo_took: Duration,
 }
 
@@ -38,14 +38,14 @@ impl Tenures {
         self.led == Some(epoch)
     }
 
-    /// A tenure starts.
+    /// Starts a tenure.
     pub(crate) fn start(&mut self, epoch: Epoch) -> Tenure {
         self.led = Some(epoch);
         self.started += 1;
         Tenure(self.started)
     }
 
-    /// The tenure has ended: its batches up to `committed` have committed, none of them after `index`.
+    /// Records the end of a tenure. Its batches up to `committed` have committed, all of them at or before `index`.
     pub(crate) fn record_end(&mut self, tenure: Tenure, committed: Seq, index: LogIndex) {
         if self.ended.len() == TENURES_KEPT {
             self.ended.pop_front();
@@ -53,8 +53,8 @@ impl Tenures {
         self.ended.push_back(Ended { tenure, committed, index });
     }
 
-    /// An index by which `seq` of the ended `tenure` had committed; `None`: it did not, or
-    /// that is no longer known.
+    /// An index at or after the one at which `seq` of the ended `tenure` committed. `None` if it has not committed, or
+    /// if the tenure is no longer remembered.
     pub(crate) fn committed_by(&self, tenure: Tenure, seq: Seq) -> Option<LogIndex> {
         let ended = self.ended.iter().find(|ended| ended.tenure == tenure)?;
         (seq <= ended.committed).then_some(ended.index)

@@ -16,11 +16,11 @@ use crate::refusal::{self, Refusal};
 use crate::session::QueuedFacts;
 use crate::state::{Primary, Replica, State};
 
-/// What one command of a transaction did.
+/// The outcome of one command of a transaction.
 struct Ran {
-    /// It showed more than its own keys.
+    /// Its reply shows more than its own keys.
     shows_keys: bool,
-    /// The transaction will be rolled back: what is left of it is not run.
+    /// The transaction will be rolled back, and its remaining commands do not run.
     is_over: bool,
 }
 
@@ -61,7 +61,7 @@ impl Execution<'_> {
             return self.deny(&mut state.replica, denied);
         }
         let data = &mut state.replica.data;
-        // Keys that were watched in a memory that was given up keep counting as changed.
+        // Keys that were watched before memory was replaced still count as changed.
         if !self.session.data.is_watching() {
             self.session.watched_in = data.generation;
         }
@@ -140,7 +140,7 @@ impl Execution<'_> {
         }
     }
 
-    /// What a transaction is about to do.
+    /// The combined properties of the queued commands.
     fn exec_request(&self, facts: QueuedFacts) -> Request {
         Request {
             slots: facts.slots,
@@ -163,7 +163,7 @@ impl Execution<'_> {
         }
     }
 
-    /// EXEC is refused: redirects as they are, the rest inside of Valkey's own text.
+    /// Refuses EXEC: a redirect is returned as it is, any other error inside of Valkey's own text.
     fn abort(&mut self, replica: &mut Replica, refusal: &Refusal) -> Outcome {
         self.session.data.end(&mut replica.data.engine);
         if refusal.is_redirect() {
@@ -174,7 +174,7 @@ impl Execution<'_> {
         Outcome::REPLY
     }
 
-    /// Ends the transaction; returns what EXEC has to do.
+    /// Ends the transaction; returns what EXEC must run.
     fn take_queue(&mut self, data: &mut Data) -> Exec {
         let forgotten = self.session.data.is_watching() && self.session.watched_in != data.generation;
         match self.session.data.exec(&mut data.engine, self.now.wall) {
@@ -183,7 +183,7 @@ impl Execution<'_> {
         }
     }
 
-    /// A watched key has changed.
+    /// Aborts EXEC because a watched key has changed.
     fn answer_touched(&mut self, primary: Option<Primary<'_>>) -> Outcome {
         self.out.null_array();
         self.show_everything(primary)
@@ -243,7 +243,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Runs the commands of a transaction one after the other; whether any of them showed more than its own keys.
+    /// Runs the commands of a transaction in order; true if any reply shows more than the command's own keys.
     fn run_queue(
         &mut self,
         time_max: Duration,
@@ -266,17 +266,18 @@ impl Execution<'_> {
         Ok(shows_keys)
     }
 
-    /// One command of a transaction on the primary; true if it showed more than its own keys.
+    /// Runs one command of a transaction on the primary; true if the reply shows more than the command's own keys.
     fn exec_one(&mut self, primary: &mut Primary<'_>, queued: &Queued) -> bool {
         if matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing {
-            // Memory was checked once, before the first of them: none is refused midway.
+            // Memory was checked once before the first command, so that no command is refused in the middle.
             self.execute(primary, queued.spec, queued.args(), None, MemoryCheck::Done);
             return false;
         }
         self.exec_one_reading(Some(primary.leader), primary.replica, queued)
     }
 
-    /// One command of a transaction that changes no data; true if it showed more than its own keys.
+    /// Runs one command of a transaction that changes no data; true if the reply shows more than the command's own
+    /// keys.
     fn exec_one_reading(&mut self, leader: Option<&Leader>, replica: &mut Replica, queued: &Queued) -> bool {
         let (spec, args) = (queued.spec, queued.args());
         match spec.run {
@@ -302,7 +303,7 @@ impl Execution<'_> {
     }
 }
 
-/// Whether a command that needs memory is refused because there is none.
+/// Whether a command that needs memory is refused because `maxmemory` is exceeded.
 fn lacks_memory(state: &State, needs_memory: bool) -> bool {
     needs_memory && state.leader.is_some() && state.replica.data.engine.is_out_of_memory()
 }

@@ -1,10 +1,10 @@
-//! The loop: what is done once per turn, in this order.
+//! The loop of a shard replica. Each turn does, in this order:
 //!
 //! 1. the role as consensus reports it now
-//! 2. the log: entries committed since the last turn, in slices (commits are checked off and replies released on a
-//!    primary, entries applied on a replica, memory restored)
+//! 2. the log: entries committed since the last turn, in slices (a primary marks its batches as committed and releases
+//!    replies; a replica applies them, or restores memory)
 //! 3. a tenure starts, if it can, and the desired mode is staged, if the log has another
-//! 4. keys past their time are removed, or time alone is staged (primary)
+//! 4. expired keys are removed, or only a timestamp is staged (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
@@ -13,13 +13,14 @@
 //! 10. clients in WAIT are answered
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
-//! wakes it; it then runs after the connections that were woken before it, so that their writes share the batch.
+//! wakes the loop, which then runs after the connections that were woken before it, so that their writes share the
+//! batch.
 //!
 //! Each turn is reported to the watchdog (`consensus/src/lease/watchdog.rs`), and so is each slice of a restore: a
 //! primary whose loop does not turn loses its lease.
 //!
-//! The loop never waits for consensus to accept or commit anything. Reading old entries from disk is awaited with
-//! nothing borrowed: commands run meanwhile (and are answered LOADING while memory is being restored).
+//! The loop never waits for consensus to accept or commit anything. While it awaits old entries from disk, it borrows
+//! no state, so commands run meanwhile (and are answered LOADING while memory is being restored).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -41,22 +42,23 @@ use crate::role::Phase;
 use crate::stage::Close;
 use crate::state::{Primary, Replica, State};
 
-/// A replica this close to the committed index could serve as primary soon, entries.
+/// A replica that lags behind the committed index by at most this many entries could soon serve as primary.
 const READY_BEHIND_MAX: u64 = 1024;
-/// How often a leader whose wall clock is not trusted checks whether it is by now.
+/// How often a leader with an untrusted wall clock checks the clock again.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// Names what runs, for the watchdog's log.
+/// The name of the command at this index of the table, for the watchdog's log messages.
 fn command_name(index: usize) -> &'static str {
     command::table().all().get(index).map_or("?", |spec| spec.name)
 }
 
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
-    // The gate's alarm is seconds away while all is well. It is kept apart, so that it is not replaced by each batch's.
+    // The gate's alarm is normally seconds away. It has its own timer, so that the alarm of each batch does not replace
+    // it.
     inner.edges.handle.name_work(command_name);
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
-    // Only while somebody waits for acknowledgements.
+    // Only while a client waits for acknowledgements.
     let mut copies: Option<Box<dyn FollowCopies>> = None;
     loop {
         inner.edges.handle.report_turn();
@@ -78,7 +80,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
             copies = None;
         } else if copies.is_none() {
             copies = Some(inner.edges.copies.follow());
-            // What was acknowledged before is checked once more.
+            // Checks again for acknowledgements that arrived before the subscription.
             continue;
         }
         alarm.set(&inner, wait.work);
@@ -95,17 +97,17 @@ pub(crate) async fn run(inner: Rc<Inner>) {
     }
 }
 
-/// How long to wait if nobody wakes the loop; `None`: until somebody does.
+/// How long the loop waits if nothing wakes it; `None`: without limit.
 struct NextTurn {
-    /// For keys to remove, the open batch, memory to be freed and the next slice of a snapshot; none: not at all.
+    /// For expired keys, the open batch, memory to be freed and the next slice of a snapshot.
     work: Option<Duration>,
     /// For the lag gate.
     gate: Option<Duration>,
-    /// Acknowledgements of replicas wake the loop.
+    /// Whether acknowledgements of replicas wake the loop.
     follows_copies: bool,
 }
 
-/// Resolves after an acknowledgement, if these are followed.
+/// Resolves after an acknowledgement, if subscribed.
 async fn acknowledged(copies: &mut Option<Box<dyn FollowCopies>>) {
     match copies {
         Some(copies) => copies.changed().await,
@@ -113,16 +115,16 @@ async fn acknowledged(copies: &mut Option<Box<dyn FollowCopies>>) {
     }
 }
 
-/// The next point in time at which the loop has something to do. A pause costs system calls, so one that rings early
-/// enough is kept over turns: most turns are ended by consensus or by work.
+/// The next point in time at which the loop has work. A pause costs system calls, so a pause that ends early enough is
+/// kept over several turns: consensus or staged work ends most turns.
 #[derive(Default)]
 struct Alarm(Option<(BootNs, Rest)>);
 
-/// Resolves at the point that it was made for.
+/// The pause until the time for which an alarm is set.
 type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Alarm {
-    /// Rings after `wait`, or earlier; never without one.
+    /// Sets the alarm to resolve after `wait` or earlier; `None`: never.
     fn set(&mut self, inner: &Inner, wait: Option<Duration>) {
         let Some(wait) = wait else { return };
         let at = inner.edges.clock.boot().plus(wait);
@@ -142,7 +144,7 @@ impl Alarm {
     }
 }
 
-/// Nothing is served any more; everybody who waits is woken.
+/// Stops serving, and wakes everything that waits.
 fn stop(inner: &Inner, reason: Arc<str>) {
     let mut state = inner.state.borrow_mut();
     tracing::error!(shard = state.replica.shard.0, %reason, "the replica stops");
@@ -153,7 +155,7 @@ fn stop(inner: &Inner, reason: Arc<str>) {
 }
 
 impl State {
-    /// Everything of a turn after the log.
+    /// The steps of a turn after the log.
     fn finish_turn(&mut self, edges: &Edges, behind: bool) -> NextTurn {
         let (now, handle) = (edges.now(), &edges.handle);
         if !behind {
@@ -175,7 +177,8 @@ impl State {
         let digest = if behind { None } else { self.follow_digest() };
         self.report(handle);
         self.wake(edges, now.boot);
-        // A reading serves for a moment, so the turn that news of the clock leads to may still go by the one before.
+        // Clock readings are reused for a short time, so this turn may still use a reading from before the clock
+        // change.
         let clock = (self.replica.role.is_leader() && !now.trusted).then_some(CLOCK_CHECK_EVERY);
         let frees = self.replica.data.free(&*edges.clock);
         let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
@@ -190,7 +193,7 @@ impl State {
         }
     }
 
-    /// Slows, refuses or admits writes from here on; returns when to check again.
+    /// Moves the lag gate, which slows, refuses or admits writes; returns when to check again.
     fn move_gate(&mut self, now: BootNs) -> Option<Duration> {
         let (oldest_open, replica) = (self.oldest_open(), &mut self.replica);
         let (shard, gate) = (replica.shard.0, &mut replica.flow.gate);
@@ -206,14 +209,14 @@ impl State {
         next
     }
 
-    /// Serves READONLY clients after a start, if it is time; returns when to check again.
+    /// Checks whether READONLY clients may be served after a start; returns when to check again.
     fn open_reads(&mut self, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
         let Replica { phase: Phase::Serving, served, role, position, .. } = &mut self.replica else { return None };
         let role = self.leader.is_none().then_some(&*role);
         served.follow(role, position.applied, handle, now)
     }
 
-    /// Computes a slice of a digest, if somebody waits for one; returns when to continue.
+    /// Computes a slice of a digest, if one is requested; returns when to continue.
     fn follow_digest(&mut self) -> Option<Duration> {
         let position = self.digest_position();
         let Replica { digests, data, snapshots, .. } = &mut self.replica;
@@ -230,7 +233,7 @@ impl State {
         handle.report_drained(flow.is_draining() && self.is_clean());
     }
 
-    /// Wakes those who may resume now.
+    /// Wakes the commands and replies that may continue now.
     fn wake(&mut self, edges: &Edges, now: BootNs) {
         if !self.is_pressed() && !self.replica.flow.is_holding(now) {
             edges.unblocked.notify_waiters();
@@ -245,14 +248,14 @@ impl State {
             && in_bound
             && leader.may_act(now)
         {
-            // Replies that were held because the lease had lapsed or the log was behind: both have recovered.
+            // Lease and lag have recovered: release the replies that were pending because of them.
             leader.waiting.wake_early();
         }
     }
 }
 
 impl Replica {
-    /// Memory is what the log says. If it was being restored, it is served from now on.
+    /// Records that memory equals the committed log. If it was being restored, it is served from now on.
     fn end_restore(&mut self, now: BootNs) {
         if self.phase != Phase::Restoring {
             return;
@@ -266,7 +269,8 @@ impl Replica {
 }
 
 impl Primary<'_> {
-    /// Closes the open batch if it is time and proposes what the window has space for; returns when to check again.
+    /// Closes the open batch if it is due, and proposes batches while the window has space; returns when to check
+    /// again.
     fn close_batch(&mut self, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
         let (mode, batching) = (self.replica.settings.mode.in_force(), &self.replica.batching);
         let stage = &mut self.leader.stage;

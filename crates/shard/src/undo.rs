@@ -16,18 +16,18 @@
 //!
 //! # The solution
 //!
-//! During a tenure the engine keeps an undo log: for every key that an uncommitted batch has changed, what the change
-//! has destroyed, by the batch's sequence. A commit forgets the records of its batch. When the tenure is lost, the
-//! records are applied from the newest to the oldest. Records may take `undo_bytes_max`; beyond that they are dropped,
-//! and an undo is a restore (`restore.rs`).
+//! During a tenure the engine keeps an undo log: for every key that an uncommitted batch has changed, the previous
+//! value, by the batch's sequence. A commit drops the records of its batch. When the tenure is lost, the records are
+//! applied from the newest to the oldest. Records may take `undo_bytes_max`; beyond that they are dropped, and an undo
+//! is a restore (`restore.rs`).
 //!
 //! # An example
 //!
 //! `a` is 1. Batch 4 is `SET a 2`; batch 5 is `DEL a` and `SET b 9`. The records are: *4: a was 1*; *5: a was 2, b was
-//! missing*. Batch 4 commits, and its record is forgotten. Then a foreign entry comes in the place of batch 5. Undo
+//! missing*. Batch 4 commits, and its record is dropped. Then a foreign entry commits in the place of batch 5. Undo
 //! removes `b` and sets `a` to 2: the state after batch 4, to which the foreign entry is then applied.
 //!
-//! # What else goes back
+//! # What else is undone
 //!
 //! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
 //! or CLUSTERDOWN where they only read. A staged mode or lag bound is forgotten. An image that is being written may
@@ -48,8 +48,8 @@ use crate::snapshot_format::Tail;
 use crate::state::{Replica, State};
 
 impl State {
-    /// Ends the tenure because of an entry of another epoch. True if memory had run ahead and is empty now: it must be
-    /// restored.
+    /// Ends the tenure because of an entry of another epoch. True if memory was emptied and must be restored, because
+    /// it had uncommitted effects without sufficient undo records.
     pub(crate) fn meet_foreign_entry(&mut self) -> bool {
         match &self.leader {
             Some(leader) if leader.stage.is_clean() => {
@@ -61,11 +61,11 @@ impl State {
         }
     }
 
-    /// A snapshot of `index` was installed, and memory does not hold as much: it is given up for the snapshot.
+    /// Discards memory in favour of an installed snapshot of `index`, which is newer.
     pub(crate) fn meet_installed(&mut self, index: LogIndex) {
         let replica = &mut self.replica;
         let (shard, applied) = (replica.shard.0, replica.position.applied.0);
-        tracing::info!(shard, applied, index = index.0, "a snapshot is restored from");
+        tracing::info!(shard, applied, index = index.0, "memory is restored from a snapshot of another node");
         replica.position.jumped_to = index;
         replica.snapshots.count_received();
         let open = self.leader.as_ref().is_some_and(|leader| !leader.stage.is_clean());
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// Throws away what did not commit. True if the memory that held it went with it.
+    /// Undoes uncommitted effects. True if memory was emptied for that and must be restored.
     fn undo(&mut self) -> bool {
         let Some(mut leader) = self.leader.take() else { return false };
         let replica = &mut self.replica;
@@ -114,7 +114,7 @@ impl State {
 }
 
 impl Replica {
-    /// Takes back uncommitted effects by their records; false if these do not suffice.
+    /// Undoes uncommitted effects by their undo records; false if these do not suffice.
     fn revert(&mut self) -> bool {
         if Plant::NoUndo.is_on() {
             self.data.engine.drop_undo();

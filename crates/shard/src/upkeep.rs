@@ -1,10 +1,10 @@
-//! What a primary stages without a command: the removal of keys past their time, time itself, and settings that the
-//! operator desires and the log does not have yet. Nothing is staged while a hand-over drains, without a lease, or by a
-//! wall clock that is not trusted.
+//! Units that a primary stages without a command: the removal of expired keys, timestamps, and desired settings that
+//! the log does not have yet. Nothing is staged while a hand-over drains, without a lease, or with an untrusted wall
+//! clock.
 //!
-//! - A primary stages a **timestamp alone** ([`UnitKind::Time`]) once the newest timestamp is [`STAMP_EVERY`] old,
-//!   while any key or field has a deadline. A shard without deadlines stays silent. CLIENT PAUSE does not stop it: it
-//!   changes no data. `time.rs` says why replicas need it.
+//! - A primary stages a unit with **only a timestamp** ([`UnitKind::Time`]) when the newest timestamp is
+//!   [`TIMESTAMP_EVERY`] old, while any key or field has a deadline. A shard without deadlines stages none. CLIENT
+//!   PAUSE does not prevent it, because it changes no data. See `time.rs` for why replicas need it.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::state::{Primary, State};
 
 /// While keys have deadlines, the longest wait without reading the wall clock.
 const EXPIRE_CHECK_MAX: Duration = Duration::from_secs(1);
-/// How old the newest timestamp gets while keys have deadlines: what a time to live on a replica is exact to, beside
-/// the commit.
-const STAMP_EVERY: Duration = Duration::from_secs(1);
+/// Maximum age of the newest timestamp while keys have deadlines. This, plus the delay of the commit, is the precision
+/// of expiration on a replica.
+const TIMESTAMP_EVERY: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Stages the mode and the bound of the durability lag that are desired, if the log does not say them yet.
+    /// Stages the desired mode and the desired lag bound, if the log does not have them yet.
     pub(crate) fn follow_desired(&mut self, handle: &GroupHandle, now: Now) {
         let now = self.replica.stamped(now);
         let Some(mut primary) = self.staging(now) else { return };
@@ -30,7 +30,7 @@ impl State {
         primary.stage_desired_lag_bound(handle.format(), now);
     }
 
-    /// Removes keys past their time; returns when to check again.
+    /// Removes expired keys; returns when to check again.
     pub(crate) fn expire(&mut self, now: Now) -> Option<Duration> {
         let now = self.replica.stamped(now);
         if let Some((_, left)) = self.replica.flow.client_pause.state(now.boot) {
@@ -39,7 +39,7 @@ impl State {
         self.staging(now).filter(|primary| !primary.is_pressed())?.expire(now)
     }
 
-    /// Stages a timestamp alone, if it is time; returns when to check again.
+    /// Stages a unit with only a timestamp, if one is due; returns when to check again.
     pub(crate) fn keep_time(&mut self, handle: &GroupHandle, now: Now) -> Option<Duration> {
         let now = self.replica.stamped(now);
         self.staging(now).filter(|primary| !primary.is_pressed())?.keep_time(handle.format(), now)
@@ -56,7 +56,7 @@ impl Primary<'_> {
         self.replica.settings.mode.stage(desired);
     }
 
-    /// Only once every member understands it.
+    /// Only if every member of the group can read it.
     fn stage_desired_lag_bound(&mut self, format: FormatLevel, now: Now) {
         let Some(desired) = self.replica.settings.lag_bound.unstaged() else { return };
         if format < FormatLevel::BOUNDS {
@@ -76,8 +76,8 @@ impl Primary<'_> {
         let savepoint = engine.begin_unit(effects, bytes_max);
         let removed = engine.expire_due(now.wall, limits::EXPIRY_UNIT_KEYS_MAX, effects);
         if effects.has_overflowed() {
-            // A name that is longer than a unit may be: of a log in which an older version, or another limit, has
-            // admitted it.
+            // A key that is larger than a unit may be. The log has it from an older version, or from before the limit
+            // was lowered.
             engine.roll_back(savepoint, effects);
             tracing::error!(
                 shard = self.replica.shard.0,
@@ -90,11 +90,11 @@ impl Primary<'_> {
         }
         let first = self.replica.data.engine.first_deadline();
         if removed > 0 && first.is_some_and(|at| at < now.wall) {
-            // The unit was full.
+            // The unit is full.
             return Some(Duration::ZERO);
         }
         let due = first.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
-        // The wall clock may jump: it is read again after a while however far the deadline is.
+        // The wall clock may jump, so it is read again from time to time, however far away the deadline is.
         due.map(|due| due.min(EXPIRE_CHECK_MAX).max(self.replica.batching.expire_every))
     }
 
@@ -105,15 +105,15 @@ impl Primary<'_> {
             return None;
         }
         let age = Duration::from_millis(now.wall.0 - engine.newest_timestamp().0);
-        if age < STAMP_EVERY {
-            return Some(STAMP_EVERY - age);
+        if age < TIMESTAMP_EVERY {
+            return Some(TIMESTAMP_EVERY - age);
         }
-        // One at a time: a log that is slow is not given more of them.
+        // At most one uncommitted timestamp, so that a slow log does not accumulate them.
         if self.leader.stage.is_clean() {
             self.leader.stage.stage_time(now);
             self.end_unit(now);
             self.replica.counters.time_units += 1;
         }
-        Some(STAMP_EVERY)
+        Some(TIMESTAMP_EVERY)
     }
 }

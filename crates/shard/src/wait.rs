@@ -1,9 +1,10 @@
 //! WAIT and WAITAOF: how many copies of a connection's writes are on stable storage.
 //!
-//! An answer counts replicas that hold the last write's log entry on stable storage, as the group's leader knows it.
-//! The entry's index is known once it has committed; until then nothing is counted, so an answer is never too high.
+//! The answer counts the replicas that have the log entry of the last write on stable storage, according to the group's
+//! leader. The index of the entry is known only once it has committed. Until then the count is 0, so an answer is never
+//! too high.
 //!
-//! WAIT closes the open batch at the end of the turn: a client that waits for a copy does not wait for other writes.
+//! WAIT closes the open batch at the end of the turn, so that the client does not wait for writes of other clients.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,12 +58,12 @@ fn number(arg: &[u8]) -> Option<i64> {
     std::str::from_utf8(arg).ok()?.parse().ok()
 }
 
-/// Waits until there are enough copies, or for the time-out.
+/// Waits until enough copies exist or the time-out expires.
 pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer {
     let started = inner.state.borrow_mut().start_wait(&inner.edges, request);
     match started {
         Ok(waiting) => {
-            // The loop sets its timer, and follows the acknowledgements.
+            // The loop sets its timer and subscribes to acknowledgements.
             inner.edges.work.notify_one();
             Answer { inner: inner.clone(), waiting }.await
         }
@@ -70,7 +71,7 @@ pub(crate) async fn wait(inner: &Rc<Inner>, request: WaitRequest) -> WaitAnswer 
     }
 }
 
-/// Resolves with the answer. The client waits no longer when this is dropped.
+/// A future that resolves with the answer. Dropping it ends the wait.
 struct Answer {
     inner: Rc<Inner>,
     waiting: Rc<Waiting>,

@@ -1,9 +1,9 @@
-//! Clients in WAIT and WAITAOF, in the order in which their answers may change.
+//! Clients that are blocked in WAIT or WAITAOF, in the order in which their answers may change.
 //!
-//! Each is checked when its answer may be another one: those whose write has not committed when it does, the others in
-//! the order of their positions when a replica has acknowledged something, all of them when the role is lost or their
-//! time is over. The loop does that, with one subscription to acknowledgements and one timer for all: a thousand
-//! clients that wait cost as much as one.
+//! A client is checked only when its answer may have changed: when its write commits; from then on, in the order of log
+//! positions, when a replica acknowledges entries; when the replica loses its role; and when the client's time-out
+//! expires. The shard loop does this with one subscription to acknowledgements and one timer for all clients, so a
+//! thousand blocked clients cost no more than one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,23 +18,23 @@ use crate::options::StableCopies;
 use crate::outcome::{Tenure, WaitAnswer, WaitRequest};
 use crate::tenures::Tenures;
 
-/// How often those are checked who have written nothing and wait for replicas to answer: nothing wakes the loop for
-/// them.
+/// How often clients are checked that have written nothing and wait until enough replicas answer. No event wakes the
+/// loop for them.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// No shard has more copies than this: requests for more are kept together.
+/// Upper bound on the copies of a shard. Requests for more copies share one queue.
 const COPIES_MAX: u64 = 64;
 
-/// Where a connection's last write is.
+/// The position of a connection's last write.
 enum Target {
-    /// In the log at this index; 0: there is no write.
+    /// Committed at this index; 0: the connection has written nothing.
     At(LogIndex),
-    /// Staged.
+    /// Staged, and not committed yet.
     NotCommitted(Tenure, Seq),
-    /// Undone, or no longer known.
+    /// Undone, or the tenure is no longer remembered.
     Lost,
 }
 
-/// What was acknowledged, from which answers are computed.
+/// The state from which answers are computed.
 #[derive(Clone, Copy)]
 pub(crate) struct Acknowledged<'a> {
     pub(crate) leader: Option<&'a Leader>,
@@ -54,7 +54,7 @@ impl Acknowledged<'_> {
         }
     }
 
-    /// The answer as it is now, as inside of EXEC.
+    /// The answer at this moment, which is also what a WAIT inside of EXEC returns.
     pub(crate) fn answer(self, request: &WaitRequest) -> WaitAnswer {
         let (local, replicas) = match self.target(request) {
             Target::At(index) => (u64::from(self.copies.local(index)), self.copies.replicas(index)),
@@ -73,7 +73,7 @@ fn is_enough(request: &WaitRequest, answer: WaitAnswer) -> bool {
         WaitAnswer::LocalAndReplicas(local, replicas) => {
             local >= request.local.unwrap_or(0) && replicas >= request.replicas
         }
-        WaitAnswer::Unblocked | WaitAnswer::AskedToEnd => true,
+        WaitAnswer::Unblocked | WaitAnswer::UnblockedWithError => true,
     }
 }
 
@@ -90,14 +90,14 @@ impl Need {
     }
 }
 
-/// Which index a client is in.
+/// The queue that a client is in.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Staged(Tenure, Seq),
     At(Need, LogIndex),
 }
 
-/// One client that waits.
+/// A blocked client.
 pub(crate) struct Waiting {
     id: u64,
     request: WaitRequest,
@@ -108,7 +108,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Resolves with the answer.
+    /// Ready with the answer once the wait has ended.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<WaitAnswer> {
         if let Some(answer) = self.answer.get() {
             return Poll::Ready(answer);
@@ -120,7 +120,7 @@ impl Waiting {
         Poll::Pending
     }
 
-    /// Whether it is still in the index.
+    /// Whether the client is still blocked.
     pub(crate) fn is_open(&self) -> bool {
         self.answer.get().is_none()
     }
@@ -133,24 +133,25 @@ impl Waiting {
     }
 }
 
-/// All clients that wait; see the module. Each is in `staged` or in `placed`, and in `deadlines` if it has one.
+/// All blocked clients; see the module. Each is either in `staged` or in `placed`, and also in `deadlines` if it has a
+/// time-out.
 #[derive(Default)]
 pub(crate) struct Waits {
     ids: u64,
-    /// By batch: their writes have not committed.
+    /// Clients whose write has not committed, by batch.
     staged: BTreeMap<(Tenure, Seq, u64), Rc<Waiting>>,
-    /// By position: that of their writes, or 0.
+    /// Clients whose write has committed, by its log position; 0 if they have written nothing.
     placed: BTreeMap<Need, BTreeMap<(LogIndex, u64), Rc<Waiting>>>,
     deadlines: BTreeMap<(BootNs, u64), Rc<Waiting>>,
 }
 
 impl Waits {
-    /// Whether nobody waits.
+    /// Whether no client is blocked.
     pub(crate) fn is_empty(&self) -> bool {
         self.staged.is_empty() && self.placed.is_empty()
     }
 
-    /// Whether acknowledgements may end a wait.
+    /// Whether an acknowledgement of a replica may end a wait.
     pub(crate) fn follow_copies(&self) -> bool {
         !self.placed.is_empty()
     }
@@ -167,7 +168,7 @@ impl Waits {
         }
     }
 
-    /// The client waits no longer.
+    /// Removes a client whose wait has ended.
     pub(crate) fn remove(&mut self, waiting: &Waiting) {
         match waiting.place.get() {
             Place::Staged(tenure, seq) => drop(self.staged.remove(&(tenure, seq, waiting.id))),
@@ -185,7 +186,7 @@ impl Waits {
         }
     }
 
-    /// Ends all waits.
+    /// Ends all waits, because the replica has lost its role.
     pub(crate) fn end_all(&mut self) {
         self.deadlines.clear();
         let staged = std::mem::take(&mut self.staged).into_values();
@@ -193,7 +194,7 @@ impl Waits {
         staged.chain(placed).for_each(|waiting| waiting.end(WaitAnswer::Unblocked));
     }
 
-    /// Answers those who need not wait any longer; returns when to check again. The replica leads.
+    /// Answers the clients whose wait has ended; returns when to check again. Must be called only on a primary.
     pub(crate) fn follow(&mut self, acknowledged: Acknowledged<'_>, now: BootNs) -> Option<Duration> {
         while let Some(first) = self.first_staged() {
             match acknowledged.target(&first.request) {
@@ -231,7 +232,7 @@ impl Waits {
         waiting.end(answer);
     }
 
-    /// A client starts to wait, unless there is an answer at once. The replica leads.
+    /// Blocks a client, unless it can be answered at once. Must be called only on a primary.
     pub(crate) fn start(
         &mut self,
         acknowledged: Acknowledged<'_>,

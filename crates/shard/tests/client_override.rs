@@ -35,7 +35,7 @@ fn released(world: &World, client: &Client, reply: &Reply) -> tokio::task::JoinH
 fn a_connections_writes_wait_for_their_commit_and_others_do_not() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
         let set = durable.run("SET a 1");
         assert_eq!((set.text.as_str(), durable.leave(&set)), (OK, Release::Wait));
         other.expect("SET b 1", OK);
@@ -50,7 +50,7 @@ fn a_connections_writes_wait_for_their_commit_and_others_do_not() {
         other.expect("SET b 2", OK);
         world.resolve().await;
         assert_eq!(world.take(), 0, "the next one is open for its age again");
-        assert_eq!(world.shard.info().asked, 1);
+        assert_eq!(world.shard.info().delayed_by_override, 1);
     });
 }
 
@@ -59,7 +59,7 @@ fn a_connections_writes_wait_for_their_commit_and_others_do_not() {
 fn a_connections_reads_wait_for_what_they_saw() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
         durable.expect("GET a", "$-1\r\n");
         durable.expect("DBSIZE", ":0\r\n");
         other.expect("SET a 1", OK);
@@ -85,11 +85,11 @@ fn a_connections_reads_wait_for_what_they_saw() {
 fn what_a_command_says_replaces_what_its_connection_says() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
-        let set = other.run_asking(DurabilityOverride::Sync, "SET a 1");
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
+        let set = other.run_with_override(DurabilityOverride::Sync, "SET a 1");
         assert_eq!(other.leave(&set), Release::Wait);
         other.expect("SET a 2", OK);
-        let set = durable.run_asking(DurabilityOverride::Default, "SET b 1");
+        let set = durable.run_with_override(DurabilityOverride::Default, "SET b 1");
         assert_eq!(durable.leave(&set), Release::Now);
         let set = durable.run("SET b 2");
         assert_eq!(durable.leave(&set), Release::Wait);
@@ -103,12 +103,13 @@ fn what_a_command_says_replaces_what_its_connection_says() {
 fn a_lost_write_with_an_override_is_answered_as_in_sync() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut reader, mut other) = (world.client().asking(), world.client().asking(), world.client());
+        let (mut durable, mut reader, mut other) =
+            (world.client().with_sync_override(), world.client().with_sync_override(), world.client());
         durable.run("SET a committed");
         world.commit_all().await;
         let lost = durable.run("SET a lost");
         let seen = reader.run("GET a");
-        let once = other.run_asking(DurabilityOverride::Sync, "INCR n");
+        let once = other.run_with_override(DurabilityOverride::Sync, "INCR n");
         let acknowledged = other.run("SET c 1");
         assert_eq!(other.leave(&acknowledged), Release::Now);
         let waiting = [released(&world, &durable, &lost), released(&world, &reader, &seen)];
@@ -121,7 +122,7 @@ fn a_lost_write_with_an_override_is_answered_as_in_sync() {
         assert!(lost.pending().unwrap().unknown_text().starts_with("UNKNOWN "));
         assert!(once.pending().unwrap().unknown_text().starts_with("UNKNOWN "));
         assert!(seen.pending().unwrap().unknown_text().starts_with("CLUSTERDOWN "), "a read may be repeated");
-        let mut replica = world.client().asking().readonly();
+        let mut replica = world.client().with_sync_override().readonly();
         replica.expect("GET a", "$9\r\ncommitted\r\n");
     });
 }
@@ -130,13 +131,13 @@ fn a_lost_write_with_an_override_is_answered_as_in_sync() {
 fn a_transaction_is_held_whole() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
         for (client, durability_override) in [(&mut durable, None), (&mut other, Some(DurabilityOverride::Sync))] {
             client.expect("MULTI", OK);
             client.expect("SET {t}a 1", "+QUEUED\r\n");
             client.expect("GET {t}a", "+QUEUED\r\n");
             let exec = match durability_override {
-                Some(durability_override) => client.run_asking(durability_override, "EXEC"),
+                Some(durability_override) => client.run_with_override(durability_override, "EXEC"),
                 None => client.run("EXEC"),
             };
             assert_eq!(exec.text, "*2\r\n+OK\r\n$1\r\n1\r\n");
@@ -166,13 +167,13 @@ fn a_queued_command_takes_no_attribute() {
         let world = async_primary().await;
         let mut client = world.client();
         for (line, text) in [("MULTI", MISPLACED), ("SET a 1", OK)] {
-            assert_eq!(client.run_asking(DurabilityOverride::Sync, line).text, text);
+            assert_eq!(client.run_with_override(DurabilityOverride::Sync, line).text, text);
         }
         client.expect("MULTI", OK);
-        assert_eq!(client.run_asking(DurabilityOverride::Default, "SET a 2").text, MISPLACED);
+        assert_eq!(client.run_with_override(DurabilityOverride::Default, "SET a 2").text, MISPLACED);
         client.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
         client.expect("MULTI", OK);
-        assert_eq!(client.run_asking(DurabilityOverride::Sync, "DISCARD").text, OK);
+        assert_eq!(client.run_with_override(DurabilityOverride::Sync, "DISCARD").text, OK);
     });
 }
 
@@ -180,24 +181,24 @@ fn a_queued_command_takes_no_attribute() {
 fn it_changes_nothing_in_sync_and_is_refused_in_disabled() {
     script(async {
         let world = World::primary(Setup::mode(Durability::Sync)).await;
-        for mut client in [world.client(), world.client().asking()] {
+        for mut client in [world.client(), world.client().with_sync_override()] {
             let set = client.run("SET a 1");
             assert_eq!(client.leave(&set), Release::Wait);
-            let set = client.run_asking(DurabilityOverride::Default, "SET a 2");
+            let set = client.run_with_override(DurabilityOverride::Default, "SET a 2");
             assert_eq!(client.leave(&set), Release::Wait, "nothing makes it laxer");
             world.commit_all().await;
         }
-        assert_eq!(world.shard.info().asked, 0);
+        assert_eq!(world.shard.info().delayed_by_override, 0);
 
         let world = World::primary(Setup::mode(Durability::Disabled)).await;
-        let (mut durable, mut client) = (world.client().asking(), world.client());
+        let (mut durable, mut client) = (world.client().with_sync_override(), world.client());
         for refused in ["SET a 1", "GET a", "DBSIZE", "WATCH a"] {
             durable.expect(refused, NOT_DURABLE);
-            assert_eq!(client.run_asking(DurabilityOverride::Sync, refused).text, NOT_DURABLE);
+            assert_eq!(client.run_with_override(DurabilityOverride::Sync, refused).text, NOT_DURABLE);
         }
         durable.expect("PING", "+PONG\r\n");
         client.expect("SET a 1", OK);
-        assert_eq!(client.run_asking(DurabilityOverride::Default, "GET a").text, "$1\r\n1\r\n");
+        assert_eq!(client.run_with_override(DurabilityOverride::Default, "GET a").text, "$1\r\n1\r\n");
     });
 }
 
@@ -207,7 +208,7 @@ fn it_changes_nothing_in_sync_and_is_refused_in_disabled() {
 fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
         let seconds = Duration::from_secs;
         other.expect("SET a 1", OK);
         world.advance(seconds(4)).await;
@@ -224,7 +225,7 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
         assert!(world.commit().await);
         assert!(!waiting[0].is_finished());
         assert!(waiting[1].is_finished(), "the lag is 7 s: an acknowledgement may leave again");
-        assert_eq!(durable.leave(&held), Release::Wait, "its own commit is what it asked for");
+        assert_eq!(durable.leave(&held), Release::Wait, "its override requires the commit of its own write");
         assert!(world.commit().await);
         assert!(waiting[0].is_finished());
     });
@@ -235,7 +236,7 @@ fn the_lag_gate_refuses_it_and_a_small_lag_releases_nothing() {
 fn a_waiting_client_is_not_woken_by_others_turns() {
     script(async {
         let world = async_primary().await;
-        let (mut durable, mut other) = (world.client().asking(), world.client());
+        let (mut durable, mut other) = (world.client().with_sync_override(), world.client());
         let set = durable.run("SET a 1");
         let (polls, counted) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let released = world.shard.wait_released(&durable.session, set.pending().unwrap());
@@ -265,7 +266,7 @@ fn a_waiting_client_is_not_woken_by_others_turns() {
 fn clients_that_wait_share_their_commits() {
     script(async {
         let world = async_primary().await;
-        let mut clients: Vec<Client> = (0..50).map(|_| world.client().asking()).collect();
+        let mut clients: Vec<Client> = (0..50).map(|_| world.client().with_sync_override()).collect();
         let before = world.shard.info().batches;
         for round in 0..10 {
             // They come back one after the other, and the loop has its turns between them.
@@ -292,7 +293,7 @@ fn clients_that_wait_share_their_commits() {
 fn it_survives_switches_of_the_mode() {
     script(async {
         let world = async_primary().await;
-        let mut durable = world.client().asking();
+        let mut durable = world.client().with_sync_override();
         for (version, mode) in [(2, Durability::Sync), (3, Durability::Async)] {
             let held = durable.run("SET a 1");
             world.shard.set_desired_mode(fastness_shard::DesiredMode { mode, version });

@@ -29,7 +29,7 @@ async fn filled() -> World {
 
 fn durability_override(world: &World) -> oneshot::Receiver<DigestResult> {
     let (answer, answered) = oneshot::channel();
-    world.shard.ask_digest(answer);
+    world.shard.request_digest(answer);
     answered
 }
 
@@ -59,7 +59,7 @@ fn a_digest_is_computed_in_slices_between_which_clients_are_served_and_is_of_one
         let (slices, digest) = answer(&world, &mut one).await;
         assert_eq!(digest, Ok(before));
         assert!(slices > 3, "{KEYS} keys in {slices} slices");
-        assert_eq!(other.try_recv().unwrap(), Ok(before), "whoever asks meanwhile shares it");
+        assert_eq!(other.try_recv().unwrap(), Ok(before), "requests in the meantime share the result");
         assert_eq!(answer(&world, &mut durability_override(&world)).await.1, Err(DigestError::Open));
         world.advance(Duration::from_millis(20)).await;
         world.commit_all().await;

@@ -264,11 +264,11 @@ impl Run {
         };
         let client = &mut self.clients[client];
         let reply = match durability_override {
-            Some(durability_override) => client.run_asking(durability_override, line),
+            Some(durability_override) => client.run_with_override(durability_override, line),
             None => client.run(line),
         };
-        let asked = durability_override.unwrap_or(client.session.durability_override()) == DurabilityOverride::Sync;
-        (reply, asked || self.mode == Durability::Sync)
+        let is_sync = durability_override.unwrap_or(client.session.durability_override()) == DurabilityOverride::Sync;
+        (reply, is_sync || self.mode == Durability::Sync)
     }
 
     fn check(

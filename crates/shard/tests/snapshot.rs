@@ -4,12 +4,14 @@
 
 mod support;
 
+use std::error::Error;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_engine::Digest;
-use fastness_shard::{Release, SnapshotPart, Standing};
+use fastness_shard::{Release, SinkError, SnapshotPart, Standing};
 use fastness_types::{Durability, FormatLevel, LogIndex};
 use support::{MemorySnapshots, OTHER, Setup, World, script};
 
@@ -226,7 +228,8 @@ fn a_slow_disk_is_waited_for_and_a_failing_one_given_up() {
         write_out(&world).await;
         assert_eq!(world.shard.info().snapshot.written, 1);
 
-        *store.failure.borrow_mut() = Some("no space".into());
+        *store.failure.borrow_mut() =
+            Some(SinkError::Write(Arc::from(Box::<dyn Error + Send + Sync>::from("no space"))));
         world.shard.snapshot();
         write_out(&world).await;
         let info = world.shard.info().snapshot;
@@ -340,7 +343,7 @@ fn one_that_the_disk_does_not_hold_is_not_begun() {
         world.advance(Duration::from_secs(1)).await;
         commit_all(&world).await;
         write_out(&world).await;
-        assert_eq!(world.shard.info().snapshot.written, 1, "it is asked for again by itself");
+        assert_eq!(world.shard.info().snapshot.written, 1, "the snapshot is retried automatically");
     });
 }
 

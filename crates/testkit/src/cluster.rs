@@ -369,8 +369,8 @@ impl Cluster {
                 let Ok(mut client) = TcpStream::connect((front_end.host.as_str(), front_end.port)) else { break };
                 client.set_read_timeout(Some(Duration::from_secs(1)))?;
                 let mut reply = [0; 5];
-                let asked = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
-                match asked.and_then(|()| client.read_exact(&mut reply)) {
+                let sent = client.write_all(format!("CONFIG SET{settings}\r\n").as_bytes());
+                match sent.and_then(|()| client.read_exact(&mut reply)) {
                     // The node is opening its log, or has not received the cluster's settings yet.
                     Ok(()) if &reply == b"-LOAD" && Instant::now() < until => {
                         std::thread::sleep(Duration::from_millis(50))

@@ -21,7 +21,7 @@ pub fn text(reply: Value) -> String {
 ///
 /// # Errors
 /// The connection fails.
-pub async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
+pub async fn call_text(client: &mut Connection, words: &[&str]) -> Result<String> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     Ok(text(client.call(&words).await?))
 }
@@ -31,7 +31,7 @@ pub async fn ask(client: &mut Connection, words: &[&str]) -> Result<String> {
 /// # Errors
 /// The reply is another one, or the connection fails.
 pub async fn expect_reply(client: &mut Connection, words: &[&str], expected: &str) -> Result<()> {
-    let reply = ask(client, words).await?;
+    let reply = call_text(client, words).await?;
     let shown: String = words.join(" ").chars().take(100).collect();
     ensure!(reply == expected, "{shown}: {}", reply.chars().take(300).collect::<String>());
     Ok(())
@@ -42,7 +42,7 @@ pub async fn expect_reply(client: &mut Connection, words: &[&str], expected: &st
 /// # Errors
 /// There is no such field, or the connection fails.
 pub async fn info_field(client: &mut Connection, section: &str, name: &str) -> Result<u64> {
-    let info = ask(client, &["INFO", section]).await?;
+    let info = call_text(client, &["INFO", section]).await?;
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.with_context(|| format!("no {name} in {info}"))?.parse().context("a number")
 }

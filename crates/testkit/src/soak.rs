@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_load::closed_loop::{self, Kind};
+use fastness_load::closed_loop::{self, ClosedLoopOptions, Kind};
 use fastness_load::ledger::{self, Summary, Violation};
 
 use crate::cluster::Cluster;
@@ -185,7 +185,7 @@ async fn one_round(cluster: &Cluster, options: &SoakOptions, duration: Duration)
     for shard in 1..=cluster.file()?.shards {
         let primary = cluster.primary(shard, PATIENCE).await?;
         for kind in [Kind::Set, Kind::Get] {
-            let options = closed_loop::Options {
+            let options = ClosedLoopOptions {
                 endpoint: cluster.front_end(primary, shard)?,
                 tls: None,
                 connections: (options.connections / 2).max(1),

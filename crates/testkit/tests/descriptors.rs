@@ -15,7 +15,7 @@ const DESCRIPTORS: u64 = 1_024;
 /// Connections per node.
 const CONNECTIONS: usize = 1_010;
 
-fn ask(stream: &mut TcpStream, command: &str) -> String {
+fn call(stream: &mut TcpStream, command: &str) -> String {
     stream.write_all(command.as_bytes()).unwrap();
     let mut received = vec![0; 64 * 1024];
     let len = stream.read(&mut received).unwrap();
@@ -36,7 +36,7 @@ async fn idle_connections_do_not_end_a_node_that_may_have_few_descriptors() -> a
     let primary = cluster.primary(1, Duration::from_secs(60)).await?;
     let mut first = TcpStream::connect(("127.0.0.1", cluster.node(primary)?.resp[0].port))?;
     first.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let shown = ask(&mut first, "CONFIG GET maxclients\r\n");
+    let shown = call(&mut first, "CONFIG GET maxclients\r\n");
     let max: usize = shown.lines().nth(4).unwrap().parse()?;
     assert!((300..CONNECTIONS).contains(&max), "{shown}");
     let mut idle = Vec::new();
@@ -49,7 +49,7 @@ async fn idle_connections_do_not_end_a_node_that_may_have_few_descriptors() -> a
     // 64 KiB at a time: enough for the log to open several files.
     let value = "x".repeat(64 * 1024);
     for i in 0..600 {
-        let reply = ask(&mut first, &format!("*3\r\n$3\r\nSET\r\n$4\r\n{i:04}\r\n$65536\r\n{value}\r\n"));
+        let reply = call(&mut first, &format!("*3\r\n$3\r\nSET\r\n$4\r\n{i:04}\r\n$65536\r\n{value}\r\n"));
         assert!(
             reply.starts_with("+OK") || reply.starts_with("-CLUSTERDOWN") || reply.starts_with("-MOVED"),
             "{reply}"
@@ -62,7 +62,7 @@ async fn idle_connections_do_not_end_a_node_that_may_have_few_descriptors() -> a
         assert!(!log.contains("Too many open files") && !log.contains("the node must stop"), "{log}");
         assert!(cluster.node(node)?.pid.is_some());
     }
-    assert!(ask(&mut first, "INFO stats\r\n").contains("rejected_connections:"));
+    assert!(call(&mut first, "INFO stats\r\n").contains("rejected_connections:"));
     drop(idle);
     Ok(())
 }

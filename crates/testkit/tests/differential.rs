@@ -163,7 +163,7 @@ impl Pair {
         let get = self.theirs[0].call(&[b"GET".to_vec(), key.to_vec()]).unwrap();
         let value = decode(&get).as_bytes().unwrap().to_vec();
         let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
-        assert_eq!(self.ask(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
+        assert_eq!(self.call_both(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
     }
 
     fn compare_keys(&mut self, spec: &CommandSpec, request: &Request, took_ms: u64) {
@@ -177,7 +177,7 @@ impl Pair {
     fn compare_key(&mut self, key: &[u8], took_ms: u64) {
         for question in [&[&b"GET"[..]][..], &[b"OBJECT", b"ENCODING"]] {
             let request: Request = question.iter().copied().chain([key]).map(<[u8]>::to_vec).collect();
-            let [ours, theirs] = self.ask(&request);
+            let [ours, theirs] = self.call_both(&request);
             if ours != theirs {
                 self.fail(&format!(
                     "{} differs\n  ours:   {}\n  theirs: {}",
@@ -189,7 +189,7 @@ impl Pair {
         }
         self.compare_fields(key, took_ms);
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
-        let [ours, theirs] = self.ask(&request);
+        let [ours, theirs] = self.call_both(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
             panic!("PEXPIRETIME replies with integers");
         };
@@ -210,7 +210,7 @@ impl Pair {
     /// The fields of a hash with their values and deadlines, if it is one.
     fn compare_fields(&mut self, key: &[u8], took_ms: u64) {
         let request = vec![b"HGETALL".to_vec(), key.to_vec()];
-        let [ours, theirs] = self.ask(&request);
+        let [ours, theirs] = self.call_both(&request);
         if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
             self.fail(&format!("{} differs\n{difference}", spelled(&request)));
         }
@@ -227,7 +227,7 @@ impl Pair {
             request.extend(words(&["FIELDS", "1"]).into_iter().chain([field.clone()]));
             request
         };
-        let [our_ms, their_ms] = self.ask(&of_field(&["HPEXPIRETIME"])).map(|reply| match &decode(&reply) {
+        let [our_ms, their_ms] = self.call_both(&of_field(&["HPEXPIRETIME"])).map(|reply| match &decode(&reply) {
             Value::Array(deadlines) => match deadlines[..] {
                 [Value::Integer(ms)] => ms,
                 _ => panic!("HPEXPIRETIME returns one deadline"),
@@ -241,14 +241,14 @@ impl Pair {
         }
     }
 
-    fn ask(&mut self, request: &Request) -> [Vec<u8>; 2] {
+    fn call_both(&mut self, request: &Request) -> [Vec<u8>; 2] {
         let theirs = self.theirs[0].call(request).unwrap();
         [self.ours.call(request, Protocol::Resp2, SystemClock.wall()), theirs]
     }
 
     /// The same keys on both sides, and the same data on our replica.
     fn compare_everything(&mut self) {
-        let [ours, theirs] = self.ask(&words(&["KEYS", "*"])).map(|reply| names(&decode(&reply)));
+        let [ours, theirs] = self.call_both(&words(&["KEYS", "*"])).map(|reply| names(&decode(&reply)));
         if ours != theirs {
             self.fail(&format!("other keys\n  ours:   {ours:?}\n  theirs: {theirs:?}"));
         }
@@ -328,7 +328,7 @@ fn expired_keys_are_gone() {
             let deadline = SystemClock.wall().0 + 2;
             let key = format!("{{t}}{}", 2 + generator.rng().below(8));
             for key in [key.as_str(), "{t}2", "{t}3"] {
-                let [ours, theirs] = pair.ask(&words(&["SET", key, "5", "PXAT", &deadline.to_string()]));
+                let [ours, theirs] = pair.call_both(&words(&["SET", key, "5", "PXAT", &deadline.to_string()]));
                 assert_eq!(ours, theirs);
             }
             while SystemClock.wall().0 <= deadline + 1 {
@@ -356,11 +356,11 @@ fn expired_fields_are_gone() {
                 let field = ["f1", "f2", "f3"][generator.rng().below(3)];
                 // Repeat if the deadline passes between the two sides.
                 loop {
-                    pair.ask(&words(&["DEL", key]));
-                    pair.ask(&words(&["HSET", key, "f1", "1", "f2", "2", "f3", "3", "f4", "4", "stays", "5"]));
+                    pair.call_both(&words(&["DEL", key]));
+                    pair.call_both(&words(&["HSET", key, "f1", "1", "f2", "2", "f3", "3", "f4", "4", "stays", "5"]));
                     last = SystemClock.wall().0 + 3;
                     let expire = words(&["HPEXPIREAT", key, &last.to_string(), "FIELDS", "2", field, "f4"]);
-                    let [ours, theirs] = pair.ask(&expire);
+                    let [ours, theirs] = pair.call_both(&expire);
                     if ours == theirs {
                         break;
                     }
@@ -404,7 +404,7 @@ fn scans_find_the_same_fields() {
     let reference = Reference::start().unwrap();
     let mut pair = Pair::new(1, &reference);
     for number in 0..2_000 {
-        let [ours, theirs] = pair.ask(&words(&["HSET", "h", &format!("f{number}"), &number.to_string()]));
+        let [ours, theirs] = pair.call_both(&words(&["HSET", "h", &format!("f{number}"), &number.to_string()]));
         assert_eq!(ours, theirs);
     }
     for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["NOVALUES", "MATCH", "f*"]] {
@@ -458,7 +458,7 @@ fn dumps_are_restored_by_the_other() {
 
 /// Each side restores what each dumps.
 fn exchange_dumps(pair: &mut Pair, key: &str) {
-    let dumps = pair.ask(&words(&["DUMP", key])).map(|dump| decode(&dump).as_bytes().unwrap().to_vec());
+    let dumps = pair.call_both(&words(&["DUMP", key])).map(|dump| decode(&dump).as_bytes().unwrap().to_vec());
     for payload in dumps {
         let mut request = words(&["RESTORE", key, "0", "", "REPLACE"]);
         request[3] = payload;
@@ -503,7 +503,7 @@ fn arguments_are_the_references() {
     let mut pair = Pair::new(1, &reference);
     let mut described = 0;
     for spec in command::table().implemented().filter(|spec| !spec.is_own) {
-        let [ours, theirs] = pair.ask(&words(&["COMMAND", "DOCS", spec.name])).map(|docs| {
+        let [ours, theirs] = pair.call_both(&words(&["COMMAND", "DOCS", spec.name])).map(|docs| {
             let Value::Array(docs) = decode(&docs) else { panic!("an array") };
             let [_, Value::Array(docs)] = &docs[..] else { panic!("the documents of one command") };
             field(docs, b"arguments").map(without_summaries)

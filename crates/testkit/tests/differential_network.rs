@@ -91,16 +91,16 @@ async fn descriptions_have_the_references_fields() {
     let front_end = cluster.front_end(primary, 1).unwrap();
     let mut ours = ReferenceConnection::open(&front_end.host, front_end.port, Protocol::Resp3).unwrap();
     let mut theirs = reference.connect(Protocol::Resp3).unwrap();
-    let mut ask = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
+    let mut call = |request: &[&str]| [&mut ours, &mut theirs].map(|side| side.call(&words(request)).unwrap());
 
     // Data and clients to describe.
-    ask(&["SET", "k", "v", "EX", "1000"]);
-    ask(&["GET", "k"]);
-    let zone = ask(&["CONFIG", "SET", "availability-zone", "x"]);
+    call(&["SET", "k", "v", "EX", "1000"]);
+    call(&["GET", "k"]);
+    let zone = call(&["CONFIG", "SET", "availability-zone", "x"]);
     assert!(zone[1].starts_with(b"+OK"), "the reference has a zone, too");
 
     let exclusions = Exclusions::parse(include_str!("differential-exclusions.txt"));
-    let [has, wanted] = ask(&["INFO", "EVERYTHING"]).map(|reply| fields_of_lines(&reply));
+    let [has, wanted] = call(&["INFO", "EVERYTHING"]).map(|reply| fields_of_lines(&reply));
     let missing: Vec<&String> = wanted.iter().filter(|field| !has.contains(field)).collect();
     let unexcused: Vec<_> = missing.iter().filter(|field| exclusions.absent_field(field).is_none()).collect();
     assert!(unexcused.is_empty(), "INFO lacks {unexcused:?}");
@@ -108,15 +108,15 @@ async fn descriptions_have_the_references_fields() {
     let needless: Vec<_> = exclusions.absent_fields().filter(|line| !used.contains(line)).collect();
     assert!(needless.is_empty(), "these lines excuse nothing: {needless:?}");
 
-    let [has, wanted] = ask(&["CLIENT", "LIST"]).map(|reply| fields_of_client(&reply));
+    let [has, wanted] = call(&["CLIENT", "LIST"]).map(|reply| fields_of_client(&reply));
     assert_eq!(has, wanted, "CLIENT LIST");
-    let [has, wanted] = ask(&["HELLO", "3"]).map(|reply| names_of_map(&decode(&reply)));
+    let [has, wanted] = call(&["HELLO", "3"]).map(|reply| names_of_map(&decode(&reply)));
     assert_eq!(has, wanted, "HELLO");
-    let [has, wanted] = ask(&["CLUSTER", "INFO"]).map(|reply| fields_of_lines(&reply));
+    let [has, wanted] = call(&["CLUSTER", "INFO"]).map(|reply| fields_of_lines(&reply));
     let gossip = |field: &&String| field.starts_with("cluster_stats_");
     let missing: Vec<_> = wanted.iter().filter(|field| !gossip(field) && !has.contains(field)).collect();
     assert!(missing.is_empty(), "CLUSTER INFO lacks {missing:?}");
-    let [has, wanted] = ask(&["CLUSTER", "SHARDS"]).map(|reply| {
+    let [has, wanted] = call(&["CLUSTER", "SHARDS"]).map(|reply| {
         let shards = decode(&reply);
         let Value::Map(fields) = first(&shards) else { panic!("a map: {shards:?}") };
         let nodes = fields.iter().find(|(name, _)| name.as_bytes() == Some(b"nodes")).map(|(_, nodes)| nodes).unwrap();

@@ -165,10 +165,10 @@ async fn a_stalled_primary_commits_by_the_others_and_hands_over() -> Result<()> 
     ensure!(ready.to_string().contains("log disk stalled"), "{ready:#}");
     // It is asked to end, and does, though its disk does not answer.
     let pid = cluster.pid(primary)?;
-    let asked = Instant::now();
+    let requested = Instant::now();
     cluster.signal(primary, rustix::process::Signal::TERM)?;
     while rustix::process::test_kill_process(pid).is_ok() && cluster.pid(primary).is_ok() {
-        ensure!(asked.elapsed() < Duration::from_secs(18), "the process does not end");
+        ensure!(requested.elapsed() < Duration::from_secs(18), "the process does not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cluster.start_node(primary)?;

@@ -48,11 +48,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_dies_at_any_step_loses_nothing() -> Result<()> {
-    let asked = std::env::var("FASTNESS_FAILPOINTS").unwrap_or_else(|_| SOME.join(","));
-    let is_asked = |point: &str| asked == "all" || asked.split(',').any(|name| name == point);
-    ensure!(POINTS.iter().any(|(point, _)| is_asked(point)), "no failpoint is called {asked}");
+    let selected = std::env::var("FASTNESS_FAILPOINTS").unwrap_or_else(|_| SOME.join(","));
+    let is_selected = |point: &str| selected == "all" || selected.split(',').any(|name| name == point);
+    ensure!(POINTS.iter().any(|(point, _)| is_selected(point)), "no failpoint is called {selected}");
     let seed = std::env::var("FASTNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    for (point, armed) in POINTS.iter().filter(|(point, _)| is_asked(point)) {
+    for (point, armed) in POINTS.iter().filter(|(point, _)| is_selected(point)) {
         let what = || format!("{point}, FASTNESS_SEED={seed}");
         let strikes = strike(point, armed, seed).await.with_context(what)?;
         eprintln!("{point}: {strikes} strikes, nothing lost");

@@ -22,7 +22,7 @@ const BOUND: Duration = Duration::from_secs(10);
 const SLOWED_MAX: Duration = Duration::from_millis(250 + 400);
 const WRITERS: usize = 4;
 /// How long the closed gate is observed.
-const SHUT: Duration = Duration::from_secs(4);
+const CLOSED_FOR: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Answer {
@@ -105,7 +105,7 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
     others.iter().try_for_each(|node| cluster.disk_fault(*node, "stall"))?;
     let all_stalled = Instant::now();
     let first_refused = wait_for(&load, &tasks, Answer::Refused, stalled).await?;
-    tokio::time::sleep(SHUT).await;
+    tokio::time::sleep(CLOSED_FOR).await;
     let info = Figures::of(&cluster.node(primary)?).await?;
     ensure!(info.shard("fastness_lag_gate_closed", 1)? == 1, "the gate is open");
     ensure!(info.shard("fastness_lease_held", 1)? == 1, "the lease has ended");
@@ -128,15 +128,15 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
     // All writes of the shard alike: from the first refusal on no write that was sent is acknowledged, until writes
     // resume.
     let writes = load.writes.lock().clone();
-    let shut = writes.iter().filter(|(sent, ..)| (first_refused..healed).contains(sent));
-    let (refused, done): (Vec<_>, Vec<_>) = shut.partition(|(.., answer)| *answer == Answer::Refused);
+    let while_closed = writes.iter().filter(|(sent, ..)| (first_refused..healed).contains(sent));
+    let (refused, done): (Vec<_>, Vec<_>) = while_closed.partition(|(.., answer)| *answer == Answer::Refused);
     ensure!(done.is_empty() && refused.len() > 100, "{} refused, {} acknowledged meanwhile", refused.len(), done.len());
     let slowest = writes.iter().filter(|(sent, ..)| *sent < first_refused).map(|(sent, at, _)| *at - *sent).max();
     ensure!(slowest.unwrap_or_default() <= SLOWED_MAX, "a write was held for {slowest:?}");
     // Reads: the lease held all the time, and they took as long as usual.
     let (usual, meanwhile) = (latency(&load, calm, stalled)?, latency(&load, all_stalled, healed)?);
     eprintln!(
-        "slowed {slowed} writes (slowest {slowest:?}), first refusal {after:?} after the stall, {} refused in {SHUT:?}, resumed {:?} \
+        "slowed {slowed} writes (slowest {slowest:?}), first refusal {after:?} after the stall, {} refused in {CLOSED_FOR:?}, resumed {:?} \
          after it was healed; GET p50 and p99: {usual:?} before, {meanwhile:?} while the logs stood still",
         refused.len(),
         resumed - healed

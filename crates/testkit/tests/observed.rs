@@ -28,7 +28,7 @@ struct Told {
     followers: Option<[usize; 3]>,
 }
 
-async fn ask(cluster: &Cluster, node: u64) -> Result<Told> {
+async fn poll(cluster: &Cluster, node: u64) -> Result<Told> {
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
     let text = |value: Value| String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned();
     let Value::Array(slots) = client.call(&[b"CLUSTER", b"SLOTS"]).await? else { anyhow::bail!("no slots") };
@@ -77,7 +77,7 @@ async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize
             followers: (node == primary).then_some([alive - 1; 3]),
         };
         loop {
-            let told = ask(cluster, node).await?;
+            let told = poll(cluster, node).await?;
             if told == expected {
                 break;
             }

@@ -93,7 +93,7 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
         ensure!(said.contains(line), "{line:?} is not in: {said}");
     }
     let said = blocking(|| cluster.replace(lost, new))?;
-    ensure!(said.contains("has replaced node"), "asked again: {said}");
+    ensure!(said.contains("has replaced node"), "repeated request: {said}");
     acknowledged(&load, 300).await?;
 
     // Without its vote the other remaining node would be no majority.

@@ -128,7 +128,7 @@ const SCHEDULES: &[Schedule] = &[
 /// While all other disks are stalled for longer than the lag bound, no lease is lost.
 fn lease_outlasts_stall(run: &SimReport) -> u64 {
     assert_eq!(run.coverage.times(CoverageEvent::StepDown), 0, "{run}");
-    run.coverage.times(CoverageEvent::GateShut)
+    run.coverage.times(CoverageEvent::LagGateClosed)
 }
 
 #[test]

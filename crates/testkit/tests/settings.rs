@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::reply_text::ask;
+use fastness_testkit::reply_text::call_text;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A change of the cluster's settings with a dead node waits some seconds.
@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn lag_bound(cluster: &Cluster, node: u64) -> Result<String> {
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
-    let info = ask(&mut client, &["INFO", "durability"]).await?;
+    let info = call_text(&mut client, &["INFO", "durability"]).await?;
     let line = info.lines().find_map(|line| line.strip_prefix("durability_max_lag_ms:"));
     line.map_or_else(|| bail!("{info}"), |bound| Ok(bound.to_owned()))
 }
@@ -27,7 +27,7 @@ async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_f
 
     // Sent to a replica; after its OK the change applies everywhere.
     let mut client = cluster.connect(other, 1, TIMEOUT).await?;
-    let reply = ask(&mut client, &["CONFIG", "SET", "durability-max-lag", "1500ms"]).await?;
+    let reply = call_text(&mut client, &["CONFIG", "SET", "durability-max-lag", "1500ms"]).await?;
     ensure!(reply == "OK", "{reply}");
     for node in 1..=3 {
         let bound = lag_bound(&cluster, node).await?;
@@ -36,7 +36,7 @@ async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_f
     let inside = [&["MULTI"][..], &["CONFIG", "SET", "durability-max-lag", "2s"], &["EXEC"]];
     let mut last = String::new();
     for words in inside {
-        last = ask(&mut client, words).await?;
+        last = call_text(&mut client, words).await?;
     }
     ensure!(last.contains("inside of MULTI"), "{last}");
 
@@ -48,16 +48,16 @@ async fn a_change_of_the_clusters_settings_is_confirmed_by_all_nodes_and_waits_f
     // The change waits for a dead node, but not forever.
     let began = Instant::now();
     let mut client = cluster.connect(next, 1, TIMEOUT).await?;
-    let reply = ask(&mut client, &["CONFIG", "SET", "requirepass", "secret"]).await?;
+    let reply = call_text(&mut client, &["CONFIG", "SET", "requirepass", "secret"]).await?;
     ensure!(reply == "OK" && began.elapsed() < Duration::from_secs(12), "{reply} after {:?}", began.elapsed());
     tokio::task::block_in_place(|| cluster.start_node(victim))?;
     for node in 1..=3 {
         let mut client = cluster.connect(node, 1, TIMEOUT).await?;
-        let refused = ask(&mut client, &["PING"]).await?;
+        let refused = call_text(&mut client, &["PING"]).await?;
         ensure!(refused.starts_with("-NOAUTH"), "node {node} lets in without a password: {refused}");
         let until = Instant::now() + PATIENCE;
         loop {
-            let reply = ask(&mut client, &["AUTH", "secret"]).await?;
+            let reply = call_text(&mut client, &["AUTH", "secret"]).await?;
             if reply == "OK" {
                 break;
             }

@@ -107,8 +107,8 @@ async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> R
         client.send_raw(&bytes).await?;
     }
     let until = Instant::now() + PATIENCE;
-    let mut asking = cluster.connect(primary, 1, PATIENCE).await?;
-    while classify(&asking.call(&[b"GET", b"unrelated"]).await?) == Outcome::Acknowledged {
+    let mut client = cluster.connect(primary, 1, PATIENCE).await?;
+    while classify(&client.call(&[b"GET", b"unrelated"]).await?) == Outcome::Acknowledged {
         ensure!(Instant::now() < until, "node {primary} does not notice that it is alone");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

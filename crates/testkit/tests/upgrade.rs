@@ -66,12 +66,12 @@ async fn serves(client: &mut Connection) -> Result<()> {
 }
 
 async fn check(client: &mut Connection, parts: usize) -> Result<()> {
-    let mut asked = 0;
+    let mut checked = 0;
     let mut expect = async |command: String, expected: Value| -> Result<()> {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         let found = client.call(&words).await?;
         ensure!(found == expected, "{command}: {found:?}, expected {expected:?}");
-        asked += 1;
+        checked += 1;
         Ok(())
     };
     for i in 0..parts * 40 {
@@ -91,7 +91,7 @@ async fn check(client: &mut Connection, parts: usize) -> Result<()> {
         expect(format!("MGET {{m}}a:{part} {{m}}b:{part}"), Value::Array(vec![bulk("1"), bulk("2")])).await?;
     }
     expect("GET counter".into(), bulk(&(0..parts * 40).sum::<usize>().to_string())).await?;
-    eprintln!("{asked} questions were answered as expected");
+    eprintln!("{checked} questions were answered as expected");
     Ok(())
 }
 

@@ -420,7 +420,7 @@ impl GroupHandle {
     }
 
     /// Requests a heartbeat before the next interval. The answers advance [`Lease::confirmed`].
-    pub fn ask_quorum(&self) {
+    pub fn request_confirmation(&self) {
         self.shared.round.store(true, Ordering::Release);
         self.shared.reported.notify_one();
     }

@@ -158,7 +158,7 @@ pub(crate) async fn release(links: &Links, group: &Group, epoch: Epoch, target: 
     let mut free = BTreeSet::from([group.own.0]);
     let payload = codec::encode(&ReleaseRequest { term: epoch.term });
     let others = voters.members.iter().copied().filter(|node| *node != group.own.0);
-    let mut asked: FuturesUnordered<_> = others
+    let mut requests: FuturesUnordered<_> = others
         .map(|node| {
             let link = links.to(NodeId(node), Class::Heartbeat, None);
             let payload = payload.clone();
@@ -167,7 +167,7 @@ pub(crate) async fn release(links: &Links, group: &Group, epoch: Epoch, target: 
         .collect();
     let target_is_free = |free: &BTreeSet<u64>| target.is_none_or(|target| free.contains(&target.0));
     while !(target_is_free(&free) && voters.has_quorum(&free)) {
-        match timeout_at(deadline, asked.next()).await {
+        match timeout_at(deadline, requests.next()).await {
             Ok(Some((node, Ok(_)))) => {
                 free.insert(node);
             }

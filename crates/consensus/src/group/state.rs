@@ -298,8 +298,8 @@ impl Group {
         }
         let timestamp = if Plant::LeaseFromAnswers.is_on() { now } else { timestamp };
         lead.set_report(node.0, report);
-        let Answered { ask_again, started, confirmed } = lead.answered(node.0, timestamp, bind, now);
-        if ask_again {
+        let Answered { request_again, started, confirmed } = lead.answered(node.0, timestamp, bind, now);
+        if request_again {
             self.heartbeat.notify_one();
         }
         if started || confirmed {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_types::{BootNs, Epoch, NodeId};
-use fastness_wire::peer::v1::{LeaseAsk, LeaseAskGroup};
+use fastness_wire::peer::v1::{LeaseRequest, LeaseRequestGroup};
 
 use crate::group::state::Group;
 use crate::lease::leader::MemberReport;
@@ -62,37 +62,38 @@ pub(crate) async fn run(links: Arc<Links>) {
             saved = node.now();
             node.identities.save_acknowledged();
         }
-        ask_all(&links, with_acknowledged);
+        request_all(&links, with_acknowledged);
     }
 }
 
-/// `with_acknowledged`: the requests carry what members have acknowledged.
-fn ask_all(links: &Links, with_acknowledged: bool) {
+/// Sends one heartbeat for all groups that this node leads. `with_acknowledged`: the requests carry what members have
+/// acknowledged.
+fn request_all(links: &Links, with_acknowledged: bool) {
     let node = links.node();
     let timestamp = node.now();
-    let mut asks: BTreeMap<u64, Vec<LeaseAskGroup>> = BTreeMap::new();
+    let mut requests: BTreeMap<u64, Vec<LeaseRequestGroup>> = BTreeMap::new();
     for group in node.groups() {
         let Some((epoch, bind, members)) = group.next_request(timestamp) else { continue };
         let acknowledged = if with_acknowledged { codec::acknowledged_out(&group.acknowledged()) } else { Vec::new() };
         for member in members.into_iter().filter(|member| *member != node.own().0) {
             let acknowledged = acknowledged.clone();
-            asks.entry(member).or_default().push(LeaseAskGroup {
+            requests.entry(member).or_default().push(LeaseRequestGroup {
                 group: group.id.0,
                 term: epoch.term,
                 bind,
                 acknowledged,
             });
         }
-        ask_own(node, &group, epoch, timestamp, bind);
+        request_own(node, &group, epoch, timestamp, bind);
     }
-    for (member, groups) in asks {
-        let payload = codec::encode(&LeaseAsk { timestamp: timestamp.0, groups });
-        links.to(NodeId(member), Class::Heartbeat, None).send_lease_ask(payload);
+    for (member, groups) in requests {
+        let payload = codec::encode(&LeaseRequest { timestamp: timestamp.0, groups });
+        links.to(NodeId(member), Class::Heartbeat, None).send_lease_request(payload);
     }
 }
 
-/// Asks and binds the leader's own node like any other.
-fn ask_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
+/// Requests the answer and the promise of the leader's own node, as of any other voter.
+fn request_own(node: &Arc<NodeCore>, group: &Arc<Group>, epoch: Epoch, timestamp: BootNs, bind: bool) {
     let (node, leader) = (node.clone(), group.clone());
     group.lease_requested(epoch, bind, move || {
         let ready = leader.driver.fit() && !node.log_stalls();

@@ -119,7 +119,11 @@ impl LeaderLease {
                 self.lease.extend(self.deadline());
             }
         }
-        Answered { ask_again: !could_bind && self.may_bind(now), started: !held && self.lease.holds(now), confirmed }
+        Answered {
+            request_again: !could_bind && self.may_bind(now),
+            started: !held && self.lease.holds(now),
+            confirmed,
+        }
     }
 
     /// Sets how long a member's promises are valid, from the send time of the heartbeat on.
@@ -191,7 +195,7 @@ impl LeaderLease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answered {
     /// A quorum answers: a binding heartbeat may be sent, at once instead of at the next interval.
-    pub(crate) ask_again: bool,
+    pub(crate) request_again: bool,
     /// The lease is held now and was not before.
     pub(crate) started: bool,
     /// A quorum has confirmed the send time that the owner waits for.

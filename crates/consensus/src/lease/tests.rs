@@ -90,10 +90,10 @@ fn a_restarted_voter_is_silent_for_one_lease() {
 }
 
 #[test]
-fn a_core_that_does_not_answer_is_not_asked_for_ever() {
+fn requests_to_a_silent_core_are_bounded() {
     let mut promises = Promises::new(LENGTH, ms(0));
-    let asked = (0..1000).filter_map(|at| promises.promise(epoch(1, 1), ms(at))).count();
-    assert_eq!(asked, PENDING_MAX);
+    let accepted = (0..1000).filter_map(|at| promises.promise(epoch(1, 1), ms(at))).count();
+    assert_eq!(accepted, PENDING_MAX);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn answers_to_probes_earn_the_right_to_bind_and_nothing_else() {
     assert!(!lead.may_bind(ms(10)));
     lead.answered(1, ms(10), false, ms(10));
     let by = lead.answered(2, ms(10), false, ms(12));
-    assert!(by.ask_again && !by.started);
+    assert!(by.request_again && !by.started);
     assert!(lead.may_bind(ms(12)) && !lead.lease().holds(ms(12)));
     assert!(!lead.may_bind(ms(100)), "one-way loss: no answers, no more binding");
 }
@@ -244,7 +244,7 @@ struct Schedule {
     votes: Vec<Epoch>,
     leaders: Vec<LeaderLease>,
     /// Heartbeats in flight: time of arrival, receiver, epoch, timestamp, whether they bind.
-    asks: Vec<(u64, usize, Epoch, u64, bool)>,
+    requests: Vec<(u64, usize, Epoch, u64, bool)>,
     answers: Vec<(u64, usize, Epoch, u64, bool)>,
     /// Pending questions to the Raft core.
     questions: Vec<(u64, usize, Epoch, u64, Ticket)>,
@@ -259,7 +259,7 @@ impl Schedule {
             promises: (0..3).map(|_| Promises::new(LENGTH, ms(0))).collect(),
             votes: vec![epoch(0, 0); 3],
             leaders: Vec::new(),
-            asks: Vec::new(),
+            requests: Vec::new(),
             answers: Vec::new(),
             questions: Vec::new(),
             leases: 0,
@@ -325,14 +325,16 @@ impl Schedule {
             for voter in 0..3 {
                 if !self.chance(20) {
                     let delay = self.delay();
-                    self.asks.push((at + delay, voter, epoch, at, bind));
+                    self.requests.push((at + delay, voter, epoch, at, bind));
                 }
             }
         }
     }
 
     fn deliver(&mut self, at: u64) {
-        for (_, voter, epoch, timestamp, bind) in self.asks.extract_if(.., |ask| ask.0 <= at).collect::<Vec<_>>() {
+        for (_, voter, epoch, timestamp, bind) in
+            self.requests.extract_if(.., |request| request.0 <= at).collect::<Vec<_>>()
+        {
             if bind {
                 let Some(ticket) = self.promises[voter].promise(epoch, ms(at)) else { continue };
                 let delay = self.delay();

@@ -43,9 +43,9 @@ pub(crate) enum Kind {
     /// `pb::ReleaseRequest`, answered by `pb::ReleaseReply`.
     Release = 18,
     ReleaseReply = 19,
-    /// `pb::LeaseAsk` and `pb::LeaseAnswer`. They carry no id, and groups only in their payload.
-    LeaseAsk = 20,
-    LeaseAnswer = 21,
+    /// `pb::LeaseRequest` and `pb::LeaseResponse`. They carry no id, and groups only in their payload.
+    LeaseRequest = 20,
+    LeaseResponse = 21,
     /// `pb::SnapshotPart`, answered by `pb::SnapshotPartReply`.
     SnapshotPart = 22,
     SnapshotPartReply = 23,
@@ -70,8 +70,8 @@ impl Kind {
         Kind::TransferReply,
         Kind::Release,
         Kind::ReleaseReply,
-        Kind::LeaseAsk,
-        Kind::LeaseAnswer,
+        Kind::LeaseRequest,
+        Kind::LeaseResponse,
         Kind::SnapshotPart,
         Kind::SnapshotPartReply,
         Kind::SnapshotEnd,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastness_types::{GroupId, NodeId};
-use fastness_wire::peer::v1::{Frame, LeaseAnswer};
+use fastness_wire::peer::v1::{Frame, LeaseResponse};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -66,14 +66,14 @@ struct LinkState {
     last_id: u64,
     ping_due: Option<Bytes>,
     /// A new request replaces one that was not sent, because only the newest matters.
-    lease_ask: Option<Bytes>,
+    lease_request: Option<Bytes>,
 }
 
 impl LinkState {
     fn next_frame(&mut self) -> Option<Frame> {
         let alone = |kind, payload| Some(Envelope::new(GroupId::CONTROL, kind, 0, payload).into_frame());
-        if let Some(ask) = self.lease_ask.take() {
-            return alone(Kind::LeaseAsk, ask);
+        if let Some(request) = self.lease_request.take() {
+            return alone(Kind::LeaseRequest, request);
         }
         if let Some(ping) = self.ping_due.take() {
             return alone(Kind::Ping, ping);
@@ -123,10 +123,10 @@ impl Link {
     }
 
     /// Sends the lease requests of one heartbeat, if the stream is up.
-    pub(crate) fn send_lease_ask(&self, payload: Bytes) {
+    pub(crate) fn send_lease_request(&self, payload: Bytes) {
         let mut state = self.state.lock();
         if state.connected {
-            state.lease_ask = Some(payload);
+            state.lease_request = Some(payload);
             drop(state);
             self.wake.notify_one();
         }
@@ -247,9 +247,9 @@ impl Link {
     fn received(&self, node: &NodeCore, envelope: Envelope) {
         match Kind::from_number(envelope.kind) {
             Some(Kind::Pong) => node.ponged(self.peer, envelope.payload),
-            Some(Kind::LeaseAnswer) => match LeaseAnswer::decode(envelope.payload) {
+            Some(Kind::LeaseResponse) => match LeaseResponse::decode(envelope.payload) {
                 Ok(answer) => node.lease_answered(self.peer, &answer),
-                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease answer cannot be decoded"),
+                Err(error) => tracing::warn!(peer = %self.peer, %error, "a lease response cannot be decoded"),
             },
             _ => {
                 if let Some(requester) = self.state.lock().pending.remove(&envelope.id) {

@@ -40,16 +40,16 @@ const SERVED_MAX: usize = 4096;
 
 /// Lease answers that are sent together.
 #[derive(Default)]
-pub(crate) struct LeaseAnswers {
-    waiting: Mutex<Vec<pb::LeaseAnswerGroup>>,
+pub(crate) struct LeaseResponses {
+    waiting: Mutex<Vec<pb::LeaseResponseGroup>>,
     wake: Notify,
 }
 
-impl LeaseAnswers {
+impl LeaseResponses {
     /// Bound on collected answers. Further ones are dropped; the next heartbeat asks again.
     const WAITING_MAX: usize = 65_536;
 
-    fn push(&self, answer: pb::LeaseAnswerGroup) {
+    fn push(&self, answer: pb::LeaseResponseGroup) {
         let mut waiting = self.waiting.lock();
         if waiting.len() < Self::WAITING_MAX {
             waiting.push(answer);
@@ -63,8 +63,8 @@ impl LeaseAnswers {
         if groups.is_empty() {
             return None;
         }
-        let payload = codec::encode(&pb::LeaseAnswer { groups, promise_ms: promise.as_millis() as u64 });
-        Some(Envelope::new(GroupId::CONTROL, Kind::LeaseAnswer, 0, payload).into_frame())
+        let payload = codec::encode(&pb::LeaseResponse { groups, promise_ms: promise.as_millis() as u64 });
+        Some(Envelope::new(GroupId::CONTROL, Kind::LeaseResponse, 0, payload).into_frame())
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
             biased;
             sent = send(&outgoing, &mut next), if next.is_some() => if !sent { return },
             Some(answer) = session.serving.next(), if !session.serving.is_empty() => session.queue(answer),
-            () = session.lease_answers.wake.notified(), if next.is_none() => {}
+            () = session.lease_responses.wake.notified(), if next.is_none() => {}
             () = lingered(session.outbox.leaves_at()), if next.is_none() => {}
             () = node.log.wait_for_capacity(), if full => {}
             frame = incoming.next(), if reads => {
@@ -137,7 +137,7 @@ struct Session {
     peer: NodeId,
     outbox: Outbox,
     serving: FuturesUnordered<BoxFuture<'static, Answer>>,
-    lease_answers: Arc<LeaseAnswers>,
+    lease_responses: Arc<LeaseResponses>,
     pong_due: Option<Bytes>,
     /// Snapshots that arrive on this stream. Waiters for the lock are served in the order of their arrival.
     transfers: HashMap<GroupId, Arc<tokio::sync::Mutex<Transfer>>>,
@@ -195,7 +195,7 @@ impl Session {
             peer,
             outbox: Outbox::default(),
             serving: FuturesUnordered::new(),
-            lease_answers: Arc::default(),
+            lease_responses: Arc::default(),
             pong_due: None,
             transfers: HashMap::new(),
         }
@@ -205,7 +205,7 @@ impl Session {
         if let Some(pong) = self.pong_due.take() {
             return Some(Envelope::new(GroupId::CONTROL, Kind::Pong, 0, pong).into_frame());
         }
-        self.lease_answers.take(self.node.options.timers.lease).or_else(|| self.outbox.next_frame())
+        self.lease_responses.take(self.node.options.timers.lease).or_else(|| self.outbox.next_frame())
     }
 
     fn queue(&mut self, (answer, urgency): Answer) {
@@ -220,7 +220,7 @@ impl Session {
         let Envelope { group, kind, id, payload } = envelope;
         match Kind::from_number(kind) {
             Some(Kind::Ping) => self.pong_due = Some(self.node.pong(payload)),
-            Some(Kind::LeaseAsk) => self.lease_asked(payload),
+            Some(Kind::LeaseRequest) => self.serve_lease_request(payload),
             kind => {
                 let served = self.serve(group, kind, payload);
                 let answer = async move {
@@ -261,25 +261,25 @@ impl Session {
         }
     }
 
-    fn lease_asked(&self, payload: Bytes) {
-        let ask = match pb::LeaseAsk::decode(payload) {
-            Ok(ask) => ask,
+    fn serve_lease_request(&self, payload: Bytes) {
+        let request = match pb::LeaseRequest::decode(payload) {
+            Ok(request) => request,
             Err(error) => return tracing::warn!(peer = %self.peer, %error, "a lease request cannot be decoded"),
         };
-        for asked in ask.groups {
-            let Some(group) = self.node.group(GroupId(asked.group)) else { continue };
-            let epoch = Epoch { term: asked.term, node: self.peer };
-            for (member, position) in codec::acknowledged_in(&asked.acknowledged) {
+        for requested in request.groups {
+            let Some(group) = self.node.group(GroupId(requested.group)) else { continue };
+            let epoch = Epoch { term: requested.term, node: self.peer };
+            for (member, position) in codec::acknowledged_in(&requested.acknowledged) {
                 self.node.identities.acknowledged(member, group.id, position);
             }
-            let (answers, driver, node) = (self.lease_answers.clone(), group.driver.clone(), self.node.clone());
-            let (timestamp, bind) = (ask.timestamp, asked.bind);
+            let (answers, driver, node) = (self.lease_responses.clone(), group.driver.clone(), self.node.clone());
+            let (timestamp, bind) = (request.timestamp, requested.bind);
             group.lease_requested(epoch, bind, move || {
                 let ready = driver.fit() && !node.log_stalls();
                 let holding = driver.holding();
-                answers.push(pb::LeaseAnswerGroup {
-                    group: asked.group,
-                    term: asked.term,
+                answers.push(pb::LeaseResponseGroup {
+                    group: requested.group,
+                    term: requested.term,
                     timestamp,
                     bind,
                     ready,

@@ -253,20 +253,20 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         &mut self,
         answer: Result<Envelope, oneshot::error::RecvError>,
     ) -> Result<StreamAppendResult<Types>, RpcError> {
-        let asked = self.under_way.pop_front().expect("an answer was polled for the first request under way");
-        self.bytes -= asked.bytes;
+        let request = self.under_way.pop_front().expect("an answer was polled for the first request under way");
+        self.bytes -= request.bytes;
         let reply = answer_of(answer).map_err(|error| unreachable(&error));
         let reply = reply.and_then(|reply| codec::decode_append_reply(reply).map_err(|error| not_understood(&error)));
         let reply = match reply {
             // The first request has no previous entry that could conflict.
-            Ok(AppendEntriesResponse::Conflict) if asked.previous.is_none() => {
+            Ok(AppendEntriesResponse::Conflict) if request.previous.is_none() => {
                 Err(not_understood(&DecodeError::Malformed("a conflict with nothing".to_owned())))
             }
             reply => reply,
         };
         let whole = match &reply {
             Ok(AppendEntriesResponse::Success) => true,
-            Ok(AppendEntriesResponse::PartialSuccess(matched)) => *matched == asked.last,
+            Ok(AppendEntriesResponse::PartialSuccess(matched)) => *matched == request.last,
             _ => false,
         };
         if !whole {
@@ -274,7 +274,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
             self.failed = None;
             self.under_way.clear();
         }
-        Ok(reply?.into_stream_result(asked.previous, asked.last))
+        Ok(reply?.into_stream_result(request.previous, request.last))
     }
 }
 

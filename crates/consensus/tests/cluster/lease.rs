@@ -10,7 +10,7 @@ use fastness_types::{Clock as _, NodeId};
 /// The frame kinds that the filters below select (frozen numbers).
 const APPEND: u32 = 10;
 const VOTE: u32 = 12;
-const LEASE_ASK: u32 = 20;
+const LEASE_REQUEST: u32 = 20;
 const LEASE_ANSWER: u32 = 21;
 
 fn others(of: u64) -> Vec<u64> {
@@ -134,12 +134,12 @@ async fn votes_in_flight_do_not_break_a_promise() {
         let [candidate, voter] = others(old)[..] else { panic!() };
         // Heartbeats to the voter are dropped for a while, so that the candidate's request passes the check.
         let quiet = Arc::new(AtomicBool::new(true));
-        let drop_asks = quiet.clone();
+        let drop_requests = quiet.clone();
         cluster.network.set_filter(Some(Arc::new(move |from, to, _, frame| {
             let kinds = |wanted: u32| frame.messages.iter().any(|message| message.kind == wanted);
             let leader = from == NodeId(old) && to == NodeId(voter);
             let to_candidate = from == NodeId(old) && to == NodeId(candidate);
-            to_candidate || (leader && drop_asks.load(Ordering::Relaxed) && (kinds(LEASE_ASK) || kinds(APPEND)))
+            to_candidate || (leader && drop_requests.load(Ordering::Relaxed) && (kinds(LEASE_REQUEST) || kinds(APPEND)))
         })));
         cluster.network.set_delay(ms(held_ms));
         for step in 0..4_000 {

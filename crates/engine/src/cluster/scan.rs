@@ -32,14 +32,14 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let cursor = Cursor::parse(args.get(1)).ok_or(CommandError::Fixed("ERR Invalid cursor"))?;
     // The slot of all matching keys, if the pattern determines it.
     let matching = filter.pattern.and_then(pattern_slot);
-    let disjoint = matching.is_some_and(|slot| filter.slot.is_some_and(|asked| asked != slot));
+    let disjoint = matching.is_some_and(|slot| filter.slot.is_some_and(|wanted| wanted != slot));
     let Cursor::At { fingerprint, slot, place } = cursor else {
         let first = filter.slot.or(matching).unwrap_or(Slot(0));
         let next = if disjoint { Next::End } else { Next::Slot(first) };
         write(&next.text(engine), &[], env.reply);
         return Ok(());
     };
-    if filter.slot.is_some_and(|asked| asked != slot) {
+    if filter.slot.is_some_and(|wanted| wanted != slot) {
         return Err(CommandError::Fixed("ERR Cursor slot mismatch with SLOT argument"));
     }
     if let Some(elsewhere) = matching.filter(|matching| *matching != slot) {

@@ -39,7 +39,7 @@ mod tests {
     use crate::testing::{Bench, check};
 
     #[test]
-    fn draws_the_towers_asked_for() {
+    fn draws_the_requested_towers() {
         let picture = String::from_utf8(Bench::new().run(&[b"LOLWUT", b"VERSION", b"5", b"4"])).unwrap();
         assert_eq!(picture.matches("|>").count(), 4, "{picture}");
         assert!(picture.contains("Fastness ver. "));

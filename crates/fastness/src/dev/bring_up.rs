@@ -216,5 +216,5 @@ pub async fn node_serves(folder: &Folder, settings: &Settings, node: u64) -> Res
 
 /// Whether a replica has loaded its data and answers.
 async fn serves(port: u16) -> bool {
-    probe::ask(port, &["PING"]).await.is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
+    probe::call(port, &["PING"]).await.is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
 }

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LINE_BYTES_MAX: u64 = 4096;
 
 /// Sends one command and returns the first line of its reply without the line end; `None` without a reply in time.
-pub async fn ask(port: u16, command: &[&str]) -> Option<String> {
+pub async fn call(port: u16, command: &[&str]) -> Option<String> {
     tokio::time::timeout(PATIENCE, exchange(port, command)).await.ok()?.ok()
 }
 
@@ -79,12 +79,12 @@ pub enum Write {
 /// Attempts a write to this replica.
 pub async fn writes(port: u16, key: &str) -> Write {
     // The key expires soon even if it is not removed below.
-    match ask(port, &["SET", key, "1", "PX", "1000"]).await.as_deref() {
+    match call(port, &["SET", key, "1", "PX", "1000"]).await.as_deref() {
         Some("+OK") => {}
         Some(reply) if reply.starts_with("-NOAUTH") => return Write::Password,
         _ => return Write::Refused,
     }
-    let removed = ask(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'));
+    let removed = call(port, &["DEL", key]).await.is_some_and(|reply| reply.starts_with(':'));
     if removed { Write::Accepted } else { Write::Refused }
 }
 

@@ -143,9 +143,9 @@ impl Settings {
     /// Refuses options that differ from the folder's settings.
     pub fn refuse_others(&self, desired: &Desired, folder: &Folder) -> Result<()> {
         let mut differences = Vec::new();
-        let mut compare = |name: &str, asked: Option<String>, has: String| {
-            if let Some(asked) = asked.filter(|asked| *asked != has) {
-                differences.push(format!("--{name} {asked} (it has {has})"));
+        let mut compare = |name: &str, desired: Option<String>, has: String| {
+            if let Some(desired) = desired.filter(|desired| *desired != has) {
+                differences.push(format!("--{name} {desired} (it has {has})"));
             }
         };
         let tidy = |azs: &String| azs.split(',').map(str::trim).collect::<Vec<_>>().join(",");

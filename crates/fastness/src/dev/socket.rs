@@ -72,7 +72,7 @@ pub fn listen(folder: &Folder) -> Result<UnixListener> {
 }
 
 /// Sends a request to the supervisor; `None` if there is none.
-pub fn ask(folder: &Folder, request: &Request) -> Result<Option<Response>> {
+pub fn send(folder: &Folder, request: &Request) -> Result<Option<Response>> {
     let (path, _open) = address(folder)?;
     let Ok(mut stream) = UnixStream::connect(path) else { return Ok(None) };
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn exchange(folder: &Folder) {
-        assert_eq!(ask(folder, &Request::Shutdown).unwrap(), None);
+        assert_eq!(send(folder, &Request::Shutdown).unwrap(), None);
         let listener = listen(folder).unwrap();
         listener.set_nonblocking(false).unwrap();
         let server = std::thread::spawn(move || {
@@ -110,11 +110,11 @@ mod tests {
             stream.write_all(b"{\"started\":[2],\"error\":null}\n").unwrap();
             serde_json::from_str::<Request>(&line).unwrap()
         });
-        let response = ask(folder, &Request::Start(vec![1, 2])).unwrap().unwrap();
+        let response = send(folder, &Request::Start(vec![1, 2])).unwrap().unwrap();
         assert_eq!(response.started, [2]);
         assert_eq!(server.join().unwrap(), Request::Start(vec![1, 2]));
         // The listener is closed, although the file still exists.
-        assert_eq!(ask(folder, &Request::Shutdown).unwrap(), None);
+        assert_eq!(send(folder, &Request::Shutdown).unwrap(), None);
     }
 
     #[test]

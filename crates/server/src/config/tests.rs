@@ -84,7 +84,7 @@ fn a_durable_node_names_what_it_lacks() {
 }
 
 #[test]
-fn plaintext_stays_on_loopback_unless_asked() {
+fn plaintext_stays_on_loopback_unless_configured() {
     let addresses = |text: &str| Config::parse(text).unwrap().plaintext_addresses();
     let loopback = vec![IpAddr::from([127, 0, 0, 1])];
     assert_eq!(addresses("bind 10.0.0.1"), loopback);

@@ -140,7 +140,7 @@ fn a_node_over_its_budget_gives_up_drafts_then_old_snapshots_then_the_log_they_c
     assert_eq!(driver.own_snapshot(), Some(own(20, 20)), "and the log up to it is released");
     sink.push(vec![1; 10]);
     until(|| sink.failure().is_some());
-    assert!(sink.failure().unwrap().contains("no space"), "{:?}", sink.failure());
+    assert!(sink.failure().unwrap().to_string().contains("no space"), "{:?}", sink.failure());
     assert_eq!(files.bytes().1, 0, "its draft is removed at once, not at the next check");
     assert!(!monitor.disk().admits(1 << 20), "and none is started");
     assert!(!monitor.disk().keeps_two());

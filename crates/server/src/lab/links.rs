@@ -1,16 +1,16 @@
-//! What happens to frames on their way from this node to another one: late, lost, few at a time, not at all.
+//! Faults of the links to other nodes: delay, loss, limited bandwidth, partition.
 //!
-//! [`Impeded`] stands between a stream's queue of frames and its connection, on the streams that this node opens as on
-//! those that it accepts: all that leaves for a peer. The other direction is the peer's to impede.
+//! [`Impeded`] sits between the frame queue of a stream and its connection. It covers everything that this node sends
+//! to a peer, on the streams that it opens and on those that it accepts. Faults of the other direction are injected at
+//! the peer.
 //!
 //! Rules:
-//! - Order is kept, and nothing is lost within a stream that lives on: that is what a stream promises, and what TCP
-//!   makes of a bad network. A lost frame is sent again after [`RESEND_MIN`], twice that, and so on, and everything
-//!   after it waits.
-//! - A cut holds frames; they leave when it is healed, if the stream has not been given up meanwhile.
-//! - Frames that are held are bounded by [`HELD_BYTES_MAX`] per stream. At the bound no more are taken, so that the
-//!   queue before it fills, and whoever sends waits or is refused as on a slow connection.
-//! - Without a fault a frame passes at the cost of reading a flag.
+//! - As on TCP over an unreliable network, frames stay in order and none is lost while the stream is open. A lost frame
+//!   is sent again after [`RESEND_MIN`], then after twice that, and so on; all later frames wait.
+//! - While a link is cut, frames are held. They are sent once the cut is healed, if the stream is still open.
+//! - Held frames are bounded by [`HELD_BYTES_MAX`] per stream. At the bound no more are taken from the queue, so that
+//!   the queue fills and the sender waits or is refused, as on a slow connection.
+//! - Without a fault, the only cost of a frame is reading a flag.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -29,27 +29,27 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tokio_stream::wrappers::WatchStream;
 
-/// Frames that one stream holds, bytes of their payloads; one larger frame is taken alone.
+/// Bound on the payloads of the frames that one stream holds, in bytes. A single larger frame is allowed.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Before a lost frame is sent again, as Linux does it: doubled each time.
+/// Delay before a lost frame is sent again; doubled each time, as Linux does for TCP.
 const RESEND_MIN: Duration = Duration::from_millis(200);
 const RESEND_MAX: Duration = Duration::from_secs(10);
 
-/// What a link does; parts that are not set do nothing.
+/// The faults of a link. A field with its default value has no effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkFault {
-    /// Each frame leaves so much later.
+    /// Delay of each frame.
     pub delay: Duration,
-    /// So many of a hundred frames are lost and sent again.
+    /// Percentage of frames that are lost and sent again.
     pub drop_percent: u32,
-    /// Bytes per second of each stream; 0: no limit.
+    /// Bandwidth limit of each stream, in bytes per second; 0: no limit.
     pub rate: u64,
-    /// Nothing leaves.
+    /// Whether the link is cut: no frame is sent.
     pub cut: bool,
 }
 
 impl LinkFault {
-    /// Whether it does anything.
+    /// Whether any fault is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         *self != LinkFault::default()
@@ -76,91 +76,91 @@ impl fmt::Display for LinkFault {
     }
 }
 
-/// Frames that have met a fault.
-pub type Met = u64;
+/// Number of frames that were affected by a fault.
+pub type AffectedFrames = u64;
 
-/// The way to one peer.
+/// The link to one peer.
 #[derive(Debug)]
-struct Way {
+struct PeerLink {
     fault: watch::Sender<LinkFault>,
     /// Whether any fault is set, for a quick check.
     is_set: AtomicBool,
-    met: AtomicU64,
+    affected: AtomicU64,
 }
 
 /// The faults of all links from this node.
 #[derive(Debug, Default)]
 pub struct LinkFaults {
-    ways: Mutex<BTreeMap<NodeId, Arc<Way>>>,
+    links: Mutex<BTreeMap<NodeId, Arc<PeerLink>>>,
 }
 
 impl LinkFaults {
-    fn way(&self, peer: NodeId) -> Arc<Way> {
+    fn link(&self, peer: NodeId) -> Arc<PeerLink> {
         let new = || {
-            Arc::new(Way {
+            Arc::new(PeerLink {
                 fault: watch::Sender::new(LinkFault::default()),
                 is_set: AtomicBool::new(false),
-                met: AtomicU64::new(0),
+                affected: AtomicU64::new(0),
             })
         };
-        self.ways.lock().entry(peer).or_insert_with(new).clone()
+        self.links.lock().entry(peer).or_insert_with(new).clone()
     }
 
     /// Changes the fault of the link to a peer.
     pub fn change(&self, peer: NodeId, change: impl FnOnce(&mut LinkFault)) {
-        let way = self.way(peer);
-        let mut fault = *way.fault.borrow();
+        let link = self.link(peer);
+        let mut fault = *link.fault.borrow();
         change(&mut fault);
         tracing::warn!(%peer, %fault, "LAB: fault injected into the link to another node");
-        way.is_set.store(fault.is_set(), Ordering::Release);
-        way.fault.send_replace(fault);
+        link.is_set.store(fault.is_set(), Ordering::Release);
+        link.fault.send_replace(fault);
     }
 
-    /// Every peer that was ever spoken of, with the fault of the link to it.
+    /// Every peer to which a stream was opened or a fault was set, with the fault of the link to it.
     #[must_use]
-    pub fn all(&self) -> Vec<(NodeId, LinkFault, Met)> {
-        let ways = self.ways.lock();
-        ways.iter().map(|(peer, way)| (*peer, *way.fault.borrow(), way.met.load(Ordering::Relaxed))).collect()
+    pub fn all(&self) -> Vec<(NodeId, LinkFault, AffectedFrames)> {
+        let links = self.links.lock();
+        links.iter().map(|(peer, link)| (*peer, *link.fault.borrow(), link.affected.load(Ordering::Relaxed))).collect()
     }
 
-    /// Puts the faults of the link to `peer` before a stream's connection.
+    /// Applies the faults of the link to `peer` to the frames of a stream.
     pub fn impede<S>(&self, peer: NodeId, frames: S) -> Impeded<S> {
-        let way = self.way(peer);
-        let changes = WatchStream::new(way.fault.subscribe());
-        Impeded { frames, line: Some(Box::new(Line::new(way, changes))) }
+        let link = self.link(peer);
+        let changes = WatchStream::new(link.fault.subscribe());
+        Impeded { frames, delay_line: Some(Box::new(DelayLine::new(link, changes))) }
     }
 }
 
-/// A stream of frames that may meet faults; see the module.
+/// A stream of frames into which faults can be injected; see the module.
 pub struct Impeded<S> {
     frames: S,
-    /// `None` where there is no lab.
-    line: Option<Box<Line>>,
+    /// `None` if the node is not part of a lab.
+    delay_line: Option<Box<DelayLine>>,
 }
 
 impl<S> Impeded<S> {
-    /// Frames that nothing stands in the way of.
+    /// Frames that pass without faults.
     pub fn unimpeded(frames: S) -> Impeded<S> {
-        Impeded { frames, line: None }
+        Impeded { frames, delay_line: None }
     }
 }
 
-/// A frame on its way.
+/// A frame that is held.
 struct Held {
     frame: Frame,
     bytes: usize,
-    leaves: Instant,
+    send_at: Instant,
 }
 
-struct Line {
-    way: Arc<Way>,
+struct DelayLine {
+    link: Arc<PeerLink>,
     changes: WatchStream<LinkFault>,
     held: VecDeque<Held>,
     held_bytes: usize,
-    /// When the frame before has wholly left, at the rate set.
+    /// When the preceding frame is completely sent at the bandwidth limit.
     free_at: Instant,
     timer: Pin<Box<Sleep>>,
-    /// The queue has ended.
+    /// Whether the frame queue has ended.
     ended: bool,
 }
 
@@ -168,11 +168,11 @@ fn bytes_of(frame: &Frame) -> usize {
     frame.messages.iter().map(|message| message.payload.len() + 32).sum()
 }
 
-impl Line {
-    fn new(way: Arc<Way>, changes: WatchStream<LinkFault>) -> Line {
+impl DelayLine {
+    fn new(link: Arc<PeerLink>, changes: WatchStream<LinkFault>) -> DelayLine {
         let now = Instant::now();
-        Line {
-            way,
+        DelayLine {
+            link,
             changes,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -183,35 +183,35 @@ impl Line {
     }
 
     fn is_clear(&self) -> bool {
-        self.held.is_empty() && !self.way.is_set.load(Ordering::Acquire)
+        self.held.is_empty() && !self.link.is_set.load(Ordering::Acquire)
     }
 
     fn hold(&mut self, frame: Frame) {
-        let fault = *self.way.fault.borrow();
-        self.way.met.fetch_add(u64::from(fault.is_set()), Ordering::Relaxed);
+        let fault = *self.link.fault.borrow();
+        self.link.affected.fetch_add(u64::from(fault.is_set()), Ordering::Relaxed);
         let bytes = bytes_of(&frame);
         let lost = match fault.drop_percent {
             0 => Duration::ZERO,
             percent => time_lost(|| rand::rng().random_range(0..100) < percent),
         };
         let sent = Instant::now().max(self.free_at);
-        // At a limited rate the next one waits until this one was sent completely.
+        // With a bandwidth limit the next frame waits until this one is completely sent.
         self.free_at = sent + wire_time(bytes, fault.rate) + lost;
-        let leaves = self.free_at + fault.delay;
+        let send_at = self.free_at + fault.delay;
         self.held_bytes += bytes;
-        self.held.push_back(Held { frame, bytes, leaves });
+        self.held.push_back(Held { frame, bytes, send_at });
     }
 
-    /// The next frame that may leave now.
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Frame> {
-        let fault = *self.way.fault.borrow();
+    /// The next frame that may be sent now.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Frame> {
+        let fault = *self.link.fault.borrow();
         if fault.cut {
             return Poll::Pending;
         }
         let Some(front) = self.held.front() else { return Poll::Pending };
-        // Healed: what was held goes at once.
-        if fault.is_set() && front.leaves > Instant::now() {
-            self.timer.as_mut().reset(front.leaves);
+        // Once the fault is healed, held frames are sent at once.
+        if fault.is_set() && front.send_at > Instant::now() {
+            self.timer.as_mut().reset(front.send_at);
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -229,10 +229,10 @@ fn wire_time(bytes: usize, rate: u64) -> Duration {
     if rate == 0 { Duration::ZERO } else { Duration::from_secs_f64(bytes as f64 / rate as f64) }
 }
 
-/// How long it takes until a frame arrives that may be lost each time it is sent.
+/// The delay of a frame by losses: the sum of the retransmission delays until one transmission is not lost.
 fn time_lost(mut is_lost: impl FnMut() -> bool) -> Duration {
     let (mut lost, mut pause) = (Duration::ZERO, RESEND_MIN);
-    // Ends, too, if every frame is lost: by then the stream has long been given up.
+    // Bounded even if every frame is lost: the stream is closed long before.
     while lost < 6 * RESEND_MAX && is_lost() {
         lost += pause;
         pause = (pause * 2).min(RESEND_MAX);
@@ -244,24 +244,24 @@ impl<S: Stream<Item = Frame> + Unpin> Stream for Impeded<S> {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        let Impeded { frames, line } = &mut *self;
-        let Some(line) = line else { return frames.poll_next_unpin(cx) };
-        // Registers for the next change; the value is read where it is needed.
-        while line.changes.poll_next_unpin(cx).is_ready() {}
-        if line.is_clear() {
+        let Impeded { frames, delay_line } = &mut *self;
+        let Some(delay_line) = delay_line else { return frames.poll_next_unpin(cx) };
+        // Registers the waker for the next change; the value is read where it is needed.
+        while delay_line.changes.poll_next_unpin(cx).is_ready() {}
+        if delay_line.is_clear() {
             return frames.poll_next_unpin(cx);
         }
-        while !line.ended && (line.held.is_empty() || line.held_bytes < HELD_BYTES_MAX) {
+        while !delay_line.ended && (delay_line.held.is_empty() || delay_line.held_bytes < HELD_BYTES_MAX) {
             match frames.poll_next_unpin(cx) {
-                Poll::Ready(Some(frame)) => line.hold(frame),
-                Poll::Ready(None) => line.ended = true,
+                Poll::Ready(Some(frame)) => delay_line.hold(frame),
+                Poll::Ready(None) => delay_line.ended = true,
                 Poll::Pending => break,
             }
         }
-        match line.poll_leave(cx) {
+        match delay_line.poll_send(cx) {
             Poll::Ready(frame) => Poll::Ready(Some(frame)),
-            // Whoever ends a stream does not wait for what is under way.
-            Poll::Pending if line.ended => Poll::Ready(None),
+            // A stream that ends does not wait for held frames.
+            Poll::Pending if delay_line.ended => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -61,7 +61,7 @@ async fn without_a_fault_frames_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_is_of_the_way_not_of_each_frame() {
+async fn a_delay_applies_to_the_link_not_to_each_frame() {
     let mut wire = wire();
     wire.faults.change(PEER, |fault| fault.delay = Duration::from_millis(300));
     for id in 0..3 {
@@ -69,7 +69,7 @@ async fn a_delay_is_of_the_way_not_of_each_frame() {
     }
     let (id, took) = wire.next().await;
     assert!(id == 0 && about(took, 300), "{took:?}");
-    // The two after it were in transit at the same time.
+    // The following two frames were in transit at the same time.
     for id in 1..3 {
         let (next, took) = wire.next().await;
         assert!(next == id && about(took, 0), "{took:?}");
@@ -78,7 +78,7 @@ async fn a_delay_is_of_the_way_not_of_each_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_leaves_in_order_when_it_is_healed() {
+async fn held_frames_are_sent_in_order_when_a_cut_is_healed() {
     let mut wire = wire();
     wire.faults.change(PEER, |fault| fault.cut = true);
     wire.send(1).await;
@@ -92,7 +92,7 @@ async fn what_is_held_leaves_in_order_when_it_is_healed() {
     }
 }
 
-/// A change must reach a stream that nobody sends anything on.
+/// A change must reach an idle stream.
 #[tokio::test(start_paused = true)]
 async fn a_change_wakes_a_stream_that_waits() {
     let mut wire = wire();
@@ -120,12 +120,12 @@ async fn a_rate_is_kept() {
     for _ in 0..5 {
         wire.next().await;
     }
-    // 5,000 bytes with their heads.
+    // 5,000 bytes with their headers.
     assert!(about(began.elapsed(), 500), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_frames_come_late_and_everything_behind_them_waits() {
+async fn lost_frames_arrive_late_and_all_later_ones_wait() {
     let mut wire = wire();
     wire.faults.change(PEER, |fault| fault.drop_percent = 50);
     let mut late = 0;
@@ -141,9 +141,9 @@ async fn lost_frames_come_late_and_everything_behind_them_waits() {
     wire.nothing_for(Duration::from_secs(30)).await;
 }
 
-/// At the bound the queue before it fills, and whoever sends waits.
+/// At the bound the frame queue fills, and the sender waits.
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_bounded() {
+async fn held_frames_are_bounded() {
     let mut wire = wire();
     wire.faults.change(PEER, |fault| fault.cut = true);
     let queue = wire.queue.clone();
@@ -162,7 +162,7 @@ async fn what_is_held_is_bounded() {
 }
 
 #[test]
-fn what_is_set_is_told() {
+fn faults_are_displayed() {
     let mut fault = LinkFault::default();
     assert_eq!(fault.to_string(), "healed");
     fault = LinkFault { delay: Duration::from_millis(30), drop_percent: 5, rate: 1000, cut: true };

@@ -1,4 +1,4 @@
-//! The gRPC service that faults are commanded by, beside the admin service: see [`super`].
+//! The gRPC service through which faults are injected, on the port of the admin service; see [`super`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,18 +20,18 @@ use super::{Lab, LinkFault};
 use crate::admin_guard::{AdminGuard, require_administrator};
 use crate::shared::NodeShared;
 
-/// A slower disk would be a stalled one.
+/// Largest delay of disk operations. A slower disk would count as stalled.
 const SLOW_MAX: Duration = Duration::from_secs(60);
-/// A later frame would find its stream given up.
+/// Largest delay of frames. With a larger one the stream would be closed before a frame arrives.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// The service.
+/// The service of the lab.
 pub struct LabServer {
     node: Arc<NodeShared>,
 }
 
 impl LabServer {
-    /// As a tonic service that checks every caller's certificate.
+    /// Returns the tonic service, which checks the certificate of every caller.
     pub fn service(node: Arc<NodeShared>) -> InterceptedService<LabServiceServer<LabServer>, AdminGuard> {
         let guard = AdminGuard::new(node.clone());
         LabServiceServer::with_interceptor(LabServer { node }, guard)
@@ -50,12 +50,12 @@ impl LabServer {
     }
 }
 
-/// Two services on one port: calls of the lab's go to it, all others to the other one.
+/// Two services on one port: calls to the lab service go to the first one, all other calls to the second one.
 #[derive(Debug, Clone)]
 pub struct Beside<L, O> {
-    /// The lab's.
+    /// The lab service.
     pub lab: L,
-    /// The other one.
+    /// The other service.
     pub other: O,
 }
 

@@ -104,7 +104,7 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_undo_log_bytes", |s, _| s.shard.undo_bytes as f64),
     counter("fastness_undone_writes_total", |s, _| s.shard.undone_units as f64),
     counter("fastness_replies_outcome_unknown_total", |s, _| s.shard.unknown_replies as f64),
-    counter("fastness_replies_delayed_by_override_total", |s, _| s.shard.asked as f64),
+    counter("fastness_replies_delayed_by_override_total", |s, _| s.shard.delayed_by_override as f64),
     counter("fastness_client_output_buffer_limit_disconnections_total", |s, _| s.closes[0] as f64),
     counter("fastness_client_query_buffer_limit_disconnections_total", |s, _| s.closes[1] as f64),
     counter("fastness_cross_protocol_disconnections_total", |s, _| s.closes[2] as f64),

@@ -22,11 +22,11 @@ pub(super) async fn wait(shard: Shard, client: Rc<Client>, request: WaitRequest)
     let how = tokio::select! {
         biased;
         answer = shard.wait(request) => return answer,
-        how = client.asked_to_unblock() => how,
+        how = client.unblock_requested() => how,
     };
     match how {
         Unblock::TimedOut => shard.wait(request.at_once()).await,
-        Unblock::Error => WaitAnswer::AskedToEnd,
+        Unblock::Error => WaitAnswer::UnblockedWithError,
     }
 }
 

@@ -105,7 +105,7 @@ pub struct Client {
     /// Of those that are blocked, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
     waits: Cell<bool>,
     unblock: Cell<Option<Unblock>>,
-    unblock_asked: Notify,
+    unblock_notify: Notify,
     killed: Cell<bool>,
     wake: Notify,
 }
@@ -178,7 +178,7 @@ impl Client {
             again: Notify::new(),
             waits: Cell::new(false),
             unblock: Cell::new(None),
-            unblock_asked: Notify::new(),
+            unblock_notify: Notify::new(),
             killed: Cell::new(false),
             wake: Notify::new(),
         }
@@ -192,26 +192,26 @@ impl Client {
     }
 
     /// Asks its wait to end; `false`: it waits for nothing that could.
-    pub fn ask_to_unblock(&self, how: Unblock) -> bool {
+    pub fn request_unblock(&self, how: Unblock) -> bool {
         if self.waits.get() {
             self.unblock.set(Some(how));
-            self.unblock_asked.notify_one();
+            self.unblock_notify.notify_one();
         }
         self.waits.get()
     }
 
     /// Resolves once its wait was asked to end.
-    pub async fn asked_to_unblock(&self) -> Unblock {
+    pub async fn unblock_requested(&self) -> Unblock {
         loop {
             if let Some(how) = self.unblock.take() {
                 return how;
             }
-            self.unblock_asked.notified().await;
+            self.unblock_notify.notified().await;
         }
     }
 
     /// Resolves when it should check whether its command may continue.
-    pub async fn asked_again(&self) {
+    pub async fn recheck_requested(&self) {
         self.again.notified().await;
     }
 

@@ -176,7 +176,7 @@ impl Driver {
     /// well as those after it. A WAIT, which may be for ever, ends as if its time were over.
     fn note_closed(&mut self, closed: Closed) -> Result<(), End> {
         self.closed_seen = true;
-        self.client.ask_to_unblock(Unblock::TimedOut);
+        self.client.request_unblock(Unblock::TimedOut);
         if closed == Closed::Broken { Err(End::Gone) } else { Ok(()) }
     }
 
@@ -209,7 +209,7 @@ impl Driver {
         let is_unread = client.unread_since.get().is_some();
         let again = async {
             match is_unread {
-                true => client.asked_again().await,
+                true => client.recheck_requested().await,
                 false => std::future::pending().await,
             }
         };

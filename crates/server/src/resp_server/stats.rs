@@ -1,4 +1,5 @@
-//! What one replica's front end counts, for INFO and metrics. On the loop's thread: plain cells.
+//! Statistics of one replica's front end, for INFO and metrics. Used only on the thread of the shard loop, so plain
+//! cells suffice.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -8,37 +9,37 @@ use fastness_engine::command::{self, CommandSpec};
 use fastness_resp::Args;
 use fastness_shard::SnapshotInfo;
 
-/// Different error codes that are counted; Valkey's bound too.
+/// Bound on the number of distinct error codes that are counted; the same as Valkey's.
 const ERROR_CODES_MAX: usize = 128;
-/// Arguments of a slow command that are kept, and how much of each.
+/// Number of arguments of a slow command that are kept, and the bytes that are kept of each.
 const SLOW_ARGS_MAX: usize = 32;
 const SLOW_ARG_BYTES_MAX: usize = 128;
-/// Buckets of a latency histogram: powers of two of a microsecond.
+/// Number of buckets of a latency histogram; the upper bounds are powers of two, in microseconds.
 const LATENCY_BUCKETS: usize = 32;
 
-/// What is known of one command.
+/// Statistics of one command.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandStats {
-    /// Runs.
+    /// Number of executions.
     pub calls: u64,
-    /// Their time, ns.
+    /// Total execution time, in nanoseconds.
     pub nanos: u64,
-    /// Refused before they ran.
+    /// Calls that were rejected before execution.
     pub rejected: u64,
-    /// Ended with an error.
+    /// Executions that returned an error.
     pub failed: u64,
-    /// Runs per bucket: bucket n holds those of at most 2^n µs.
+    /// Executions per bucket; bucket n counts those that took at most 2^n µs.
     pub buckets: [u64; LATENCY_BUCKETS],
 }
 
 impl CommandStats {
-    /// Time of all runs, µs.
+    /// Total execution time, in microseconds.
     #[must_use]
     pub fn micros(&self) -> u64 {
         self.nanos / 1_000
     }
 
-    /// The upper bound, µs, of the bucket that the given share of the runs does not exceed.
+    /// The given percentile of the latency: the upper bound of its bucket, in microseconds.
     #[must_use]
     pub fn percentile(&self, share: f64) -> f64 {
         let wanted = (self.calls as f64 * share).ceil().max(1.0) as u64;
@@ -53,26 +54,26 @@ impl CommandStats {
     }
 }
 
-/// One command that ran long.
+/// An entry of the slow log.
 #[derive(Debug, Clone)]
 pub struct SlowCommand {
-    /// Rising.
+    /// Unique and increasing.
     pub id: u64,
-    /// Seconds since the Unix epoch.
+    /// When the command ran, in seconds since the Unix epoch.
     pub at: u64,
-    /// How long it ran, µs.
+    /// Execution time, in microseconds.
     pub micros: u64,
-    /// Its arguments, cut.
+    /// The arguments, truncated.
     pub args: Vec<Vec<u8>>,
-    /// Who sent it.
+    /// Address of the client.
     pub client: String,
     /// The client's name.
     pub name: Vec<u8>,
 }
 
-/// See the module.
+/// The statistics; see the module.
 pub struct RespStats {
-    /// Since when it counts.
+    /// When counting started.
     pub since: Cell<Instant>,
     /// Connections accepted.
     pub connections: Cell<u64>,
@@ -82,31 +83,31 @@ pub struct RespStats {
     pub bytes_in: Cell<u64>,
     /// Bytes sent.
     pub bytes_out: Cell<u64>,
-    /// Reads that gave something.
+    /// Socket reads that returned data.
     pub reads: Cell<u64>,
-    /// Sends.
+    /// Socket writes.
     pub writes: Cell<u64>,
     /// Error replies.
     pub errors: Cell<u64>,
-    /// Connections closed because the client did not read.
+    /// Connections closed because the client stopped reading.
     pub output_limit_closes: Cell<u64>,
     /// Connections closed because the client spoke HTTP.
     pub http_closes: Cell<u64>,
-    /// Connections closed because the log kept them waiting for too long.
+    /// Connections closed because they waited for the log for too long.
     pub log_wait_closes: Cell<u64>,
     /// Connections whose task has panicked.
     pub panics: Cell<u64>,
-    /// Connections closed since they sent more than may wait.
+    /// Connections closed because they sent more than may be queued.
     pub query_limit_closes: Cell<u64>,
-    /// Refusals of AUTH.
+    /// Failed AUTH commands.
     pub auth_failures: Cell<u64>,
-    /// Connections whose execution waits for the log.
+    /// Connections whose command is waiting for the log.
     pub stalled: Cell<u64>,
-    /// The most memory that the data has been seen to use, bytes.
+    /// Largest observed memory usage of the data, in bytes.
     memory_peak: Cell<u64>,
-    /// Commands per second, the newest samples.
+    /// The newest samples, for the per-second rates.
     rate: RefCell<Rate>,
-    /// By the command's index in the table; none where it has not run.
+    /// Statistics by index in the command table; `None` if the command has not run.
     by_command: RefCell<Vec<Option<Box<CommandStats>>>>,
     by_error: RefCell<BTreeMap<String, u64>>,
     slow: RefCell<VecDeque<SlowCommand>>,
@@ -117,23 +118,23 @@ pub struct RespStats {
 /// Snapshots as INFO reports them, with times accurate to about a second.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotsSeen {
-    /// When the newest was finished, seconds since the Unix epoch; at first, when the process started.
+    /// When the newest snapshot was finished, in seconds since the Unix epoch; initially the start of the process.
     pub saved_at: u64,
-    /// Whether the last one that ended was finished.
+    /// Whether the last attempt succeeded.
     pub succeeded: bool,
-    /// How long the last one that ended took; `None`: none has ended yet.
+    /// Duration of the last attempt; `None`: none has ended yet.
     pub took: Option<Duration>,
-    /// Since when one is being written.
+    /// Start of the snapshot that is being written, if any.
     pub began: Option<Instant>,
-    /// Finished since the process started.
+    /// Snapshots finished since the process started.
     pub saves: u64,
-    /// Units that had committed when the newest was finished.
+    /// Number of committed units when the newest snapshot was finished.
     units: u64,
     seen: (u64, u64),
 }
 
 impl SnapshotsSeen {
-    /// Units that have committed since then.
+    /// Units that have committed since the newest snapshot.
     #[must_use]
     pub fn units_since(&self, units: u64) -> u64 {
         units.saturating_sub(self.units)
@@ -142,7 +143,7 @@ impl SnapshotsSeen {
     fn observe(&mut self, snapshots: &SnapshotInfo, units: u64, now: Instant, wall: u64) {
         let ended = (snapshots.written, snapshots.given_up);
         if ended != self.seen {
-            // One that started and ended between two checks took less time than that.
+            // A snapshot that started and ended between two checks took less time than the interval.
             self.took = Some(self.began.take().map_or(Duration::ZERO, |began| now.duration_since(began)));
             self.succeeded = ended.0 > self.seen.0;
             if self.succeeded {
@@ -160,7 +161,7 @@ impl SnapshotsSeen {
     }
 }
 
-/// Samples of counters, for the figures per second.
+/// Samples of counters, from which per-second rates are computed.
 #[derive(Default)]
 struct Rate {
     last: Option<(Instant, [u64; 3])>,
@@ -210,7 +211,7 @@ pub fn add(cell: &Cell<u64>, amount: u64) {
 }
 
 impl RespStats {
-    /// Counts one run. `reply` is what was appended.
+    /// Counts one execution. `reply`: the reply that it appended.
     pub fn count(&self, spec: &'static CommandSpec, took: Duration, reply: &[u8]) {
         add(&self.commands, 1);
         let nanos = took.as_nanos() as u64;
@@ -246,7 +247,7 @@ impl RespStats {
         }
     }
 
-    /// Keeps a command that ran long.
+    /// Adds a command to the slow log.
     pub fn note_slow(
         &self,
         (spec, args): (&CommandSpec, Args<'_>),
@@ -268,24 +269,24 @@ impl RespStats {
         slow.truncate(len_max);
     }
 
-    /// The newest slow commands.
+    /// The newest entries of the slow log.
     #[must_use]
     pub fn slow(&self, count: usize) -> Vec<SlowCommand> {
         self.slow.borrow().iter().take(count).cloned().collect()
     }
 
-    /// How many are kept.
+    /// Length of the slow log.
     #[must_use]
     pub fn slow_len(&self) -> usize {
         self.slow.borrow().len()
     }
 
-    /// Forgets them.
+    /// Clears the slow log.
     pub fn slow_reset(&self) {
         self.slow.borrow_mut().clear();
     }
 
-    /// Per command, by name.
+    /// Statistics by command name.
     #[must_use]
     pub fn by_command(&self) -> BTreeMap<&'static str, CommandStats> {
         let by_command = self.by_command.borrow();
@@ -293,13 +294,13 @@ impl RespStats {
         counted.filter_map(|(stats, spec)| Some((spec.name, **stats.as_ref()?))).collect()
     }
 
-    /// Error replies per code.
+    /// Number of error replies by code.
     #[must_use]
     pub fn by_error(&self) -> BTreeMap<String, u64> {
         self.by_error.borrow().clone()
     }
 
-    /// CONFIG RESETSTAT.
+    /// Resets the statistics, for CONFIG RESETSTAT.
     pub fn reset(&self) {
         let cells = [
             &self.connections,
@@ -323,7 +324,7 @@ impl RespStats {
         self.since.set(Instant::now());
     }
 
-    /// Called about once a second: makes the figures per second.
+    /// Takes a sample for the per-second rates. Must be called about once per second.
     pub fn sample(&self) {
         let now = Instant::now();
         let counters = [self.commands.get(), self.bytes_in.get(), self.bytes_out.get()];
@@ -337,26 +338,26 @@ impl RespStats {
         rate.last = Some((now, counters));
     }
 
-    /// Notes what the data uses now; returns the most that was noted.
+    /// Records the current memory usage of the data; returns the largest recorded one.
     pub fn memory_peak(&self, used: u64) -> u64 {
         self.memory_peak.set(self.memory_peak.get().max(used));
         self.memory_peak.get()
     }
 
-    /// Looks at snapshots; to be called about once a second. `units` have committed.
+    /// Records the state of snapshots. Must be called about once per second. `units`: number of committed units.
     pub fn observe_snapshots(&self, snapshots: &SnapshotInfo, units: u64) {
         let mut seen = self.snapshots.get();
         seen.observe(snapshots, units, Instant::now(), wall_seconds());
         self.snapshots.set(seen);
     }
 
-    /// What was seen of snapshots.
+    /// The observed state of snapshots.
     #[must_use]
     pub fn snapshots(&self) -> SnapshotsSeen {
         self.snapshots.get()
     }
 
-    /// Commands, bytes in, bytes out per second.
+    /// Commands, bytes received and bytes sent per second.
     #[must_use]
     pub fn per_second(&self) -> [f64; 3] {
         self.rate.borrow().per_second
@@ -367,7 +368,7 @@ fn wall_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Whether an error says that the command did not run at all.
+/// Whether an error means that the command was not executed at all.
 fn is_rejection(reply: &[u8]) -> bool {
     const CODES: [&[u8]; 9] = [
         b"-MOVED ",
@@ -383,10 +384,10 @@ fn is_rejection(reply: &[u8]) -> bool {
     CODES.iter().any(|code| reply.starts_with(code))
 }
 
-/// Shown in the place of a secret, as in Valkey.
+/// Replaces a secret, as in Valkey.
 const REDACTED: &[u8] = b"(redacted)";
 
-/// Arguments as they are shown: cut, and without secrets.
+/// The arguments as the slow log shows them: truncated, and without secrets.
 fn shown_args(spec: &CommandSpec, args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
     let mut cut: Vec<Vec<u8>> = args.take(kept).iter().map(cut_arg).collect();
@@ -438,9 +439,9 @@ mod tests {
         check("SET auth s3", "SET auth s3");
     }
 
-    /// Found: INFO persistence reported constants although there are snapshots.
+    /// Regression test: INFO persistence reported constants although snapshots existed.
     #[test]
-    fn snapshots_are_told_as_they_were_seen() {
+    fn observed_snapshots_are_reported() {
         let stats = RespStats::default();
         let mut seen = stats.snapshots();
         let began = Instant::now();

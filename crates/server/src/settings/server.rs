@@ -33,15 +33,20 @@ pub struct SettingsServer {
     node: Arc<NodeShared>,
     control: Control,
     group: GroupHandle,
-    asking: ClientTlsConfig,
+    client_tls: ClientTlsConfig,
     runtime: tokio::runtime::Handle,
 }
 
 impl SettingsServer {
     /// For this node; its tasks run on the runtime that this is called in.
     #[must_use]
-    pub fn new(node: Arc<NodeShared>, control: Control, group: GroupHandle, asking: ClientTlsConfig) -> SettingsServer {
-        SettingsServer { node, control, group, asking, runtime: tokio::runtime::Handle::current() }
+    pub fn new(
+        node: Arc<NodeShared>,
+        control: Control,
+        group: GroupHandle,
+        client_tls: ClientTlsConfig,
+    ) -> SettingsServer {
+        SettingsServer { node, control, group, client_tls, runtime: tokio::runtime::Handle::current() }
     }
 
     /// Changes settings in the background; the answer comes when all reachable nodes have confirmed, or have not in
@@ -101,7 +106,7 @@ impl SettingsServer {
         let address = address.ok_or_else(|| Status::unavailable(format!("node {leader} is not in the map")))?;
         let source = self.node.config.load().source_address();
         let endpoint =
-            Endpoint::from_shared(format!("https://{address}")).and_then(|e| e.tls_config(self.asking.clone()));
+            Endpoint::from_shared(format!("https://{address}")).and_then(|e| e.tls_config(self.client_tls.clone()));
         let endpoint = endpoint.map_err(|error| Status::unavailable(error.to_string()))?;
         let endpoint = endpoint.connect_timeout(COMMIT_MAX / 5).timeout(COMMIT_MAX).local_address(source);
         let channel =

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fastness_log::{Draft, SnapshotError, SnapshotFolder};
-use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
+use fastness_shard::{SinkError, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 use fastness_types::LogIndex;
 use fastness_types::limits::SNAPSHOT_QUEUE_BYTES_MAX;
 use parking_lot::{Condvar, Mutex};
@@ -23,7 +23,7 @@ enum Message {
 struct Sink {
     to: Sender<Message>,
     queue: Arc<WriteQueue>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<SinkError>>>,
     finished: Arc<Mutex<Option<LogIndex>>>,
 }
 
@@ -51,7 +51,7 @@ impl SnapshotSink for Sink {
         let _ = self.to.send(Message::Chunk(chunk));
     }
 
-    fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<SinkError> {
         self.failure.lock().clone()
     }
 
@@ -84,12 +84,12 @@ impl SnapshotStore for SnapshotFiles {
                     if let Err(error) = files.folder.discard(Draft::Own) {
                         tracing::error!(%error, "cannot remove an incomplete snapshot: it takes up space");
                     }
-                    *noted.lock() = Some(error.to_string());
+                    *noted.lock() = Some(SinkError::Write(Arc::new(error)));
                 }
             }
         });
         if let Err(error) = thread {
-            *failure.lock() = Some(error.to_string());
+            *failure.lock() = Some(SinkError::Thread(Arc::new(error)));
         }
         Box::new(sink)
     }

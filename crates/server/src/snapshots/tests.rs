@@ -31,7 +31,7 @@ fn write(files: &SnapshotFiles, index: u64) {
         }
         sink.push(vec![chunk; 10]);
     }
-    assert_eq!(sink.failure(), None);
+    assert!(sink.failure().is_none());
     sink.finish(LogIndex(index), b"tail".to_vec());
     until(|| sink.finished().is_some());
     assert_eq!(files.folder.list().unwrap().first(), Some(&LogIndex(index)));
@@ -224,7 +224,7 @@ async fn what_waits_is_bounded_in_bytes() {
 }
 
 #[test]
-fn one_that_is_given_up_leaves_nothing_and_a_failure_is_told() {
+fn an_abandoned_snapshot_leaves_nothing_and_a_failure_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let files = files(dir.path());
     let mut sink = files.create(b"head".to_vec());
@@ -234,6 +234,6 @@ fn one_that_is_given_up_leaves_nothing_and_a_failure_is_told() {
     std::fs::remove_dir(dir.path()).unwrap();
     let sink = files.create(b"head".to_vec());
     until(|| sink.failure().is_some());
-    assert!(sink.failure().unwrap().contains(dir.path().to_str().unwrap()));
+    assert!(sink.failure().unwrap().to_string().contains(dir.path().to_str().unwrap()));
     std::fs::create_dir(dir.path()).unwrap();
 }

@@ -224,7 +224,7 @@ impl FrontEnd {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut client = self.connect_raw();
-            match client.ask(&["GET", "is it there"]) {
+            match client.call(&["GET", "is it there"]) {
                 Value::Null => return client,
                 other => assert!(Instant::now() < deadline, "the replica does not serve: {other:?}"),
             }
@@ -303,13 +303,13 @@ impl Client {
         self.try_receive().expect("the connection was closed")
     }
 
-    pub fn ask(&mut self, args: &[&str]) -> Value {
+    pub fn call(&mut self, args: &[&str]) -> Value {
         self.send(args);
         self.receive()
     }
 
-    pub fn ask_text(&mut self, args: &[&str]) -> String {
-        match self.ask(args) {
+    pub fn call_text(&mut self, args: &[&str]) -> String {
+        match self.call(args) {
             Value::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
             Value::Integer(number) => number.to_string(),
             Value::Null | Value::NullArray => "(nil)".into(),

@@ -151,7 +151,7 @@ pub struct MemorySnapshots {
     pub finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
     /// Chunks that a snapshot takes until it has no space left; `None`: any number.
     pub room: Rc<Cell<Option<usize>>>,
-    pub failure: Rc<RefCell<Option<String>>>,
+    pub failure: Rc<RefCell<Option<SinkError>>>,
     /// Snapshots that were read from.
     pub read: Cell<usize>,
     /// None may be begun.
@@ -162,7 +162,7 @@ struct MemorySink {
     parts: Vec<SnapshotPart>,
     finished: Rc<RefCell<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
     room: Rc<Cell<Option<usize>>>,
-    failure: Rc<RefCell<Option<String>>>,
+    failure: Rc<RefCell<Option<SinkError>>>,
 }
 
 impl SnapshotSink for MemorySink {
@@ -182,7 +182,7 @@ impl SnapshotSink for MemorySink {
         self.parts.push(SnapshotPart::Chunk(chunk.into()));
     }
 
-    fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<SinkError> {
         self.failure.borrow().clone()
     }
 
@@ -546,7 +546,7 @@ impl Client {
     }
 
     /// Runs a command with an override.
-    pub fn run_asking(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
+    pub fn run_with_override(&mut self, durability_override: DurabilityOverride, line: &str) -> Reply {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.call(&words, Some(durability_override))
     }
@@ -572,7 +572,7 @@ impl Client {
     }
 
     /// Whose replies wait for their commit.
-    pub fn asking(mut self) -> Client {
+    pub fn with_sync_override(mut self) -> Client {
         self.session.set_durability_override(DurabilityOverride::Sync);
         self
     }

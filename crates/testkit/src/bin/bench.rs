@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use fastness_load::closed_loop::{self, Kind, Report};
+use fastness_load::closed_loop::{self, ClosedLoopOptions, Kind, Report};
 use fastness_testkit::bench::{machine, processes, valkey::Valkey};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -107,7 +107,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
     let primary = cluster.primary(1, Duration::from_secs(30)).await?;
     let ours_pids = cluster_pids(cluster, primary)?;
     let theirs_pids = valkey.pids();
-    let options = closed_loop::Options {
+    let options = ClosedLoopOptions {
         endpoint: cluster.front_end(primary, 1)?,
         tls: None,
         connections: row.connections,
@@ -120,7 +120,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
         seed: 1,
     };
     let wait = (row.mode == "sync" && row.kind != Kind::Get).then_some(1);
-    let against = closed_loop::Options { endpoint: valkey.endpoint(), wait_replicas: wait, ..options.clone() };
+    let against = ClosedLoopOptions { endpoint: valkey.endpoint(), wait_replicas: wait, ..options.clone() };
     for side in [&options, &against] {
         warm_up(side).await?;
     }
@@ -166,8 +166,8 @@ fn cluster_pids(cluster: &Cluster, primary: u64) -> Result<Vec<i32>> {
 }
 
 /// Writes all keys, and waits until memory and files have reached a steady state.
-async fn warm_up(options: &closed_loop::Options) -> Result<()> {
-    let fill = closed_loop::Options {
+async fn warm_up(options: &ClosedLoopOptions) -> Result<()> {
+    let fill = ClosedLoopOptions {
         kind: if options.kind == Kind::Incr { Kind::Incr } else { Kind::Set },
         pipeline: 16,
         connections: 16,
@@ -187,7 +187,7 @@ struct Round {
     instructions: Option<f64>,
 }
 
-async fn round(options: &closed_loop::Options, pids: &[i32]) -> Result<Round> {
+async fn round(options: &ClosedLoopOptions, pids: &[i32]) -> Result<Round> {
     let before = processes::cpu_us(pids)?;
     let counter = processes::Instructions::start(pids[0]);
     let report = closed_loop::run(options).await?;

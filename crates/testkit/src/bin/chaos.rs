@@ -138,8 +138,8 @@ fn write_row(
 
 impl Arguments {
     fn durability(&self) -> &'static str {
-        let asked = DURABILITIES.into_iter().find(|mode| Some(*mode) == self.durability.as_deref());
-        asked.unwrap_or(DURABILITIES[0])
+        let requested = DURABILITIES.into_iter().find(|mode| Some(*mode) == self.durability.as_deref());
+        requested.unwrap_or(DURABILITIES[0])
     }
 }
 

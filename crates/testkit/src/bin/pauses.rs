@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Number of keys, or fields, in one command or pipeline while filling.
 const CHUNK: usize = 1_000;
 /// Request interval of the client that measures the effect on others.
-const ASKS_EVERY: Duration = Duration::from_millis(1);
+const REQUEST_EVERY: Duration = Duration::from_millis(1);
 
 /// Measures the effect on other clients.
 #[derive(Debug, Parser)]
@@ -102,7 +102,7 @@ async fn commands(server: &str, front_end: &Endpoint, arguments: &Arguments) -> 
 /// A client that sends requests all the time, and the time of each answer.
 struct Beside {
     stop: Arc<AtomicBool>,
-    asking: JoinHandle<Result<Vec<Duration>>>,
+    task: JoinHandle<Result<Vec<Duration>>>,
 }
 
 impl Beside {
@@ -110,24 +110,24 @@ impl Beside {
         let mut client = Connection::open(front_end, None, TIMEOUT).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let asking = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut took = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let asked = Instant::now();
+                let sent = Instant::now();
                 let reply = client.call(command).await?;
                 ensure!(classify(&reply) == Outcome::Acknowledged, "{reply:?}");
-                took.push(asked.elapsed());
-                tokio::time::sleep(ASKS_EVERY.saturating_sub(asked.elapsed())).await;
+                took.push(sent.elapsed());
+                tokio::time::sleep(REQUEST_EVERY.saturating_sub(sent.elapsed())).await;
             }
             Ok(took)
         });
-        Ok(Beside { stop, asking })
+        Ok(Beside { stop, task })
     }
 
     /// Stops the client. Returns the 99th percentile and the maximum, as a cell of the table.
     async fn end(self) -> Result<String> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut took = self.asking.await??;
+        let mut took = self.task.await??;
         took.sort_unstable();
         let at = |index: usize| took.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3;
         Ok(format!("{:.1} ({:.1})", at(took.len() * 99 / 100), at(took.len().saturating_sub(1))))

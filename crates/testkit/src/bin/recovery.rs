@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use fastness_load::closed_loop::{self, Kind};
+use fastness_load::closed_loop::{self, ClosedLoopOptions, Kind};
 use fastness_load::connection::encode;
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
@@ -77,7 +77,7 @@ async fn under_load(keys: u64, arguments: &Arguments) -> Result<()> {
     fill(&front_end, keys, arguments.value_bytes).await?;
     level(&cluster).await?;
     for when in ["before", "during", "after"] {
-        let load = closed_loop::Options {
+        let load = ClosedLoopOptions {
             endpoint: front_end.clone(),
             tls: None,
             connections: 50,
@@ -262,7 +262,7 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
         let primary = cluster.primary(1, PATIENCE).await?;
         let (node, front_end) = (cluster.node(primary)?, cluster.front_end(primary, 1)?);
         let before = Figures::of(&node).await?.shard("fastness_undos_total", 1)?;
-        let load = closed_loop::Options {
+        let load = ClosedLoopOptions {
             endpoint: front_end.clone(),
             tls: None,
             connections: 20,

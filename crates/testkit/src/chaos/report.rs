@@ -181,12 +181,12 @@ impl ChaosReport {
         self.quantile(what, share, |i| i.company == company)
     }
 
-    fn quantile(&self, what: Until, share: f64, is_asked_for: impl Fn(&Injected) -> bool) -> Option<Duration> {
+    fn quantile(&self, what: Until, share: f64, is_selected: impl Fn(&Injected) -> bool) -> Option<Duration> {
         let span = |i: &Injected| match what {
             Until::Write => i.until_write,
             Until::Read => i.until_read,
         };
-        let mut spans: Vec<Duration> = self.injected.iter().filter(|i| is_asked_for(i)).map(span).collect();
+        let mut spans: Vec<Duration> = self.injected.iter().filter(|i| is_selected(i)).map(span).collect();
         spans.sort();
         let rank = (share * spans.len() as f64).ceil() as usize;
         spans.get(rank.checked_sub(1)?).copied()
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_of_the_faults_asked_for() {
+    fn quantiles_are_of_the_selected_faults() {
         let mut injected: Vec<_> = (1..=100).map(|ms| one(ChaosFault::KillPrimary, Company::Alone, ms)).collect();
         injected.push(one(ChaosFault::PausePrimary, Company::Alone, 7000));
         injected.push(one(ChaosFault::KillPrimary, Company::Bearable, 9000));

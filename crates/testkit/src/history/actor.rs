@@ -46,14 +46,14 @@ impl Tally {
 
 /// The outcome of a request.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked<R> {
+pub(crate) struct Attempt<R> {
     pub(crate) span: Span,
     pub(crate) outcome: Outcome,
     /// The decoded answer, if the request was acknowledged.
     pub(crate) result: Option<R>,
 }
 
-impl<R> Asked<R> {
+impl<R> Attempt<R> {
     pub(crate) fn is_done(&self) -> bool {
         self.outcome == Outcome::Acknowledged
     }
@@ -99,17 +99,17 @@ impl Actor {
     }
 
     /// The operation as recorded in a history.
-    pub(crate) fn op<T, R>(&self, asked: &Asked<R>, what: T) -> Op<T> {
-        Op { client: self.id, span: asked.span, what }
+    pub(crate) fn op<T, R>(&self, attempt: &Attempt<R>, what: T) -> Op<T> {
+        Op { client: self.id, span: attempt.span, what }
     }
 
     /// Sends a write. `shape` decodes its answer; an answer that it does not know makes the run invalid.
-    pub(crate) async fn write<R>(&mut self, command: &[&[u8]], shape: impl Fn(&Value) -> Option<R>) -> Asked<R> {
+    pub(crate) async fn write<R>(&mut self, command: &[&[u8]], shape: impl Fn(&Value) -> Option<R>) -> Attempt<R> {
         let call = self.run.clock.now_ns();
         let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
-        let asked = self.sort(call, answer, shape);
-        self.tally.wrote(asked.outcome);
-        asked
+        let attempt = self.sort(call, answer, shape);
+        self.tally.wrote(attempt.outcome);
+        attempt
     }
 
     /// Sends writes between MULTI and EXEC to the primary of `key`.
@@ -118,15 +118,15 @@ impl Actor {
         key: &str,
         commands: &[&[&[u8]]],
         shape: impl Fn(&[Value]) -> Option<R>,
-    ) -> Asked<R> {
+    ) -> Attempt<R> {
         let call = self.run.clock.now_ns();
         let answer = match self.client.primary(key.as_bytes()).await {
             Some(primary) => self.client.transaction(&primary, commands).await,
             None => Err(Outcome::Refused),
         };
-        let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
-        self.tally.wrote(asked.outcome);
-        asked
+        let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        self.tally.wrote(attempt.outcome);
+        attempt
     }
 
     /// Sends a read.
@@ -137,13 +137,13 @@ impl Actor {
         &mut self,
         command: &[&[u8]],
         shape: impl Fn(&Value) -> Option<R>,
-    ) -> Result<Asked<R>, String> {
+    ) -> Result<Attempt<R>, String> {
         loop {
             let call = self.run.clock.now_ns();
             let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
-            let asked = self.sort(call, answer, &shape);
-            if let Some(asked) = self.settle_read(asked, command).await? {
-                return Ok(asked);
+            let attempt = self.sort(call, answer, &shape);
+            if let Some(attempt) = self.settle_read(attempt, command).await? {
+                return Ok(attempt);
             }
         }
     }
@@ -157,16 +157,16 @@ impl Actor {
         key: &str,
         commands: &[&[&[u8]]],
         shape: impl Fn(&[Value]) -> Option<R>,
-    ) -> Result<Asked<R>, String> {
+    ) -> Result<Attempt<R>, String> {
         loop {
             let call = self.run.clock.now_ns();
             let answer = match self.client.primary(key.as_bytes()).await {
                 Some(primary) => self.client.transaction(&primary, commands).await,
                 None => Err(Outcome::Refused),
             };
-            let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(&shape));
-            if let Some(asked) = self.settle_read(asked, commands[0]).await? {
-                return Ok(asked);
+            let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(&shape));
+            if let Some(attempt) = self.settle_read(attempt, commands[0]).await? {
+                return Ok(attempt);
             }
         }
     }
@@ -177,7 +177,7 @@ impl Actor {
         watch: &[&[u8]],
         read: &[&[u8]],
         shape: impl Fn(&Value) -> Option<R>,
-    ) -> Option<(Endpoint, Asked<R>)> {
+    ) -> Option<(Endpoint, Attempt<R>)> {
         let primary = self.client.primary(watch[1]).await?;
         let call = self.run.clock.now_ns();
         let replies = self.client.pipeline(&primary, &[watch, read]).await;
@@ -187,10 +187,10 @@ impl Actor {
             let outcome = if classify(&watched) == Outcome::Acknowledged { classify(&read) } else { Outcome::Refused };
             (outcome, read)
         });
-        let asked = self.sort(call, answer, shape);
-        if asked.is_done() {
+        let attempt = self.sort(call, answer, shape);
+        if attempt.is_done() {
             self.tally.reads.fetch_add(1, Ordering::Relaxed);
-            return Some((primary, asked));
+            return Some((primary, attempt));
         }
         // The connection may watch keys without a transaction that ends this.
         self.client.disconnect(&primary);
@@ -203,16 +203,16 @@ impl Actor {
         watching: &Endpoint,
         commands: &[&[&[u8]]],
         shape: impl Fn(&[Value]) -> Option<R>,
-    ) -> Asked<R> {
+    ) -> Attempt<R> {
         let call = self.run.clock.now_ns();
         let answer = if self.client.is_connected(watching) {
             self.client.transaction(watching, commands).await
         } else {
             Err(Outcome::Refused)
         };
-        let asked = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
-        self.tally.wrote(asked.outcome);
-        asked
+        let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        self.tally.wrote(attempt.outcome);
+        attempt
     }
 
     /// All replicas with a copy of a key, the primary first.
@@ -227,7 +227,7 @@ impl Actor {
         copy: &Endpoint,
         command: &[&[u8]],
         shape: impl Fn(&Value) -> Option<R>,
-    ) -> (u64, Asked<R>) {
+    ) -> (u64, Attempt<R>) {
         let call = self.run.clock.now_ns();
         let replies = if self.client.is_connected(copy) {
             self.client.pipeline(copy, &[command]).await
@@ -238,9 +238,9 @@ impl Actor {
         };
         let number = self.connections.get(copy).copied().unwrap_or(0);
         let last = replies.map(|mut replies| replies.pop().unwrap_or(Value::Null));
-        let asked = self.sort(call, last.map(|reply| (classify(&reply), reply)), shape);
-        self.tally.reads.fetch_add(u64::from(asked.is_done()), Ordering::Relaxed);
-        (number, asked)
+        let attempt = self.sort(call, last.map(|reply| (classify(&reply), reply)), shape);
+        self.tally.reads.fetch_add(u64::from(attempt.is_done()), Ordering::Relaxed);
+        (number, attempt)
     }
 
     fn sort<R>(
@@ -248,7 +248,7 @@ impl Actor {
         call: u64,
         answer: Result<(Outcome, Value), Outcome>,
         shape: impl Fn(&Value) -> Option<R>,
-    ) -> Asked<R> {
+    ) -> Attempt<R> {
         let (outcome, result) = match answer {
             Ok((Outcome::Acknowledged, reply)) => match shape(&reply) {
                 Some(result) => (Outcome::Acknowledged, Some(result)),
@@ -260,20 +260,20 @@ impl Actor {
             Ok((outcome, _)) | Err(outcome) => (outcome, None),
         };
         let end = (outcome != Outcome::Unknown).then(|| self.run.clock.now_ns());
-        Asked { span: Span { call, end }, outcome, result }
+        Attempt { span: Span { call, end }, outcome, result }
     }
 
     /// `None`: the read is to be repeated. A read without an answer has no effect, so it counts as refused.
-    async fn settle_read<R>(&mut self, asked: Asked<R>, command: &[&[u8]]) -> Result<Option<Asked<R>>, String> {
-        if asked.is_done() {
+    async fn settle_read<R>(&mut self, attempt: Attempt<R>, command: &[&[u8]]) -> Result<Option<Attempt<R>>, String> {
+        if attempt.is_done() {
             self.tally.reads.fetch_add(1, Ordering::Relaxed);
-            return Ok(Some(asked));
+            return Ok(Some(attempt));
         }
         match self.insists_until {
-            None => Ok(Some(Asked { outcome: Outcome::Refused, ..asked })),
+            None => Ok(Some(Attempt { outcome: Outcome::Refused, ..attempt })),
             Some(moment) if Instant::now() >= moment => {
                 let words: Vec<_> = command.iter().map(|word| String::from_utf8_lossy(word)).collect();
-                Err(format!("{}: could not be read back: {:?}", words.join(" "), asked.outcome))
+                Err(format!("{}: could not be read back: {:?}", words.join(" "), attempt.outcome))
             }
             Some(_) => {
                 tokio::time::sleep(AGAIN).await;

@@ -41,7 +41,8 @@ pub enum CoverageEvent {
     /// The mode was switched to `async`.
     ToAsync,
     /// The lag gate closed.
-    GateShut,
+    #[serde(rename = "GateShut")]
+    LagGateClosed,
     /// A crash tore off the log's last write, which had not been reported as done.
     TornTail,
     /// A crash kept the log's last write, although it had not been reported as done.
@@ -65,7 +66,7 @@ impl CoverageEvent {
         CoverageEvent::Replacement,
         CoverageEvent::ToSync,
         CoverageEvent::ToAsync,
-        CoverageEvent::GateShut,
+        CoverageEvent::LagGateClosed,
         CoverageEvent::TornTail,
         CoverageEvent::UntoldTail,
         CoverageEvent::DiskRefused,

@@ -99,7 +99,7 @@ struct ReplicaCounts {
     restores: u64,
     snapshots_made: u64,
     snapshots_installed: u64,
-    gate_shut: u64,
+    lag_gate_closed: u64,
     window_full: bool,
 }
 
@@ -360,7 +360,7 @@ impl Invariants {
             restores: info.restores,
             snapshots_made: info.snapshot.written,
             snapshots_installed: info.snapshot.received,
-            gate_shut: info.gate.closures,
+            lag_gate_closed: info.gate.closures,
             window_full: info.open_batches > node.batching.in_flight_max,
         };
         let before = self.counts.insert((node.id, shard), now).unwrap_or_default();
@@ -374,7 +374,7 @@ impl Invariants {
             (CoverageEvent::SnapshotMade, now.snapshots_made, before.snapshots_made),
             (CoverageEvent::SnapshotInstalled, now.snapshots_installed, before.snapshots_installed),
             (CoverageEvent::InstalledOverOpen, over_open, 0),
-            (CoverageEvent::GateShut, now.gate_shut, before.gate_shut),
+            (CoverageEvent::LagGateClosed, now.lag_gate_closed, before.lag_gate_closed),
             (CoverageEvent::WindowFull, u64::from(now.window_full && !before.window_full), 0),
         ] {
             self.coverage.add(event, now - before);

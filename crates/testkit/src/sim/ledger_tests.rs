@@ -150,7 +150,7 @@ fn a_counter_holds_what_was_settled_and_no_raise_twice() {
     assert_eq!(raise(&mut ledger, 2, Durability::Async), 0);
     assert_eq!(raise(&mut ledger, 2, Durability::Async), 0, "one that async acknowledged may be lost");
     assert_eq!(raise(&mut ledger, 1, Durability::Async), 1, "one that sync acknowledged may not");
-    assert_eq!(raise(&mut ledger, 6, Durability::Async), 1, "more than was asked for");
+    assert_eq!(raise(&mut ledger, 6, Durability::Async), 1, "more than all raises together");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct Plan {
     /// The voters of every group.
     pub voters: Vec<Member>,
     /// Voters that an operator orders by mistake; they break the AZ rule.
-    pub asked: Option<Vec<Member>>,
+    pub invalid_voters: Option<Vec<Member>>,
     /// All nodes so far.
     pub known: BTreeSet<NodeId>,
     /// The node being replaced, and its replacement.
@@ -39,7 +39,7 @@ impl Plan {
         Plan {
             known: voters.iter().map(|member| member.node).collect(),
             voters,
-            asked: None,
+            invalid_voters: None,
             replacing: None,
             replaced: Vec::new(),
             desired: DesiredMode { mode, version: 1 },
@@ -52,7 +52,7 @@ impl Plan {
     #[must_use]
     pub fn goal(&self) -> Goal {
         Goal {
-            voters: self.asked.as_ref().unwrap_or(&self.voters).clone(),
+            voters: self.invalid_voters.as_ref().unwrap_or(&self.voters).clone(),
             learners: Vec::new(),
             keep: self.voters.iter().map(|member| member.node).collect(),
             known: self.known.clone(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use fastness_consensus::testing::MemorySnapshots;
-use fastness_shard::{SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
+use fastness_shard::{SinkError, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 use fastness_types::LogIndex;
 
 /// The shard's view of the snapshots that consensus sends and receives.
@@ -39,7 +39,7 @@ impl SnapshotSink for PartsSink {
         self.parts.push(SnapshotPart::Chunk(chunk.into()));
     }
 
-    fn failure(&self) -> Option<String> {
+    fn failure(&self) -> Option<SinkError> {
         None
     }
 

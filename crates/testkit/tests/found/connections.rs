@@ -10,7 +10,7 @@ use fastness_resp::request;
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::payload;
-use fastness_testkit::reply_text::{ask, expect_reply, text};
+use fastness_testkit::reply_text::{call_text, expect_reply, text};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::wire::{PATIENCE, TIMEOUT, open, open_narrow, read_all, read_until_closed, repeated, replies, start};
@@ -69,8 +69,8 @@ async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
     let mut wrong = Vec::new();
     for rest in [&["SETNAME", "a b"][..], &["FOO"], &["AUTH", "default", "no"]] {
         let mut stranger = cluster.connect(primary, 1, TIMEOUT).await?;
-        let reply = ask(&mut stranger, &[&hello, rest].concat()).await?;
-        let after = ask(&mut stranger, &["PING"]).await?;
+        let reply = call_text(&mut stranger, &[&hello, rest].concat()).await?;
+        let after = call_text(&mut stranger, &["PING"]).await?;
         if !reply.starts_with('-') || !after.starts_with("-NOAUTH") {
             wrong.push(format!("{rest:?}: {reply}, then PING: {after}"));
         }
@@ -78,7 +78,7 @@ async fn a_hello_that_is_refused_has_not_authenticated() -> Result<()> {
     ensure!(wrong.is_empty(), "{wrong:#?}");
     let mut stranger = cluster.connect(primary, 1, TIMEOUT).await?;
     let last_counts = ["HELLO", "2", "AUTH", "default", "no", "AUTH", "default", "s3"];
-    let reply = ask(&mut stranger, &last_counts).await?;
+    let reply = call_text(&mut stranger, &last_counts).await?;
     ensure!(!reply.starts_with('-'), "{reply}");
     expect_reply(&mut stranger, &["PING"], "PONG").await
 }
@@ -100,7 +100,7 @@ async fn an_http_request_runs_nothing_of_its_body() -> Result<()> {
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(format!("{head}{body}").as_bytes())?;
         let closed = read_until_closed(&mut stream);
-        let left = ask(&mut client, &["GET", "http"]).await?;
+        let left = call_text(&mut client, &["GET", "http"]).await?;
         if closed.is_err() || left != "0" {
             wrong.push(format!("{head:?}: {closed:?}, and the key is {left}"));
         }

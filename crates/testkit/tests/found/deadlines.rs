@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::reply_text::{ask, expect_reply};
+use fastness_testkit::reply_text::{call_text, expect_reply};
 
 use super::wire::{PATIENCE, TIMEOUT, eventually, start};
 
@@ -22,14 +22,14 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
     expect_reply(&mut client, &["SET", "idle", "v", "EX", "100"], "OK").await?;
     eventually(&cluster, replica, &["GET", "idle"], "v", PATIENCE).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let idle = ask(&mut reader, &["TTL", "idle"]).await?;
+    let idle = call_text(&mut reader, &["TTL", "idle"]).await?;
     eprintln!("TTL on an idle replica after 5 s: {idle}");
 
     // The pause delays writes only.
     expect_reply(&mut client, &["SET", "paused", "v", "PX", "1000"], "OK").await?;
     expect_reply(&mut client, &["CLIENT", "PAUSE", "4000", "WRITE"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    let paused = ask(&mut client, &["GET", "paused"]).await?;
+    let paused = call_text(&mut client, &["GET", "paused"]).await?;
     eprintln!("1.5 s after its deadline, in a pause: {paused}");
     expect_reply(&mut client, &["CLIENT", "UNPAUSE"], "OK").await?;
 
@@ -39,7 +39,7 @@ async fn time_goes_on_for_an_idle_replica_and_one_alone_and_in_a_pause() -> Resu
     cluster.kill(second)?;
     cluster.kill(primary)?;
     tokio::time::sleep(deadline + Duration::from_secs(2) - Instant::now()).await;
-    let alone = ask(&mut reader, &["GET", "alone"]).await?;
+    let alone = call_text(&mut reader, &["GET", "alone"]).await?;
     eprintln!("2 s after its deadline, on a replica alone: {alone}");
 
     let idle: i64 = idle.parse()?;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_testkit::cluster::ClusterOptions;
-use fastness_testkit::reply_text::{ask, expect_reply, info_field};
+use fastness_testkit::reply_text::{call_text, expect_reply, info_field};
 
 use super::wire::{PATIENCE, start};
 
@@ -73,7 +73,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
     // The memory of the pipeline itself is free again.
     let long = "v".repeat(20_000);
     let mut number = 0;
-    while !ask(&mut client, &["SET", &format!("long:{number}"), &long]).await?.starts_with("-OOM ") {
+    while !call_text(&mut client, &["SET", &format!("long:{number}"), &long]).await?.starts_with("-OOM ") {
         number += 1;
     }
     expect_reply(&mut client, &["FLUSHALL"], "OK").await?;
@@ -83,7 +83,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
     while last != "OK" {
         ensure!(began.elapsed() < FREED_WITHIN, "{:?} after FLUSHALL: {last}", began.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
-        last = ask(&mut client, &["SET", "k", &long]).await?;
+        last = call_text(&mut client, &["SET", "k", &long]).await?;
     }
     eprintln!("a SET is accepted {:?} after FLUSHALL", began.elapsed());
     freed(&mut client, base + 8 * MIB, "what was flushed").await
@@ -99,16 +99,16 @@ async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
         expect_reply(&mut client, &["SETRANGE", &format!("{{k}}{number}"), "7000000", "x"], "QUEUED").await?;
     }
     expect_reply(&mut client, &["INCR", "{k}"], "QUEUED").await?;
-    let replies = ask(&mut client, &["EXEC"]).await?;
+    let replies = call_text(&mut client, &["EXEC"]).await?;
     ensure!(replies == "7000001\n7000001\n7000001\n7000001\n7000001\n1", "{replies}");
     // The next command is checked again.
-    let refused = ask(&mut client, &["SET", "k", "v"]).await?;
+    let refused = call_text(&mut client, &["SET", "k", "v"]).await?;
     ensure!(refused.starts_with("-OOM "), "{refused}");
     for number in 1..=5 {
         expect_reply(&mut client, &["DEL", &format!("{{k}}{number}")], "1").await?;
     }
     let until = Instant::now() + FREED_WITHIN;
-    while ask(&mut client, &["SET", "k", "v"]).await? != "OK" {
+    while call_text(&mut client, &["SET", "k", "v"]).await? != "OK" {
         ensure!(Instant::now() < until, "writes are refused after DEL");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

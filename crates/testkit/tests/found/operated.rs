@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::reply_text::{ask, expect_reply, info_field};
+use fastness_testkit::reply_text::{call_text, expect_reply, info_field};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wire::{PATIENCE, start, takes_writes};
@@ -41,10 +41,10 @@ async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<
     expect_reply(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0"], "OK").await?;
     expect_reply(&mut client, &["CONFIG", "SET", "requirepass", "s3cret"], "OK").await?;
     expect_reply(&mut client, &["AUTH", "s3cret"], "OK").await?;
-    let refused = ask(&mut client, &["AUTH", "default", "wrong-s3cret"]).await?;
+    let refused = call_text(&mut client, &["AUTH", "default", "wrong-s3cret"]).await?;
     ensure!(refused.starts_with("-WRONGPASS"), "{refused}");
-    ask(&mut client, &["HELLO", "2", "AUTH", "default", "s3cret", "SETNAME", "me"]).await?;
-    let shown = ask(&mut client, &["SLOWLOG", "GET", "-1"]).await?;
+    call_text(&mut client, &["HELLO", "2", "AUTH", "default", "s3cret", "SETNAME", "me"]).await?;
+    let shown = call_text(&mut client, &["SLOWLOG", "GET", "-1"]).await?;
     ensure!(shown.contains("requirepass") && shown.contains("AUTH"), "the commands are not in {shown}");
     ensure!(!shown.contains("s3cret"), "{shown}");
     Ok(())
@@ -56,14 +56,18 @@ async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Re
     expect_reply(client, &["SET", "k", "v"], "OK").await?;
     cluster.make_snapshots()?;
     let until = Instant::now() + PATIENCE;
-    while ask(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
-        ensure!(Instant::now() < until, "no snapshot is reported: {}", ask(client, &["INFO", "persistence"]).await?);
+    while call_text(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
+        ensure!(
+            Instant::now() < until,
+            "no snapshot is reported: {}",
+            call_text(client, &["INFO", "persistence"]).await?
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let saved = info_field(client, "persistence", "rdb_last_save_time").await?;
     expect_reply(client, &["SET", "k", "w"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let info = ask(client, &["INFO", "persistence"]).await?;
+    let info = call_text(client, &["INFO", "persistence"]).await?;
     ensure!(info.contains(&format!("rdb_last_save_time:{saved}\r\n")), "saved at {saved}: {info}");
     ensure!(info_field(client, "persistence", "rdb_changes_since_last_save").await? >= 1, "{info}");
     takes_writes(cluster, PATIENCE, "a snapshot").await

@@ -31,9 +31,9 @@ async fn fill(client: &mut Connection) -> Result<()> {
 async fn longest_wait(client: &mut Connection, span: Duration) -> Result<Duration> {
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < span {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let served = expect_reply(client, &["GET", "{0}1"], "v").await;
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(sent.elapsed());
         served.with_context(|| format!("after {longest:?}"))?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -59,11 +59,11 @@ async fn others_are_served_between_slow_commands_whose_sender_has_gone() -> Resu
 
 /// Found: 64 × `curl /digest`, and GETs waited for up to 48 s, long after the callers had disconnected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> Result<()> {
+async fn others_are_served_while_callers_request_digests_and_disconnect() -> Result<()> {
     let (cluster, primary, mut client) =
         start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
     fill(&mut client).await?;
-    ask_for_digests(&cluster.node(primary)?.metrics)?;
+    request_digests(&cluster.node(primary)?.metrics)?;
     let waited = longest_wait(&mut client, Duration::from_secs(2)).await?;
     eprintln!("others waited for {waited:?}");
     ensure!(waited < WAIT_MAX, "{waited:?}");
@@ -71,7 +71,7 @@ async fn others_are_served_while_digests_are_asked_for_by_callers_that_go() -> R
 }
 
 /// Requests 64 digests at a time, and does not wait for them.
-fn ask_for_digests(address: &str) -> Result<()> {
+fn request_digests(address: &str) -> Result<()> {
     const CALLERS: usize = 64;
     const ROUNDS: usize = 10;
     for _ in 0..ROUNDS {

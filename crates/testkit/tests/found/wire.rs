@@ -9,7 +9,7 @@ use fastness_load::{Connection, Endpoint};
 use fastness_resp::request;
 use fastness_resp::value::{Value, parse};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::reply_text::{ask, expect_reply};
+use fastness_testkit::reply_text::{call_text, expect_reply};
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,12 +39,12 @@ pub fn repeated(words: &[&str], count: usize) -> Vec<u8> {
 pub async fn eventually(cluster: &Cluster, node: u64, words: &[&str], answer: &str, within: Duration) -> Result<()> {
     let until = Instant::now() + within;
     loop {
-        let asked = async {
+        let request = async {
             let mut client = cluster.connect(node, 1, ATTEMPT).await?;
-            ask(&mut client, &["READONLY"]).await?;
-            ask(&mut client, words).await
+            call_text(&mut client, &["READONLY"]).await?;
+            call_text(&mut client, words).await
         };
-        match asked.await {
+        match request.await {
             Ok(reply) if reply == answer => return Ok(()),
             _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
             last => bail!("node {node} answers {words:?} after {within:?} with {last:?} and not {answer:?}"),
@@ -81,11 +81,11 @@ pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> R
 pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let asked = async {
+        let request = async {
             let primary = cluster.primary(1, PATIENCE).await?;
-            ask(&mut cluster.connect(primary, 1, TIMEOUT).await?, words).await
+            call_text(&mut cluster.connect(primary, 1, TIMEOUT).await?, words).await
         };
-        match asked.await {
+        match request.await {
             Ok(reply) if !reply.starts_with('-') => return Ok(reply),
             _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
             last => bail!("{:?}: {last:?}", words.first()),

@@ -256,12 +256,12 @@ fn no_touch(mut call: Call<'_, '_>) {
 fn durability(call: Call<'_, '_>) {
     let Some(desired) = call.args.try_get(2) else { return call.out.bulk(call.session.durability_override().name()) };
     match DurabilityOverride::named(desired) {
-        Some(ask) if call.args.len() == 3 => {
-            if ask == DurabilityOverride::Sync && !call.shard.info().durability.is_durable() {
+        Some(durability_override) if call.args.len() == 3 => {
+            if durability_override == DurabilityOverride::Sync && !call.shard.info().durability.is_durable() {
                 return call.out.error(refusal::NOT_DURABLE);
             }
-            call.session.set_durability_override(ask);
-            call.client.durable.set(ask == DurabilityOverride::Sync);
+            call.session.set_durability_override(durability_override);
+            call.client.durable.set(durability_override == DurabilityOverride::Sync);
             call.out.ok();
         }
         _ => call.out.error(SYNTAX),

@@ -68,5 +68,5 @@ fn unblock(call: Call<'_, '_>) {
         return call.out.error("ERR value is not an integer or out of range");
     };
     let client = u64::try_from(id).ok().and_then(|id| call.replica.clients.get(id));
-    call.out.integer(client.is_some_and(|client| client.ask_to_unblock(how)).into());
+    call.out.integer(client.is_some_and(|client| client.request_unblock(how)).into());
 }

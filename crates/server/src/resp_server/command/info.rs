@@ -74,9 +74,9 @@ fn info(call: Call<'_, '_>) {
     };
     let mut text = String::with_capacity(6_000);
     for (name, default, write) in SECTIONS {
-        let asked =
+        let is_wanted =
             |w: &String| w == name || w == "all" && name != "modules" || w == "everything" || w == "default" && default;
-        if (wanted.is_empty() && default) || wanted.iter().any(asked) {
+        if (wanted.is_empty() && default) || wanted.iter().any(is_wanted) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -320,7 +320,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
         "durability_undo_log_bytes": shard.undo_bytes,
         "durability_undone_writes": shard.undone_units,
         "durability_replies_outcome_unknown": shard.unknown_replies,
-        "durability_replies_delayed_by_override": shard.asked,
+        "durability_replies_delayed_by_override": shard.delayed_by_override,
         "durability_log_checksum": format_args!("{:016x}", shard.log_checksum),
         "durability_snapshot_in_progress": u8::from(shard.snapshot.in_progress),
         "durability_snapshot_index": shard.snapshot.newest.0,

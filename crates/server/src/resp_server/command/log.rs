@@ -134,9 +134,9 @@ fn latency_histogram(call: Call<'_, '_>) {
     let shown: Vec<_> = all
         .iter()
         .filter(|(name, stats)| {
-            let asked =
+            let is_wanted =
                 |w: &String| **name == w.as_str() || name.strip_prefix(w.as_str()).is_some_and(|r| r.starts_with('|'));
-            stats.calls > 0 && (wanted.is_empty() || wanted.iter().any(asked))
+            stats.calls > 0 && (wanted.is_empty() || wanted.iter().any(is_wanted))
         })
         .collect();
     call.out.map(shown.len());

@@ -66,7 +66,7 @@ fn shutdown(call: Call<'_, '_>) {
     if !call.args.skip(1).iter().all(|arg| known.iter().any(|word| is(arg, word))) {
         return call.out.error(SYNTAX);
     }
-    tracing::info!(client = %call.client.address, "SHUTDOWN was asked for");
+    tracing::info!(client = %call.client.address, "SHUTDOWN was requested");
     if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
         call.out.error(format!("ERR Errors trying to SHUTDOWN: {error}"));
     }

@@ -116,9 +116,9 @@ pub(super) async fn keys_pipeline(target: &Target) -> Result<AttackOutcome> {
     drop(stream);
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     while begun.elapsed() < Duration::from_secs(2) {
-        let asked = Instant::now();
+        let sent = Instant::now();
         call(&mut client, &[b"GET", &target.key(0)]).await?;
-        longest = longest.max(asked.elapsed());
+        longest = longest.max(sent.elapsed());
     }
     Ok(AttackOutcome::effect(format!(
         "{commands} KEYS over {set} keys, the slowest read beside them took {} ms",

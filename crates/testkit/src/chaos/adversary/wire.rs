@@ -178,8 +178,8 @@ async fn cpu_seconds(target: &Target) -> Option<f64> {
 
 /// Requests for digests of all data, whose senders disconnect before they have them.
 pub(super) async fn digest_flood(target: &Target) -> Result<AttackOutcome> {
-    let asked = target.size.pick(16, 64);
-    for _ in 0..asked {
+    let requested = target.size.pick(16, 64);
+    for _ in 0..requested {
         let mut stream = TcpStream::connect(&target.metrics).await?;
         stream.write_all(b"GET /digest HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
     }
@@ -190,7 +190,7 @@ pub(super) async fn digest_flood(target: &Target) -> Result<AttackOutcome> {
     // Read one answer: the endpoint still serves, or reports that it does not.
     let answered = page(&target.metrics, "/digest").await.is_ok();
     Ok(AttackOutcome::effect(format!(
-        "{asked} requested and disconnected, a read took {} ms, answered {answered}",
+        "{requested} requested and disconnected, a read took {} ms, answered {answered}",
         took.as_millis()
     )))
 }

@@ -31,21 +31,21 @@ impl GrowingLists {
         GrowingLists { keys: Keys::new(name.to_owned(), BOUNDS) }
     }
 
-    async fn run(&self, actor: &mut Actor, at: &Ticket, asked_for: Transaction) -> Result<bool, String> {
-        let words: Vec<[String; 3]> = asked_for.iter().map(|step| command(&at.key, step)).collect();
+    async fn run(&self, actor: &mut Actor, at: &Ticket, requested: Transaction) -> Result<bool, String> {
+        let words: Vec<[String; 3]> = requested.iter().map(|step| command(&at.key, step)).collect();
         let commands: Vec<Vec<&[u8]>> = words.iter().map(|words| arguments(words)).collect();
         let commands: Vec<&[&[u8]]> = commands.iter().map(Vec::as_slice).collect();
-        let answered = |replies: &[Value]| fill(&asked_for, replies);
-        let writes = asked_for.iter().any(|step| matches!(step, AppendOp::Append { .. }));
+        let answered = |replies: &[Value]| fill(&requested, replies);
+        let writes = requested.iter().any(|step| matches!(step, AppendOp::Append { .. }));
         let key = in_slot(&at.key, 0);
-        let asked = if writes {
+        let attempt = if writes {
             actor.transact(&key, &commands, answered).await
         } else {
             actor.read_together(&key, &commands, answered).await?
         };
-        let transaction = asked.result.clone().unwrap_or_else(|| asked_for.clone());
-        self.keys.note(at, actor.op(&asked, transaction), asked.outcome);
-        Ok(asked.is_done())
+        let transaction = attempt.result.clone().unwrap_or_else(|| requested.clone());
+        self.keys.note(at, actor.op(&attempt, transaction), attempt.outcome);
+        Ok(attempt.is_done())
     }
 }
 
@@ -79,8 +79,8 @@ fn text(element: u64) -> String {
 }
 
 /// A transaction with the answers of EXEC.
-fn fill(asked_for: &Transaction, replies: &[Value]) -> Option<Transaction> {
-    if asked_for.len() != replies.len() {
+fn fill(requested: &Transaction, replies: &[Value]) -> Option<Transaction> {
+    if requested.len() != replies.len() {
         return None;
     }
     let filled = |(step, reply): (&AppendOp, &Value)| match step {
@@ -92,7 +92,7 @@ fn fill(asked_for: &Transaction, replies: &[Value]) -> Option<Transaction> {
         }
         AppendOp::Read { list, .. } => Some(AppendOp::Read { list: *list, elements: Some(elements(reply)?) }),
     };
-    asked_for.iter().zip(replies).map(filled).collect()
+    requested.iter().zip(replies).map(filled).collect()
 }
 
 fn elements(reply: &Value) -> Option<Vec<u64>> {
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn answers_are_put_into_their_steps() {
-        let asked_for =
+        let requested =
             vec![AppendOp::Append { list: 0, element: 5, length: None }, AppendOp::Read { list: 1, elements: None }];
-        let filled = fill(&asked_for, &[Value::Integer(2 * WIDTH as i64), Value::Null]).unwrap();
+        let filled = fill(&requested, &[Value::Integer(2 * WIDTH as i64), Value::Null]).unwrap();
         assert_eq!(filled[0], AppendOp::Append { list: 0, element: 5, length: Some(2) });
         assert_eq!(filled[1], AppendOp::Read { list: 1, elements: Some(vec![]) });
-        assert_eq!(fill(&asked_for, &[Value::Integer(14)]), None);
-        assert_eq!(fill(&asked_for, &[Value::Integer(14), Value::Error(b"OOM".to_vec())]), None);
+        assert_eq!(fill(&requested, &[Value::Integer(14)]), None);
+        assert_eq!(fill(&requested, &[Value::Integer(14), Value::Error(b"OOM".to_vec())]), None);
     }
 }

@@ -33,11 +33,11 @@ impl Banks {
         let mget: Vec<&[u8]> = [&b"MGET"[..]].into_iter().chain(strings.iter().map(String::as_bytes)).collect();
         let hmget: Vec<&[u8]> =
             [&b"HMGET"[..], hash.as_bytes()].into_iter().chain(fields.iter().map(String::as_bytes)).collect();
-        let asked = actor.read_together(&hash, &[&mget, &hmget], balances).await?;
-        if let Some(balances) = asked.result.clone() {
-            self.keys.note(at, actor.op(&asked, BankOp::Read(balances)), asked.outcome);
+        let attempt = actor.read_together(&hash, &[&mget, &hmget], balances).await?;
+        if let Some(balances) = attempt.result.clone() {
+            self.keys.note(at, actor.op(&attempt, BankOp::Read(balances)), attempt.outcome);
         }
-        Ok(asked.is_done())
+        Ok(attempt.is_done())
     }
 
     async fn transfer(&self, actor: &mut Actor, at: &Ticket) -> bool {
@@ -51,10 +51,10 @@ impl Banks {
             [from, to] => Some((shape::integer(from)?, shape::integer(to)?)),
             _ => None,
         };
-        let asked = actor.transact(&in_slot(&at.key, "rest"), &[&pay, &paid], both).await;
-        let op = BankOp::Transfer { from, to, amount, balances: asked.result };
-        self.keys.note(at, actor.op(&asked, op), asked.outcome);
-        asked.is_done()
+        let attempt = actor.transact(&in_slot(&at.key, "rest"), &[&pay, &paid], both).await;
+        let op = BankOp::Transfer { from, to, amount, balances: attempt.result };
+        self.keys.note(at, actor.op(&attempt, op), attempt.outcome);
+        attempt.is_done()
     }
 }
 

@@ -27,9 +27,9 @@ impl Copies {
 
     async fn write(&self, actor: &mut Actor, at: &Ticket, key: usize) -> bool {
         let (name, value) = (in_slot(&at.key, key), actor.new_value());
-        let asked = actor.write(&[b"SET", name.as_bytes(), value.to_string().as_bytes()], shape::ok).await;
-        self.keys.note(at, actor.op(&asked, CopyOp::Write { key, value }), asked.outcome);
-        asked.is_done()
+        let attempt = actor.write(&[b"SET", name.as_bytes(), value.to_string().as_bytes()], shape::ok).await;
+        self.keys.note(at, actor.op(&attempt, CopyOp::Write { key, value }), attempt.outcome);
+        attempt.is_done()
     }
 
     /// Reads at a random copy; a copy that does not serve now refuses.
@@ -40,12 +40,12 @@ impl Copies {
             return false;
         }
         let copy = &copies[actor.rng.random_range(0..copies.len())];
-        let (connection, asked) = actor.read_at(copy, &[b"GET", name.as_bytes()], shape::number).await;
-        if let Some(value) = asked.result {
+        let (connection, attempt) = actor.read_at(copy, &[b"GET", name.as_bytes()], shape::number).await;
+        if let Some(value) = attempt.result {
             let op = CopyOp::Read { copy: copy.to_string(), connection, key, value };
-            self.keys.note(at, actor.op(&asked, op), asked.outcome);
+            self.keys.note(at, actor.op(&attempt, op), attempt.outcome);
         }
-        asked.is_done()
+        attempt.is_done()
     }
 }
 
@@ -66,10 +66,10 @@ impl Workload for Copies {
     async fn read_back(&self, reader: &mut Actor) -> Result<(), String> {
         for at in self.keys.tickets() {
             for key in 0..KEYS {
-                let asked = reader.read(&[b"GET", in_slot(&at.key, key).as_bytes()], shape::number).await?;
-                if let Some(value) = asked.result {
+                let attempt = reader.read(&[b"GET", in_slot(&at.key, key).as_bytes()], shape::number).await?;
+                if let Some(value) = attempt.result {
                     let op = CopyOp::Read { copy: "the primary".into(), connection: 0, key, value };
-                    self.keys.note(&at, reader.op(&asked, op), asked.outcome);
+                    self.keys.note(&at, reader.op(&attempt, op), attempt.outcome);
                 }
             }
         }

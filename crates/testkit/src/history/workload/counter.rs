@@ -23,21 +23,21 @@ impl Counters {
 }
 
 async fn read(actor: &mut Actor, keys: &Keys<CounterOp>, at: &Ticket) -> Result<bool, String> {
-    let asked = actor.read(&[b"GET", at.key.as_bytes()], shape::sum).await?;
-    if let Some(sum) = asked.result {
-        keys.note(at, actor.op(&asked, CounterOp::Read(sum)), asked.outcome);
+    let attempt = actor.read(&[b"GET", at.key.as_bytes()], shape::sum).await?;
+    if let Some(sum) = attempt.result {
+        keys.note(at, actor.op(&attempt, CounterOp::Read(sum)), attempt.outcome);
     }
-    Ok(asked.is_done())
+    Ok(attempt.is_done())
 }
 
 async fn add(actor: &mut Actor, keys: &Keys<CounterOp>, at: &Ticket, by: i64) -> bool {
     let key = at.key.as_bytes();
-    let asked = match by {
+    let attempt = match by {
         1 => actor.write(&[b"INCR", key], shape::integer).await,
         by => actor.write(&[b"INCRBY", key, by.to_string().as_bytes()], shape::integer).await,
     };
-    keys.note(at, actor.op(&asked, CounterOp::Add { by, sum: asked.result }), asked.outcome);
-    asked.is_done()
+    keys.note(at, actor.op(&attempt, CounterOp::Add { by, sum: attempt.result }), attempt.outcome);
+    attempt.is_done()
 }
 
 #[async_trait]

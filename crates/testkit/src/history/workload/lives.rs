@@ -33,36 +33,36 @@ impl KeysWithDeadlines {
 }
 
 async fn read(actor: &mut Actor, keys: &Keys<LifeOp>, at: &Ticket) -> Result<bool, String> {
-    let asked = actor.read(&[b"GET", at.key.as_bytes()], shape::number).await?;
-    if let Some(value) = asked.result {
-        keys.note(at, actor.op(&asked, LifeOp::Read(value)), asked.outcome);
+    let attempt = actor.read(&[b"GET", at.key.as_bytes()], shape::number).await?;
+    if let Some(value) = attempt.result {
+        keys.note(at, actor.op(&attempt, LifeOp::Read(value)), attempt.outcome);
     }
-    Ok(asked.is_done())
+    Ok(attempt.is_done())
 }
 
 async fn write(actor: &mut Actor, keys: &Keys<LifeOp>, at: &Ticket, ttl_ms: Option<u64>) -> bool {
     let (key, value) = (at.key.as_bytes(), actor.new_value());
     let text = value.to_string();
-    let asked = match ttl_ms {
+    let attempt = match ttl_ms {
         None => actor.write(&[b"SET", key, text.as_bytes()], shape::ok).await,
         Some(ttl) => actor.write(&[b"SET", key, text.as_bytes(), b"PX", ttl.to_string().as_bytes()], shape::ok).await,
     };
     let op = LifeOp::Write { value, ttl: ttl_ms.map(Duration::from_millis) };
-    keys.note(at, actor.op(&asked, op), asked.outcome);
-    asked.is_done()
+    keys.note(at, actor.op(&attempt, op), attempt.outcome);
+    attempt.is_done()
 }
 
 async fn expire(actor: &mut Actor, keys: &Keys<LifeOp>, at: &Ticket, ttl_ms: u64) -> bool {
-    let asked = actor.write(&[b"PEXPIRE", at.key.as_bytes(), ttl_ms.to_string().as_bytes()], hit).await;
-    let op = LifeOp::Expire { ttl: Duration::from_millis(ttl_ms), hit: asked.result };
-    keys.note(at, actor.op(&asked, op), asked.outcome);
-    asked.is_done()
+    let attempt = actor.write(&[b"PEXPIRE", at.key.as_bytes(), ttl_ms.to_string().as_bytes()], hit).await;
+    let op = LifeOp::Expire { ttl: Duration::from_millis(ttl_ms), hit: attempt.result };
+    keys.note(at, actor.op(&attempt, op), attempt.outcome);
+    attempt.is_done()
 }
 
 async fn persist(actor: &mut Actor, keys: &Keys<LifeOp>, at: &Ticket) -> bool {
-    let asked = actor.write(&[b"PERSIST", at.key.as_bytes()], hit).await;
-    keys.note(at, actor.op(&asked, LifeOp::Persist { hit: asked.result }), asked.outcome);
-    asked.is_done()
+    let attempt = actor.write(&[b"PERSIST", at.key.as_bytes()], hit).await;
+    keys.note(at, actor.op(&attempt, LifeOp::Persist { hit: attempt.result }), attempt.outcome);
+    attempt.is_done()
 }
 
 fn hit(reply: &Value) -> Option<bool> {

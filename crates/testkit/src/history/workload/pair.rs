@@ -7,7 +7,7 @@ use fastness_resp::Value;
 use rand::Rng;
 
 use super::{SEARCHED, Workload, in_slot};
-use crate::history::actor::{Actor, Asked, shape};
+use crate::history::actor::{Actor, Attempt, shape};
 use crate::history::check::Findings;
 use crate::history::check::linear::{self, Checked};
 use crate::history::check::pair::{Both, Pair, PairOp};
@@ -30,23 +30,23 @@ impl WatchedPairs {
     async fn read(&self, actor: &mut Actor, at: &Ticket) -> Result<bool, String> {
         let [one, other] = names(at);
         let (one, other): ([&[u8]; 2], [&[u8]; 2]) = ([b"GET", one.as_bytes()], [b"GET", other.as_bytes()]);
-        let asked = actor.read_together(&in_slot(&at.key, 0), &[&one, &other], both).await?;
-        self.note_read(actor, at, &asked);
-        Ok(asked.is_done())
+        let attempt = actor.read_together(&in_slot(&at.key, 0), &[&one, &other], both).await?;
+        self.note_read(actor, at, &attempt);
+        Ok(attempt.is_done())
     }
 
-    fn note_read(&self, actor: &Actor, at: &Ticket, asked: &Asked<Both>) {
-        if let Some(both) = asked.result {
-            self.keys.note(at, actor.op(asked, PairOp::Read(both)), asked.outcome);
+    fn note_read(&self, actor: &Actor, at: &Ticket, attempt: &Attempt<Both>) {
+        if let Some(both) = attempt.result {
+            self.keys.note(at, actor.op(attempt, PairOp::Read(both)), attempt.outcome);
         }
     }
 
     async fn write(&self, actor: &mut Actor, at: &Ticket) -> bool {
         let (which, new) = (actor.rng.random_range(0..2), actor.new_value());
         let key = in_slot(&at.key, which);
-        let asked = actor.write(&[b"SET", key.as_bytes(), new.to_string().as_bytes()], shape::ok).await;
-        self.keys.note(at, actor.op(&asked, PairOp::Write { which, new }), asked.outcome);
-        asked.is_done()
+        let attempt = actor.write(&[b"SET", key.as_bytes(), new.to_string().as_bytes()], shape::ok).await;
+        self.keys.note(at, actor.op(&attempt, PairOp::Write { which, new }), attempt.outcome);
+        attempt.is_done()
     }
 
     async fn watched(&self, actor: &mut Actor, at: &Ticket) -> bool {
@@ -63,10 +63,10 @@ impl WatchedPairs {
         tokio::time::sleep(Duration::from_millis(actor.rng.random_range(0..=THINKING_MS_MAX))).await;
         let (which, new) = (actor.rng.random_range(0..2), actor.new_value());
         let set: [&[u8]; 3] = [b"SET", names[which].as_bytes(), &new.to_string().into_bytes()];
-        let asked = actor.exec(&watching, &[&set], |replies| shape::ok(replies.first()?)).await;
-        let op = PairOp::Watched { seen, which, new, known: asked.is_done() };
-        self.keys.note(at, actor.op(&asked, op), asked.outcome);
-        asked.is_done()
+        let attempt = actor.exec(&watching, &[&set], |replies| shape::ok(replies.first()?)).await;
+        let op = PairOp::Watched { seen, which, new, known: attempt.is_done() };
+        self.keys.note(at, actor.op(&attempt, op), attempt.outcome);
+        attempt.is_done()
     }
 }
 

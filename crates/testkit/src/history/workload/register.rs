@@ -5,7 +5,7 @@ use fastness_load::Outcome;
 use rand::Rng;
 
 use super::{KEYS, SEARCHED, Workload};
-use crate::history::actor::{Actor, Asked, shape};
+use crate::history::actor::{Actor, Attempt, shape};
 use crate::history::check::Findings;
 use crate::history::check::linear::{self, Checked};
 use crate::history::check::register::{Register, RegisterOp};
@@ -27,40 +27,40 @@ impl Registers {
         actor: &mut Actor,
         keys: &Keys<RegisterOp>,
         at: &Ticket,
-    ) -> Result<Asked<Option<u64>>, String> {
-        let asked = actor.read(&[b"GET", at.key.as_bytes()], shape::number).await?;
-        note_read(actor, keys, at, &asked);
-        Ok(asked)
+    ) -> Result<Attempt<Option<u64>>, String> {
+        let attempt = actor.read(&[b"GET", at.key.as_bytes()], shape::number).await?;
+        note_read(actor, keys, at, &attempt);
+        Ok(attempt)
     }
 }
 
-fn note_read(actor: &Actor, keys: &Keys<RegisterOp>, at: &Ticket, asked: &Asked<Option<u64>>) {
-    if let Some(value) = asked.result {
-        keys.note(at, actor.op(asked, RegisterOp::Read(value)), asked.outcome);
+fn note_read(actor: &Actor, keys: &Keys<RegisterOp>, at: &Ticket, attempt: &Attempt<Option<u64>>) {
+    if let Some(value) = attempt.result {
+        keys.note(at, actor.op(attempt, RegisterOp::Read(value)), attempt.outcome);
     }
 }
 
 async fn write(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket) -> bool {
     let value = actor.new_value();
-    let asked = actor.write(&[b"SET", at.key.as_bytes(), value.to_string().as_bytes()], shape::ok).await;
-    keys.note(at, actor.op(&asked, RegisterOp::Write(value)), asked.outcome);
-    asked.is_done()
+    let attempt = actor.write(&[b"SET", at.key.as_bytes(), value.to_string().as_bytes()], shape::ok).await;
+    keys.note(at, actor.op(&attempt, RegisterOp::Write(value)), attempt.outcome);
+    attempt.is_done()
 }
 
 /// Compare-and-set in the server, on the value read just before.
 async fn swap(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket, expected: Option<u64>) -> bool {
     let new = actor.new_value();
     let (key, value) = (at.key.as_bytes(), new.to_string());
-    let asked = match expected {
+    let attempt = match expected {
         None => actor.write(&[b"SET", key, value.as_bytes(), b"NX"], shape::done).await,
         Some(expected) => {
             let expected = expected.to_string();
             actor.write(&[b"SET", key, value.as_bytes(), b"IFEQ", expected.as_bytes()], shape::done).await
         }
     };
-    let op = RegisterOp::Swap { expected, new, done: asked.result };
-    keys.note(at, actor.op(&asked, op), asked.outcome);
-    asked.is_done()
+    let op = RegisterOp::Swap { expected, new, done: attempt.result };
+    keys.note(at, actor.op(&attempt, op), attempt.outcome);
+    attempt.is_done()
 }
 
 /// Compare-and-set by WATCH. A transaction that did not run shows that another client wrote, and changes nothing.
@@ -72,10 +72,10 @@ async fn watched(actor: &mut Actor, keys: &Keys<RegisterOp>, at: &Ticket) -> boo
     note_read(actor, keys, at, &read);
     let (new, expected) = (actor.new_value(), read.result.flatten());
     let set: &[&[u8]] = &[b"SET", key, &new.to_string().into_bytes()];
-    let asked = actor.exec(&watching, &[set], |replies| shape::ok(replies.first()?)).await;
-    let done = (asked.outcome == Outcome::Acknowledged).then_some(true);
-    keys.note(at, actor.op(&asked, RegisterOp::Swap { expected, new, done }), asked.outcome);
-    asked.is_done()
+    let attempt = actor.exec(&watching, &[set], |replies| shape::ok(replies.first()?)).await;
+    let done = (attempt.outcome == Outcome::Acknowledged).then_some(true);
+    keys.note(at, actor.op(&attempt, RegisterOp::Swap { expected, new, done }), attempt.outcome);
+    attempt.is_done()
 }
 
 #[async_trait]
@@ -88,10 +88,10 @@ impl Workload for Registers {
         let keys = &self.keys[actor.rng.random_range(0..KEYS)];
         let at = keys.take();
         match actor.rng.random_range(0..10) {
-            0..3 => self.read(actor, keys, &at).await.is_ok_and(|asked| asked.is_done()),
+            0..3 => self.read(actor, keys, &at).await.is_ok_and(|attempt| attempt.is_done()),
             3..6 => write(actor, keys, &at).await,
             6..8 => match self.read(actor, keys, &at).await {
-                Ok(Asked { result: Some(value), .. }) => swap(actor, keys, &at, value).await,
+                Ok(Attempt { result: Some(value), .. }) => swap(actor, keys, &at, value).await,
                 _ => false,
             },
             _ => watched(actor, keys, &at).await,

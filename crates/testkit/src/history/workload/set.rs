@@ -45,24 +45,24 @@ fn one(reply: &Value) -> Option<bool> {
 }
 
 async fn read(actor: &mut Actor, keys: &Keys<SetOp>, at: &Ticket) -> Result<bool, String> {
-    let asked = actor.read(&[b"HKEYS", at.key.as_bytes()], members).await?;
-    if let Some(members) = asked.result {
-        keys.note(at, actor.op(&asked, SetOp::Read(members)), asked.outcome);
+    let attempt = actor.read(&[b"HKEYS", at.key.as_bytes()], members).await?;
+    if let Some(members) = attempt.result {
+        keys.note(at, actor.op(&attempt, SetOp::Read(members)), attempt.outcome);
     }
-    Ok(asked.is_done())
+    Ok(attempt.is_done())
 }
 
 async fn add(actor: &mut Actor, keys: &Keys<SetOp>, at: &Ticket, member: u32) -> bool {
     let (field, value) = (member.to_string(), actor.new_value().to_string());
-    let asked = actor.write(&[b"HSET", at.key.as_bytes(), field.as_bytes(), value.as_bytes()], one).await;
-    keys.note(at, actor.op(&asked, SetOp::Add { member, new: asked.result }), asked.outcome);
-    asked.is_done()
+    let attempt = actor.write(&[b"HSET", at.key.as_bytes(), field.as_bytes(), value.as_bytes()], one).await;
+    keys.note(at, actor.op(&attempt, SetOp::Add { member, new: attempt.result }), attempt.outcome);
+    attempt.is_done()
 }
 
 async fn remove(actor: &mut Actor, keys: &Keys<SetOp>, at: &Ticket, member: u32) -> bool {
-    let asked = actor.write(&[b"HDEL", at.key.as_bytes(), member.to_string().as_bytes()], one).await;
-    keys.note(at, actor.op(&asked, SetOp::Remove { member, was: asked.result }), asked.outcome);
-    asked.is_done()
+    let attempt = actor.write(&[b"HDEL", at.key.as_bytes(), member.to_string().as_bytes()], one).await;
+    keys.note(at, actor.op(&attempt, SetOp::Remove { member, was: attempt.result }), attempt.outcome);
+    attempt.is_done()
 }
 
 #[async_trait]

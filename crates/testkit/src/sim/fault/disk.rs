@@ -56,7 +56,7 @@ struct StalledFollowers {
     primary: (Rc<SimNode>, Replica),
     followers: Vec<Rc<SimNode>>,
     until: Duration,
-    shut: bool,
+    lag_gate_closed: bool,
 }
 
 /// Stalls the disks of all nodes except a shard's primary until the lag gate has closed.
@@ -70,18 +70,18 @@ pub fn stall_followers(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault
     let followers: Vec<_> = stage.nodes.iter().filter(|node| node.id != primary.0.id).cloned().collect();
     followers.iter().for_each(|node| node.disk.slow_down(bound..bound + ms(200)));
     let until = stage.now() + bound + ms(800);
-    Some(Box::new(StalledFollowers { primary, followers, until, shut: false }))
+    Some(Box::new(StalledFollowers { primary, followers, until, lag_gate_closed: false }))
 }
 
 impl RunningFault for StalledFollowers {
     fn step(&mut self, stage: &mut Stage<'_, '_>, _: bool) -> Option<bool> {
         let info = self.primary.1.shard.info();
-        self.shut |= info.gate.state == fastness_shard::GateState::Closed;
+        self.lag_gate_closed |= info.gate.state == fastness_shard::GateState::Closed;
         if stage.now() < self.until {
             return None;
         }
         self.followers.iter().for_each(|node| node.disk.recover());
-        Some(self.shut)
+        Some(self.lag_gate_closed)
     }
 }
 

@@ -71,15 +71,15 @@ fn refused_voters(stage: &Stage<'_, '_>) -> u64 {
 pub fn wrong_voters(stage: &mut Stage<'_, '_>) -> Option<Box<dyn RunningFault>> {
     let refused_before = refused_voters(stage);
     let mut plan = stage.plan.borrow_mut();
-    if plan.asked.is_some() {
+    if plan.invalid_voters.is_some() {
         return None;
     }
     let az = plan.voters.choose(stage.rng)?.az.clone();
-    let (mut asked, others): (Vec<_>, Vec<_>) = plan.voters.iter().cloned().partition(|member| member.az == az);
-    if asked.len() > 1 {
-        asked.extend(others.into_iter().next());
+    let (mut chosen, others): (Vec<_>, Vec<_>) = plan.voters.iter().cloned().partition(|member| member.az == az);
+    if chosen.len() > 1 {
+        chosen.extend(others.into_iter().next());
     }
-    plan.asked = Some(asked);
+    plan.invalid_voters = Some(chosen);
     Some(Box::new(WrongVoters { refused_before }))
 }
 
@@ -88,7 +88,7 @@ impl RunningFault for WrongVoters {
         if !over {
             return None;
         }
-        stage.plan.borrow_mut().asked = None;
+        stage.plan.borrow_mut().invalid_voters = None;
         Some(refused_voters(stage) > self.refused_before)
     }
 }

@@ -43,7 +43,7 @@ struct Worker {
     acknowledged: Acknowledged,
 }
 
-async fn asking(cluster: &Cluster, node: u64, how: How) -> Result<Connection> {
+async fn connect(cluster: &Cluster, node: u64, how: How) -> Result<Connection> {
     let mut client = cluster.connect(node, 1, TIMEOUT).await?;
     if how == How::Connection {
         let reply = client.call(&[b"CLIENT", b"DURABILITY", b"SYNC"]).await?;
@@ -84,8 +84,8 @@ impl Load {
         let mut load = Load { workers: Vec::new(), tasks: Vec::new(), done: Arc::default() };
         for how in [How::Plain, How::Connection, How::Command] {
             for number in 0..WORKERS {
-                let (key, acknowledged) = (format!("{{ask}}{how:?}{number}"), Acknowledged::default());
-                let client = asking(cluster, primary, how).await?;
+                let (key, acknowledged) = (format!("{{override}}{how:?}{number}"), Acknowledged::default());
+                let client = connect(cluster, primary, how).await?;
                 load.tasks.push(tokio::spawn(write(client, how, key.clone(), acknowledged.clone(), load.done.clone())));
                 load.workers.push(Worker { how, key, acknowledged });
             }
@@ -130,7 +130,7 @@ async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
 }
 
 /// False if the lease ran out before anything could be observed (a slow machine).
-async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
+async fn only_overrides_wait(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(cluster, primary).await?;
     let others = others(cluster, primary)?;
@@ -139,9 +139,9 @@ async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
     tokio::time::sleep(PAUSE).await;
     let resumed = Instant::now();
     others.iter().try_for_each(|node| cluster.resume(*node))?;
-    let (plain, asked) = (load.between(true, stopped, resumed), load.between(false, stopped, resumed));
-    eprintln!("while nothing commits: {plain} writes acknowledged to those who do not ask, {asked} to those who do");
-    ensure!(asked == 0, "{asked} writes were acknowledged although nothing committed");
+    let (plain, overridden) = (load.between(true, stopped, resumed), load.between(false, stopped, resumed));
+    eprintln!("while nothing commits: {plain} writes acknowledged without an override, {overridden} with one");
+    ensure!(overridden == 0, "{overridden} writes were acknowledged although nothing committed");
     if plain == 0 {
         load.end().await?;
         return Ok(false);
@@ -168,10 +168,10 @@ async fn only_who_asks_waits(cluster: &Cluster) -> Result<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
+async fn only_clients_with_an_override_wait_for_the_followers() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     for _ in 0..ATTEMPTS {
-        if only_who_asks_waits(&cluster).await? {
+        if only_overrides_wait(&cluster).await? {
             return Ok(());
         }
     }
@@ -179,7 +179,7 @@ async fn who_asks_waits_for_the_followers_and_nobody_else_does() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_primary_loses_nothing_of_those_who_ask() -> Result<()> {
+async fn a_killed_primary_loses_no_write_acknowledged_under_an_override() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(&cluster, primary).await?;
@@ -211,6 +211,6 @@ async fn a_killed_primary_loses_nothing_of_those_who_ask() -> Result<()> {
         "{lost} writes acknowledged to clients without an override are lost; all {kept} acknowledged to clients with one are kept"
     );
     ensure!(lost > 0, "nothing is lost at all: the test shows nothing");
-    ensure!(kept > 0, "nothing was acknowledged to those who ask");
+    ensure!(kept > 0, "nothing was acknowledged to clients with an override");
     Ok(())
 }
