@@ -27,7 +27,7 @@ async fn call(client: &mut Connection, line: &str) -> Result<Value> {
 
 async fn primary(cluster: &Cluster) -> Result<Connection> {
     let node = cluster.primary(1, PATIENCE).await?;
-    Ok(cluster.connect(node, 1, Duration::from_secs(5)).await?)
+    cluster.connect(node, 1, Duration::from_secs(5)).await
 }
 
 /// Pushes stacks of 1 to [`HEIGHT`] texts, and changes some of them in the ways that other commands have.

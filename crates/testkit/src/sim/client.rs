@@ -209,7 +209,7 @@ impl Client {
             let fine = if flushing && self.options.id == 0 {
                 self.flush().await
             } else if self.rng.random_ratio(1, 12) {
-                self.ask_replica().await
+                self.read_from_replica().await
             } else {
                 self.round().await
             };
@@ -469,7 +469,7 @@ impl Client {
     }
 
     /// Reads from any replica: it may be old, but it must have been written, and not refused.
-    async fn ask_replica(&mut self) -> bool {
+    async fn read_from_replica(&mut self) -> bool {
         let node = self.any_node();
         let key = register(self.rng.random_range(0..self.options.clients), self.rng.random_range(0..KEYS_EACH));
         let shard = shard_of(&key, self.options.shards);

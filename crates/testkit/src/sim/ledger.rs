@@ -334,7 +334,7 @@ impl Ledger {
     }
 
     /// Returns the number that was read, if a read sent at that moment may return it.
-    fn check_shown(&mut self, key: &str, asked: Moment, value: Option<&[u8]>) -> Option<u64> {
+    fn check_shown(&mut self, key: &str, sent: Moment, value: Option<&[u8]>) -> Option<u64> {
         let number = match value.map(number_of) {
             None => 0,
             Some(Some(number)) => number,
@@ -347,7 +347,7 @@ impl Ledger {
         let wrong = match fate {
             Some(WriteFate::Refused) => "was refused",
             // A read that was in progress when the loss was seen may have been served before it.
-            Some(WriteFate::Lost(seen)) if *seen < asked => "was lost before",
+            Some(WriteFate::Lost(seen)) if *seen < sent => "was lost before",
             None if number > 0 => "was never written",
             _ => return Some(number),
         };
