@@ -1,7 +1,7 @@
 //! Commands that Valkey does not have. What the generated rows of `facts.rs` and `argument_facts.rs` say of Valkey's
-//! commands, such a command brings with it ([`Command::with_facts`](super::Command::with_facts)), so that its facts stand
-//! beside its code. It gets the place in the table that its name has there, and look-up, arity, ACL categories, COMMAND,
-//! HELP and the docs treat it like the others; [`CommandSpec::is_own`](super::CommandSpec::is_own) marks it.
+//! commands, such a command brings with it ([`Command::with_facts`](super::Command::with_facts)), so that its facts
+//! stand beside its code. It gets the place in the table that its name has there, and look-up, arity, ACL categories,
+//! COMMAND, HELP and the docs treat it like the others; [`CommandSpec::is_own`](super::CommandSpec::is_own) marks it.
 //!
 //! A name is chosen that Valkey is unlikely to want: a later version's command of the same name would have to win.
 
