@@ -6,11 +6,13 @@
 //! - [`shared_buf`]: a byte buffer that shares long pieces with their other owners, for replies and the engine's
 //!   effects.
 //! - [`double`]: Valkey's text form of floating point numbers.
+//! - [`number`]: the text form of integers.
 //!
 //! Does not know commands or sockets. Memory grows with the bytes received, never with declared lengths.
 
 pub mod args;
 pub mod double;
+pub mod number;
 pub mod reply;
 pub mod request;
 pub mod shared_buf;

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::Args;
+use crate::number::parse_int;
 use crate::span::{COMMAND_BYTES_MAX, Span};
 
 /// Longest inline command and longest length line, bytes (Valkey's `PROTO_INLINE_MAX_SIZE`).
@@ -245,7 +246,7 @@ fn begin_with_attribute(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Re
     let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::InvalidAttributeCount)? else {
         return Ok(Some(Parsed::Incomplete { needed: buf.len() + 1 }));
     };
-    let pairs = strict_integer(&line[1..]).and_then(|pairs| usize::try_from(pairs).ok());
+    let pairs = parse_int(&line[1..]).and_then(|pairs| usize::try_from(pairs).ok());
     let pairs = pairs.filter(|pairs| (1..=ATTRIBUTE_PAIRS_MAX).contains(pairs));
     let pairs = pairs.ok_or(ProtocolError::InvalidAttributeCount)?;
     let mut at = line.len() + 2;
@@ -308,7 +309,7 @@ fn read_count(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolEr
         return Ok(Line::Incomplete);
     };
     let end = at + line.len() + 2;
-    let number = strict_integer(&line[1..]).ok_or(ProtocolError::InvalidCount)?;
+    let number = parse_int(&line[1..]).ok_or(ProtocolError::InvalidCount)?;
     if number <= 0 {
         return Ok(Line::Number { number: 0, end });
     }
@@ -348,7 +349,7 @@ fn read_any_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, Proto
         Some(b'$') => {}
         other => return Err(ProtocolError::ExpectedBulk(other.copied().unwrap_or(b'\r'))),
     }
-    let number = strict_integer(&line[1..]).and_then(|number| usize::try_from(number).ok());
+    let number = parse_int(&line[1..]).and_then(|number| usize::try_from(number).ok());
     let number = number.filter(|number| *number <= limits.bulk_bytes_max).ok_or(ProtocolError::InvalidLength)?;
     if !limits.authenticated && number > Limits::UNAUTHENTICATED_BULK_BYTES_MAX {
         return Err(ProtocolError::UnauthenticatedLength);
@@ -368,25 +369,6 @@ fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineTooBig> {
         None if rest.len() > LINE_BYTES_MAX => Err(LineTooBig),
         None => Ok(None),
     }
-}
-
-/// Parses a decimal number as Valkey's `string2ll` does: no sign but `-`, no leading zero, no blank.
-#[must_use]
-pub fn strict_integer(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    digits.iter().try_fold(0i64, |number, byte| {
-        let digit = i64::from(byte.checked_sub(b'0').filter(|digit| *digit <= 9)?);
-        let number = number.checked_mul(10)?;
-        if negative { number.checked_sub(digit) } else { number.checked_add(digit) }
-    })
 }
 
 fn parse_inline(buf: &[u8], spans: &mut ArgSpans) -> Result<Parsed, ProtocolError> {

@@ -4,8 +4,8 @@
 
 use memchr::memchr;
 
+use crate::number::parse_int;
 use crate::reply::ReplyBuf;
-use crate::request::strict_integer;
 
 /// Deepest nesting that is accepted.
 pub const DEPTH_MAX: usize = 64;
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         Ok(match kind {
             b'+' => Value::Simple(line.to_vec()),
             b'-' => Value::Error(line.to_vec()),
-            b':' => Value::Integer(strict_integer(line).ok_or(ValueError::InvalidNumber)?),
+            b':' => Value::Integer(parse_int(line).ok_or(ValueError::InvalidNumber)?),
             b'$' if line == b"-1" => Value::Null,
             b'$' => Value::Bulk(self.blob(line)?.to_vec()),
             b'!' => Value::Error(self.blob(line)?.to_vec()),
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 }
 
 fn length(line: &[u8]) -> Result<usize, ValueError> {
-    strict_integer(line).and_then(|len| usize::try_from(len).ok()).ok_or(ValueError::InvalidNumber)
+    parse_int(line).and_then(|len| usize::try_from(len).ok()).ok_or(ValueError::InvalidNumber)
 }
 
 fn double(line: &[u8]) -> Option<f64> {

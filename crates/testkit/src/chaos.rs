@@ -28,8 +28,10 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::cluster::{Cluster, NodeFile};
+use crate::cluster::{Cluster, ClusterOptions, NodeFile};
 use crate::observe::{Digests, Figures};
+use crate::seed;
+use crate::wait::until_ok;
 
 use load::Load;
 use options::{PATIENCE, WRITES_BEFORE_POWER_LOSS, WRITES_BETWEEN};
@@ -40,6 +42,37 @@ pub use options::ChaosOptions;
 pub use probe::{Answered, Probe};
 pub use profile::{ChaosPlan, ChaosProfile, Length};
 pub use report::{ChaosReport, Company, Injected, Until};
+
+/// Starts a cluster and runs these faults against it in this order, with the seed of [`seed::from_env_or_random`]: a
+/// test that ends if anything acknowledged is lost. Returns the cluster, whose files are kept.
+///
+/// # Errors
+/// As [`run`], or if a promise is broken.
+pub async fn run_without_loss(
+    cluster: &ClusterOptions,
+    faults: &[ChaosFault],
+    tls: bool,
+) -> Result<(Cluster, ChaosReport)> {
+    let seed = seed::from_env_or_random();
+    eprintln!("FASTNESS_SEED={seed}");
+    let mut cluster = Cluster::start(cluster)?;
+    cluster.keep_files();
+    let options = ChaosOptions {
+        seed,
+        plan: ChaosPlan::these(faults),
+        workers: 8,
+        tls,
+        pause: Duration::from_millis(1),
+        histories: false,
+        loses: false,
+        max_loss: None,
+    };
+    let report = run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
+    eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
+    let broken = report.violations();
+    ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
+    Ok((cluster, report))
+}
 
 /// Metric of the lag bound.
 const MAX_LAG: &str = "fastness_durability_max_lag_seconds";
@@ -121,15 +154,10 @@ async fn healthy(cluster: &Cluster, options: &ChaosOptions) -> Result<()> {
 
 /// A restarted node has another bound until it receives this one and applies it.
 async fn wait_for_bound(node: &NodeFile, shard: u32, bound: Duration) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let found = Figures::of(node).await.and_then(|figures| figures.shard_span(MAX_LAG, shard));
-        match found {
-            Ok(found) if found == bound => return Ok(()),
-            found if Instant::now() >= until => {
-                anyhow::bail!("node {}: {MAX_LAG} is {found:?}, not {bound:?}", node.id)
-            }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
+    let in_force = until_ok(PATIENCE, async || {
+        let found = Figures::of(node).await?.shard_span(MAX_LAG, shard)?;
+        ensure!(found == bound, "{MAX_LAG} is {found:?}, not {bound:?}");
+        Ok(())
+    });
+    in_force.await.with_context(|| format!("node {}", node.id))
 }

@@ -402,6 +402,24 @@ impl Cluster {
         self.file()?.nodes.into_iter().find(|n| n.id == node).with_context(|| format!("there is no node {node}"))
     }
 
+    /// The ids of all nodes, running or not.
+    ///
+    /// # Errors
+    /// As [`Cluster::file`].
+    pub fn node_ids(&self) -> Result<Vec<u64>> {
+        Ok(self.file()?.nodes.iter().map(|node| node.id).collect())
+    }
+
+    /// The ids of all nodes but this one.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn others(&self, node: u64) -> Result<Vec<u64>> {
+        let ids = self.node_ids()?;
+        ensure!(ids.contains(&node), "there is no node {node}");
+        Ok(ids.into_iter().filter(|id| *id != node).collect())
+    }
+
     /// The plaintext front end of a node's replica.
     ///
     /// # Errors

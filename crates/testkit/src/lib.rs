@@ -14,5 +14,7 @@ pub mod ports;
 pub mod programs;
 pub mod proof;
 pub mod reply_text;
+pub mod seed;
 pub mod sim;
 pub mod soak;
+pub mod wait;

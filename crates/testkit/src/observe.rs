@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::{Cluster, NodeFile};
+use crate::wait::until_ok;
 
 /// Longest wait for one answer; on a busy machine digests take a while.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -166,6 +167,23 @@ impl Digests {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
+}
+
+/// Waits until the replicas of `shard` on these nodes have applied the same index. A replica that has just started may
+/// show an earlier committed state until it learns of the newest commit.
+///
+/// # Errors
+/// If they have not within `patience`.
+pub async fn wait_until_level(cluster: &Cluster, nodes: &[u64], shard: u32, patience: Duration) -> Result<()> {
+    until_ok(patience, async || {
+        let mut at = Vec::new();
+        for node in nodes {
+            at.push(Figures::of(&cluster.node(*node)?).await?.shard("fastness_applied_index", shard)?);
+        }
+        ensure!(at.iter().all(|index| *index == at[0]), "nodes {nodes:?} have applied {at:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// Parses `shard index digest`; a dash in place of the index means that there is no digest now.

@@ -62,7 +62,7 @@ impl Cut {
     /// # Errors
     /// As [`Cut::off`].
     pub fn apart(cluster: &Cluster, side: &[u64]) -> Result<Cut> {
-        let (side, rest): (Vec<u64>, Vec<u64>) = ids(cluster)?.into_iter().partition(|node| side.contains(node));
+        let (side, rest): (Vec<u64>, Vec<u64>) = cluster.node_ids()?.into_iter().partition(|node| side.contains(node));
         Cut::between(cluster, &both_ways(&side, &rest))
     }
 
@@ -71,7 +71,7 @@ impl Cut {
     /// # Errors
     /// As [`Cut::off`].
     pub fn bridge(cluster: &Cluster, middle: u64) -> Result<Cut> {
-        Cut::between(cluster, &bridge(&ids(cluster)?, middle))
+        Cut::between(cluster, &bridge(&cluster.node_ids()?, middle))
     }
 
     /// Lets each node reach only its two neighbours in a ring: of five nodes each sees a majority, and no two see the
@@ -80,7 +80,7 @@ impl Cut {
     /// # Errors
     /// As [`Cut::off`]; and with fewer than [`RING_MIN`] nodes, where all nodes would be neighbours.
     pub fn ring(cluster: &Cluster) -> Result<Cut> {
-        let nodes = ids(cluster)?;
+        let nodes = cluster.node_ids()?;
         ensure!(nodes.len() >= RING_MIN, "{} nodes in a ring are all neighbours", nodes.len());
         Cut::between(cluster, &ring(&nodes))
     }
@@ -90,7 +90,7 @@ impl Cut {
     /// # Errors
     /// As [`Cut::off`].
     pub fn deafen(cluster: &Cluster, node: u64) -> Result<Cut> {
-        let pairs: Vec<_> = others(cluster, node)?.into_iter().map(|other| (other, node)).collect();
+        let pairs: Vec<_> = cluster.others(node)?.into_iter().map(|other| (other, node)).collect();
         Cut::between(cluster, &pairs)
     }
 
@@ -99,7 +99,7 @@ impl Cut {
     /// # Errors
     /// As [`Cut::off`].
     pub fn mute(cluster: &Cluster, node: u64) -> Result<Cut> {
-        let pairs: Vec<_> = others(cluster, node)?.into_iter().map(|other| (node, other)).collect();
+        let pairs: Vec<_> = cluster.others(node)?.into_iter().map(|other| (node, other)).collect();
         Cut::between(cluster, &pairs)
     }
 
@@ -168,16 +168,6 @@ impl Drop for Cut {
             self.remove_left_over();
         }
     }
-}
-
-fn ids(cluster: &Cluster) -> Result<Vec<u64>> {
-    Ok(cluster.file()?.nodes.iter().map(|node| node.id).collect())
-}
-
-fn others(cluster: &Cluster, node: u64) -> Result<Vec<u64>> {
-    let ids = ids(cluster)?;
-    ensure!(ids.contains(&node), "there is no node {node}");
-    Ok(ids.into_iter().filter(|id| *id != node).collect())
 }
 
 /// Pairs of sender and receiver.

@@ -1,8 +1,12 @@
 //! Commands and replies as text, for tests that talk to a node.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::value::Value;
+
+use crate::wait::until_ok;
 
 /// The reply as text: errors start with a dash, null is `nil`, the elements of an array are lines.
 #[must_use]
@@ -45,4 +49,19 @@ pub async fn info_field(client: &mut Connection, section: &str, name: &str) -> R
     let info = call_text(client, &["INFO", section]).await?;
     let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.with_context(|| format!("no {name} in {info}"))?.parse().context("a number")
+}
+
+/// Sets `maxmemory` this far above the memory in use, and waits until the primary applies it.
+///
+/// # Errors
+/// If it does not within `patience`.
+pub async fn bound_memory(client: &mut Connection, room: u64, patience: Duration) -> Result<()> {
+    let bound = info_field(client, "memory", "used_memory").await? + room;
+    expect_reply(client, &["CONFIG", "SET", "maxmemory", &bound.to_string()], "OK").await?;
+    until_ok(patience, async || {
+        let found = info_field(client, "memory", "maxmemory").await?;
+        ensure!(found == bound, "the bound is not taken over: {found}, not {bound}");
+        Ok(())
+    })
+    .await
 }

@@ -1,19 +1,18 @@
 //! A replica that was stopped for longer than the others' logs reach back receives a snapshot and then the log, while
 //! clients write; afterwards it is as good as any other.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fastness_load::ledger;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::{Digests, Figures};
+use fastness_testkit::wait::{until_acknowledged, until_ok};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn figure(cluster: &Cluster, node: u64, name: &str) -> Result<u64> {
-    let nodes = cluster.file()?.nodes;
-    let node = nodes.iter().find(|found| found.id == node).expect("it is a node of the cluster");
-    Figures::of(node).await?.shard(name, 1)
+    Figures::of(&cluster.node(node)?).await?.shard(name, 1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,24 +36,22 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     let away = if primary == 3 { 2 } else { 3 };
     let left_at = figure(&cluster, away, "fastness_applied_index").await?;
     cluster.kill(away)?;
-    let until = Instant::now() + PATIENCE;
-    while figure(&cluster, primary, "fastness_log_purged_index").await? <= left_at {
-        ensure!(Instant::now() < until, "the log is not purged past {left_at}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until_ok(PATIENCE, async || {
+        let purged = figure(&cluster, primary, "fastness_log_purged_index").await?;
+        ensure!(purged > left_at, "the log is purged up to {purged}, not past {left_at}");
+        Ok(())
+    })
+    .await?;
     tokio::task::block_in_place(|| cluster.start_node(away))?;
-    while figure(&cluster, away, "fastness_snapshots_received_total").await.unwrap_or(0) == 0 {
-        ensure!(Instant::now() < until, "no snapshot was received");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_ok(PATIENCE, async || {
+        ensure!(figure(&cluster, away, "fastness_snapshots_received_total").await? > 0, "no snapshot was received");
+        Ok(())
+    })
+    .await?;
     // It votes, and applies: with another node stopped, it is one of the two that commit.
     cluster.kill(primary)?;
     cluster.primary_other_than(primary, 1, PATIENCE).await?;
-    let before = load.book.summary().acknowledged;
-    while load.book.summary().acknowledged < before + 300 {
-        ensure!(Instant::now() < until, "writes do not resume");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_acknowledged(&load.book, 300, PATIENCE).await?;
     tokio::task::block_in_place(|| cluster.start_node(primary))?;
     let violations = load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)?;
     ensure!(violations.is_empty(), "{violations:#?}");

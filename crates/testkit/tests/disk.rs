@@ -17,30 +17,9 @@ use fastness_testkit::observe::{Digests, Figures, page};
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-fn seed() -> u64 {
-    std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
-}
-
 async fn run(faults: &[ChaosFault]) -> Result<(Cluster, Vec<u64>)> {
-    let seed = seed();
-    eprintln!("FASTNESS_SEED={seed}");
-    let mut cluster =
-        Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(50_000), ..ClusterOptions::default() })?;
-    cluster.keep_files();
-    let options = chaos::ChaosOptions {
-        seed,
-        plan: chaos::ChaosPlan::these(faults),
-        workers: 8,
-        tls: false,
-        pause: Duration::from_millis(1),
-        histories: false,
-        loses: false,
-        max_loss: None,
-    };
-    let report = chaos::run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
-    eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
-    let broken = report.violations();
-    ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
+    let options = ClusterOptions { snapshot_log_bytes: Some(50_000), ..ClusterOptions::default() };
+    let (cluster, report) = chaos::run_without_loss(&options, faults, false).await?;
     Ok((cluster, report.injected.iter().flat_map(|injected| injected.nodes.clone()).collect()))
 }
 
@@ -87,7 +66,7 @@ async fn a_slow_way_out_of_the_primary_slows_writes_by_as_much() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
-    let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
+    let others = cluster.others(primary)?;
     let all = |fault: &str| others.iter().try_for_each(|other| cluster.link_fault(primary, *other, fault));
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let value = vec![b'x'; 20_000];
@@ -132,7 +111,7 @@ async fn a_stalled_follower_holds_nobody_up() -> Result<()> {
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
-    let follower = cluster.file()?.nodes.iter().map(|node| node.id).find(|id| *id != primary).context("another")?;
+    let follower = cluster.others(primary)?[0];
     let before = write_for(&cluster, primary, Duration::from_secs(2)).await?;
     cluster.disk_fault(follower, "stall")?;
     let during = write_for(&cluster, primary, Duration::from_secs(6)).await?;
@@ -184,7 +163,7 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
-    let nodes: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).collect();
+    let nodes = cluster.node_ids()?;
     let mut acknowledged = 0;
     for n in 0..500 {
         ensure!(classify(&client.call(&[b"INCR", b"count"]).await?) == Outcome::Acknowledged, "INCR {n}");

@@ -116,10 +116,6 @@ impl Load {
     }
 }
 
-fn others(cluster: &Cluster, primary: u64) -> Result<Vec<u64>> {
-    Ok(cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect())
-}
-
 /// The number of the last write of a worker that was not lost.
 async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
     match client.call(&[b"GET", worker.key.as_bytes()]).await? {
@@ -133,7 +129,7 @@ async fn survived(client: &mut Connection, worker: &Worker) -> Result<usize> {
 async fn only_overrides_wait(cluster: &Cluster) -> Result<bool> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(cluster, primary).await?;
-    let others = others(cluster, primary)?;
+    let others = cluster.others(primary)?;
     others.iter().try_for_each(|node| cluster.pause(*node))?;
     let stopped = Instant::now() + SETTLED;
     tokio::time::sleep(PAUSE).await;
@@ -183,7 +179,7 @@ async fn a_killed_primary_loses_no_write_acknowledged_under_an_override() -> Res
     let cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let load = Load::start(&cluster, primary).await?;
-    let others = others(&cluster, primary)?;
+    let others = cluster.others(primary)?;
     others.iter().try_for_each(|node| cluster.pause(*node))?;
     tokio::time::sleep(PAUSE).await;
     cluster.kill(primary)?;

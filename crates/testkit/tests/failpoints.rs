@@ -12,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::ledger;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Digests;
+use fastness_testkit::seed;
+use fastness_testkit::wait::until_ok;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -51,7 +53,7 @@ async fn a_node_that_dies_at_any_step_loses_nothing() -> Result<()> {
     let selected = std::env::var("FASTNESS_FAILPOINTS").unwrap_or_else(|_| SOME.join(","));
     let is_selected = |point: &str| selected == "all" || selected.split(',').any(|name| name == point);
     ensure!(POINTS.iter().any(|(point, _)| is_selected(point)), "no failpoint is called {selected}");
-    let seed = std::env::var("FASTNESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed = seed::from_env_or_random();
     for (point, armed) in POINTS.iter().filter(|(point, _)| is_selected(point)) {
         let what = || format!("{point}, FASTNESS_SEED={seed}");
         let strikes = strike(point, armed, seed).await.with_context(what)?;
@@ -125,12 +127,8 @@ fn disturb(cluster: &Cluster, rng: &mut SmallRng) {
 
 /// A start may strike as well, so it is repeated.
 async fn start_the_dead(cluster: &Cluster) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while let Err(error) = tokio::task::block_in_place(|| cluster.start_again()) {
-        ensure!(Instant::now() < until, "nodes do not start: {error:#}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
+    let started = until_ok(PATIENCE, async || tokio::task::block_in_place(|| cluster.start_again())).await;
+    started.context("nodes do not start")
 }
 
 /// Stops the load and checks it, and waits until all replicas are at the same index; nodes may still die during that.

@@ -3,19 +3,17 @@
 //! the histories show it. `FASTNESS_SEED` replays the clients' choices, `FASTNESS_ROUNDS` makes the run longer.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fastness_testkit::cluster::{self, Cluster};
 use fastness_testkit::history::{self, Counts, HistoryVerdict, RunningWorkloads};
+use fastness_testkit::seed;
+use fastness_testkit::wait::until_ok;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Number of acknowledged writes between two events.
 const WRITES_BETWEEN: u64 = 1500;
-
-fn seed() -> u64 {
-    std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random)
-}
 
 fn rounds() -> u32 {
     std::env::var("FASTNESS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
@@ -23,12 +21,12 @@ fn rounds() -> u32 {
 
 async fn wait_for_writes(running: &RunningWorkloads) -> Result<()> {
     let target = running.counts().acknowledged + WRITES_BETWEEN;
-    let until = Instant::now() + PATIENCE;
-    while running.counts().acknowledged < target {
-        ensure!(Instant::now() < until, "fewer than {WRITES_BETWEEN} writes in {PATIENCE:?}: {:?}", running.counts());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    until_ok(PATIENCE, async || {
+        let counts = running.counts();
+        ensure!(counts.acknowledged >= target, "fewer than {WRITES_BETWEEN} writes in {PATIENCE:?}: {counts:?}");
+        Ok(())
+    })
+    .await
 }
 
 fn hand_over(cluster: &Cluster, shard: u32) -> Result<()> {
@@ -64,7 +62,7 @@ async fn kill_and_hand_over(cluster: &Cluster, running: &RunningWorkloads) -> Re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Result<()> {
-    let seed = seed();
+    let seed = seed::from_env_or_random();
     let mut cluster = Cluster::start(&cluster::ClusterOptions {
         shards: 2,
         snapshot_log_bytes: Some(50_000),
@@ -96,7 +94,7 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_async_loses_are_found_in_the_histories() -> Result<()> {
-    let seed = seed();
+    let seed = seed::from_env_or_random();
     let cluster =
         Cluster::start(&cluster::ClusterOptions { durability: "async", ..cluster::ClusterOptions::default() })?;
     let running = history::start(history::HistoryOptions::new(cluster.listeners()?, None, seed));

@@ -11,6 +11,7 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::wait::until_ok;
 use parking_lot::Mutex;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,7 +96,7 @@ async fn load(cluster: &Cluster, primary: u64) -> Result<(Arc<Seen>, Vec<tokio::
 
 /// Stops both followers until a write is refused.
 async fn stop_followers(cluster: &Cluster, primary: u64, seen: &Seen) -> Result<Vec<u64>> {
-    let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
+    let others = cluster.others(primary)?;
     others.iter().try_for_each(|node| cluster.pause(*node))?;
     let until = Instant::now() + TIMEOUT;
     while seen.refused.load(Ordering::Relaxed) == 0 {
@@ -116,16 +117,14 @@ async fn writes_are_refused_and_resume_while_reads_go_on() -> Result<()> {
     others.iter().try_for_each(|node| cluster.resume(*node))?;
     ensure!(reads > 0, "reads stalled with the writes");
     // The lease may have run out on a slow machine; then another connection is needed, and the gate opens nevertheless.
-    let until = Instant::now() + PATIENCE;
-    loop {
+    until_ok(PATIENCE, async || {
         let primary = cluster.primary(1, PATIENCE).await?;
         let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
-        if classify(&client.call(&[b"SET", b"{lag}resumed", b"1"]).await?) == Outcome::Acknowledged {
-            break;
-        }
-        ensure!(Instant::now() < until, "writes do not resume");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        let reply = client.call(&[b"SET", b"{lag}resumed", b"1"]).await?;
+        ensure!(classify(&reply) == Outcome::Acknowledged, "writes do not resume: {reply:?}");
+        Ok(())
+    })
+    .await?;
     seen.done.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await?;

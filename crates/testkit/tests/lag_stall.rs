@@ -93,7 +93,7 @@ async fn both_followers_logs_stand_still_at_the_default_bound() -> Result<()> {
     cluster.keep_files();
     let primary = cluster.primary(1, PATIENCE).await?;
     let term = Figures::of(&cluster.node(primary)?).await?.shard("fastness_term", 1)?;
-    let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
+    let others = cluster.others(primary)?;
     let load = Arc::new(Load::default());
     let mut tasks = vec![tokio::spawn(read(cluster.connect(primary, 1, TIMEOUT).await?, load.clone()))];
     for worker in 0..WRITERS {

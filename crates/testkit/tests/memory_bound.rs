@@ -9,7 +9,8 @@ use anyhow::{Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::reply_text::{info_field, text};
+use fastness_testkit::reply_text::{bound_memory, info_field, text};
+use fastness_testkit::wait::until_ok;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,18 +21,6 @@ async fn call(client: &mut Connection, command: &[&[u8]]) -> Result<String> {
     Ok(text(client.call(command).await?))
 }
 
-/// Sets the bound this far above the memory in use, and waits until the primary applies it.
-async fn bound(client: &mut Connection, room: usize) -> Result<()> {
-    let bound = (info_field(client, "memory", "used_memory").await? + room as u64).to_string();
-    ensure!(call(client, &[b"CONFIG", b"SET", b"maxmemory", bound.as_bytes()]).await? == "OK");
-    let until = Instant::now() + PATIENCE;
-    while info_field(client, "memory", "maxmemory").await?.to_string() != bound {
-        ensure!(Instant::now() < until, "the bound is not taken over");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;
@@ -39,7 +28,7 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
     let value = vec![b'x'; MIB];
     ensure!(call(&mut client, &[b"SET", b"big", &value]).await? == "OK");
-    bound(&mut client, 32 * MIB).await?;
+    bound_memory(&mut client, 32 << 20, PATIENCE).await?;
     ensure!(call(&mut client, &[b"SET", b"k", b"1"]).await? == "OK", "there is space");
     let base = info_field(&mut client, "memory", "mem_clients_normal").await?;
 
@@ -63,16 +52,14 @@ async fn clients_that_do_not_read_have_writes_refused_until_they_leave() -> Resu
     ensure!(call(&mut client, &[b"SET", b"k", b"3"]).await?.starts_with("-OOM "));
 
     drop(readers);
-    let until = Instant::now() + PATIENCE;
-    while call(&mut client, &[b"SET", b"k", b"4"]).await? != "OK" {
-        ensure!(Instant::now() < until, "writes are refused although the clients have left");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    while info_field(&mut client, "memory", "mem_clients_normal").await? > base + 100_000 {
-        ensure!(Instant::now() < until, "the memory of closed clients still counts");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
+    until_ok(PATIENCE, async || {
+        let reply = call(&mut client, &[b"SET", b"k", b"4"]).await?;
+        ensure!(reply == "OK", "writes are refused although the clients have left: {reply}");
+        let held = info_field(&mut client, "memory", "mem_clients_normal").await?;
+        ensure!(held <= base + 100_000, "the memory of closed clients still counts: {held} bytes");
+        Ok(())
+    })
+    .await
 }
 
 /// With both followers stopped for less than a lease nothing commits, and the primary keeps serving. False if its lease
@@ -83,8 +70,8 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     let value = vec![b'x'; 256 * 1024];
     ensure!(call(&mut client, &[b"SET", b"k", &value]).await? == "OK");
     tokio::time::sleep(Duration::from_millis(200)).await;
-    bound(&mut client, 2 * MIB).await?;
-    let others: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).filter(|id| *id != primary).collect();
+    bound_memory(&mut client, 2 << 20, PATIENCE).await?;
+    let others = cluster.others(primary)?;
     others.iter().try_for_each(|node| cluster.pause(*node))?;
     // The same key repeatedly: the data does not grow.
     let mut replies = Vec::new();
@@ -104,19 +91,17 @@ async fn open_effects_count(cluster: &Cluster) -> Result<bool> {
     ensure!(replies.last().is_some_and(|reply| reply.starts_with("-OOM ")), "{replies:?}");
     ensure!(replies.len() > 2 && open > MIB as u64, "{} writes, {open} bytes", replies.len());
     ensure!(read == value.len().to_string(), "reads continue: {read}");
-    let until = Instant::now() + PATIENCE;
-    loop {
+    until_ok(PATIENCE, async || {
         // The lease may have run out on a slow machine; then another node is the primary.
         let primary = cluster.primary(1, PATIENCE).await?;
         let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
-        if call(&mut client, &[b"SET", b"k", b"v"]).await? == "OK"
-            && info_field(&mut client, "memory", "mem_uncommitted_effects").await? < 1024
-        {
-            return Ok(true);
-        }
-        ensure!(Instant::now() < until, "writes are not accepted again");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        let reply = call(&mut client, &[b"SET", b"k", b"v"]).await?;
+        ensure!(reply == "OK", "writes are not accepted again: {reply}");
+        let open = info_field(&mut client, "memory", "mem_uncommitted_effects").await?;
+        ensure!(open < 1024, "{open} bytes of open effects");
+        Ok(true)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,8 @@ use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::Digests;
+use fastness_testkit::seed;
+use fastness_testkit::wait::until_ok;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -138,12 +140,12 @@ async fn kill_and_start(cluster: &Arc<Cluster>) -> Result<()> {
 }
 
 async fn progress(book: &Book) -> Result<()> {
-    let (before, until) = (book.acknowledged.load(Ordering::Relaxed), Instant::now() + PATIENCE);
-    while book.acknowledged.load(Ordering::Relaxed) < before + 50 {
-        ensure!(Instant::now() < until, "writes do not resume");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    let before = book.acknowledged.load(Ordering::Relaxed);
+    until_ok(PATIENCE, async || {
+        ensure!(book.acknowledged.load(Ordering::Relaxed) >= before + 50, "writes do not resume");
+        Ok(())
+    })
+    .await
 }
 
 async fn check(cluster: &Cluster, book: &Book) -> Result<usize> {
@@ -183,7 +185,7 @@ async fn switch_back_and_forth(cluster: &Arc<Cluster>, book: &Book, seed: u64) -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn switching_under_load_with_kills_loses_no_sync_write() -> Result<()> {
-    let seed = std::env::var("FASTNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
+    let seed = seed::from_env_or_random();
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(&ClusterOptions { durability: "async", ..ClusterOptions::default() })?;
     cluster.keep_files();

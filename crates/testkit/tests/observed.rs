@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::reply_text;
+use fastness_testkit::wait::until_ok;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,14 +78,13 @@ async fn until_told(cluster: &Cluster, nodes: &[u64], primary: u64, alive: usize
             nodes_fail: dead,
             followers: (node == primary).then_some([alive - 1; 3]),
         };
-        loop {
+        let left = until.saturating_duration_since(Instant::now());
+        until_ok(left, async || {
             let told = poll(cluster, node).await?;
-            if told == expected {
-                break;
-            }
-            ensure!(Instant::now() < until, "node {node} reports {told:?}, expected {expected:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            ensure!(told == expected, "node {node} reports {told:?}, expected {expected:?}");
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }
@@ -98,8 +99,7 @@ async fn a_dead_replica_leaves_the_topology_within_two_seconds_and_is_named_agai
     until_told(&cluster, &[primary, other], primary, 2, NOTICED_MAX).await?;
     // The link of a replica to a primary that answers.
     let mut client = cluster.connect(other, 1, TIMEOUT).await?;
-    let info = client.call(&[b"INFO", b"replication"]).await?;
-    let info = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+    let info = reply_text::call_text(&mut client, &["INFO", "replication"]).await?;
     ensure!(info.contains("master_link_status:up\r\nmaster_last_io_seconds_ago:0\r\n"), "{info}");
 
     tokio::task::block_in_place(|| cluster.start_node(victim))?;
@@ -120,21 +120,17 @@ async fn a_replica_whose_primary_is_dead_says_that_its_link_is_down() -> Result<
     let (second, left) = (primary % 3 + 1, (primary + 1) % 3 + 1);
     cluster.kill(second)?;
     cluster.kill(primary)?;
-    let until = Instant::now() + NOTICED_MAX;
+    let began = Instant::now();
     let mut client = cluster.connect(left, 1, TIMEOUT).await?;
-    loop {
-        let info = client.call(&[b"INFO", b"replication"]).await?;
-        let info = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
-        let cluster_info = client.call(&[b"CLUSTER", b"INFO"]).await?;
-        let cluster_info = String::from_utf8_lossy(cluster_info.as_bytes().unwrap_or_default()).into_owned();
+    until_ok(NOTICED_MAX.saturating_sub(began.elapsed()), async || {
+        let info = reply_text::call_text(&mut client, &["INFO", "replication"]).await?;
+        let cluster_info = reply_text::call_text(&mut client, &["CLUSTER", "INFO"]).await?;
         let fails = ["cluster_slots_ok:0", "cluster_slots_fail:16384", "cluster_nodes_fail:2"];
         let is_told = info.contains("master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\n")
             && info.contains("master_link_down_since_seconds:")
             && fails.iter().all(|line| cluster_info.lines().any(|l| l == *line));
-        if is_told {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "{info}\n{cluster_info}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        ensure!(is_told, "{info}\n{cluster_info}");
+        Ok(())
+    })
+    .await
 }

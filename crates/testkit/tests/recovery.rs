@@ -29,7 +29,7 @@ impl Bench {
         let mut cluster = Cluster::start(&ClusterOptions::default())?;
         cluster.keep_files();
         let primary = cluster.primary(1, PATIENCE).await?;
-        let node = cluster.file()?.nodes.iter().map(|node| node.id).find(|id| *id != primary).context("another")?;
+        let node = cluster.others(primary)?[0];
         let mut bench = Bench { cluster, node, writes: 0 };
         for _ in 0..2 {
             bench.write(300).await?;

@@ -10,6 +10,7 @@ use fastness_load::ledger::{self, LedgerRun};
 use fastness_load::{Outcome, outcome::classify};
 use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
 use fastness_testkit::observe::{Digests, Figures};
+use fastness_testkit::wait::until_acknowledged;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -26,17 +27,6 @@ fn start_load(cluster: &Cluster) -> Result<LedgerRun> {
         prefix: "replace:".into(),
         lossy: false,
     }))
-}
-
-/// Waits until this many further writes are acknowledged.
-async fn acknowledged(load: &LedgerRun, more: u64) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    let target = load.book.summary().acknowledged + more;
-    while load.book.summary().acknowledged < target {
-        ensure!(Instant::now() < until, "no writes are acknowledged: {:?}", load.book.summary());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
 }
 
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
@@ -72,7 +62,7 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     let mut cluster = Cluster::start(&ClusterOptions { shards: 2, ..ClusterOptions::default() })?;
     cluster.keep_files();
     let mut load = start_load(&cluster)?;
-    acknowledged(&load, 300).await?;
+    until_acknowledged(&load.book, 300, PATIENCE).await?;
 
     // Its machine is lost, with its disk.
     let lost = cluster.primary(1, PATIENCE).await?;
@@ -84,7 +74,7 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     let again = blocking(|| cluster.start_node(lost));
     refused(again, &["is not this node's disk", &format!("fastness cluster replace-replica --node {lost} --with ID")])?;
     std::fs::remove_dir_all(folder)?;
-    acknowledged(&load, 300).await?;
+    until_acknowledged(&load.book, 300, PATIENCE).await?;
 
     let new = blocking(|| cluster.add_node(&az))?;
     let said = blocking(|| cluster.replace(lost, new))?;
@@ -94,10 +84,10 @@ async fn a_lost_node_is_replaced_under_load_and_the_new_one_votes() -> Result<()
     }
     let said = blocking(|| cluster.replace(lost, new))?;
     ensure!(said.contains("has replaced node"), "repeated request: {said}");
-    acknowledged(&load, 300).await?;
+    until_acknowledged(&load.book, 300, PATIENCE).await?;
 
     // Without its vote the other remaining node would be no majority.
-    let nodes: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).collect();
+    let nodes = cluster.node_ids()?;
     ensure!(!nodes.contains(&lost) && nodes.contains(&new) && nodes.len() == 3, "{nodes:?}");
     let other = nodes.into_iter().find(|node| *node != new).context("no other node")?;
     let mut digests = Digests::default();
@@ -119,7 +109,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
     cluster.keep_files();
     let mut load = start_load(&cluster)?;
-    acknowledged(&load, 500).await?;
+    until_acknowledged(&load.book, 500, PATIENCE).await?;
     let old = cluster.primary(1, PATIENCE).await? % 3 + 1;
     let az = cluster.node(old)?.az;
     blocking(|| cluster.kill(old))?;
@@ -140,7 +130,7 @@ async fn a_replacement_outlives_the_primary_and_the_old_disk_is_turned_away() ->
         ensure!(said.contains(&format!("node {new} has replaced node {old}")), "{said}");
         blocking(|| {
             handle.block_on(async {
-                acknowledged(&load, 200).await?;
+                until_acknowledged(&load.book, 200, PATIENCE).await?;
                 load.stop_and_check(PATIENCE).await.map_err(anyhow::Error::msg)
             })
         })

@@ -46,7 +46,7 @@ async fn nodes_stopped_together_for_longer_than_a_lease_elect_nobody_and_refuse_
         clients.push(tokio::spawn(load(connection, own, stop.clone(), done.clone())));
     }
     let before = leaderships(&cluster).await?;
-    let nodes: Vec<u64> = cluster.file()?.nodes.iter().map(|node| node.id).collect();
+    let nodes = cluster.node_ids()?;
     for round in 0..STOPS {
         let served = done.load(Ordering::Relaxed);
         for node in &nodes {

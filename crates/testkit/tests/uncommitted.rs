@@ -9,8 +9,9 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, IoError, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_for_exit};
-use fastness_testkit::observe::{Digests, Figures};
+use fastness_testkit::observe::{Digests, Figures, wait_until_level};
 use fastness_testkit::partition::{self, Cut};
+use fastness_testkit::wait::until_ok;
 use rustix::process::{Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,12 +107,13 @@ async fn stage<T>(cluster: &Cluster, primary: u64, isolate: Isolate<'_, T>) -> R
         fastness_load::connection::encode(write, &mut bytes);
         client.send_raw(&bytes).await?;
     }
-    let until = Instant::now() + PATIENCE;
     let mut client = cluster.connect(primary, 1, PATIENCE).await?;
-    while classify(&client.call(&[b"GET", b"unrelated"]).await?) == Outcome::Acknowledged {
-        ensure!(Instant::now() < until, "node {primary} does not notice that it is alone");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_ok(PATIENCE, async || {
+        let reply = client.call(&[b"GET", b"unrelated"]).await?;
+        ensure!(classify(&reply) != Outcome::Acknowledged, "node {primary} does not notice that it is alone");
+        Ok(())
+    })
+    .await?;
     let figures = Figures::of(&cluster.node(primary)?).await?;
     let open = figures.shard("fastness_uncommitted_batches", 1)?;
     if open == 0 {
@@ -141,23 +143,6 @@ async fn undone(cluster: &Cluster, node: u64) -> Result<[u64; 3]> {
     let names = ["fastness_undone_writes_total", "fastness_undos_by_log_total", "fastness_restores_total"];
     let [writes, by_records, restores] = names.map(|name| figures.shard(name, 1));
     Ok([writes?, by_records?, restores?])
-}
-
-/// Waits until these replicas have applied the same index. A replica that has just started may show an earlier
-/// committed state until it learns of the newest commit.
-async fn level(cluster: &Cluster, nodes: &[u64]) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut at = Vec::new();
-        for node in nodes {
-            at.push(Figures::of(&cluster.node(*node)?).await?.shard("fastness_applied_index", 1)?);
-        }
-        if at.iter().all(|index| *index == at[0]) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "nodes {nodes:?} have applied {at:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Reads at all listeners of the old primary from the first moment of its return, until it serves and has undone the
@@ -217,7 +202,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     let others: Vec<u64> = (1..=3).filter(|node| *node != old).collect();
     tokio::task::block_in_place(|| cluster.start_nodes(&others))?;
     let next = cluster.primary_other_than(old, 1, PATIENCE).await?;
-    level(&cluster, &others).await?;
+    wait_until_level(&cluster, &others, 1, PATIENCE).await?;
     for node in &others {
         listeners_show_nothing(&cluster, *node, PATIENCE).await?;
     }
@@ -231,7 +216,7 @@ async fn a_primary_whose_followers_died_never_shows_what_did_not_commit() -> Res
     // They were in its log, too: after a restart from its disk they must not reappear.
     cluster.kill(old)?;
     tokio::task::block_in_place(|| cluster.start_node(old))?;
-    level(&cluster, &[1, 2, 3]).await?;
+    wait_until_level(&cluster, &[1, 2, 3], 1, PATIENCE).await?;
     for node in 1..=3 {
         listeners_show_nothing(&cluster, node, PATIENCE).await?;
     }

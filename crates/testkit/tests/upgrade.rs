@@ -18,6 +18,7 @@ use fastness_resp::value::Value;
 use fastness_testkit::cluster::{ClusterFile, binary, wait_for_exit};
 use fastness_testkit::observe::page;
 use fastness_testkit::ports::Ports;
+use fastness_testkit::wait::until_ok;
 use rustix::process::{Pid, Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,12 +58,13 @@ fn bulk(text: &str) -> Value {
 
 /// Waits until a replica has applied what its leader had committed when it first answered.
 async fn serves(client: &mut Connection) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while matches!(client.call(&[b"EXISTS", b"string:0"]).await?, Value::Error(text) if text.starts_with(b"LOADING")) {
-        ensure!(Instant::now() < until, "the replica is still loading");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    until_ok(PATIENCE, async || {
+        let reply = client.call(&[b"EXISTS", b"string:0"]).await?;
+        let is_loading = matches!(&reply, Value::Error(text) if text.starts_with(b"LOADING"));
+        ensure!(!is_loading, "the replica is still loading: {reply:?}");
+        Ok(())
+    })
+    .await
 }
 
 async fn check(client: &mut Connection, parts: usize) -> Result<()> {
@@ -196,30 +198,21 @@ async fn run_all(client: &mut Connection, commands: Vec<Vec<String>>) -> Result<
 
 /// Waits until all three replicas have the same digest at the same index.
 async fn agree(folder: &Folder) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
+    until_ok(PATIENCE, async || {
         let mut digests = Vec::new();
         for node in folder.file()?.nodes {
-            digests.push(page(&node.metrics, "/digest").await.unwrap_or_default());
+            digests.push(page(&node.metrics, "/digest").await?);
         }
-        if digests.iter().all(|digest| *digest == digests[0] && !digest.contains(" - ") && !digest.is_empty()) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "the replicas differ: {digests:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        let agree = digests.iter().all(|digest| *digest == digests[0] && !digest.contains(" - ") && !digest.is_empty());
+        ensure!(agree, "the replicas differ: {digests:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_folder_of_the_first_version_opens_and_holds_what_it_held() -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    let ports = loop {
-        match Ports::reserve_at(GOLDEN_PORT) {
-            Ok(ports) => break ports,
-            Err(error) if Instant::now() >= until => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    };
+    let ports = until_ok(PATIENCE, async || Ports::reserve_at(GOLDEN_PORT)).await?;
     let folder = Folder::at(ports)?;
     let unpacked = Command::new("tar").arg("-xzf").arg(golden()).arg("-C").arg(folder.dir.path()).output()?;
     ensure!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
@@ -272,16 +265,15 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
     for (done, node) in (1..=3).enumerate() {
         folder.upgrade(node)?;
         let (_, mut client) = folder.primary().await?;
-        let until = Instant::now() + PATIENCE;
-        let mut upgraded = loop {
-            if let Ok(mut client) = folder.connect(node).await
-                && matches!(client.call(&[b"PING"]).await, Ok(Value::Simple(_)))
-            {
-                break client;
-            }
-            ensure!(Instant::now() < until, "the upgraded node {node} does not serve: {}", folder.log(node)?);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+        let upgraded = until_ok(PATIENCE, async || {
+            let mut client = folder.connect(node).await?;
+            let reply = client.call(&[b"PING"]).await?;
+            ensure!(matches!(reply, Value::Simple(_)), "{reply:?}");
+            Ok(client)
+        });
+        let upgraded = upgraded.await;
+        let log = folder.log(node)?;
+        let mut upgraded = upgraded.with_context(|| format!("the upgraded node {node} does not serve: {log}"))?;
         // Old and new nodes commit together, with any leader.
         if done < 2 {
             check(&mut client, 1).await?;
@@ -302,15 +294,12 @@ async fn a_cluster_of_the_first_version_is_upgraded_node_by_node() -> Result<()>
     run_all(&mut client, commands(1)).await?;
     check(&mut client, 2).await?;
     // Now all nodes know the new format, and all use it.
-    let until = Instant::now() + PATIENCE;
-    loop {
+    until_ok(PATIENCE, async || {
         let reply = client.call(&set).await?;
-        if reply == Value::Simple("OK".into()) {
-            break;
-        }
-        ensure!(Instant::now() < until, "{reply:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        ensure!(reply == Value::Simple("OK".into()), "{reply:?}");
+        Ok(())
+    })
+    .await?;
     for node in 1..=3 {
         let mut client = folder.connect(node).await?;
         let told = client.call(&[b"CONFIG", b"GET", b"durability-max-lag"]).await?;

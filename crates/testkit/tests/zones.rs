@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::wait::until_ok;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const KEYS: usize = 30;
@@ -33,12 +34,13 @@ fn refuses(reply: &Value) -> bool {
 
 /// Waits until the only node left refuses, then sees it refuse for longer than leases and elections take.
 async fn refuses_everything(client: &mut Connection) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    // A read: a write could be staged while the lease still runs, and would then be of unknown outcome.
-    while !refuses(&client.call(&[b"GET", b"k0"]).await?) {
-        ensure!(Instant::now() < until, "it does not notice that it is alone");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_ok(PATIENCE, async || {
+        // A read: a write could be staged while the lease still runs, and would then be of unknown outcome.
+        let reply = client.call(&[b"GET", b"k0"]).await?;
+        ensure!(refuses(&reply), "it does not notice that it is alone: {reply:?}");
+        Ok(())
+    })
+    .await?;
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
         for command in COMMANDS {
@@ -55,18 +57,16 @@ async fn answers_read_only_clients(cluster: &Cluster, node: u64, value: &str) ->
     let mut client = cluster.connect(node, 1, PATIENCE).await?;
     let reply = client.call(&[b"READONLY"]).await?;
     ensure!(classify(&reply) == Outcome::Acknowledged, "READONLY: {reply:?}");
-    let until = Instant::now() + PATIENCE;
     for i in 0..KEYS {
-        loop {
+        until_ok(PATIENCE, async || {
             // The old primary's next message reports the last commit; if none arrived, the node learns of that commit
             // with the next message of another node.
             let reply = client.call(&[b"GET", format!("k{i}").as_bytes()]).await?;
-            match &reply {
-                Value::Bulk(found) if found == value.as_bytes() => break,
-                _ if Instant::now() > until => bail!("node {node}: GET k{i} answered {reply:?}, expected {value:?}"),
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+            let is_current = matches!(&reply, Value::Bulk(found) if found == value.as_bytes());
+            ensure!(is_current, "node {node}: GET k{i} answered {reply:?}, expected {value:?}");
+            Ok(())
+        })
+        .await?;
     }
     let reply = client.call(&[b"SET", b"k0", b"read-only"]).await?;
     ensure!(refuses(&reply), "SET of a READONLY client answered {reply:?}");

@@ -5,12 +5,12 @@
 
 use std::cmp::Reverse;
 
-use crate::codec::number::parse_int;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::generic::scan::parse_slot;
+use fastness_resp::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{SLOTS, Slot};
 

@@ -1,8 +1,7 @@
-//! Encodings and notations that know nothing of the data: numbers, patterns, digests, RDB payloads.
+//! Encodings and notations that know nothing of the data: floating-point numbers, patterns, digests, RDB payloads.
 
 pub mod digest;
 pub mod glob;
 pub(crate) mod long_double;
-pub mod number;
 pub(crate) mod rdb;
 pub(crate) mod varint;

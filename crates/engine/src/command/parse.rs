@@ -1,7 +1,7 @@
 //! Numbers among the arguments, with Valkey's texts for what is none.
 
-use crate::codec::number::parse_int;
 use crate::error::CommandError;
+use fastness_resp::number::parse_int;
 
 /// A 64-bit integer.
 ///

@@ -17,10 +17,10 @@ pub enum TimeUnit {
     AtMilliseconds,
 }
 
-/// TTL's reply for a key or field that does not exist.
-const MISSING: i64 = -2;
-/// TTL's reply for a key or field without a deadline.
-const NO_DEADLINE: i64 = -1;
+/// The reply of TTL, HEXPIRE and their relatives for a key or field that does not exist.
+pub(crate) const MISSING: i64 = -2;
+/// The reply of TTL and HPERSIST for a key or field without a deadline.
+pub(crate) const NO_DEADLINE: i64 = -1;
 
 impl TimeUnit {
     /// The unit that an option's name stands for, in upper or lower case.

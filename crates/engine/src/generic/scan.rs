@@ -4,13 +4,13 @@
 //! on every replica. A key that exists from the first call to the last is returned at least once.
 
 use crate::codec::glob;
-use crate::codec::number::parse_int;
 use crate::command::{Command, parse};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Entry;
 use crate::types::Type;
+use fastness_resp::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{SLOTS, Slot, slot_of};
 

@@ -1,13 +1,12 @@
 //! HDEL, HGETDEL. The key is removed with its last field.
 
-use super::look_up::{distinct, look_up};
-use super::options::{counted, expect_fields, numfields};
+use super::look_up::{distinct, look_up, reply_removed};
+use super::options::{fields_after_key, numfields};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use fastness_resp::Args;
-use std::collections::BTreeSet;
 
 /// HDEL key field \[field ...]
 pub const HDEL: Command = Command::data(
@@ -36,21 +35,11 @@ fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
 }
 
 fn hgetdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    expect_fields(args.get(2))?;
-    let fields = counted(args.skip(3), 1, numfields())?;
+    let fields = fields_after_key(args, numfields())?;
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
-    let mut found = BTreeSet::new();
-    env.reply.array(fields.len());
-    for field in fields.iter() {
-        // A field that is named twice is missing the second time.
-        match hash.and_then(|hash| hash.get(field)).filter(|_| found.insert(field)) {
-            Some(value) => env.reply.bulk(value),
-            None => env.reply.null(),
-        }
-    }
-    let found: Vec<&[u8]> = found.into_iter().collect();
-    engine.remove_fields(&key, Args::slices(&found), env);
+    let removed = reply_removed(hash, fields, env.reply);
+    engine.remove_fields(&key, Args::slices(&removed), env);
     Ok(())
 }
 

@@ -4,11 +4,12 @@
 //! for each field.
 
 use super::look_up::look_up;
-use super::options::{LEAST_TIME, counted, expect_fields, numfields, split};
+use super::options::{LEAST_TIME, counted, fields_after_key, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::unit::{MISSING, NO_DEADLINE};
 use crate::expiry::{Decision, ExpiryCondition, ExpiryRequest, TimeUnit};
 use fastness_resp::Args;
 use std::collections::BTreeSet;
@@ -54,9 +55,7 @@ pub const HPERSIST: Command = Command::data(
     hpersist,
 );
 
-/// The reply for one field.
-const MISSING: i64 = -2;
-const NO_DEADLINE: i64 = -1;
+/// The reply for one field that exists.
 const UNCHANGED: i64 = 0;
 const CHANGED: i64 = 1;
 const REMOVED: i64 = 2;
@@ -103,8 +102,7 @@ fn run(
 }
 
 fn hpersist(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    expect_fields(args.get(2))?;
-    let fields = counted(args.skip(3), 1, numfields())?;
+    let fields = fields_after_key(args, numfields())?;
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let mut changed = BTreeSet::new();

@@ -2,7 +2,7 @@
 //!
 //! HLEN counts the fields that can be read. Valkey also counts those past their deadline until it has removed them.
 
-use super::look_up::read;
+use super::look_up::{read, reply_value, reply_values};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -31,24 +31,15 @@ pub const HLEN: Command = Command::data("hlen", "<key>", "Returns the number of 
 
 fn hget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
-    match read(engine, &key, env)?.and_then(|hash| hash.get(args.get(2))) {
-        Some(value) => env.reply.bulk(value),
-        None => env.reply.null(),
-    }
+    let value = read(engine, &key, env)?.and_then(|hash| hash.get(args.get(2)));
+    reply_value(value, env.reply);
     Ok(())
 }
 
 fn hmget(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
-    let fields = args.skip(2);
-    env.reply.array(fields.len());
-    for field in fields.iter() {
-        match hash.and_then(|hash| hash.get(field)) {
-            Some(value) => env.reply.bulk(value),
-            None => env.reply.null(),
-        }
-    }
+    reply_values(hash, args.skip(2), env.reply);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! HGETEX.
 
-use super::look_up::{distinct, read};
+use super::look_up::{distinct, read, reply_removed, reply_values};
 use super::options::{LEAST_TIME, counted, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
@@ -8,7 +8,6 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::{Beside, Expiry, ExpiryOption};
 use fastness_resp::Args;
-use std::collections::BTreeSet;
 
 /// HGETEX key \[EX|PX|EXAT|PXAT time|PERSIST] FIELDS numfields field \[field ...]
 pub const HGETEX: Command = Command::data(
@@ -35,22 +34,14 @@ fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     let expiry = expiry.resolve(LEAST_TIME, env.now, "hgetex")?;
-    let removes = matches!(expiry, Expiry::At(at) if at <= env.now);
-    let mut removed = BTreeSet::new();
-    env.reply.array(fields.len());
-    for field in fields.iter() {
-        // A field that is named twice is missing the second time.
-        match hash.and_then(|hash| hash.get(field)).filter(|_| !removes || removed.insert(field)) {
-            Some(value) => env.reply.bulk(value),
-            None => env.reply.null(),
-        }
+    if matches!(expiry, Expiry::At(at) if at <= env.now) {
+        let removed = reply_removed(hash, fields, env.reply);
+        engine.remove_fields(&key, Args::slices(&removed), env);
+        return Ok(());
     }
+    reply_values(hash, fields, env.reply);
     let deadline_of = |field: &[u8]| hash.and_then(|hash| hash.deadline(field));
     match expiry {
-        Expiry::At(_) if removes => {
-            let removed: Vec<&[u8]> = removed.into_iter().collect();
-            engine.remove_fields(&key, Args::slices(&removed), env);
-        }
         Expiry::At(at) => {
             let found = distinct(fields.iter(), |field| deadline_of(field).is_some());
             engine.expire_fields_at(&key, at, Args::slices(&found), env);

@@ -2,7 +2,6 @@
 
 use super::look_up::look_up;
 use crate::codec::long_double::LongDouble;
-use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
@@ -10,6 +9,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
 use fastness_resp::Args;
+use fastness_resp::number;
 
 /// HINCRBY key field increment
 pub const HINCRBY: Command = Command::data(

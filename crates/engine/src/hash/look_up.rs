@@ -1,13 +1,14 @@
-//! Look-ups shared by the commands of hashes: the hash of a key, and the fields that a command names.
+//! Look-ups shared by the commands of hashes: the hash of a key, the fields that a command names, and their values.
 
 use super::Hash;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{Entry, Key};
-use fastness_resp::Args;
+use fastness_resp::{Args, ReplyBuf};
 use fastness_types::WallMs;
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 
 /// Fields that a command names.
 pub(crate) type Fields<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -40,6 +41,31 @@ pub(super) fn distinct<'a>(named: impl Iterator<Item = &'a [u8]>, is_wanted: imp
     fields.sort_unstable();
     fields.dedup();
     fields
+}
+
+/// Replies with the value of a field, null if the field does not exist.
+pub(super) fn reply_value(value: Option<&[u8]>, reply: &mut ReplyBuf) {
+    match value {
+        Some(value) => reply.bulk(value),
+        None => reply.null(),
+    }
+}
+
+/// Replies with the value of each of `fields`.
+pub(super) fn reply_values(hash: Option<Hash<'_>>, fields: Args<'_>, reply: &mut ReplyBuf) {
+    reply.array(fields.len());
+    fields.iter().for_each(|field| reply_value(hash.and_then(|hash| hash.get(field)), reply));
+}
+
+/// As [`reply_values`], for a command that removes the fields: one that is named twice is missing the second time.
+/// Returns the fields that exist, sorted, each once.
+pub(super) fn reply_removed<'a>(hash: Option<Hash<'_>>, fields: Args<'a>, reply: &mut ReplyBuf) -> Fields<'a> {
+    let mut removed = BTreeSet::new();
+    reply.array(fields.len());
+    for field in fields.iter() {
+        reply_value(hash.and_then(|hash| hash.get(field)).filter(|_| removed.insert(field)), reply);
+    }
+    removed.into_iter().collect()
 }
 
 /// Every second argument: the fields of pairs.

@@ -9,9 +9,13 @@ pub(super) fn numfields() -> CommandError {
     CommandError::Fixed("ERR numfields should be greater than 0 and match the provided number of fields")
 }
 
-/// Refuses any word other than FIELDS.
-pub(super) fn expect_fields(word: &[u8]) -> Result<(), CommandError> {
-    if word.eq_ignore_ascii_case(b"fields") { Ok(()) } else { Err(CommandError::Syntax) }
+/// The fields of a command that has no options: `FIELDS numfields field ...` directly after its key. The error
+/// `mismatch` if their count is wrong.
+pub(super) fn fields_after_key(args: Args<'_>, mismatch: CommandError) -> Result<Args<'_>, CommandError> {
+    if !args.get(2).eq_ignore_ascii_case(b"fields") {
+        return Err(CommandError::Syntax);
+    }
+    counted(args.skip(3), 1, mismatch)
 }
 
 /// The arguments after their count, which counts groups of `size` arguments; the error `mismatch` if it is wrong.

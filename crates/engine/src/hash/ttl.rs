@@ -1,7 +1,7 @@
 //! HTTL, HPTTL, HEXPIRETIME, HPEXPIRETIME: -2 for a field that does not exist, -1 for one without a deadline.
 
 use super::look_up::read;
-use super::options::{counted, expect_fields};
+use super::options::fields_after_key;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -39,8 +39,7 @@ pub const HPEXPIRETIME: Command = Command::data(
 );
 
 fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, unit: TimeUnit) -> Result<(), CommandError> {
-    expect_fields(args.get(2))?;
-    let fields = counted(args.skip(3), 1, CommandError::Syntax)?;
+    let fields = fields_after_key(args, CommandError::Syntax)?;
     let key = engine.first_key(args, env);
     let hash = read(engine, &key, env)?;
     env.reply.array(fields.len());

@@ -1,6 +1,5 @@
 //! INCR, DECR, INCRBY, DECRBY.
 
-use crate::codec::number;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
@@ -8,6 +7,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{TypeNumber, ValueRef};
 use fastness_resp::Args;
+use fastness_resp::number;
 
 /// INCR
 pub const INCR: Command = Command::data(

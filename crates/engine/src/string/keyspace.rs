@@ -1,8 +1,8 @@
 //! Changes of strings in the keyspace; long ones are set and changed without a copy.
 
-use crate::codec::number;
 use crate::keyspace::text::Text;
 use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, ValueRef};
+use fastness_resp::number;
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 use std::ops::Range;

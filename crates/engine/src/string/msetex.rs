@@ -2,12 +2,12 @@
 
 use super::options::{Allowed, LEAST_TIME, SetCondition, SetOptions};
 use super::set::store;
-use crate::codec::number;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use fastness_resp::Args;
+use fastness_resp::number;
 
 /// MSETEX
 pub const MSETEX: Command = Command::data(

@@ -132,23 +132,3 @@ fn a_declared_length_allocates_nothing() {
     assert_eq!(needed, Ok(Parsed::Incomplete { needed: 25 + 536_870_912 + 2 }));
     assert!(spans.spans.capacity() < 100);
 }
-
-#[test]
-fn integers_are_strict() {
-    for (text, expect) in [
-        (&b"0"[..], Some(0)),
-        (b"-1", Some(-1)),
-        (b"9223372036854775807", Some(i64::MAX)),
-        (b"-9223372036854775808", Some(i64::MIN)),
-        (b"9223372036854775808", None),
-        (b"-0", None),
-        (b"00", None),
-        (b"+1", None),
-        (b" 1", None),
-        (b"", None),
-        (b"-", None),
-        (b"1a", None),
-    ] {
-        assert_eq!(strict_integer(text), expect, "{}", text.escape_ascii());
-    }
-}

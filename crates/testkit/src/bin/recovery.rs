@@ -16,7 +16,7 @@ use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::value::Value;
 use fastness_testkit::bench::machine;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
-use fastness_testkit::observe::Figures;
+use fastness_testkit::observe::{Figures, wait_until_level};
 use fastness_testkit::ports::Ports;
 
 /// Longest wait for anything.
@@ -226,18 +226,7 @@ async fn replace(cluster: &Arc<Cluster>, keys: u64) -> Result<()> {
 
 /// Waits until all replicas have applied the same index. (A digest of ten million keys takes seconds.)
 async fn level(cluster: &Cluster) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut at = Vec::new();
-        for node in cluster.file()?.nodes {
-            at.push(Figures::of(&node).await?.shard("fastness_applied_index", 1)?);
-        }
-        if at.iter().all(|index| *index == at[0]) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "the replicas have applied {at:?}");
-        tokio::time::sleep(LOOK).await;
-    }
+    wait_until_level(cluster, &cluster.node_ids()?, 1, PATIENCE).await
 }
 
 fn pid(cluster: &Cluster, node: u64) -> Result<Option<i32>> {

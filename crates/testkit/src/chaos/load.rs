@@ -1,9 +1,9 @@
 //! The load of a run, and its verdict: only this module knows which loads there are.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fastness_load::Access;
 use fastness_load::ledger::{self, Book, Summary, Violation};
 use fastness_load::losses::{self, Losses};
@@ -13,6 +13,7 @@ use super::fault::Needs;
 use super::options::{ChaosOptions, PATIENCE};
 use crate::cluster::Cluster;
 use crate::history;
+use crate::wait::until_acknowledged;
 
 /// The load of a run.
 pub(super) struct Load {
@@ -88,13 +89,7 @@ impl Load {
 
     /// Waits until further writes are acknowledged.
     pub(super) async fn wait_for_writes(&self, writes: u64) -> Result<()> {
-        let target = self.acknowledged() + writes;
-        let until = Instant::now() + PATIENCE;
-        while self.acknowledged() < target {
-            ensure!(Instant::now() < until, "fewer than {writes} writes were acknowledged in {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        until_acknowledged(&self.ledger.book, writes, PATIENCE).await
     }
 
     /// Stops the load, reads all keys back and judges.

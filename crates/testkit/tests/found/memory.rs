@@ -2,29 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_resp::request;
 use fastness_testkit::cluster::ClusterOptions;
-use fastness_testkit::reply_text::{call_text, expect_reply, info_field};
+use fastness_testkit::reply_text::{bound_memory, call_text, expect_reply, info_field};
+use fastness_testkit::wait::until_ok;
 
 use super::wire::{PATIENCE, start};
 
 const MIB: u64 = 1 << 20;
 /// Removed data is freed within this time; found was a minute and more.
 const FREED_WITHIN: Duration = Duration::from_secs(15);
-
-/// Sets `maxmemory` this far above the memory in use, and waits until the primary applies it.
-async fn bound(client: &mut Connection, room: u64) -> Result<()> {
-    let bound = info_field(client, "memory", "used_memory").await? + room;
-    expect_reply(client, &["CONFIG", "SET", "maxmemory", &bound.to_string()], "OK").await?;
-    let until = Instant::now() + PATIENCE;
-    while info_field(client, "memory", "maxmemory").await? != bound {
-        ensure!(Instant::now() < until, "the bound is not taken over");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
 
 /// Waits until no more than `bytes` are in use. No client writes in the meantime.
 async fn freed(client: &mut Connection, bytes: u64, what: &str) -> Result<()> {
@@ -58,7 +47,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
     expect_reply(&mut client, &["DEL", "h"], "1").await?;
     freed(&mut client, base + (full - base) / 4, "the hash").await?;
 
-    bound(&mut client, 32 * MIB).await?;
+    bound_memory(&mut client, 32 * MIB, PATIENCE).await?;
     let value = "v".repeat(200);
     for round in 0.. {
         let mut pipeline = Vec::new();
@@ -93,7 +82,7 @@ async fn writes_are_accepted_soon_after_flushall_with_maxmemory_full() -> Result
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
     let (_cluster, _, mut client) = start(&ClusterOptions::default()).await?;
-    bound(&mut client, 20 * MIB).await?;
+    bound_memory(&mut client, 20 * MIB, PATIENCE).await?;
     expect_reply(&mut client, &["MULTI"], "OK").await?;
     for number in 1..=5 {
         expect_reply(&mut client, &["SETRANGE", &format!("{{k}}{number}"), "7000000", "x"], "QUEUED").await?;
@@ -107,10 +96,6 @@ async fn a_transaction_that_reaches_maxmemory_runs_as_a_whole() -> Result<()> {
     for number in 1..=5 {
         expect_reply(&mut client, &["DEL", &format!("{{k}}{number}")], "1").await?;
     }
-    let until = Instant::now() + FREED_WITHIN;
-    while call_text(&mut client, &["SET", "k", "v"]).await? != "OK" {
-        ensure!(Instant::now() < until, "writes are refused after DEL");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
+    let written = until_ok(FREED_WITHIN, async || expect_reply(&mut client, &["SET", "k", "v"], "OK").await);
+    written.await.context("writes are refused after DEL")
 }

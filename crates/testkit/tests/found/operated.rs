@@ -1,11 +1,12 @@
 //! Operators' commands and what they read.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fastness_load::Connection;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::reply_text::{call_text, expect_reply, info_field};
+use fastness_testkit::wait::until_ok;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wire::{PATIENCE, start, takes_writes};
@@ -55,15 +56,12 @@ async fn the_slow_log_shows_no_password_and_info_tells_of_snapshots() -> Result<
 async fn snapshots_are_told_of(cluster: &Cluster, client: &mut Connection) -> Result<()> {
     expect_reply(client, &["SET", "k", "v"], "OK").await?;
     cluster.make_snapshots()?;
-    let until = Instant::now() + PATIENCE;
-    while call_text(client, &["INFO", "persistence"]).await?.contains("rdb_last_bgsave_time_sec:-1") {
-        ensure!(
-            Instant::now() < until,
-            "no snapshot is reported: {}",
-            call_text(client, &["INFO", "persistence"]).await?
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_ok(PATIENCE, async || {
+        let info = call_text(client, &["INFO", "persistence"]).await?;
+        ensure!(!info.contains("rdb_last_bgsave_time_sec:-1"), "no snapshot is reported: {info}");
+        Ok(())
+    })
+    .await?;
     let saved = info_field(client, "persistence", "rdb_last_save_time").await?;
     expect_reply(client, &["SET", "k", "w"], "OK").await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await;

@@ -10,6 +10,7 @@ use fastness_resp::request;
 use fastness_resp::value::{Value, parse};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::reply_text::{call_text, expect_reply};
+use fastness_testkit::wait::until_ok;
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,19 +38,12 @@ pub fn repeated(words: &[&str], count: usize) -> Vec<u8> {
 
 /// Repeats a command over new connections until the answer is this one.
 pub async fn eventually(cluster: &Cluster, node: u64, words: &[&str], answer: &str, within: Duration) -> Result<()> {
-    let until = Instant::now() + within;
-    loop {
-        let request = async {
-            let mut client = cluster.connect(node, 1, ATTEMPT).await?;
-            call_text(&mut client, &["READONLY"]).await?;
-            call_text(&mut client, words).await
-        };
-        match request.await {
-            Ok(reply) if reply == answer => return Ok(()),
-            _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
-            last => bail!("node {node} answers {words:?} after {within:?} with {last:?} and not {answer:?}"),
-        }
-    }
+    let answered = until_ok(within, async || {
+        let mut client = cluster.connect(node, 1, ATTEMPT).await?;
+        call_text(&mut client, &["READONLY"]).await?;
+        expect_reply(&mut client, words, answer).await
+    });
+    answered.await.with_context(|| format!("node {node} does not answer {words:?} with {answer:?} after {within:?}"))
 }
 
 /// Waits until a write is acknowledged, on any primary.
@@ -77,20 +71,14 @@ pub async fn takes_writes(cluster: &Cluster, within: Duration, after: &str) -> R
 
 /// Repeats a command on the current primary until the answer is no error: on a slow machine something large may cause
 /// an election.
-/// election.
 pub async fn insist(cluster: &Cluster, words: &[&str]) -> Result<String> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let request = async {
-            let primary = cluster.primary(1, PATIENCE).await?;
-            call_text(&mut cluster.connect(primary, 1, TIMEOUT).await?, words).await
-        };
-        match request.await {
-            Ok(reply) if !reply.starts_with('-') => return Ok(reply),
-            _ if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
-            last => bail!("{:?}: {last:?}", words.first()),
-        }
-    }
+    until_ok(PATIENCE, async || {
+        let primary = cluster.primary(1, PATIENCE).await?;
+        let reply = call_text(&mut cluster.connect(primary, 1, TIMEOUT).await?, words).await?;
+        ensure!(!reply.starts_with('-'), "{:?}: {reply}", words.first());
+        Ok(reply)
+    })
+    .await
 }
 
 /// Opens a blocking connection.

@@ -38,7 +38,7 @@ pub mod copies;
 use super::memory::size_class;
 use super::text::Text;
 use super::value::{Packed, Parts, TypeNumber, ValueBox};
-use crate::codec::number;
+use fastness_resp::number;
 use fastness_types::WallMs;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;

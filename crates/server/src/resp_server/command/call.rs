@@ -74,7 +74,7 @@ pub(super) fn is(arg: &[u8], word: &str) -> bool {
 
 /// A whole number as Valkey's commands take it.
 pub(super) fn integer(arg: &[u8]) -> Option<i64> {
-    fastness_resp::request::strict_integer(arg)
+    fastness_resp::number::parse_int(arg)
 }
 
 /// Valkey's error for arguments that no command form matches.

@@ -58,20 +58,9 @@ mod tests {
 
     use super::CounterOp::{Add, Read};
     use super::*;
-    use crate::history::check::sample::{History, after_all, at, good, open, places};
-    use crate::history::check::{Findings, Kind, linear};
-    use crate::history::record::Op;
+    use crate::history::check::Kind;
+    use crate::history::check::sample::{after_all, at, good, kinds, kinds_of, open, places};
     use crate::history::run::READER;
-
-    fn kinds(history: &History<CounterOp>) -> Vec<Kind> {
-        let mut findings = Findings::default();
-        linear::check::<Counter>(history, &mut findings);
-        findings.kinds()
-    }
-
-    fn of(ops: impl IntoIterator<Item = Op<CounterOp>>) -> Vec<Kind> {
-        kinds(&History::of(ops))
-    }
 
     fn raised(sum: i64) -> CounterOp {
         Add { by: 1, sum: Some(sum) }
@@ -80,23 +69,23 @@ mod tests {
     #[test]
     fn an_attempt_counts_once_or_not_at_all() {
         let doubt = || [at(1, 0, 10, raised(1)), open(2, 20, Add { by: 1, sum: None })];
-        assert_eq!(of(doubt().into_iter().chain([at(1, 30, 40, raised(2))])), []);
-        assert_eq!(of(doubt().into_iter().chain([at(1, 30, 40, raised(3))])), []);
-        assert_eq!(of(doubt().into_iter().chain([at(1, 30, 40, raised(4))])), [Kind::Order]);
+        assert_eq!(kinds_of::<Counter>(doubt().into_iter().chain([at(1, 30, 40, raised(2))])), []);
+        assert_eq!(kinds_of::<Counter>(doubt().into_iter().chain([at(1, 30, 40, raised(3))])), []);
+        assert_eq!(kinds_of::<Counter>(doubt().into_iter().chain([at(1, 30, 40, raised(4))])), [Kind::Order]);
     }
 
     #[test]
     fn a_raise_that_was_applied_twice_is_refuted() {
-        assert_eq!(of([at(1, 0, 10, raised(1)), at(1, 20, 30, raised(3))]), [Kind::Order]);
-        assert_eq!(of([at(1, 0, 10, raised(1)), at(READER, 20, 30, Read(2))]), [Kind::Lost]);
+        assert_eq!(kinds_of::<Counter>([at(1, 0, 10, raised(1)), at(1, 20, 30, raised(3))]), [Kind::Order]);
+        assert_eq!(kinds_of::<Counter>([at(1, 0, 10, raised(1)), at(READER, 20, 30, Read(2))]), [Kind::Lost]);
     }
 
     #[test]
     fn a_lost_raise_and_a_stale_read_are_refuted() {
-        assert_eq!(of([at(1, 0, 10, raised(1)), at(2, 20, 30, raised(1))]), [Kind::Order]);
+        assert_eq!(kinds_of::<Counter>([at(1, 0, 10, raised(1)), at(2, 20, 30, raised(1))]), [Kind::Order]);
         let ops = [at(1, 0, 10, raised(1)), at(2, 20, 30, raised(2)), at(3, 40, 50, Read(1))];
-        assert_eq!(of(ops), [Kind::Stale]);
-        assert_eq!(of([at(1, 0, 10, raised(1)), at(READER, 40, 50, Read(0))]), [Kind::Lost]);
+        assert_eq!(kinds_of::<Counter>(ops), [Kind::Stale]);
+        assert_eq!(kinds_of::<Counter>([at(1, 0, 10, raised(1)), at(READER, 40, 50, Read(0))]), [Kind::Lost]);
     }
 
     proptest! {
@@ -119,10 +108,10 @@ mod tests {
             };
             let mut history = good(&places, |place| run(place.choice), forget);
             history.ops.push(after_all(&history, Read(state)));
-            prop_assert_eq!(kinds(&history), vec![]);
+            prop_assert_eq!(kinds::<Counter>(&history), vec![]);
             history.ops.push(after_all(&history, Add { by: 1, sum: Some(state + 1) }));
             history.ops.push(after_all(&history, Read(state)));
-            prop_assert_eq!(kinds(&history), vec![Kind::Lost]);
+            prop_assert_eq!(kinds::<Counter>(&history), vec![Kind::Lost]);
         }
     }
 }

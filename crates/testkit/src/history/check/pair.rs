@@ -77,20 +77,9 @@ mod tests {
 
     use super::PairOp::{Read, Watched, Write};
     use super::*;
-    use crate::history::check::sample::{History, after_all, at, good, open, places};
-    use crate::history::check::{Findings, Kind, linear};
-    use crate::history::record::Op;
+    use crate::history::check::Kind;
+    use crate::history::check::sample::{after_all, at, good, kinds, kinds_of, open, places};
     use crate::history::run::READER;
-
-    fn kinds(history: &History<PairOp>) -> Vec<Kind> {
-        let mut findings = Findings::default();
-        linear::check::<Pair>(history, &mut findings);
-        findings.kinds()
-    }
-
-    fn of(ops: impl IntoIterator<Item = Op<PairOp>>) -> Vec<Kind> {
-        kinds(&History::of(ops))
-    }
 
     fn ran(seen: Both, which: usize, new: u64) -> PairOp {
         Watched { seen, which, new, known: true }
@@ -99,23 +88,29 @@ mod tests {
     #[test]
     fn a_transaction_runs_on_what_it_saw() {
         let ops = [at(1, 0, 10, Write { which: 0, new: 1 }), at(2, 20, 30, ran([Some(1), None], 1, 2))];
-        assert_eq!(of(ops.into_iter().chain([at(READER, 40, 50, Read([Some(1), Some(2)]))])), []);
+        assert_eq!(kinds_of::<Pair>(ops.into_iter().chain([at(READER, 40, 50, Read([Some(1), Some(2)]))])), []);
     }
 
     #[test]
     fn one_that_ran_though_its_key_had_changed_is_refuted() {
         let write = |new, call| at(1, call, call + 10, Write { which: 0, new });
-        assert_eq!(of([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 0, 3))]), [Kind::Order]);
+        assert_eq!(
+            kinds_of::<Pair>([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 0, 3))]),
+            [Kind::Order]
+        );
         // The register that had changed is the one that the transaction does not write.
-        assert_eq!(of([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 1, 3))]), [Kind::Order]);
+        assert_eq!(
+            kinds_of::<Pair>([write(1, 0), write(2, 20), at(2, 40, 50, ran([Some(1), None], 1, 3))]),
+            [Kind::Order]
+        );
     }
 
     #[test]
     fn two_that_ran_on_the_same_are_refuted() {
         let (one, other) = (ran([None, None], 0, 1), ran([None, None], 1, 2));
-        assert_eq!(of([at(1, 0, 30, one.clone()), at(2, 0, 30, other)]), [Kind::Order]);
+        assert_eq!(kinds_of::<Pair>([at(1, 0, 30, one.clone()), at(2, 0, 30, other)]), [Kind::Order]);
         let doubt = open(2, 0, Watched { seen: [None, None], which: 1, new: 2, known: false });
-        assert_eq!(of([at(1, 0, 30, one), doubt, at(READER, 50, 60, Read([Some(1), None]))]), []);
+        assert_eq!(kinds_of::<Pair>([at(1, 0, 30, one), doubt, at(READER, 50, 60, Read([Some(1), None]))]), []);
     }
 
     proptest! {
@@ -142,11 +137,11 @@ mod tests {
                     Some(Watched { seen: *seen, which: *which, new: *new, known: false }),
             };
             let mut history = good(&places, |place| run(place.choice), forget);
-            prop_assert_eq!(kinds(&history), vec![]);
+            prop_assert_eq!(kinds::<Pair>(&history), vec![]);
             // Nothing removes a value, not even a write that may still take effect.
             history.ops.push(after_all(&history, Write { which: 0, new: 9999 }));
             history.ops.push(after_all(&history, Read([None, state[1]])));
-            prop_assert_eq!(kinds(&history), vec![Kind::Lost]);
+            prop_assert_eq!(kinds::<Pair>(&history), vec![Kind::Lost]);
         }
     }
 }

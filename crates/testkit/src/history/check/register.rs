@@ -61,64 +61,63 @@ mod tests {
 
     use super::RegisterOp::{Read, Swap, Write};
     use super::*;
-    use crate::history::check::sample::{History, after_all, at, good, open, places};
-    use crate::history::check::{Findings, Kind, linear};
-    use crate::history::record::Op;
+    use crate::history::check::Kind;
+    use crate::history::check::sample::{after_all, at, good, kinds, kinds_of, open, places};
     use crate::history::run::READER;
-
-    fn kinds(history: &History<RegisterOp>) -> Vec<Kind> {
-        let mut findings = Findings::default();
-        linear::check::<Register>(history, &mut findings);
-        assert_eq!(findings.ops_checked, history.ops.len() as u64);
-        findings.kinds()
-    }
-
-    fn of(ops: impl IntoIterator<Item = Op<RegisterOp>>) -> Vec<Kind> {
-        kinds(&History::of(ops))
-    }
 
     #[test]
     fn overlapping_operations_may_be_in_any_order() {
         let swap = Swap { expected: Some(1), new: 2, done: Some(true) };
-        assert_eq!(of([at(1, 0, 10, Write(1)), at(2, 5, 30, swap), at(3, 12, 20, Read(Some(1)))]), []);
-        assert_eq!(of([at(1, 0, 10, Read(None)), at(2, 5, 30, Write(2)), at(3, 6, 8, Read(Some(2)))]), []);
+        assert_eq!(
+            kinds_of::<Register>([at(1, 0, 10, Write(1)), at(2, 5, 30, swap), at(3, 12, 20, Read(Some(1)))]),
+            []
+        );
+        assert_eq!(
+            kinds_of::<Register>([at(1, 0, 10, Read(None)), at(2, 5, 30, Write(2)), at(3, 6, 8, Read(Some(2)))]),
+            []
+        );
     }
 
     #[test]
     fn an_unknown_write_may_come_late_or_never() {
         let begin = || [at(1, 0, 10, Write(1)), open(2, 20, Write(2))];
-        assert_eq!(of(begin().into_iter().chain([at(3, 30, 40, Read(Some(1))), at(3, 50, 60, Read(Some(2)))])), []);
-        assert_eq!(of(begin().into_iter().chain([at(READER, 30, 40, Read(Some(1)))])), []);
+        assert_eq!(
+            kinds_of::<Register>(
+                begin().into_iter().chain([at(3, 30, 40, Read(Some(1))), at(3, 50, 60, Read(Some(2)))])
+            ),
+            []
+        );
+        assert_eq!(kinds_of::<Register>(begin().into_iter().chain([at(READER, 30, 40, Read(Some(1)))])), []);
         let back = [at(3, 30, 40, Read(Some(2))), at(3, 50, 60, Read(Some(1)))];
-        assert_eq!(of(begin().into_iter().chain(back)), [Kind::Stale]);
+        assert_eq!(kinds_of::<Register>(begin().into_iter().chain(back)), [Kind::Stale]);
     }
 
     #[test]
     fn a_stale_read_is_refuted() {
         let ops = [at(1, 0, 10, Write(1)), at(1, 20, 30, Write(2)), at(2, 40, 50, Read(Some(1)))];
-        assert_eq!(of(ops), [Kind::Stale]);
+        assert_eq!(kinds_of::<Register>(ops), [Kind::Stale]);
     }
 
     #[test]
     fn a_write_that_is_gone_after_the_run_is_lost() {
         let ops = [at(1, 0, 10, Write(1)), at(1, 20, 30, Write(2)), at(READER, 40, 50, Read(Some(1)))];
-        assert_eq!(of(ops), [Kind::Lost]);
-        assert_eq!(of([at(1, 0, 10, Write(1)), at(READER, 40, 50, Read(None))]), [Kind::Lost]);
+        assert_eq!(kinds_of::<Register>(ops), [Kind::Lost]);
+        assert_eq!(kinds_of::<Register>([at(1, 0, 10, Write(1)), at(READER, 40, 50, Read(None))]), [Kind::Lost]);
     }
 
     #[test]
     fn a_value_that_was_refused_must_not_be_read() {
         // The refused write of 9 is not in the history.
-        assert_eq!(of([at(1, 0, 10, Write(1)), at(2, 20, 30, Read(Some(9)))]), [Kind::Stale]);
+        assert_eq!(kinds_of::<Register>([at(1, 0, 10, Write(1)), at(2, 20, 30, Read(Some(9)))]), [Kind::Stale]);
     }
 
     #[test]
     fn two_swaps_of_one_value_are_refuted() {
         let swap = |client, new| Swap { expected: Some(1), new, done: Some(client > 0) };
         let ops = [at(1, 0, 10, Write(1)), at(1, 20, 40, swap(1, 2)), at(2, 20, 40, swap(2, 3))];
-        assert_eq!(of(ops), [Kind::Order]);
+        assert_eq!(kinds_of::<Register>(ops), [Kind::Order]);
         let failed = Swap { expected: Some(1), new: 2, done: Some(false) };
-        assert_eq!(of([at(1, 0, 10, Write(1)), at(1, 20, 40, failed)]), [Kind::Order]);
+        assert_eq!(kinds_of::<Register>([at(1, 0, 10, Write(1)), at(1, 20, 40, failed)]), [Kind::Order]);
     }
 
     fn run(state: &mut Option<u64>, choice: u64, new: u64) -> RegisterOp {
@@ -150,12 +149,12 @@ mod tests {
             let (mut state, mut new) = (None, 0);
             let mut history = good(&places, |place| { new += 1; run(&mut state, place.choice, new) }, forget);
             history.ops.push(after_all(&history, Read(state)));
-            prop_assert_eq!(kinds(&history), vec![]);
+            prop_assert_eq!(kinds::<Register>(&history), vec![]);
 
             // Nothing removes a value, not even a write that may still take effect.
             history.ops.push(after_all(&history, Write(new + 1)));
             history.ops.push(after_all(&history, Read(None)));
-            prop_assert_eq!(kinds(&history), vec![Kind::Lost]);
+            prop_assert_eq!(kinds::<Register>(&history), vec![Kind::Lost]);
         }
     }
 }

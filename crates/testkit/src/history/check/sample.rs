@@ -2,9 +2,25 @@
 
 use proptest::prelude::*;
 
+use super::linear::{self, Checked};
+use super::{Findings, Kind};
 pub(crate) use crate::history::record::History;
 use crate::history::record::{Op, Span};
 use crate::history::run::READER;
+
+/// The kinds of violations that the search for an order finds in a history.
+pub(crate) fn kinds<M: Checked>(history: &History<M::Op>) -> Vec<Kind> {
+    let mut findings = Findings::default();
+    linear::check::<M>(history, &mut findings);
+    let kinds = findings.kinds();
+    assert_eq!(findings.ops_checked, history.ops.len() as u64);
+    kinds
+}
+
+/// As [`kinds`], for a history of these operations.
+pub(crate) fn kinds_of<M: Checked>(ops: impl IntoIterator<Item = Op<M::Op>>) -> Vec<Kind> {
+    kinds::<M>(&History::of(ops))
+}
 
 /// An operation that was answered.
 pub(crate) fn at<T>(client: u32, call: u64, end: u64, what: T) -> Op<T> {

@@ -81,20 +81,9 @@ mod tests {
 
     use super::SetOp::{Add, Read, Remove};
     use super::*;
-    use crate::history::check::sample::{History, after_all, at, good, open, places};
-    use crate::history::check::{Findings, Kind, linear};
-    use crate::history::record::Op;
+    use crate::history::check::Kind;
+    use crate::history::check::sample::{after_all, at, good, kinds, kinds_of, open, places};
     use crate::history::run::READER;
-
-    fn kinds(history: &History<SetOp>) -> Vec<Kind> {
-        let mut findings = Findings::default();
-        linear::check::<Set>(history, &mut findings);
-        findings.kinds()
-    }
-
-    fn of(ops: impl IntoIterator<Item = Op<SetOp>>) -> Vec<Kind> {
-        kinds(&History::of(ops))
-    }
 
     fn add(member: u32) -> SetOp {
         Add { member, new: Some(true) }
@@ -105,22 +94,22 @@ mod tests {
         let doubt = open(2, 5, Add { member: 1, new: None });
         let removed = at(1, 20, 30, Remove { member: 0, was: Some(true) });
         let begin = || [at(1, 0, 10, add(0)), doubt.clone(), removed.clone()];
-        assert_eq!(of(begin().into_iter().chain([at(3, 40, 50, Read(0b00))])), []);
-        assert_eq!(of(begin().into_iter().chain([at(3, 40, 50, Read(0b10))])), []);
-        assert_eq!(of(begin().into_iter().chain([at(3, 40, 50, Read(0b11))])), [Kind::Stale]);
+        assert_eq!(kinds_of::<Set>(begin().into_iter().chain([at(3, 40, 50, Read(0b00))])), []);
+        assert_eq!(kinds_of::<Set>(begin().into_iter().chain([at(3, 40, 50, Read(0b10))])), []);
+        assert_eq!(kinds_of::<Set>(begin().into_iter().chain([at(3, 40, 50, Read(0b11))])), [Kind::Stale]);
     }
 
     #[test]
     fn a_lost_member_is_refuted() {
-        assert_eq!(of([at(1, 0, 10, add(3)), at(READER, 20, 30, Read(0))]), [Kind::Lost]);
-        assert_eq!(of([at(1, 0, 10, add(3)), at(2, 20, 30, add(3))]), [Kind::Order]);
+        assert_eq!(kinds_of::<Set>([at(1, 0, 10, add(3)), at(READER, 20, 30, Read(0))]), [Kind::Lost]);
+        assert_eq!(kinds_of::<Set>([at(1, 0, 10, add(3)), at(2, 20, 30, add(3))]), [Kind::Order]);
     }
 
     #[test]
     fn a_member_that_was_refused_or_came_back_is_refuted() {
-        assert_eq!(of([at(1, 0, 10, add(3)), at(2, 20, 30, Read(0b1100))]), [Kind::Stale]);
+        assert_eq!(kinds_of::<Set>([at(1, 0, 10, add(3)), at(2, 20, 30, Read(0b1100))]), [Kind::Stale]);
         let removed = at(1, 20, 30, Remove { member: 3, was: Some(true) });
-        assert_eq!(of([at(1, 0, 10, add(3)), removed, at(READER, 40, 50, Read(0b1000))]), [Kind::Lost]);
+        assert_eq!(kinds_of::<Set>([at(1, 0, 10, add(3)), removed, at(READER, 40, 50, Read(0b1000))]), [Kind::Lost]);
     }
 
     proptest! {
@@ -145,10 +134,10 @@ mod tests {
                 Remove { member, .. } => Some(Remove { member: *member, was: None }),
             };
             let mut history = good(&places, |place| run(place.choice), forget);
-            prop_assert_eq!(kinds(&history), vec![]);
+            prop_assert_eq!(kinds::<Set>(&history), vec![]);
             history.ops.push(after_all(&history, add(63)));
             history.ops.push(after_all(&history, Read(state)));
-            prop_assert_eq!(kinds(&history), vec![Kind::Lost]);
+            prop_assert_eq!(kinds::<Set>(&history), vec![Kind::Lost]);
         }
     }
 }

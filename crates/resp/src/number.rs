@@ -1,10 +1,11 @@
-//! Integers in their one decimal form.
+//! Integers in their one decimal form, in requests, replies, arguments and values alike.
 
 /// Longest decimal form of a 64-bit integer.
-pub const INT_TEXT_MAX: usize = 20;
+const INT_TEXT_MAX: usize = 20;
 
 /// Parses the one decimal form of an integer: no sign but `-`, no leading zero, no space, no `-0`. As Valkey's
 /// `string2ll`, so that an integer can be stored instead of its text.
+#[inline]
 #[must_use]
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
