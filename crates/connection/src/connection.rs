@@ -285,7 +285,7 @@ impl Connection {
         while consumed < buffer.len() && self.is_in_turn() {
             let rest = &buffer[consumed..];
             let mut pipeline = Pipeline::parse(rest, &mut self.spans, &host.request_limits());
-            pipeline.look_up(rest, &self.spans, host.commands(), shard);
+            pipeline.look_up(rest, &self.spans, shard);
             // One reading for all of them: their bytes are here, and nothing is awaited between them.
             let now = shard.now();
             for i in 0..pipeline.count {
@@ -388,7 +388,7 @@ impl Connection {
             Err(text) => return refuse(&mut self.session, &mut self.replies, text),
         };
         let Some(spec) = prepared.spec else {
-            let text = match host.commands().look_up(args) {
+            let text = match shard.commands().look_up(args) {
                 Ok(_) => unreachable!("the same request was refused before"),
                 Err(error) => error.as_ref().to_vec(),
             };

@@ -1,7 +1,7 @@
 //! Commands of a pipeline, parsed and looked up ahead of the one that runs.
 
 use fastness_engine::Key;
-use fastness_engine::command::{CommandSpec, CommandTable};
+use fastness_engine::command::CommandSpec;
 use fastness_resp::{ArgSpans, Limits, Parsed, ProtocolError};
 use fastness_shard::Shard;
 
@@ -66,7 +66,8 @@ impl<'a> Pipeline<'a> {
 
     /// Looks each command up, once, and requests the memory of the keys whose places its specification fixes, so that
     /// the waits for memory overlap.
-    pub(crate) fn look_up(&mut self, bytes: &'a [u8], spans: &[ArgSpans], table: &'static CommandTable, shard: &Shard) {
+    pub(crate) fn look_up(&mut self, bytes: &'a [u8], spans: &[ArgSpans], shard: &Shard) {
+        let table = shard.commands();
         shard.with_engine(|engine| {
             for (i, spans) in spans.iter().enumerate().take(self.count) {
                 let bytes = &bytes[self.starts[i]..self.starts[i + 1]];

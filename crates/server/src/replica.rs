@@ -135,6 +135,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
         node: options.node.node,
         slots: options.slots,
         desired: desired(&options.node).expect("a replica is started when the map names it"),
+        commands: crate::resp_server::command::table(),
         engine: EngineOptions { seed: options.seed, maxmemory },
         clock: options.clock,
         pause: Rc::new(TimerPause::default()),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
+use fastness_engine::command::CommandTable;
 use fastness_types::{BootNs, Clock, WallMs};
 use tokio::sync::Notify;
 
@@ -25,6 +26,8 @@ pub(crate) struct Edges {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pause: Rc<dyn Pause>,
     pub(crate) copies: Rc<dyn StableCopies>,
+    /// The commands of the shard's front ends.
+    pub(crate) commands: &'static CommandTable,
     /// Wakes the loop, because something was staged.
     pub(crate) work: Notify,
     /// Wakes commands whose outcome was [`crate::Outcome::Busy`].
@@ -43,6 +46,7 @@ impl Edges {
             clock: options.clock.clone(),
             pause: options.pause.clone(),
             copies: options.copies.clone(),
+            commands: options.commands,
             work: Notify::new(),
             unblocked: Notify::new(),
             primary_found: Notify::new(),

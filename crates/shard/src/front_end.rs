@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_engine::command::{CommandSpec, CommandTable};
+use fastness_engine::command::CommandSpec;
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot};
@@ -22,9 +22,6 @@ use crate::state::Replica;
 /// Called while the shard's state is borrowed: implementations use the given [`ShardView`] and never the `Shard`
 /// itself.
 pub trait FrontEnd {
-    /// The commands that this front end has.
-    fn commands(&self) -> &'static CommandTable;
-
     /// Runs a command of the front end. Inside of EXEC its outcome may not be [`FrontEndOutcome::Close`].
     fn run(
         &mut self,

@@ -43,7 +43,7 @@ impl Execution<'_> {
     pub(crate) fn table(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
         let Run::Table(run) = spec.run else { unreachable!("the caller has matched on it") };
         let before = self.out.len();
-        if let Err(error) = run(self.front_end.commands(), args, self.out) {
+        if let Err(error) = run(self.edges.commands, args, self.out) {
             self.out.truncate(before);
             self.out.error(error.line());
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_engine::EngineOptions;
+use fastness_engine::command::CommandTable;
 use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 
 use crate::mode::DesiredMode;
@@ -23,6 +24,8 @@ pub struct ShardOptions {
     pub slots: SlotSet,
     /// The mode that the cluster's map desires; [`crate::Shard::set_desired_mode`] sets later ones.
     pub desired: DesiredMode,
+    /// The commands of the shard's front ends. One table for all of them: a command is known by its index.
+    pub commands: &'static CommandTable,
     /// The data's options.
     pub engine: EngineOptions,
     /// Both clocks.

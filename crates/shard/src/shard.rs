@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::Digest;
-use fastness_engine::command::CommandSpec;
+use fastness_engine::command::{CommandSpec, CommandTable};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, LogIndex};
 use tokio::sync::oneshot;
@@ -45,6 +45,13 @@ impl Shard {
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
         let inner = Rc::new(Inner { state: RefCell::new(State::new(&options)), edges: Edges::new(handle, &options) });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
+    }
+
+    /// The commands of its front ends.
+    #[inline]
+    #[must_use]
+    pub fn commands(&self) -> &'static CommandTable {
+        self.inner.edges.commands
     }
 
     /// A new connection's state.

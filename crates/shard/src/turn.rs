@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::{Drain, GroupHandle};
-use fastness_engine::command;
 use fastness_types::{BootNs, Durability};
 
 use crate::edges::Edges;
@@ -47,16 +46,11 @@ const READY_BEHIND_MAX: u64 = 1024;
 /// How often a leader with an untrusted wall clock checks the clock again.
 const CLOCK_CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// The name of the command at this index of the table, for the watchdog's log messages.
-fn command_name(index: usize) -> &'static str {
-    command::table().all().get(index).map_or("?", |spec| spec.name)
-}
-
 /// The loop of one shard replica; see the module. Ends when nothing can be served any more.
 pub(crate) async fn run(inner: Rc<Inner>) {
     // The gate's alarm is normally seconds away. It has its own timer, so that the alarm of each batch does not replace
     // it.
-    inner.edges.handle.name_work(command_name);
+    inner.edges.handle.name_work(inner.edges.commands.all().iter().map(|spec| spec.name));
     let (mut alarm, mut gate_alarm) = (Alarm::default(), Alarm::default());
     // Only while a client waits for acknowledgements.
     let mut copies: Option<Box<dyn FollowCopies>> = None;

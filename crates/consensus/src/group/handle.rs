@@ -102,9 +102,6 @@ pub struct IncomingBytes {
     pub total: u64,
 }
 
-/// Names a number that was given to [`GroupHandle::report_running`].
-pub type NameWork = fn(usize) -> &'static str;
-
 /// The owner's loop, as the watchdog sees it. On a cache line of its own, because the owner writes it for each command.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -113,7 +110,7 @@ struct Turns {
     count: AtomicU64,
     /// What the owner's thread runs, plus one; 0 if it has reported nothing.
     running: AtomicUsize,
-    name: OnceLock<NameWork>,
+    names: OnceLock<Box<[&'static str]>>,
     // Set by the watchdog.
     stuck: AtomicBool,
     fenced: AtomicU64,
@@ -379,17 +376,17 @@ impl GroupHandle {
         self.shared.turns.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports what the owner's thread is about to run, as a number for the `name` of [`GroupHandle::name_work`].
-    /// `None` when it has ended.
+    /// Reports what the owner's thread is about to run, as an index of the list that [`GroupHandle::name_work`] was
+    /// given. `None` when it has ended.
     #[inline]
     pub fn report_running(&self, work: Option<usize>) {
         self.shared.turns.running.store(work.map_or(0, |work| work + 1), Ordering::Relaxed);
     }
 
-    /// Sets how the watchdog names in the log what is running.
-    pub fn name_work(&self, name: NameWork) {
+    /// Sets the names by which the watchdog logs what is running.
+    pub fn name_work(&self, names: impl IntoIterator<Item = &'static str>) {
         // Set once: there is one owner.
-        let _ = self.shared.turns.name.set(name);
+        let _ = self.shared.turns.names.set(names.into_iter().collect());
     }
 
     /// Stalls of the owner's loop, for metrics.
@@ -579,7 +576,7 @@ impl GroupDriver {
     pub fn running(&self) -> Option<&'static str> {
         let turns = &self.shared.turns;
         let work = turns.running.load(Ordering::Relaxed).checked_sub(1)?;
-        turns.name.get().map(|name| name(work))
+        turns.names.get()?.get(work).copied()
     }
 
     /// Publishes the length of the loop's stall, and whether the loop counts as stuck.

@@ -211,7 +211,7 @@ impl Cluster {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let ready = Arc::new(AtomicBool::new(true));
         let (stuck, idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        handle.name_work(|work| if work == 7 { "keys" } else { "something else" });
+        handle.name_work((0..10).map(|work| if work == 7 { "keys" } else { "something else" }));
         let lags = Arc::new(AtomicBool::new(false));
         let owner = Owner {
             stuck: stuck.clone(),

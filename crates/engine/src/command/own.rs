@@ -18,7 +18,11 @@ pub struct OwnFacts {
 }
 
 /// Adds a row in its place: rows are sorted by group and name.
+///
+/// # Panics
+/// If there is a row of this name, because Valkey has such a command now.
 pub(super) fn insert(rows: &mut Vec<Facts>, own: &OwnFacts) {
+    assert!(rows.iter().all(|row| row.name != own.facts.name), "{}: there is one already", own.facts.name);
     let key = |row: &Facts| (row.group.name(), row.name);
     let at = rows.iter().position(|row| key(row) > key(&own.facts)).unwrap_or(rows.len());
     rows.insert(at, own.facts);

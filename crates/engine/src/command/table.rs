@@ -369,8 +369,8 @@ impl CommandTable {
     /// The table in which these commands are implemented or refused, and all others are missing.
     ///
     /// # Panics
-    /// If a command is listed twice or has no facts: the lists are constants, and every test that uses a table finds
-    /// out.
+    /// If a command is listed twice, has no facts, or brings facts although Valkey has such a command: the lists are
+    /// constants, and every test that uses a table finds out.
     #[must_use]
     pub fn new<'a>(commands: impl IntoIterator<Item = &'a Command>) -> CommandTable {
         let commands: Vec<&Command> = commands.into_iter().collect();

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fastness_engine::command::{self, CommandSpec};
+use fastness_engine::command::CommandSpec;
 use fastness_resp::Args;
 use fastness_shard::SnapshotInfo;
 
@@ -108,7 +108,7 @@ pub struct RespStats {
     /// The newest samples, for the per-second rates.
     rate: RefCell<Rate>,
     /// Statistics by index in the command table; `None` if the command has not run.
-    by_command: RefCell<Vec<Option<Box<CommandStats>>>>,
+    by_command: RefCell<Vec<Option<Box<(&'static str, CommandStats)>>>>,
     by_error: RefCell<BTreeMap<String, u64>>,
     slow: RefCell<VecDeque<SlowCommand>>,
     slow_next: Cell<u64>,
@@ -217,10 +217,10 @@ impl RespStats {
         let nanos = took.as_nanos() as u64;
         let failed = reply.first() == Some(&b'-');
         let mut by_command = self.by_command.borrow_mut();
-        if by_command.is_empty() {
-            by_command.resize_with(command::table().all().len(), || None);
+        if by_command.len() <= spec.index {
+            by_command.resize_with(spec.index + 1, || None);
         }
-        let stats = by_command[spec.index].get_or_insert_default();
+        let (_, stats) = &mut **by_command[spec.index].get_or_insert_with(|| Box::new((spec.name, Default::default())));
         if failed && is_rejection(reply) {
             stats.rejected += 1;
         } else {
@@ -289,9 +289,7 @@ impl RespStats {
     /// Statistics by command name.
     #[must_use]
     pub fn by_command(&self) -> BTreeMap<&'static str, CommandStats> {
-        let by_command = self.by_command.borrow();
-        let counted = by_command.iter().zip(command::table().all());
-        counted.filter_map(|(stats, spec)| Some((spec.name, **stats.as_ref()?))).collect()
+        self.by_command.borrow().iter().flatten().map(|counted| **counted).collect()
     }
 
     /// Number of error replies by code.

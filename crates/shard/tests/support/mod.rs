@@ -359,6 +359,7 @@ impl World {
             node: ME,
             slots: setup.slots,
             desired: DesiredMode { mode: setup.durability, version: 1 },
+            commands: commands(),
             engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: setup.maxmemory },
             clock: clock.clone(),
             pause: Rc::new(ScriptedPause { clock: clock.clone(), sleepers: sleepers.clone() }),
@@ -611,10 +612,6 @@ fn commands() -> &'static CommandTable {
 }
 
 impl FrontEnd for ScriptedFrontEnd {
-    fn commands(&self) -> &'static CommandTable {
-        commands()
-    }
-
     fn run(
         &mut self,
         spec: &'static CommandSpec,

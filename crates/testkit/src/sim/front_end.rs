@@ -229,7 +229,8 @@ struct SimHost {
 }
 
 /// The commands of the simulation's front end: the engine's, the shard's, and those of a server that clients here use.
-fn commands() -> &'static CommandTable {
+#[must_use]
+pub fn commands() -> &'static CommandTable {
     const OWN: &[Command] = &[
         Command::front_end("readonly", "", "Enables reads from a replica on this connection."),
         Command::front_end("readwrite", "", "Disables reads from a replica on this connection."),
@@ -295,10 +296,6 @@ impl Host for SimHost {
 }
 
 impl FrontEnd for SimHost {
-    fn commands(&self) -> &'static CommandTable {
-        commands()
-    }
-
     fn run(
         &mut self,
         spec: &'static CommandSpec,

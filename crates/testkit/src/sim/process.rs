@@ -116,6 +116,7 @@ async fn start_replica(
         node: node.id,
         slots: slots(shard, node.shards),
         desired: node.known.borrow().desired,
+        commands: front_end::commands(),
         engine: EngineOptions { seed: HashSeed([7; 16]), maxmemory: node.maxmemory },
         clock,
         pause: Rc::new(TokioPause),

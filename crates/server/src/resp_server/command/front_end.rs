@@ -9,7 +9,7 @@ use arc_swap::Guard;
 use fail::fail_point;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
-use fastness_engine::command::{CommandSpec, CommandTable, Flags};
+use fastness_engine::command::{CommandSpec, Flags};
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot};
@@ -144,10 +144,6 @@ impl Host for ConnectionFrontEnd<'_> {
 }
 
 impl FrontEnd for ConnectionFrontEnd<'_> {
-    fn commands(&self) -> &'static CommandTable {
-        registry::table()
-    }
-
     fn run(
         &mut self,
         spec: &'static CommandSpec,
