@@ -1,5 +1,5 @@
-//! A data type that is one folder of the engine and three lines (`engine/src/stack`) needs nothing else: its values pass
-//! through the log, replication, snapshot files, a restart, the transfer to a new node, and a failover.
+//! A data type that is one folder of the engine and three lines (`engine/src/stack`) needs nothing else: its values
+//! pass through the log, replication, snapshot files, a restart, the transfer to a new node, and a failover.
 
 use std::time::{Duration, Instant};
 

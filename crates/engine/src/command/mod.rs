@@ -1,7 +1,7 @@
 //! The command table: the name, arguments, keys, flags and code of each command.
 //!
-//! - [`spec`]: the facts that Valkey states, their types. `facts` holds them (generated); [`own`]: a command that Valkey
-//!   does not have brings its facts.
+//! - [`spec`]: the facts that Valkey states, their types. `facts` holds them (generated); [`own`]: a command that
+//!   Valkey does not have brings its facts.
 //! - [`mod@table`]: a row ([`CommandSpec`]), who runs it ([`Run`]), and the table ([`CommandTable`]).
 //! - `look_up`: from a request to its row or to Valkey's refusal ([`CommandTable::look_up`]).
 //! - `keys`: [`CommandSpec::keys`]. [`parse`]: numbers among the arguments.

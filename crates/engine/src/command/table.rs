@@ -1,8 +1,9 @@
 //! The command table: from a name to everything that is known about a command.
 //!
 //! A row ([`CommandSpec`]) joins two halves: the facts that Valkey states (`facts.rs`, generated) and a [`Command`],
-//! which is written beside the code that runs it; a command that Valkey does not have brings its facts (`own.rs`). The specification owns
-//! every fact about a command that routing, admission, ACL, logs and documentation need: nothing else compares names.
+//! which is written beside the code that runs it; a command that Valkey does not have brings its facts (`own.rs`). The
+//! specification owns every fact about a command that routing, admission, ACL, logs and documentation need: nothing
+//! else compares names.
 //!
 //! A table holds every command that Valkey knows. Which of them are implemented depends on who builds it: the engine
 //! lists its own (`registry.rs`), and a front end adds those that need more than the data ([`CommandTable::new`]).

@@ -1,6 +1,6 @@
 //! **Committed in two AZs.** When an entry is first regarded as committed, it is on stable storage in at least two AZs
-//! and on a majority of the members; and a write that was acknowledged or shown under `sync`, or shown by a replica in any
-//! mode, has committed by then.
+//! and on a majority of the members; and a write that was acknowledged or shown under `sync`, or shown by a replica in
+//! any mode, has committed by then.
 //!
 //! Stable storage is read from the simulated disks, not reported by the nodes, so that a disk that only claims to have
 //! synced is found. A stopped node counts with the content of its disk when it stopped.
