@@ -8,9 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_consensus::handle::EntryPayload;
-use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::{Batching, Release, SnapshotCheck, SnapshotPart};
-use fastness_types::{Clock, Durability, Epoch, FormatLevel, LogIndex, Seq, ShardId};
+use fastness_types::{Durability, Epoch, FormatLevel, LogIndex, ShardId};
 use support::{MemorySnapshots, OTHER, Reply, Setup, World, payload_bytes, script};
 
 const OK: &str = "+OK\r\n";
@@ -160,15 +159,7 @@ fn a_foreign_entry_between_fragments_drops_the_batch() {
         // The other node's batches are numbered from 1, and this one can win again.
         let epoch = Epoch { term: 2, node: OTHER };
         let effects = b"\x02\x02\x01a\x011";
-        let unit = UnitHead {
-            kind: UnitKind::Write,
-            durability: None,
-            timestamp: world.clock.wall(),
-            length: effects.len(),
-            record: None,
-        };
-        let header = BatchHeader { seq: Seq(1), timestamp: world.clock.wall(), durability: Durability::Sync };
-        world.log.append(epoch, EntryPayload::Batch(encode(header, &[unit], &effects[..].into())));
+        world.append_write(epoch, Durability::Sync, &effects[..].into());
         follow(&world).await;
         follow(&follower).await;
         follower.client().readonly().expect("GET a", "$1\r\n1\r\n");

@@ -10,8 +10,7 @@ use fastness_consensus::handle::EntryPayload;
 use fastness_engine::EffectBuf;
 use fastness_engine::effect::KeyEffect;
 use fastness_shard::Batching;
-use fastness_shard::batch::{BatchHeader, UnitHead, UnitKind, encode};
-use fastness_types::{Clock, Durability, Epoch, Seq};
+use fastness_types::{Durability, Epoch};
 use support::{OTHER, Setup, World, script};
 
 const MS: Duration = Duration::from_millis(1);
@@ -249,16 +248,7 @@ fn replicas_and_restores_free_memory_too() {
         assert_eq!(other.shard.memory().data, used);
         let mut effects = EffectBuf::new();
         effects.push(&KeyEffect::FlushAll);
-        let unit = UnitHead {
-            kind: UnitKind::Write,
-            durability: None,
-            timestamp: world.clock.wall(),
-            length: effects.len(),
-            record: None,
-        };
-        let header = BatchHeader { seq: Seq(1), timestamp: world.clock.wall(), durability: Durability::Async };
-        let payload = encode(header, &[unit], effects.encoded());
-        world.log.append(Epoch { term: 2, node: OTHER }, EntryPayload::Batch(payload));
+        world.append_write(Epoch { term: 2, node: OTHER }, Durability::Async, effects.encoded());
         other.driver.advance_committed(world.log.last());
         free_all(&other).await;
         assert_eq!(other.shard.memory().total(), empty);

@@ -144,15 +144,13 @@ pub async fn run(cluster: &Cluster, options: &SoakOptions, mut report_line: impl
     let before = all_led(cluster).await?;
     let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
-        tls: None,
         workers: options.workers,
-        keys_each: 20,
         timeout: Duration::from_secs(5),
         pause: Duration::ZERO,
         pad_bytes: options.value_bytes,
         seed: options.seed,
         prefix: format!("soak{}:", options.seed),
-        lossy: false,
+        ..ledger::LedgerOptions::default()
     });
     let (started, mut operations, mut errors) = (Instant::now(), 0, 0);
     while let Some(left) = options.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {

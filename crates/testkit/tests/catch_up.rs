@@ -22,15 +22,11 @@ async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
     cluster.keep_files();
     let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
-        tls: None,
         workers: 8,
         keys_each: 50,
-        timeout: Duration::from_secs(2),
-        pause: Duration::from_millis(1),
         pad_bytes: 1_000,
-        seed: 1,
         prefix: "away:".into(),
-        lossy: false,
+        ..ledger::LedgerOptions::default()
     });
     let primary = cluster.primary(1, PATIENCE).await?;
     let away = if primary == 3 { 2 } else { 3 };

@@ -17,15 +17,9 @@ async fn digests_agree_across_processes_and_restarts() -> Result<()> {
     cluster.keep_files();
     let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
-        tls: None,
-        workers: 4,
-        keys_each: 20,
-        timeout: Duration::from_secs(2),
-        pause: Duration::from_millis(1),
         pad_bytes: 50,
-        seed: 1,
         prefix: "digest:".into(),
-        lossy: false,
+        ..ledger::LedgerOptions::default()
     });
     let mut digests = Digests::default();
     for round in 0..3 {

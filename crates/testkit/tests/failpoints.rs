@@ -74,15 +74,11 @@ async fn strike(point: &str, armed: &str, seed: u64) -> Result<usize> {
     cluster.keep_files();
     let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
-        tls: None,
         workers: 8,
-        keys_each: 20,
         timeout: Duration::from_millis(1500),
-        pause: Duration::from_millis(1),
-        pad_bytes: 100,
         seed,
         prefix: "points:".to_owned(),
-        lossy: false,
+        ..ledger::LedgerOptions::default()
     });
     let until = Instant::now() + STRUCK_WITHIN;
     while strikes(&cluster, point)? < STRIKES {

@@ -17,15 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn start_load(cluster: &Cluster) -> Result<LedgerRun> {
     Ok(ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
-        tls: None,
-        workers: 4,
-        keys_each: 20,
-        timeout: Duration::from_secs(2),
         pause: Duration::from_millis(2),
         pad_bytes: 200,
-        seed: 1,
         prefix: "replace:".into(),
-        lossy: false,
+        ..ledger::LedgerOptions::default()
     }))
 }
 

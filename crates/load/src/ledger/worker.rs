@@ -40,6 +40,24 @@ pub struct LedgerOptions {
     pub lossy: bool,
 }
 
+impl Default for LedgerOptions {
+    /// A light load of small values, without servers to send it to.
+    fn default() -> LedgerOptions {
+        LedgerOptions {
+            seeds: Vec::new(),
+            tls: None,
+            workers: 4,
+            keys_each: 20,
+            timeout: Duration::from_secs(2),
+            pause: Duration::from_millis(1),
+            pad_bytes: 100,
+            seed: 1,
+            prefix: "ledger:".to_owned(),
+            lossy: false,
+        }
+    }
+}
+
 impl LedgerOptions {
     fn access(&self) -> Access {
         let (seeds, tls) = (self.seeds.clone(), self.tls.clone());

@@ -19,8 +19,8 @@ use fastness_consensus::handle::{
 };
 use fastness_engine::EngineOptions;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
-use fastness_resp::{Args, Protocol, ReplyBuf};
-use fastness_shard::batch::{Batch, UnitKind};
+use fastness_resp::{Args, Protocol, ReplyBuf, SharedBuf};
+use fastness_shard::batch::{Batch, BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::fragment::{Fragments, Part};
 use fastness_shard::*;
 use fastness_types::*;
@@ -330,6 +330,15 @@ pub fn script<F: Future<Output = ()>>(test: F) {
 }
 
 impl World {
+    /// Appends the first batch of another epoch to the log: one write with these effects.
+    pub fn append_write(&self, epoch: Epoch, durability: Durability, effects: &SharedBuf) {
+        let timestamp = self.clock.wall();
+        let length = effects.len();
+        let unit = UnitHead { kind: UnitKind::Write, durability: None, timestamp, length, record: None };
+        let header = BatchHeader { seq: Seq(1), timestamp, durability };
+        self.log.append(epoch, EntryPayload::Batch(encode(header, &[unit], effects)));
+    }
+
     /// A replica that has just been started; the log is empty and nobody leads.
     pub fn start(setup: Setup) -> World {
         let clock = Arc::new(ScriptedClock::default());
