@@ -80,7 +80,7 @@ pub(crate) fn membership_at(state: &GroupState, index: u64) -> Result<StoredMemb
     }
 }
 
-fn log_id(id: EntryId) -> LogId {
+pub(crate) fn log_id(id: EntryId) -> LogId {
     LogId::new(Epoch { term: id.term, node: NodeId(id.node) }, id.index)
 }
 

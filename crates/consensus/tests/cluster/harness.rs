@@ -232,19 +232,24 @@ impl Cluster {
     /// Has a node make a snapshot of what it has seen, and waits until its log is purged up to the previous one.
     pub async fn snapshot(&self, id: u64) -> LogIndex {
         let node = &self.nodes[&id];
-        let (index, epoch, parts) = {
-            let seen = node.seen.lock();
-            let last = seen.entries.last().expect("something is committed");
-            (last.index, last.epoch, parts_of(&seen.entries))
-        };
-        let purge_upto = node.snapshots.put(index, parts);
-        node.handle.report_snapshot(OwnSnapshot { index, epoch, purge_upto });
+        let written = self.write_snapshot(id);
+        let OwnSnapshot { index, purge_upto, .. } = written;
+        node.handle.report_snapshot(written);
         let purged = |cluster: &Cluster| {
             let purged = cluster.nodes[&id].log.group(GROUP).state().purged.map_or(0, |upto| upto.index);
             (purged >= purge_upto.0).then_some(())
         };
         self.within(ms(10_000), purged).await.expect("the log is not purged in 10 s");
         index
+    }
+
+    /// Has a node write the file of a snapshot of what it has seen, and report nothing yet.
+    pub fn write_snapshot(&self, id: u64) -> OwnSnapshot {
+        let node = &self.nodes[&id];
+        let seen = node.seen.lock();
+        let last = seen.entries.last().expect("something is committed");
+        let purge_upto = node.snapshots.put(last.index, parts_of(&seen.entries));
+        OwnSnapshot { index: last.index, epoch: last.epoch, purge_upto }
     }
 
     /// As `kill -9`: its disk keeps what was written.

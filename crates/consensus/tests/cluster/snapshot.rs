@@ -128,6 +128,36 @@ async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached()
     }
 }
 
+/// A leader is killed after a snapshot was written and before its log was purged up to the previous one. After the start
+/// openraft knows the snapshot at the purged position, whose file is gone, and the newest is after the stored committed
+/// position, which cannot advance before the other replica has a snapshot.
+#[tokio::test(start_paused = true)]
+async fn a_restarted_leader_sends_the_file_that_it_has() {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (primary, _) = cluster.primary().await;
+    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
+    cluster.kill(away).await;
+    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    commit(&mut cluster, "later", 3).await;
+    cluster.committed(primary, "later-2").await;
+    cluster.write_snapshot(primary);
+    let known = LogIndex(purged(&cluster, primary));
+    let files = cluster.nodes[&primary].snapshots.list();
+    assert!(!files.contains(&known), "{known:?} is one of {files:?}");
+    cluster.kill(primary).await;
+    cluster.kill(other).await;
+
+    cluster.start(primary).await;
+    assert!(cluster.nodes[&primary].handle.committed() < files[0], "the test needs a position that lags");
+    cluster.start(away).await;
+    commit(&mut cluster, "after", 3).await;
+    cluster.committed(away, "after-2").await;
+    assert_eq!(installed(&cluster, away), files[0]);
+    assert_eq!(cluster.batches(away), cluster.batches(primary));
+    cluster.check_histories();
+}
+
 #[tokio::test(start_paused = true)]
 async fn entries_that_never_committed_give_way_to_a_snapshot() {
     let mut cluster = Cluster::running(3).await;
