@@ -17,6 +17,9 @@ const SLOW_ARG_BYTES_MAX: usize = 128;
 /// Number of buckets of a latency histogram; the upper bounds are powers of two, in microseconds.
 const LATENCY_BUCKETS: usize = 32;
 
+/// A command's name, and its statistics.
+type NamedStats = (&'static str, CommandStats);
+
 /// Statistics of one command.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandStats {
@@ -108,7 +111,7 @@ pub struct RespStats {
     /// The newest samples, for the per-second rates.
     rate: RefCell<Rate>,
     /// Statistics by index in the command table; `None` if the command has not run.
-    by_command: RefCell<Vec<Option<Box<(&'static str, CommandStats)>>>>,
+    by_command: RefCell<Vec<Option<Box<NamedStats>>>>,
     by_error: RefCell<BTreeMap<String, u64>>,
     slow: RefCell<VecDeque<SlowCommand>>,
     slow_next: Cell<u64>,
