@@ -7,10 +7,10 @@
 //! Snapshots belong to the owner too, which makes them when it decides to. "Building" a snapshot means to take over the
 //! position of the newest one that the owner has reported. After a start, before the owner has restored, the snapshot
 //! that openraft knows is the position up to which the log is purged, because the log is never purged beyond a
-//! snapshot. The file of that position may be gone by then: newer ones have replaced it, and the purge had not followed.
-//! So what is **sent** is always the newest file that the owner has, also one beyond the stored committed position. A
-//! leader that waited until it has applied that position could wait for ever: it commits nothing before the replica
-//! that needs the snapshot has it.
+//! snapshot. The file of that position may be gone by then: newer ones have replaced it, and the purge had not
+//! followed. So what is **sent** is always the newest file that the owner has, also one beyond the stored committed
+//! position. A leader that waited until it has applied that position could wait for ever: it commits nothing before the
+//! replica that needs the snapshot has it.
 //!
 //! **Installing** makes a received file the replica's own and removes the log before it. Both are on stable storage
 //! before openraft gets to know it, because from its answer on the leader counts these entries as stored here. The
@@ -79,7 +79,8 @@ impl Machine {
         self.newer_than_known(self.applied)
     }
 
-    /// The newest snapshot that the owner has reported, if openraft does not know it and its position is at most `upto`.
+    /// The newest snapshot that the owner has reported, if openraft does not know it and its position is at most
+    /// `upto`.
     fn newer_than_known(&self, upto: Option<LogId>) -> Result<Option<SnapshotMeta>, io::Error> {
         let Some(own) = self.driver.own_snapshot() else { return Ok(None) };
         let id = LogId::new(own.epoch, own.index.0);
@@ -167,7 +168,8 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        // A snapshot holds only committed data. One beyond the log's end is not sent: the leader could not follow it up.
+        // A snapshot holds only committed data. One beyond the log's end is not sent, because the leader could not
+        // follow it up.
         let last = self.log.state().last.map(log_id);
         let meta = self.newer_than_known(last)?.or_else(|| self.snapshot.clone());
         Ok(meta.map(|meta| Snapshot { meta, snapshot: SnapshotData::Own }))

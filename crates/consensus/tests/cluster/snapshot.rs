@@ -128,9 +128,9 @@ async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached()
     }
 }
 
-/// A leader is killed after a snapshot was written and before its log was purged up to the previous one. After the start
-/// openraft knows the snapshot at the purged position, whose file is gone, and the newest is after the stored committed
-/// position, which cannot advance before the other replica has a snapshot.
+/// A leader is killed after a snapshot was written and before its log was purged up to the previous one. After the
+/// start openraft knows the snapshot at the purged position, whose file is gone, and the newest is after the stored
+/// committed position, which cannot advance before the other replica has a snapshot.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_leader_sends_the_file_that_it_has() {
     let mut cluster = Cluster::running(3).await;
