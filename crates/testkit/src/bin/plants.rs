@@ -48,6 +48,9 @@ the same seeds must hold without a plant. \"Seeds\" is how many were begun until
 
 /// Plants that are not in the table, and why.
 const TAIL: &str = "
+A mistake that **nothing** in the table has found shows in one seed of several hundred, with every fault at once. `crates/testkit/tests/schedules.rs`
+finds `async-ack-unchecked` (23) and `clock-without-majority` (40) by the faults that lead to them.
+
 ## Mistakes that are not planted
 
 Each has a directed test; the simulation cannot show them, since something else guards the same thing, or has nothing to switch:
