@@ -34,6 +34,17 @@ async fn commit_and_purge(cluster: &mut Cluster, name: &str, nodes: &[u64]) {
     }
 }
 
+/// A primary and another node whose logs are purged past what a third node has, which is killed.
+async fn purged_while_one_is_away() -> (Cluster, [u64; 3]) {
+    let mut cluster = Cluster::running(3).await;
+    commit(&mut cluster, "before", 3).await;
+    let (primary, _) = cluster.primary().await;
+    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
+    cluster.kill(away).await;
+    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    (cluster, [primary, other, away])
+}
+
 fn purged(cluster: &Cluster, id: u64) -> u64 {
     cluster.nodes[&id].log.group(GROUP).state().purged.map_or(0, |upto| upto.index)
 }
@@ -44,12 +55,7 @@ fn installed(cluster: &Cluster, id: u64) -> LogIndex {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_that_was_away_for_long_is_sent_a_snapshot_and_then_the_log() {
-    let mut cluster = Cluster::running(3).await;
-    commit(&mut cluster, "before", 3).await;
-    let (primary, _) = cluster.primary().await;
-    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
-    cluster.kill(away).await;
-    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    let (mut cluster, [primary, other, away]) = purged_while_one_is_away().await;
     assert!(purged(&cluster, primary) > 20 && purged(&cluster, other) > 20);
     commit(&mut cluster, "later", 5).await;
 
@@ -133,12 +139,7 @@ async fn a_snapshot_newer_than_the_stored_commit_is_known_once_that_is_reached()
 /// committed position, which cannot advance before the other replica has a snapshot.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_leader_sends_the_file_that_it_has() {
-    let mut cluster = Cluster::running(3).await;
-    commit(&mut cluster, "before", 3).await;
-    let (primary, _) = cluster.primary().await;
-    let (away, other) = if primary == 3 { (2, 1) } else { (3, 3 - primary) };
-    cluster.kill(away).await;
-    commit_and_purge(&mut cluster, "away", &[primary, other]).await;
+    let (mut cluster, [primary, other, away]) = purged_while_one_is_away().await;
     commit(&mut cluster, "later", 3).await;
     cluster.committed(primary, "later-2").await;
     cluster.write_snapshot(primary);
