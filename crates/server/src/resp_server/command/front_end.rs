@@ -1,6 +1,6 @@
 //! The owner of a connection: who may run commands, what it may hold, and which commands the front end has.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,12 +31,17 @@ const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection
 pub(crate) struct ConnectionFrontEnd<'a> {
     replica: &'a ReplicaServer,
     client: &'a Rc<Client>,
-    config: Guard<Arc<Config>>,
+    /// Loaded when it is first needed: in most uses it is not.
+    config: OnceCell<Guard<Arc<Config>>>,
 }
 
 impl<'a> ConnectionFrontEnd<'a> {
     pub(crate) fn new(replica: &'a ReplicaServer, client: &'a Rc<Client>) -> ConnectionFrontEnd<'a> {
-        ConnectionFrontEnd { replica, client, config: replica.node.config.load() }
+        ConnectionFrontEnd { replica, client, config: OnceCell::new() }
+    }
+
+    fn config(&self) -> &Config {
+        self.config.get_or_init(|| self.replica.node.config.load())
     }
 
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
@@ -60,7 +65,7 @@ impl Host for ConnectionFrontEnd<'_> {
 
     fn request_limits(&self) -> Limits {
         Limits {
-            bulk_bytes_max: self.config.proto_max_bulk_len as usize,
+            bulk_bytes_max: self.config().proto_max_bulk_len as usize,
             authenticated: self.client.authenticated.get(),
             ..Limits::DEFAULT
         }
@@ -74,14 +79,14 @@ impl Host for ConnectionFrontEnd<'_> {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
-        match self.config.client_output_buffer_limit.hard_bytes {
+        match self.config().client_output_buffer_limit.hard_bytes {
             0 => usize::MAX,
             hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
         }
     }
 
     fn query_bytes_max(&self) -> u64 {
-        self.config.client_query_buffer_limit
+        self.config().client_query_buffer_limit
     }
 
     fn reply_mode(&self) -> &Cell<ReplyMode> {
@@ -119,7 +124,7 @@ impl Host for ConnectionFrontEnd<'_> {
             return None;
         };
         add(&self.client.commands, 1);
-        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = **self.config;
+        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = *self.config();
         self.replica.stats.count(spec, took, reply);
         if slow >= 0 && took.as_micros() as i64 >= slow {
             self.replica.stats.note_slow((spec, args), took, self.client, len_max as usize);
