@@ -17,11 +17,26 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::consensus::Consensus;
+use crate::group::committed::{Committed, CommittedLog, ReadError};
 use crate::peer::frame::Kind;
 use crate::peer::transport::{Class, FrameStream, PeerTransport, STREAM_FRAMES_MAX, TransportError};
 use crate::snapshot::files::{
     IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles, SnapshotPart, SnapshotPiece,
 };
+
+/// A log from which nothing can be read, for tests of what does not read.
+pub struct NoLog;
+
+#[async_trait::async_trait]
+impl CommittedLog for NoLog {
+    fn read_cached(&self, _: LogIndex, _: LogIndex, _: usize) -> Option<Vec<Committed>> {
+        None
+    }
+
+    async fn read(&self, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Committed>, ReadError> {
+        Err(ReadError::Stopped)
+    }
+}
 
 /// Whether a message of this kind makes its receiver campaign.
 #[must_use]

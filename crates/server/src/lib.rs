@@ -42,6 +42,8 @@ pub mod settings;
 pub mod shared;
 pub mod snapshots;
 pub mod space;
+#[cfg(test)]
+mod testing;
 pub mod throttle;
 pub mod tls;
 pub mod topology;

@@ -5,19 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
-
-struct NoLog;
-
-#[async_trait::async_trait]
-impl CommittedLog for NoLog {
-    fn read_cached(&self, _: LogIndex, _: LogIndex, _: usize) -> Option<Vec<Committed>> {
-        None
-    }
-
-    async fn read(&self, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Committed>, ReadError> {
-        Err(ReadError::Stopped)
-    }
-}
+use crate::testing::NoLog;
 
 /// A task that repeatedly waits for the same notification.
 struct Waiter<F> {

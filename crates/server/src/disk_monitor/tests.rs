@@ -2,28 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Instant;
-
-use fastness_consensus::handle::{Committed, CommittedLog, GroupDriver, OwnSnapshot, ReadError, group_pair};
+use fastness_consensus::handle::{GroupDriver, OwnSnapshot, group_pair};
+use fastness_consensus::testing::NoLog;
 use fastness_log::{Cipher, MasterKey};
 use fastness_shard::SnapshotStore;
 use fastness_types::{ClusterId, Epoch, GroupId, LogIndex, NodeId};
 
 use super::*;
 use crate::ballast;
-
-struct NoLog;
-
-#[async_trait::async_trait]
-impl CommittedLog for NoLog {
-    fn read_cached(&self, _: LogIndex, _: LogIndex, _: usize) -> Option<Vec<Committed>> {
-        None
-    }
-
-    async fn read(&self, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Committed>, ReadError> {
-        Err(ReadError::Stopped)
-    }
-}
+use crate::testing::until;
 
 fn folder(dir: &Path) -> SnapshotFolder {
     let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));
@@ -31,14 +18,6 @@ fn folder(dir: &Path) -> SnapshotFolder {
     let folder = SnapshotFolder::open(&path, ClusterId([1; 16]), NodeId(1), GroupId(1), cipher);
     folder.prepare().unwrap();
     folder
-}
-
-fn until(holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < until, "not in time");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn write(files: &SnapshotFiles, index: u64) {

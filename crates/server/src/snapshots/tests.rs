@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastness_consensus::snapshot::{
     IncomingSnapshot, OutgoingSnapshot, SnapshotFileError, SnapshotFiles as _, SnapshotPiece,
@@ -15,6 +15,7 @@ use fastness_types::limits::SNAPSHOT_QUEUE_BYTES_MAX;
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 
 use super::files::{KEPT, SnapshotFiles};
+use crate::testing::until;
 
 fn files(path: &Path) -> SnapshotFiles {
     let cipher = Cipher::new(MasterKey::from_bytes(&[7; 32]));
@@ -35,14 +36,6 @@ fn write(files: &SnapshotFiles, index: u64) {
     sink.finish(LogIndex(index), b"tail".to_vec());
     until(|| sink.finished().is_some());
     assert_eq!(files.folder.list().unwrap().first(), Some(&LogIndex(index)));
-}
-
-fn until(holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < until, "it does not come");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 async fn received(
