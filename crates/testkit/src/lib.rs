@@ -14,6 +14,7 @@ pub mod ports;
 pub mod programs;
 pub mod proof;
 pub mod reply_text;
+pub mod schedules;
 pub mod seed;
 pub mod sim;
 pub mod soak;
