@@ -273,6 +273,9 @@ impl Driver {
     /// Runs what is left in the connection's own buffer.
     fn execute(&mut self) -> Result<(), End> {
         let mut front_end = ConnectionFrontEnd::new(&self.server, &self.client);
+        if !self.core.has_more_to_run(&front_end) {
+            return Ok(());
+        }
         self.core.run(&self.server.shard, &mut front_end)?;
         self.note_waits();
         Ok(())
