@@ -5,6 +5,7 @@
 //! - [`value`]: a decoder of replies for tests, the load generator and other front ends.
 //! - [`shared_buf`]: a byte buffer that shares long pieces with their other owners, for replies and the engine's
 //!   effects.
+//! - [`extent`]: where a reply ends, for replies that arrive in many pieces.
 //! - [`double`]: Valkey's text form of floating point numbers.
 //! - [`number`]: the text form of integers.
 //!
@@ -12,6 +13,7 @@
 
 pub mod args;
 pub mod double;
+pub mod extent;
 pub mod number;
 pub mod reply;
 pub mod request;
@@ -20,6 +22,7 @@ mod span;
 pub mod value;
 
 pub use args::Args;
+pub use extent::ReplyExtent;
 pub use reply::{Protocol, ReplyBuf};
 pub use request::{ArgSpans, Limits, Parsed, ProtocolError};
 pub use shared_buf::SharedBuf;
