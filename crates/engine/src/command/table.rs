@@ -83,6 +83,7 @@ pub struct Command {
     run: Run,
     shows_data: bool,
     runs_while_queueing: bool,
+    changes_connection: bool,
     key_flags: Option<KeyFlagsOf>,
     secrets: Option<SecretsOf>,
     own: Option<&'static OwnFacts>,
@@ -100,6 +101,7 @@ impl Command {
             run,
             shows_data: false,
             runs_while_queueing: false,
+            changes_connection: false,
             key_flags: None,
             secrets: None,
             own: None,
@@ -153,6 +155,13 @@ impl Command {
     #[must_use]
     pub const fn running_while_queueing(mut self) -> Command {
         self.runs_while_queueing = true;
+        self
+    }
+
+    /// Changes the state of the connection that it comes over: front ends whose calls have no connection refuse it.
+    #[must_use]
+    pub const fn changing_connection(mut self) -> Command {
+        self.changes_connection = true;
         self
     }
 
@@ -240,6 +249,8 @@ pub struct CommandSpec {
     pub shows_data: bool,
     /// Whether it runs at once between MULTI and EXEC.
     pub runs_while_queueing: bool,
+    /// See [`Command::changing_connection`].
+    pub changes_connection: bool,
     /// See [`Command::with_key_flags`].
     pub(super) key_flags: Option<KeyFlagsOf>,
     /// See [`Command::with_secrets`].
@@ -275,6 +286,7 @@ impl CommandSpec {
             scope: Scope::Nothing,
             shows_data: false,
             runs_while_queueing: false,
+            changes_connection: false,
             key_flags: None,
             secrets: None,
             subcommands: subcommands(row.name, facts),
@@ -285,10 +297,12 @@ impl CommandSpec {
     }
 
     fn join(&mut self, command: &Command) {
-        let Command { name, syntax, summary, run, shows_data, runs_while_queueing, key_flags, secrets, own } = *command;
+        let Command { name, syntax, summary, run, shows_data, key_flags, secrets, own, .. } = *command;
+        self.changes_connection = command.changes_connection;
         assert!(matches!(self.run, Run::Missing), "{name} is in the table twice");
         (self.syntax, self.summary, self.run) = (syntax, summary, run);
-        (self.runs_while_queueing, self.key_flags, self.secrets) = (runs_while_queueing, key_flags, secrets);
+        self.runs_while_queueing = command.runs_while_queueing;
+        (self.key_flags, self.secrets) = (key_flags, secrets);
         let touches_data = self.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0));
         self.scope = match run {
             _ if self.has_keys() => Scope::Keys,
@@ -334,6 +348,12 @@ impl CommandSpec {
     #[must_use]
     pub fn runs(&self) -> bool {
         !matches!(self.run, Run::Missing | Run::Refused(_))
+    }
+
+    /// Whether it means anything only on a connection that lasts: it reads or changes that connection's state.
+    #[must_use]
+    pub fn needs_connection(&self) -> bool {
+        self.changes_connection || matches!(self.run, Run::Session(_))
     }
 
     /// Whether it has subcommands.
