@@ -39,7 +39,7 @@ test: setup-test ## all tests, on real processes too
 	@$(ENV); cargo build --locked --workspace --bins --tests
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace; \
 		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py; \
-		"$$FASTNESS_PYTHON" tests/clients/test_lag.py
+		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py
 
 verify: setup ## check formatting, lints, layers, docs and licences; writes nothing to the checkout
 	cargo fmt --all --check

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Status};
 
+use crate::grpc_accept::GrpcConnectInfo;
 use crate::shared::NodeShared;
 use crate::tls::Identity;
 
@@ -34,7 +35,7 @@ pub(crate) fn require_administrator<T>(node: &NodeShared, request: &Request<T>) 
 impl tonic::service::Interceptor for AdminGuard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let certificates =
-            request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+            request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
         let identity = certificates.and_then(|chain| Identity::of(chain.first()?));
         match identity {
             Some(identity) if identity.cluster() == self.node.cluster => {

@@ -5,10 +5,10 @@
 //! all replicas of the node together. Everything that is set aside for has a bound of its own, and the sum of these is
 //! [`reserve`].
 
+use std::time::Duration;
+
 use fastness_types::limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::grpc_accept::Bounds;
 
 /// Standard streams, the log file, the runtimes' own, what libraries open for a moment.
 const BASE: u64 = 32;
@@ -28,6 +28,34 @@ pub(crate) const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Fewest files that the log keeps open, and the most.
 const LOG_FILES: (u64, u64) = (64, 512);
+
+/// What a port for nodes, administrators and clients of gRPC may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Longest handshake.
+    pub handshake_time_max: Duration,
+    /// Handshakes under way.
+    pub handshakes_max: usize,
+    /// Connections, handshakes included.
+    pub connections_max: usize,
+}
+
+impl Bounds {
+    /// How many of them may be clients': the rest is for administrators and nodes, who can do something about it.
+    pub(crate) fn clients_max(&self) -> usize {
+        self.connections_max - self.connections_max / 4
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            handshake_time_max: limits::PEER_HANDSHAKE_TIME_MAX,
+            handshakes_max: limits::PEER_HANDSHAKES_MAX,
+            connections_max: limits::PEER_CONNECTIONS_MAX,
+        }
+    }
+}
 
 /// Raises the number of descriptors that this process may have to what the system allows it, and returns that.
 #[must_use]

@@ -6,8 +6,9 @@
 //!   thread, where it would delay heartbeats.
 //! - A handshake takes at most [`limits::PEER_HANDSHAKE_TIME_MAX`], and [`limits::PEER_HANDSHAKES_MAX`] are under way
 //!   at once; one more is refused: its connection is closed. The nodes of a cluster try again.
-//! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too. Their certificate was signed by
-//!   the cluster's CA; whom it names is checked by whoever serves them.
+//! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too; a quarter of them are for those
+//!   whose certificate names an administrator or a node. A certificate was signed by the cluster's CA; what it allows
+//!   is checked by whoever serves the connection.
 //! - Refusals and failed handshakes are counted, and logged no more often than every `LOG_EVERY`.
 //!
 //! A connection is served by another runtime than the one that accepted it: [`GrpcStream::adopt`] moves the socket
@@ -21,7 +22,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use fastness_types::limits;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,33 +31,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::api::lane::Lanes;
+use crate::descriptors::Bounds;
+use crate::tls::Identity;
+
 /// Between two lines in the log about connections that were refused, or failed.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the system could not accept (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Finished connections that wait to be taken over.
 const FINISHED_MAX: usize = 16;
-
-/// What one port may cost.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Longest handshake.
-    pub handshake_time_max: Duration,
-    /// Handshakes under way.
-    pub handshakes_max: usize,
-    /// Connections, handshakes included.
-    pub connections_max: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            handshake_time_max: limits::PEER_HANDSHAKE_TIME_MAX,
-            handshakes_max: limits::PEER_HANDSHAKES_MAX,
-            connections_max: limits::PEER_CONNECTIONS_MAX,
-        }
-    }
-}
 
 /// Accepts on one port.
 pub struct Guard {
@@ -67,6 +50,7 @@ pub struct Guard {
     tls: TlsAcceptor,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    clients: Arc<Semaphore>,
     refused: AtomicU64,
     failed: AtomicU64,
     log: Rarely,
@@ -82,6 +66,7 @@ impl Guard {
             tls: TlsAcceptor::from(tls),
             handshakes: Arc::new(Semaphore::new(bounds.handshakes_max)),
             connections: Arc::new(Semaphore::new(bounds.connections_max)),
+            clients: Arc::new(Semaphore::new(bounds.clients_max())),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             log: Rarely::default(),
@@ -129,8 +114,14 @@ impl Guard {
             let handshaken = guard.handshake(tcp, connection).await;
             drop(handshake);
             match handshaken {
-                // Nobody takes it if the node ends.
-                Ok(stream) => drop(to.send(Ok(stream)).await),
+                Ok(mut stream) => {
+                    if guard.admit(&mut stream) {
+                        // Nobody takes it if the node ends.
+                        return drop(to.send(Ok(stream)).await);
+                    }
+                    guard.refused.fetch_add(1, Ordering::Relaxed);
+                    guard.log_rarely(&format!("{address}: refused, too many connections of clients"));
+                }
                 Err(error) => {
                     guard.failed.fetch_add(1, Ordering::Relaxed);
                     guard.log_rarely(&format!("{address}: {error}"));
@@ -141,9 +132,20 @@ impl Guard {
 
     async fn handshake(&self, tcp: TcpStream, connection: OwnedSemaphorePermit) -> io::Result<TlsStream<GrpcStream>> {
         tcp.set_nodelay(true)?;
-        let stream = GrpcStream { tcp: Some(tcp), _connection: connection };
+        let stream = GrpcStream { tcp: Some(tcp), lanes: Arc::default(), _connection: connection, client: None };
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in time");
         tokio::time::timeout(self.bounds.handshake_time_max, self.tls.accept(stream)).await.map_err(late)?
+    }
+
+    /// Gives a client its place; `false`: there is none left. Administrators and nodes need none.
+    fn admit(&self, stream: &mut TlsStream<GrpcStream>) -> bool {
+        let (socket, tls) = stream.get_mut();
+        let certificate = tls.peer_certificates().and_then(|chain| chain.first());
+        if certificate.is_some_and(|certificate| Identity::of(certificate).is_some()) {
+            return true;
+        }
+        socket.client = self.clients.clone().try_acquire_owned().ok();
+        socket.client.is_some()
     }
 
     fn log_rarely(&self, newest: &str) {
@@ -183,12 +185,24 @@ impl Rarely {
     }
 }
 
+/// What calls know of the connection that they come through.
+#[derive(Debug, Clone)]
+pub struct GrpcConnectInfo {
+    /// Its addresses.
+    pub tcp: TcpConnectInfo,
+    /// Its connections to replicas.
+    pub lanes: Arc<Lanes>,
+}
+
 /// The socket below a connection's TLS.
 #[derive(Debug)]
 pub struct GrpcStream {
     /// Gone only if moving it to another runtime has failed.
     tcp: Option<TcpStream>,
+    lanes: Arc<Lanes>,
     _connection: OwnedSemaphorePermit,
+    /// Its place among the clients.
+    client: Option<OwnedSemaphorePermit>,
 }
 
 impl GrpcStream {
@@ -209,14 +223,15 @@ impl GrpcStream {
 }
 
 impl Connected for GrpcStream {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = GrpcConnectInfo;
 
-    fn connect_info(&self) -> TcpConnectInfo {
+    fn connect_info(&self) -> GrpcConnectInfo {
         let tcp = self.tcp.as_ref();
-        TcpConnectInfo {
+        let tcp = TcpConnectInfo {
             local_addr: tcp.and_then(|tcp| tcp.local_addr().ok()),
             remote_addr: tcp.and_then(|tcp| tcp.peer_addr().ok()),
-        }
+        };
+        GrpcConnectInfo { tcp, lanes: self.lanes.clone() }
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use fastness_log::faulty::{DiskFault, DiskFaults};
 
 pub use links::{AffectedFrames, Impeded, LinkFault, LinkFaults};
-pub use service::{Beside, LabServer};
+pub use service::LabServer;
 
 /// The faults of one node.
 #[derive(Debug, Default)]

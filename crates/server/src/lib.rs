@@ -1,7 +1,9 @@
-//! The front ends of one node: RESP, administration over gRPC, metrics over HTTP, with sessions, TLS and configuration.
+//! The front ends of one node: RESP, data and administration over gRPC, metrics over HTTP, with sessions, TLS and
+//! configuration.
 //!
 //! - [`config`]: the options. [`node`]: a node from its options to its end.
 //! - [`replica`]: one shard replica's thread; [`resp_server`]: its front end for Valkey's clients.
+//! - [`api`]: data over gRPC, translated to commands.
 //! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see
 //!   it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
@@ -13,7 +15,10 @@
 
 pub mod admin;
 mod admin_guard;
+pub mod api;
+mod auth;
 mod ballast;
+mod beside;
 pub mod config;
 mod consensus_thread;
 pub mod descriptors;

@@ -5,18 +5,25 @@ use rustls::ServerConnection;
 use tokio::sync::oneshot;
 
 use crate::resp_server::clients::Arrival;
+use crate::resp_server::pipe::ReplicaEnd;
 use crate::resp_server::snapshot::Snapshot;
 use crate::shared::ClientSlot;
 
 /// Messages that wait for a replica's thread; whoever sends one more waits.
 pub const MAILBOX_MAX: usize = 256;
 
+/// How the bytes of a connection come.
+pub enum Transport {
+    /// Over a socket, non-blocking, with TLS after its handshake.
+    Socket(std::net::TcpStream, Option<Box<ServerConnection>>),
+    /// From another front end of this node.
+    Memory(ReplicaEnd),
+}
+
 /// A connection that is ready to be served.
 pub struct Incoming {
-    /// The socket, non-blocking.
-    pub tcp: std::net::TcpStream,
-    /// TLS after its handshake.
-    pub tls: Option<Box<ServerConnection>>,
+    /// Its bytes.
+    pub transport: Transport,
     /// Who it is.
     pub arrival: Arrival,
     /// Its place among `maxclients`.

@@ -30,7 +30,10 @@ use fastness_log::Log;
 use fastness_log::faulty::DiskFault;
 use fastness_log::store::StoreError;
 use fastness_shard::{Batching, SlotSet};
+use fastness_types::limits::GRPC_CALLS_MAX;
 use fastness_types::{Clock, GroupId, ShardId, SystemClock};
+use fastness_wire::lab::v1::lab_service_server;
+use fastness_wire::v1::kv_service_server;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -40,12 +43,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::admin::Admin;
+use crate::api::service::KvServer;
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
 use crate::disk_monitor::DiskMonitor;
 use crate::grpc_accept::Guard;
-use crate::lab::{Beside, LabServer};
+use crate::lab::LabServer;
 use crate::mailbox::ToReplica;
 use crate::members;
 use crate::metrics::Metrics;
@@ -173,7 +178,7 @@ impl Node {
             disk: disk.clone(),
             monitor: Mutex::new(Some(disk.start()?)),
         });
-        inner.serve_admin(sockets.grpc, &material);
+        inner.serve_grpc(sockets.grpc, &material);
         inner.serve_metrics(sockets.metrics);
         if inner.shared.lab.is_some() {
             tracing::warn!("LAB: faults can be injected into this node's log disk and links");
@@ -311,7 +316,7 @@ impl Inner {
         }
     }
 
-    fn serve_admin(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, material: &Material) {
+    fn serve_grpc(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, material: &Material) {
         for listener in listeners {
             let admin = Admin {
                 node: self.shared.clone(),
@@ -324,7 +329,8 @@ impl Inner {
                 pristine: self.pristine,
             };
             let lab = LabServer::service(self.shared.clone());
-            let (inner, tls) = (self.clone(), material.for_grpc());
+            let data = KvServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
+            let (inner, tls) = (self.clone(), material.for_grpc(self.shared.config.load().tls_auth_clients));
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
                 let served = async {
@@ -332,8 +338,10 @@ impl Inner {
                     let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
+                    let server = server.max_concurrent_streams(Some(GRPC_CALLS_MAX));
                     let closing = shared.reached(Phase::Closing);
-                    let services = Beside { lab, other: admin.service() };
+                    let beside = Beside { name: lab_service_server::SERVICE_NAME, named: lab, other: admin.service() };
+                    let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other: beside };
                     server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
                 };

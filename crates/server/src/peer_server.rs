@@ -23,10 +23,11 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::grpc_accept::GrpcConnectInfo;
 use crate::lab::{Impeded, Lab};
 use crate::tls::Identity;
 
@@ -178,7 +179,7 @@ impl PeerServer {
     }
 
     fn accept(&self, request: Request<Streaming<Frame>>, class: Class) -> Result<Response<Frames>, Status> {
-        let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+        let info = request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>();
         let identity = info.and_then(TlsConnectInfo::peer_certs).and_then(|chain| Identity::of(chain.first()?));
         let peer = match identity {
             Some(Identity::Node(cluster, peer)) if cluster == self.cluster && peer != self.consensus.node() => peer,

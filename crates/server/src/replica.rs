@@ -20,11 +20,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::group_view::GroupView;
-use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica};
+use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica, Transport};
 use crate::pause::TimerPause;
 use crate::process;
 use crate::resp_server::snapshot::snapshot;
-use crate::resp_server::stream::ClientStream;
+use crate::resp_server::stream::{ClientStream, SocketStream};
 use crate::resp_server::{ReplicaServer, serve};
 use crate::settings::SettingsServer;
 use crate::shared::{ModeReport, NodeShared};
@@ -155,12 +155,20 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
 
 fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
     match message {
-        ToReplica::Connection(Incoming { tcp, tls, arrival, slot }) => match ClientStream::new(tcp, tls) {
-            Ok(stream) => {
-                tokio::task::spawn_local(serve::serve(server.clone(), stream, arrival, slot));
+        ToReplica::Connection(Incoming { transport, arrival, slot }) => {
+            let stream = match transport {
+                Transport::Socket(tcp, tls) => SocketStream::new(tcp, tls).map(ClientStream::Socket),
+                Transport::Memory(end) => Ok(ClientStream::Memory(end)),
+            };
+            match stream {
+                Ok(stream) => {
+                    tokio::task::spawn_local(serve::serve(server.clone(), stream, arrival, slot));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a client's socket cannot be registered: its connection is closed")
+                }
             }
-            Err(error) => tracing::warn!(%error, "a client's socket cannot be registered: its connection is closed"),
-        },
+        }
         ToReplica::Digest(to) => server.shard.request_digest(to),
         // The caller may have stopped waiting.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),

@@ -7,12 +7,15 @@
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
 //! - [`clients`], [`stats`]: what those commands show.
+//! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
 mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
+pub mod pipe;
+pub mod received;
 mod replication;
 pub mod serve;
 pub mod snapshot;

@@ -206,13 +206,18 @@ impl Material {
             .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))
     }
 
-    /// The TLS configuration of the listeners for peers and administrators: requires a client certificate of the CA,
-    /// and uses HTTP/2.
+    /// The TLS configuration of a listener for HTTP/2. A certificate that is presented must be one of the CA. Peers
+    /// need one; on the port for clients and administrators, the services check it.
     ///
     /// # Errors
     /// The key does not belong to the certificate.
-    pub fn for_grpc(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut config = ServerConfig::clone(&*self.for_clients(ClientCertificates::Required)?);
+    pub fn for_grpc(&self, certificates: ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
+        let certificates = match certificates {
+            ClientCertificates::Required => ClientCertificates::Required,
+            // Administrators have to present theirs.
+            ClientCertificates::Optional | ClientCertificates::No => ClientCertificates::Optional,
+        };
+        let mut config = ServerConfig::clone(&*self.for_clients(certificates)?);
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use fastness_resp::Value;
 use fastness_server::config::{ClientCertificates, Config};
-use fastness_server::grpc_accept::{Bounds, GrpcStream, Guard};
+use fastness_server::descriptors::Bounds;
+use fastness_server::grpc_accept::{GrpcStream, Guard};
 use fastness_server::node::Node;
 use fastness_server::tls::Material;
 use fastness_testkit::ports::Ports;
@@ -294,8 +295,11 @@ async fn a_handshake_needs_nobody_who_serves() {
     let ca = Ca::new();
     ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
     let material = Material::load(&Config::parse(&ca.options("node")).unwrap()).unwrap();
-    let guard =
-        Guard::new("peer-port", material.for_grpc().unwrap(), Bounds { connections_max: 2, ..Bounds::default() });
+    let guard = Guard::new(
+        "peer-port",
+        material.for_grpc(ClientCertificates::Required).unwrap(),
+        Bounds { connections_max: 2, ..Bounds::default() },
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut finished = guard.accept(listener);

@@ -96,3 +96,10 @@ pub const UNREAD_MAX: Duration = Duration::from_secs(10);
 /// How long a reply or a command may wait for the log. Then its connection is closed: the outcome is unknown to its
 /// client.
 pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Longest message of the data API over gRPC, bytes: a request, and a reply before it is encoded.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Calls at a time on one gRPC connection; further ones wait at the client.
+pub const GRPC_CALLS_MAX: u32 = 128;
+/// Operations of one pipeline stream that were sent to shards and not answered; further ones are not read.
+pub const GRPC_PIPELINE_MAX: usize = 1024;

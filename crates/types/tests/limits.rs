@@ -32,6 +32,12 @@ impl Written for u64 {
     }
 }
 
+impl Written for u32 {
+    fn is_written(&self, text: &str) -> bool {
+        (*self as usize).is_written(text)
+    }
+}
+
 impl Written for std::time::Duration {
     fn is_written(&self, text: &str) -> bool {
         let (number, unit) = text.split_once(' ').unwrap_or_default();
@@ -61,6 +67,9 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         RESTORED_BYTES_MAX,
         UNREAD_MAX,
         LOG_WAIT_MAX,
+        GRPC_MESSAGE_BYTES_MAX,
+        GRPC_CALLS_MAX,
+        GRPC_PIPELINE_MAX,
         EXPIRY_UNIT_BYTES_MAX,
         EXPIRY_UNIT_KEYS_MAX,
         ENTRY_BYTES_MAX,

@@ -1,5 +1,5 @@
-//! Code generated from `proto/`: the protocols between nodes, of administration and of the lab. Field numbers and names
-//! are frozen once released.
+//! Code generated from `proto/`: the protocols of clients, between nodes, of administration and of the lab. Field
+//! numbers and names are frozen once released.
 #![allow(missing_docs, clippy::all, clippy::too_many_lines)]
 
 /// The peer protocol: consensus between nodes.
@@ -24,4 +24,9 @@ pub mod lab {
     pub mod v1 {
         tonic::include_proto!("fastness.lab.v1");
     }
+}
+
+/// Data, for clients.
+pub mod v1 {
+    tonic::include_proto!("fastness.v1");
 }

@@ -1,20 +1,17 @@
 //! The gRPC service through which faults are injected, on the port of the admin service; see [`super`].
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fastness_log::faulty::DiskFault;
 use fastness_types::NodeId;
-use fastness_wire::lab::v1::lab_service_server::{self, LabService, LabServiceServer};
+use fastness_wire::lab::v1::lab_service_server::{LabService, LabServiceServer};
 use fastness_wire::lab::v1::{
     DiskFault as DiskFaultMessage, DiskFaultKind, LinkFault as LinkFaultMessage, SetDiskFaultRequest,
     SetDiskFaultResponse, SetLinkFaultRequest, SetLinkFaultResponse, ShowFaultsRequest, ShowFaultsResponse,
 };
-use futures::future::Either;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
-use tower::Service;
 
 use super::{Lab, LinkFault};
 use crate::admin_guard::{AdminGuard, require_administrator};
@@ -47,40 +44,6 @@ impl LabServer {
                 crate::tls::lab_uri(self.node.cluster)
             ))
         })
-    }
-}
-
-/// Two services on one port: calls to the lab service go to the first one, all other calls to the second one.
-#[derive(Debug, Clone)]
-pub struct Beside<L, O> {
-    /// The lab service.
-    pub lab: L,
-    /// The other service.
-    pub other: O,
-}
-
-impl<B, L, O> Service<hyper::Request<B>> for Beside<L, O>
-where
-    L: Service<hyper::Request<B>>,
-    O: Service<hyper::Request<B>, Response = L::Response, Error = L::Error>,
-{
-    type Response = L::Response;
-    type Error = L::Error;
-    type Future = Either<L::Future, O::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), L::Error>> {
-        match self.lab.poll_ready(cx) {
-            Poll::Ready(Ok(())) => self.other.poll_ready(cx),
-            waits => waits,
-        }
-    }
-
-    fn call(&mut self, request: hyper::Request<B>) -> Self::Future {
-        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'));
-        match service {
-            Some((lab_service_server::SERVICE_NAME, _)) => Either::Left(self.lab.call(request)),
-            _ => Either::Right(self.other.call(request)),
-        }
     }
 }
 

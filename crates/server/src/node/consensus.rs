@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use super::error::NodeError;
+use crate::config::ClientCertificates;
 use crate::descriptors;
 use crate::grpc_accept::{GrpcStream, Guard};
 use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
@@ -34,7 +35,7 @@ pub(super) async fn start_consensus(
 ) -> Result<Started, NodeError> {
     let source = shared.config.load().source_address();
     let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source, shared.lab.clone()));
-    let tls = material.for_grpc()?;
+    let tls = material.for_grpc(ClientCertificates::Required)?;
     // Handshakes run on this runtime, not on consensus' own.
     let listening = listeners.into_iter().map(|listener| {
         let guard = Guard::new("peer-port", tls.clone(), descriptors::bounds());

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::clients::Arrival;
-use crate::mailbox::{Incoming, ToReplica};
+use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::shared::{ClientSlot, NodeShared, Phase};
 
 /// Longest TLS handshake.
@@ -142,6 +142,7 @@ fn arrival(tcp: &TcpStream, address: SocketAddr, tls: bool, node: &NodeShared) -
         local_address: tcp.local_addr().unwrap_or(address),
         tls,
         fd: tcp.as_raw_fd(),
+        authenticated: false,
     }
 }
 
@@ -174,6 +175,7 @@ async fn hand_over(
 ) {
     if let Ok(tcp) = tcp.into_std() {
         // A replica that has ended takes nobody: the connection is closed.
-        let _ = replica.send(ToReplica::Connection(Incoming { tcp, tls, arrival, slot })).await;
+        let transport = Transport::Socket(tcp, tls);
+        let _ = replica.send(ToReplica::Connection(Incoming { transport, arrival, slot })).await;
     }
 }

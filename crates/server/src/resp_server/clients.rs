@@ -131,8 +131,10 @@ pub struct Arrival {
     pub local_address: SocketAddr,
     /// Whether it came through the TLS front end.
     pub tls: bool,
-    /// File descriptor.
+    /// File descriptor; -1: it has none.
     pub fd: i32,
+    /// Whether the front end that it comes through has authenticated it.
+    pub authenticated: bool,
 }
 
 impl Client {
@@ -408,7 +410,7 @@ mod tests {
 
     fn enter(clients: &Clients, id: u64) -> Rc<Client> {
         let address = "127.0.0.1:1".parse().unwrap();
-        clients.enter(&Arrival { id, address, local_address: address, tls: false, fd: 0 }, true)
+        clients.enter(&Arrival { id, address, local_address: address, tls: false, fd: 0, authenticated: true }, true)
     }
 
     /// Whatever keeps a connection from making progress ends it, and is reported once.

@@ -23,8 +23,9 @@ use super::ReplicaServer;
 use super::blocked::{Blocked, unblocked, wait};
 use super::clients::{Client, Unblock};
 use super::command::ConnectionFrontEnd;
+use super::received::{Closed, Filled};
 use super::stats::add;
-use super::stream::{ClientStream, Closed, Filled};
+use super::stream::ClientStream;
 
 /// Replies of a closing connection that are pending or unsent get this long to be sent.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);

@@ -31,7 +31,8 @@ impl Drop for Entry {
 /// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody
 /// knows what is in memory, and the replica ends.
 pub async fn serve(server: Rc<ReplicaServer>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
-    let authenticated = server.node.password() == Password::None && server.node.has_heard_control();
+    let needs_none = server.node.password() == Password::None && server.node.has_heard_control();
+    let authenticated = arrival.authenticated || needs_none;
     let client = server.clients.enter(&arrival, authenticated);
     let entry = Entry { server, client, _slot: slot };
     let (server, client) = (&entry.server, &entry.client);

@@ -1,4 +1,5 @@
-//! A client's byte stream on the loop's thread: plain TCP, or TLS whose handshake was done elsewhere.
+//! A client's byte stream on the loop's thread: plain TCP, TLS whose handshake was done elsewhere, or a connection in
+//! memory from another front end of the node.
 //!
 //! Nothing here waits but [`ClientStream::ready`]: reading and sending take what the socket gives and takes at once. A
 //! read that came back short has emptied the socket, and the readiness is cleared with it, so that a request costs one
@@ -12,60 +13,142 @@ use rustls::ServerConnection;
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 
+use super::pipe::ReplicaEnd;
+use super::received::{Closed, Filled};
+
 /// Ciphertext that may wait in a TLS connection; more plaintext is not taken until it has left.
 const CIPHERTEXT_BYTES_MAX: usize = 256 * 1024;
 /// Ciphertext read at a time.
 const RECORDS_BYTES: usize = 64 * 1024;
 
-/// What a read gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filled {
-    /// So many bytes were appended; 0: none there now.
-    Bytes(usize),
-    /// The client has closed its side.
-    End,
-}
-
-/// How a client has closed its side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// It sends nothing more, and may still read.
-    Half,
-    /// The connection is broken: nothing reaches it any more.
-    Broken,
-}
-
 /// See the module.
-pub struct ClientStream {
+pub enum ClientStream {
+    /// A socket.
+    Socket(SocketStream),
+    /// Memory.
+    Memory(ReplicaEnd),
+}
+
+impl ClientStream {
+    /// Whether plaintext, or TLS's word that nothing follows, has arrived already, so that the socket need not be
+    /// waited for.
+    #[must_use]
+    pub fn has_plaintext(&mut self) -> bool {
+        match self {
+            ClientStream::Socket(socket) => socket.has_plaintext(),
+            ClientStream::Memory(_) => false,
+        }
+    }
+
+    /// Waits until it can be read, written, or both.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            ClientStream::Socket(socket) => socket.tcp.ready(interest).await,
+            ClientStream::Memory(end) => Ok(end.ready(interest).await),
+        }
+    }
+
+    /// Resolves once the client has closed its side: what it has sent before is not read, so that nothing else tells. A
+    /// socket's state is polled every so often.
+    pub async fn closed(&self, every: std::time::Duration) -> Closed {
+        match self {
+            ClientStream::Socket(socket) => socket.closed(every).await,
+            ClientStream::Memory(end) => end.closed().await,
+        }
+    }
+
+    /// Reads what arrives and drops it, until the client has closed its side. After [`ClientStream::close`].
+    pub async fn read_away(&mut self) {
+        if let ClientStream::Socket(socket) = self {
+            socket.read_away().await;
+        }
+    }
+
+    /// Appends what is there, up to the room in `buf`, which the caller has reserved.
+    ///
+    /// # Errors
+    /// The socket's, or TLS's.
+    pub fn fill(&mut self, buf: &mut Vec<u8>) -> io::Result<Filled> {
+        match self {
+            ClientStream::Socket(socket) => socket.fill(buf),
+            ClientStream::Memory(end) => Ok(end.fill(buf)),
+        }
+    }
+
+    /// Sends what is taken at once; returns how much of `bytes` was taken over.
+    ///
+    /// # Errors
+    /// The socket's, or TLS's; the other end is closed.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            ClientStream::Socket(socket) => socket.send(bytes),
+            ClientStream::Memory(end) => end.send(bytes).ok_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Whether something that was taken over has not left yet (TLS only): call [`ClientStream::flush`] when the socket
+    /// can be written.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        matches!(self, ClientStream::Socket(SocketStream { tls: Some(tls), .. }) if tls.wants_write())
+    }
+
+    /// Sends ciphertext that waits.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            ClientStream::Socket(SocketStream { tcp, tls: Some(tls), in_tls }) => flush_tls(tcp, tls, in_tls),
+            _ => Ok(()),
+        }
+    }
+
+    /// What encryption or a connection in memory holds, bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            ClientStream::Socket(SocketStream { tls: Some(_), in_tls, .. }) => size_of::<ServerConnection>() + in_tls,
+            ClientStream::Socket(_) => 0,
+            ClientStream::Memory(end) => end.heap_bytes(),
+        }
+    }
+
+    /// Tells a TLS client that nothing follows.
+    pub fn close(&mut self) {
+        if let ClientStream::Socket(SocketStream { tcp, tls: Some(tls), in_tls }) = self {
+            tls.send_close_notify();
+            // The client may be gone already.
+            let _ = flush_tls(tcp, tls, in_tls);
+        }
+    }
+}
+
+/// A socket, and its encryption.
+pub struct SocketStream {
     tcp: TcpStream,
     tls: Option<Box<ServerConnection>>,
     /// Bytes that TLS took and has not sent, about: what encryption adds to them is not counted.
     in_tls: usize,
 }
 
-impl ClientStream {
+impl SocketStream {
     /// Takes a connection over: `tls` is its state after the handshake. Must run on the runtime that will poll it.
     ///
     /// # Errors
     /// The runtime does not take the socket.
-    pub fn new(tcp: std::net::TcpStream, tls: Option<Box<ServerConnection>>) -> io::Result<ClientStream> {
+    pub fn new(tcp: std::net::TcpStream, tls: Option<Box<ServerConnection>>) -> io::Result<SocketStream> {
         let mut tls = tls;
         if let Some(tls) = &mut tls {
             tls.set_buffer_limit(Some(CIPHERTEXT_BYTES_MAX));
         }
-        Ok(ClientStream { tcp: TcpStream::from_std(tcp)?, tls, in_tls: 0 })
+        Ok(SocketStream { tcp: TcpStream::from_std(tcp)?, tls, in_tls: 0 })
     }
 
-    /// Whether it is encrypted.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
-    /// Whether plaintext, or TLS's word that nothing follows, has arrived already, so that the socket need not be
-    /// waited for.
-    #[must_use]
-    pub fn has_plaintext(&mut self) -> bool {
+    fn has_plaintext(&mut self) -> bool {
         match &mut self.tls {
             None => false,
             Some(tls) => tls
@@ -74,17 +157,7 @@ impl ClientStream {
         }
     }
 
-    /// Waits until the socket can be read, written, or both.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        self.tcp.ready(interest).await
-    }
-
-    /// Resolves once the client has closed its side, polling the socket's state every so often: what it has sent before
-    /// is not read, so that nothing else tells.
-    pub async fn closed(&self, every: std::time::Duration) -> Closed {
+    async fn closed(&self, every: std::time::Duration) -> Closed {
         loop {
             tokio::time::sleep(every).await;
             let ready = tokio::select! {
@@ -101,8 +174,7 @@ impl ClientStream {
         }
     }
 
-    /// Reads what arrives and drops it, until the client has closed its side. After [`ClientStream::close`].
-    pub async fn read_away(&mut self) {
+    async fn read_away(&mut self) {
         if socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write).is_err() {
             return;
         }
@@ -117,11 +189,7 @@ impl ClientStream {
         }
     }
 
-    /// Appends what is there, up to the room in `buf`, which the caller has reserved.
-    ///
-    /// # Errors
-    /// The socket's, or TLS's.
-    pub fn fill(&mut self, buf: &mut Vec<u8>) -> io::Result<Filled> {
+    fn fill(&mut self, buf: &mut Vec<u8>) -> io::Result<Filled> {
         match &mut self.tls {
             None => {
                 let room = buf.capacity() - buf.len();
@@ -131,11 +199,7 @@ impl ClientStream {
         }
     }
 
-    /// Sends what the socket takes; returns how much of `bytes` was taken over.
-    ///
-    /// # Errors
-    /// The socket's, or TLS's.
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None => would_block_is_zero(self.tcp.try_io(Interest::WRITABLE, || {
                 Ok(rustix::net::send(&self.tcp, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
@@ -152,39 +216,6 @@ impl ClientStream {
                     }
                 }
             }
-        }
-    }
-
-    /// Whether something that was taken over has not left yet (TLS only): call [`ClientStream::flush`] when the socket
-    /// can be written.
-    #[must_use]
-    pub fn wants_flush(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
-    }
-
-    /// Sends ciphertext that waits.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn flush(&mut self) -> io::Result<()> {
-        match &mut self.tls {
-            None => Ok(()),
-            Some(tls) => flush_tls(&self.tcp, tls, &mut self.in_tls),
-        }
-    }
-
-    /// What encryption holds: its state, and what it took and has not sent, bytes.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        self.tls.as_ref().map_or(0, |_| size_of::<ServerConnection>() + self.in_tls)
-    }
-
-    /// Tells a TLS client that nothing follows.
-    pub fn close(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-            // The client may be gone already.
-            let _ = flush_tls(&self.tcp, tls, &mut self.in_tls);
         }
     }
 }

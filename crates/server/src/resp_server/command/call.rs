@@ -58,6 +58,10 @@ impl ServerCommand {
         ServerCommand { command: self.command.running_while_queueing(), ..self }
     }
 
+    pub(super) const fn changing_connection(self) -> ServerCommand {
+        ServerCommand { command: self.command.changing_connection(), ..self }
+    }
+
     pub(super) const fn with_facts(self, facts: &'static OwnFacts) -> ServerCommand {
         ServerCommand { command: self.command.with_facts(facts), ..self }
     }

@@ -37,14 +37,16 @@ pub(super) const CAPA: ServerCommand = ServerCommand::reply(
     "<capability> [<capability> ...]",
     "Declares capabilities of the client of this connection.",
     capa,
-);
+)
+.changing_connection();
 pub(super) const DURABILITY: ServerCommand = ServerCommand::reply(
     "client|durability",
     "[SYNC|DEFAULT]",
     "Returns or sets whether replies of this connection wait for the commit of what they depend on.",
     durability,
 )
-.with_facts(&DURABILITY_FACTS);
+.with_facts(&DURABILITY_FACTS)
+.changing_connection();
 pub(super) const GETNAME: ServerCommand =
     ServerCommand::reply("client|getname", "", "Returns the name of this connection.", getname);
 pub(super) const GETREDIR: ServerCommand = ServerCommand::reply(
@@ -68,34 +70,40 @@ pub(super) const LIST: ServerCommand = ServerCommand::reply(
     list,
 );
 pub(super) const NO_EVICT: ServerCommand =
-    ServerCommand::reply("client|no-evict", "(ON|OFF)", "Exempts this connection from client eviction.", no_evict);
+    ServerCommand::reply("client|no-evict", "(ON|OFF)", "Exempts this connection from client eviction.", no_evict)
+        .changing_connection();
 pub(super) const NO_TOUCH: ServerCommand = ServerCommand::reply(
     "client|no-touch",
     "(ON|OFF)",
     "Keeps the commands of this connection from updating access times of keys.",
     no_touch,
-);
+)
+.changing_connection();
 pub(super) const READS: ServerCommand = ServerCommand::reply(
     "client|reads",
     "[QUORUM|DEFAULT]",
     "Returns or sets whether a quorum confirms the reads of this connection.",
     reads,
 )
-.with_facts(&READS_FACTS);
+.with_facts(&READS_FACTS)
+.changing_connection();
 pub(super) const REPLY: ServerCommand = ServerCommand::reply(
     "client|reply",
     "(ON|OFF|SKIP)",
     "Sets whether the server replies to the commands of this connection.",
     reply,
-);
+)
+.changing_connection();
 pub(super) const SETINFO: ServerCommand = ServerCommand::reply(
     "client|setinfo",
     "(LIB-NAME <name>|LIB-VER <version>)",
     "Sets the name or version of the client library of this connection.",
     setinfo,
-);
+)
+.changing_connection();
 pub(super) const SETNAME: ServerCommand =
-    ServerCommand::reply("client|setname", "<name>", "Sets the name of this connection.", setname);
+    ServerCommand::reply("client|setname", "<name>", "Sets the name of this connection.", setname)
+        .changing_connection();
 pub(super) const TRACKINGINFO: ServerCommand = ServerCommand::reply(
     "client|trackinginfo",
     "",
@@ -103,9 +111,11 @@ pub(super) const TRACKINGINFO: ServerCommand = ServerCommand::reply(
     trackinginfo,
 );
 pub(super) const QUIT: ServerCommand =
-    ServerCommand::outcome("quit", "", "Closes this connection.", quit).running_while_queueing();
+    ServerCommand::outcome("quit", "", "Closes this connection.", quit).running_while_queueing().changing_connection();
 pub(super) const RESET: ServerCommand =
-    ServerCommand::reply("reset", "", "Resets the state of this connection.", reset).running_while_queueing();
+    ServerCommand::reply("reset", "", "Resets the state of this connection.", reset)
+        .running_while_queueing()
+        .changing_connection();
 
 fn quit(call: Call<'_, '_>) -> FrontEndOutcome {
     call.out.ok();

@@ -5,15 +5,18 @@ use crate::names;
 use crate::topology::{NotAPrimary, View};
 
 pub(super) const ASKING: ServerCommand =
-    ServerCommand::reply("asking", "", "Lets the next command run in a slot that is being imported.", asking);
+    ServerCommand::reply("asking", "", "Lets the next command run in a slot that is being imported.", asking)
+        .changing_connection();
 pub(super) const READONLY: ServerCommand =
     ServerCommand::reply("readonly", "", "Enables reads from a replica on this connection.", |call| {
         readonly(call, true)
-    });
+    })
+    .changing_connection();
 pub(super) const READWRITE: ServerCommand =
     ServerCommand::reply("readwrite", "", "Disables reads from a replica on this connection.", |call| {
         readonly(call, false)
-    });
+    })
+    .changing_connection();
 pub(super) const INFO: ServerCommand =
     ServerCommand::reply("cluster|info", "", "Returns the state of the cluster.", info);
 pub(super) const LINKS: ServerCommand =

@@ -15,7 +15,8 @@ use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot};
 
 use super::call::{Call, RunServer};
-use super::{hello, registry};
+use super::registry;
+use crate::auth;
 use crate::config::Config;
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
@@ -98,10 +99,9 @@ impl Host for ConnectionFrontEnd<'_> {
         if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
             return true;
         }
-        match hello::without_password(&self.replica.node) {
-            Ok(true) => self.client.authenticated.set(true),
-            Ok(false) => out.error("NOAUTH Authentication required."),
-            Err(text) => out.error(text),
+        match auth::without_password(&self.replica.node) {
+            Ok(()) => self.client.authenticated.set(true),
+            Err(refusal) => out.error(refusal.to_string()),
         }
         self.client.authenticated.get()
     }

@@ -4,21 +4,23 @@ use fastness_control::Password;
 use fastness_resp::{Args, Protocol};
 
 use super::call::{Call, ServerCommand, integer, is};
+use crate::auth::{self, AuthRefusal};
 use crate::resp_server::replication;
 use crate::resp_server::stats::add;
-use crate::settings;
-use crate::shared::{NodeShared, VALKEY_VERSION};
+use crate::shared::VALKEY_VERSION;
 
 pub(super) const AUTH: ServerCommand =
-    ServerCommand::reply("auth", "[<username>] <password>", "Authenticates this connection.", auth)
-        .with_secrets(auth_secrets);
+    ServerCommand::reply("auth", "[<username>] <password>", "Authenticates this connection.", run_auth)
+        .with_secrets(auth_secrets)
+        .changing_connection();
 pub(super) const HELLO: ServerCommand = ServerCommand::reply(
     "hello",
     "[<protover> [AUTH <username> <password>] [SETNAME <clientname>]]",
     "Negotiates the protocol version and describes the server.",
     hello,
 )
-.with_secrets(hello_secrets);
+.with_secrets(hello_secrets)
+.changing_connection();
 
 /// Everything after AUTH, however many arguments a mistaken client sends.
 fn auth_secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
@@ -33,14 +35,8 @@ fn hello_secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
     }
 }
 
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
-
-/// The node has just started, or is cut off. A prefix that clients wait and try again for.
-const UNSURE: &str = "LOADING This node has not heard the cluster's control plane for too long to know the password: try again, or another \
-                      node";
-
 /// `AUTH [username] password`.
-fn auth(call: Call<'_, '_>) {
+fn run_auth(call: Call<'_, '_>) {
     let (user, password) = match call.args.len() {
         2 => (&b"default"[..], call.args.get(1)),
         3 => (call.args.get(1), call.args.get(2)),
@@ -54,34 +50,19 @@ fn auth(call: Call<'_, '_>) {
     }
     match authenticate(&call, user, password) {
         Ok(()) => call.out.ok(),
-        Err(text) => call.out.error(text),
+        Err(refusal) => call.out.error(refusal.to_string()),
     }
 }
 
-/// Checks the pair; notes it on the connection if it is right. The error's text if it is not, or if nobody can say.
-fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), &'static str> {
-    let node = &call.replica.node;
-    // The password may have been changed on all other nodes.
-    if !node.is_sure_of_settings(call.shard.boot_now()) {
-        return Err(UNSURE);
+/// Checks the pair; notes it on the connection if it is right.
+fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), AuthRefusal> {
+    let checked = auth::check(&call.replica.node, call.shard.boot_now(), user, password);
+    match checked {
+        Ok(()) => call.client.authenticated.set(true),
+        Err(AuthRefusal::Wrong) => add(&call.replica.stats.auth_failures, 1),
+        Err(_) => {}
     }
-    // Without a password the default user takes any, as Valkey's `nopass`.
-    if user == b"default" && settings::accepts(&node.password(), password) {
-        call.client.authenticated.set(true);
-        return Ok(());
-    }
-    add(&call.replica.stats.auth_failures, 1);
-    Err(WRONG_PASSWORD)
-}
-
-/// Whether a client is let in without a password. A node that has just started does not know yet. One that is cut off
-/// later goes by what it knows: a cluster without a password must not need its control plane to be read from.
-pub(super) fn without_password(node: &NodeShared) -> Result<bool, &'static str> {
-    match node.password() {
-        Password::Sha256(_) => Ok(false),
-        Password::None if node.has_heard_control() => Ok(true),
-        Password::None => Err(UNSURE),
-    }
+    checked
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an
@@ -118,11 +99,11 @@ fn hello(mut call: Call<'_, '_>) {
         }
     }
     if let Some((user, password)) = pair
-        && let Err(text) = authenticate(call, user, password)
+        && let Err(refusal) = authenticate(call, user, password)
     {
-        return call.out.error(text);
+        return call.out.error(refusal.to_string());
     }
-    if !call.client.authenticated.get() && without_password(&call.replica.node) == Ok(true) {
+    if !call.client.authenticated.get() && auth::without_password(&call.replica.node).is_ok() {
         call.client.authenticated.set(true);
     }
     if !call.client.authenticated.get() {

@@ -1,0 +1,121 @@
+//! Streams of operations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fastness_types::ShardId;
+use fastness_types::limits::GRPC_PIPELINE_MAX;
+use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::{PipelineRequest, PipelineResponse};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{Mutex, mpsc};
+use tonic::Status;
+
+use super::gateway::{Caller, Gateway, failed};
+use super::lane::LaneReader;
+use super::operation::Prepared;
+use super::refusal::ApiRefusal;
+use crate::resp_server::pipe::ClientEnd;
+
+/// The two halves of a lane: operations are written to one while replies are read from the other.
+type SharedLane = (Arc<ClientEnd>, Arc<Mutex<LaneReader>>);
+
+/// An operation of a stream whose response is due.
+enum Due {
+    /// Its replies come on this lane.
+    On { prepared: Box<Prepared>, replies: usize, shard: ShardId, reader: Arc<Mutex<LaneReader>> },
+    /// It was not sent.
+    Refused(ApiRefusal),
+}
+
+/// Serves one stream until either side ends it. Operations are sent as they come, without waiting for the responses to
+/// those before them, at most [`GRPC_PIPELINE_MAX`] ahead; responses leave in the order of the requests.
+pub(super) async fn run(
+    gateway: Gateway,
+    caller: Caller,
+    requests: impl Stream<Item = Result<PipelineRequest, Status>> + Send + Unpin,
+    to_client: mpsc::Sender<Result<PipelineResponse, Status>>,
+) {
+    let (due, dues) = mpsc::channel(GRPC_PIPELINE_MAX);
+    let send = send_all(&gateway, &caller, requests, due);
+    let answer = answer_all(&gateway, dues, &to_client);
+    // A client that is gone takes no responses: nothing more of it is sent to the shards.
+    let (broken, ()) = tokio::select! {
+        both = async { tokio::join!(send, answer) } => both,
+        () = to_client.closed() => return,
+    };
+    if let Some(status) = broken {
+        // The client may be gone.
+        let _ = to_client.send(Err(status)).await;
+    }
+}
+
+/// Sends operations until the client ends the stream; returns the status with which it broke.
+async fn send_all(
+    gateway: &Gateway,
+    caller: &Caller,
+    mut requests: impl Stream<Item = Result<PipelineRequest, Status>> + Unpin,
+    due: mpsc::Sender<Due>,
+) -> Option<Status> {
+    let mut lanes: HashMap<ShardId, SharedLane> = HashMap::new();
+    loop {
+        let request = match requests.next().await {
+            Some(Ok(request)) => request,
+            None => return None,
+            Some(Err(status)) => return Some(status),
+        };
+        let sent = match prepare(gateway, caller, request, &mut lanes).await {
+            Ok((prepared, shard)) => {
+                let (end, reader) = &lanes[&shard];
+                let commands = prepared.commands();
+                let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
+                // In this order: a lane that takes no more waits for its replies to be read.
+                let sent = due.send(Due::On { prepared, replies, shard, reader }).await;
+                // A lane that is closed fails its next reply.
+                let _ = end.write(&commands.encoded()).await;
+                sent
+            }
+            Err(refusal) => due.send(Due::Refused(refusal)).await,
+        };
+        if sent.is_err() {
+            return None;
+        }
+    }
+}
+
+/// Prepares an operation, and opens the lane that it runs on.
+async fn prepare(
+    gateway: &Gateway,
+    caller: &Caller,
+    request: PipelineRequest,
+    lanes: &mut HashMap<ShardId, SharedLane>,
+) -> Result<(Prepared, ShardId), ApiRefusal> {
+    let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
+    let prepared = gateway.prepare(operation)?;
+    let (shard, replica) = gateway.replica(prepared.target)?;
+    if lanes.get(&shard).is_none_or(|(end, _)| end.is_closed()) {
+        let (end, reader) = gateway.lane(caller, shard, &replica).await?.split();
+        lanes.insert(shard, (end, Arc::new(Mutex::new(reader))));
+    }
+    Ok((prepared, shard))
+}
+
+async fn answer_all(
+    gateway: &Gateway,
+    mut dues: mpsc::Receiver<Due>,
+    to_client: &mpsc::Sender<Result<PipelineResponse, Status>>,
+) {
+    while let Some(due) = dues.recv().await {
+        let outcome = match due {
+            Due::Refused(refusal) => Err(refusal),
+            Due::On { prepared, replies, shard, reader } => match reader.lock().await.replies(replies).await {
+                Ok(replies) => gateway.outcome(*prepared, replies),
+                Err(error) => Err(failed(prepared.writes, shard, error)),
+            },
+        };
+        let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));
+        if to_client.send(Ok(PipelineResponse { outcome: Some(outcome) })).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The calls of the data API.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fastness_types::Clock;
+use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
+use fastness_wire::v1::kv_service_server::{KvService, KvServiceServer};
+use fastness_wire::v1::pipeline_request::Operation;
+use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::{
+    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExecuteRequest, ExecuteResponse, ExpireRequest,
+    ExpireResponse, GetRequest, GetResponse, HashDeleteRequest, HashDeleteResponse, HashGetRequest, HashGetResponse,
+    HashSetRequest, HashSetResponse, IncrementRequest, IncrementResponse, PipelineRequest, PipelineResponse,
+    SetRequest, SetResponse, TxnRequest, TxnResponse,
+};
+use futures::Stream;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TlsConnectInfo;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::gateway::{Caller, Gateway};
+use super::guard::ApiGuard;
+use super::refusal::{ApiRefusal, reason};
+use super::{pipeline, transaction};
+use crate::grpc_accept::GrpcConnectInfo;
+use crate::replicas::Replicas;
+use crate::shared::NodeShared;
+
+/// Responses of a stream that wait for the client.
+const RESPONSES_MAX: usize = 16;
+
+/// The service.
+pub struct KvServer {
+    gateway: Gateway,
+}
+
+impl KvServer {
+    /// As a tonic service that checks every caller.
+    #[must_use]
+    pub fn service(
+        node: Arc<NodeShared>,
+        replicas: Arc<Replicas>,
+        clock: Arc<dyn Clock>,
+    ) -> InterceptedService<KvServiceServer<KvServer>, ApiGuard> {
+        let guard = ApiGuard::new(node.clone(), clock);
+        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table() };
+        let server = KvServiceServer::new(KvServer { gateway })
+            .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(2 * GRPC_MESSAGE_BYTES_MAX);
+        InterceptedService::new(server, guard)
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Caller {
+    let info = request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>().map(TlsConnectInfo::get_ref);
+    let lanes = info.map(|info| info.lanes.clone()).unwrap_or_default();
+    let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let of = |address: Option<SocketAddr>| address.unwrap_or(none);
+    let addresses = info.map_or((none, none), |info| (of(info.tcp.remote_addr), of(info.tcp.local_addr)));
+    Caller { lanes, addresses }
+}
+
+/// The response of this kind.
+macro_rules! response {
+    ($kind:ident) => {
+        |outcome| match outcome {
+            Outcome::$kind(response) => Some(response),
+            _ => None,
+        }
+    };
+}
+
+impl KvServer {
+    /// A call of one operation: its request and response are those of a stream.
+    async fn unary<Q, R>(
+        &self,
+        request: Request<Q>,
+        operation: fn(Q) -> Operation,
+        response: fn(Outcome) -> Option<R>,
+    ) -> Result<Response<R>, Status> {
+        let caller = caller(&request);
+        let outcome = self.gateway.run(&caller, operation(request.into_inner())).await?;
+        let other = || Status::internal("the response is of another kind than the request");
+        response(outcome).map(Response::new).ok_or_else(other)
+    }
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<PipelineResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl KvService for KvServer {
+    type PipelineStream = Responses;
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        self.unary(request, Operation::Get, response!(Get)).await
+    }
+
+    async fn set(&self, request: Request<SetRequest>) -> Result<Response<SetResponse>, Status> {
+        self.unary(request, Operation::Set, response!(Set)).await
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        self.unary(request, Operation::Delete, response!(Delete)).await
+    }
+
+    async fn increment(&self, request: Request<IncrementRequest>) -> Result<Response<IncrementResponse>, Status> {
+        self.unary(request, Operation::Increment, response!(Increment)).await
+    }
+
+    async fn expire(&self, request: Request<ExpireRequest>) -> Result<Response<ExpireResponse>, Status> {
+        self.unary(request, Operation::Expire, response!(Expire)).await
+    }
+
+    async fn hash_get(&self, request: Request<HashGetRequest>) -> Result<Response<HashGetResponse>, Status> {
+        self.unary(request, Operation::HashGet, response!(HashGet)).await
+    }
+
+    async fn hash_set(&self, request: Request<HashSetRequest>) -> Result<Response<HashSetResponse>, Status> {
+        self.unary(request, Operation::HashSet, response!(HashSet)).await
+    }
+
+    async fn hash_delete(&self, request: Request<HashDeleteRequest>) -> Result<Response<HashDeleteResponse>, Status> {
+        self.unary(request, Operation::HashDelete, response!(HashDelete)).await
+    }
+
+    async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<ExecuteResponse>, Status> {
+        self.unary(request, Operation::Execute, response!(Execute)).await
+    }
+
+    async fn pipeline(&self, request: Request<Streaming<PipelineRequest>>) -> Result<Response<Responses>, Status> {
+        let caller = caller(&request);
+        let (to_client, responses) = mpsc::channel(RESPONSES_MAX);
+        tokio::spawn(pipeline::run(self.gateway.clone(), caller, request.into_inner(), to_client));
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn batch(&self, request: Request<BatchRequest>) -> Result<Response<BatchResponse>, Status> {
+        let caller = caller(&request);
+        let operations = request.into_inner().operations;
+        let (to_client, mut responses) = mpsc::channel(RESPONSES_MAX);
+        let requests = futures::stream::iter(operations.into_iter().map(Ok));
+        let run = pipeline::run(self.gateway.clone(), caller, requests, to_client);
+        let collect = async {
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            while let Some(response) = responses.recv().await {
+                let mut response = response?;
+                bytes += response.encoded_len();
+                if bytes > GRPC_MESSAGE_BYTES_MAX {
+                    let text = format!("all responses together are longer than {GRPC_MESSAGE_BYTES_MAX} bytes");
+                    let refusal = ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_TOO_LONG, text);
+                    response.outcome = Some(Outcome::Error(refusal.into()));
+                }
+                all.push(response);
+            }
+            Ok::<_, Status>(all)
+        };
+        let ((), responses) = tokio::join!(run, collect);
+        Ok(Response::new(BatchResponse { responses: responses? }))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let caller = caller(&request);
+        Ok(Response::new(transaction::run(&self.gateway, &caller, request.into_inner()).await?))
+    }
+}
