@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("engine", 1, &["types", "resp"]),
     ("log", 2, &["types"]),
     ("wire", 2, &[]),
+    ("client", 3, &["wire"]),
     ("consensus", 3, &["types", "log", "wire"]),
     ("shard", 4, &["types", "resp", "engine", "consensus"]),
     ("control", 4, &["types", "consensus"]),
@@ -35,11 +36,11 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("anyhow", &["fastness", "testkit"]),
     ("rcgen", &["fastness"]),
     ("prost", &["wire", "consensus", "server", "testkit"]),
-    ("tonic", &["wire", "server", "fastness"]),
+    ("tonic", &["wire", "client", "server", "fastness"]),
     ("rustls", &["consensus", "server", "fastness", "load"]),
     ("tokio-rustls", &["consensus", "server", "fastness", "load"]),
-    ("rand", &["consensus", "shard", "server", "fastness", "load", "testkit"]),
-    ("tokio", &["log", "load", "consensus", "shard", "control", "server", "fastness", "testkit"]),
+    ("rand", &["client", "consensus", "shard", "server", "fastness", "load", "testkit"]),
+    ("tokio", &["log", "load", "client", "consensus", "shard", "control", "server", "fastness", "testkit"]),
 ];
 
 /// Libraries that the engine must not use even in its tests: they run with the determinism that they prove.

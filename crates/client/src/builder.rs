@@ -1,0 +1,244 @@
+//! Builds clients.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::calls::ClientCore;
+use crate::channels::{ChannelPool, Security};
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::retry::{RetryBudget, RetryOptions};
+
+/// How long a call may take by default.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The part of `cluster.json` (written by `fastness dev`) that clients need.
+#[derive(Deserialize)]
+struct DevCluster {
+    nodes: Vec<DevNode>,
+    /// PEM file.
+    ca: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct DevNode {
+    /// `host:port`.
+    grpc: String,
+}
+
+/// Options of a client; see [`Client::builder`].
+#[derive(Clone)]
+pub struct ClientBuilder {
+    addresses: Vec<String>,
+    cluster_file: Option<PathBuf>,
+    ca_pem: Option<Vec<u8>>,
+    identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+    plaintext: bool,
+    password: Option<(String, String)>,
+    deadline: Duration,
+    retries: RetryOptions,
+}
+
+impl Client {
+    /// Options of a new client. At least one address and the CA are needed, or the file of a development cluster.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            addresses: Vec::new(),
+            cluster_file: None,
+            ca_pem: None,
+            identity_pem: None,
+            plaintext: false,
+            password: None,
+            deadline: DEADLINE,
+            retries: RetryOptions::default(),
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Adds a node's gRPC listener, as `host:port`. Several make sure that the cluster is found while nodes are down;
+    /// the others are learned from them.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> ClientBuilder {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Takes all addresses and the CA from the `cluster.json` of a development cluster (`fastness dev`). A CA that is set
+    /// with [`ClientBuilder::ca_certificate`] takes precedence.
+    #[must_use]
+    pub fn cluster_file(mut self, path: impl Into<PathBuf>) -> ClientBuilder {
+        self.cluster_file = Some(path.into());
+        self
+    }
+
+    /// The certificates, in PEM, that the certificates of the nodes must lead to.
+    #[must_use]
+    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> ClientBuilder {
+        self.ca_pem = Some(pem.into());
+        self
+    }
+
+    /// The client's own certificate and its private key, in PEM, where the cluster requires one.
+    #[must_use]
+    pub fn identity(mut self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> ClientBuilder {
+        self.identity_pem = Some((certificate_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// Sends everything unencrypted, and does not check whom it talks to. For tests on one machine: only loopback
+    /// addresses are called, those that nodes name as well.
+    #[must_use]
+    pub fn plaintext(mut self) -> ClientBuilder {
+        self.plaintext = true;
+        self
+    }
+
+    /// User (`default` where the cluster has no users) and password, which are sent with each call.
+    #[must_use]
+    pub fn password(mut self, user: impl Into<String>, password: impl Into<String>) -> ClientBuilder {
+        self.password = Some((user.into(), password.into()));
+        self
+    }
+
+    /// How long a call may take in all, with its retries; 5 s by default.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> ClientBuilder {
+        self.deadline = deadline;
+        self
+    }
+
+    /// When and how often calls are tried again.
+    #[must_use]
+    pub fn retries(mut self, retries: RetryOptions) -> ClientBuilder {
+        self.retries = retries;
+        self
+    }
+
+    /// Checks the options and builds the client. Connections are made when they are first used, within a tokio runtime.
+    /// Reads the file of a development cluster, if there is one, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`]: an option is missing or wrong, or a file cannot be read.
+    pub fn build(mut self) -> Result<Client, ClientError> {
+        if let Some(path) = self.cluster_file.take() {
+            self.read_cluster_file(path)?;
+        }
+        if self.deadline.is_zero() {
+            return Err(ClientError::invalid("the deadline is zero"));
+        }
+        let RetryOptions { backoff_min, backoff_max, budget_per_call, .. } = self.retries;
+        if backoff_min > backoff_max || !budget_per_call.is_finite() || budget_per_call < 0.0 {
+            return Err(ClientError::invalid("retries: backoff_min <= backoff_max, and budget_per_call >= 0"));
+        }
+        let authorization = self.password.map(|(user, password)| authorization(&user, &password)).transpose()?;
+        let security = match (self.plaintext, self.ca_pem, self.identity_pem) {
+            // Without one, the TLS library trusts nobody, and says so with each connection.
+            (false, Some(ca_pem), _) if !has_certificate(&ca_pem) => {
+                return Err(ClientError::invalid("the CA has no certificate in PEM"));
+            }
+            (false, Some(ca_pem), identity_pem) => Security::Tls { ca_pem, identity_pem },
+            (false, None, _) => return Err(ClientError::invalid("a CA certificate is needed")),
+            (true, None, None) => Security::Plaintext,
+            (true, ..) => return Err(ClientError::invalid("plaintext, or certificates; not both")),
+        };
+        Ok(Client::new(Arc::new(ClientCore {
+            pool: ChannelPool::new(security, &self.addresses)?,
+            slots: Default::default(),
+            authorization,
+            retries: self.retries,
+            budget: RetryBudget::new(&self.retries),
+            deadline: self.deadline,
+        })))
+    }
+
+    fn read_cluster_file(&mut self, path: PathBuf) -> Result<(), ClientError> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| ClientError::invalid(format!("{}: {error}", path.display())))
+        };
+        let cluster: DevCluster = serde_json::from_slice(&read(&path)?)
+            .map_err(|error| ClientError::invalid(format!("{}: {error}", path.display())))?;
+        self.addresses.extend(cluster.nodes.into_iter().map(|node| node.grpc));
+        if self.ca_pem.is_none() && !self.plaintext {
+            // A relative path starts at the file.
+            let ca = path.parent().map_or_else(|| cluster.ca.clone(), |folder| folder.join(&cluster.ca));
+            self.ca_pem = Some(read(&ca)?);
+        }
+        Ok(())
+    }
+}
+
+fn has_certificate(pem: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    pem.windows(BEGIN.len()).any(|window| window == BEGIN)
+}
+
+/// The header that carries user and password; it is not shown in logs.
+fn authorization(user: &str, password: &str) -> Result<MetadataValue<Ascii>, ClientError> {
+    if user.contains(':') {
+        return Err(ClientError::invalid("a user's name has no colon"));
+    }
+    let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    let mut value = MetadataValue::try_from(header).map_err(|_| ClientError::invalid("the password"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(builder: ClientBuilder, text: &str) {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(&error, ClientError::Invalid { message } if message.contains(text)), "{error}");
+    }
+
+    #[test]
+    fn wrong_options_are_refused() {
+        let some = || Client::builder().address("127.0.0.1:1").plaintext();
+        some().build().unwrap();
+        refused(Client::builder().plaintext(), "at least one address");
+        refused(Client::builder().address("127.0.0.1:1"), "CA certificate");
+        refused(some().ca_certificate("pem"), "not both");
+        refused(Client::builder().address("127.0.0.1").plaintext(), "loopback");
+        refused(Client::builder().address("10.0.0.1:1").plaintext(), "loopback");
+        refused(some().deadline(Duration::ZERO), "deadline");
+        refused(some().retries(RetryOptions { budget_per_call: f64::NAN, ..Default::default() }), "budget_per_call");
+        let backoff_min = Duration::from_secs(60);
+        refused(some().retries(RetryOptions { backoff_min, ..Default::default() }), "backoff_min");
+        refused(some().password("a:b", "secret"), "colon");
+        refused(Client::builder().cluster_file("/none/cluster.json"), "/none/cluster.json");
+    }
+
+    #[test]
+    fn user_and_password_are_one_header() {
+        let value = authorization("default", "secret").unwrap();
+        assert_eq!(value.to_str().unwrap(), "Basic ZGVmYXVsdDpzZWNyZXQ=");
+        assert!(value.is_sensitive() && !format!("{value:?}").contains("ZGVm"));
+    }
+
+    #[test]
+    fn a_development_cluster_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cluster.json");
+        std::fs::write(&file, r#"{"nodes": [{"id": 1, "grpc": "127.0.0.1:7"}], "ca": "ca.crt", "shards": 3}"#).unwrap();
+        refused(Client::builder().cluster_file(&file), "ca.crt");
+        std::fs::write(folder.path().join("ca.crt"), "nothing").unwrap();
+        refused(Client::builder().cluster_file(&file), "no certificate");
+        let broken = "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
+        std::fs::write(folder.path().join("ca.crt"), broken).unwrap();
+        refused(Client::builder().cluster_file(&file), "127.0.0.1:7");
+        std::fs::write(&file, "{}").unwrap();
+        refused(Client::builder().cluster_file(&file), "nodes");
+    }
+}

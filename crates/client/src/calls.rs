@@ -1,0 +1,170 @@
+//! What all clones of a client share, and how one call runs: which node is called, and what follows a failure.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_wire::v1::kv_service_client::KvServiceClient;
+use parking_lot::RwLock;
+use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::channels::ChannelPool;
+use crate::error::ClientError;
+use crate::retry::{RetryBudget, RetryOptions};
+use crate::slots::SlotTable;
+use crate::verdict::{CallKind, Disposition, disposition, timed_out};
+
+/// How many nodes one try follows that name each other.
+const REDIRECTS_MAX: usize = 5;
+/// Longest response, in bytes: above what a server sends (a reply of 16 MiB in its longest encoding).
+const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The generated client of one node.
+pub(crate) type NodeClient = KvServiceClient<Channel>;
+
+/// Where a call goes, what it does, and when it ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallPlan {
+    pub(crate) kind: CallKind,
+    /// The slot of its key; absent: any node runs it.
+    pub(crate) slot: Option<u16>,
+    /// For the whole call.
+    pub(crate) deadline: Duration,
+}
+
+/// See the module.
+pub(crate) struct ClientCore {
+    pub(crate) pool: ChannelPool,
+    pub(crate) slots: RwLock<SlotTable>,
+    pub(crate) authorization: Option<MetadataValue<Ascii>>,
+    pub(crate) retries: RetryOptions,
+    pub(crate) budget: RetryBudget,
+    /// The deadline of calls that have none of their own.
+    pub(crate) deadline: Duration,
+}
+
+/// Why a try has failed.
+struct FailedTry {
+    error: ClientError,
+    /// When trying again is safe: the shortest wait before it.
+    again_after: Option<Duration>,
+}
+
+impl From<ClientError> for FailedTry {
+    fn from(error: ClientError) -> FailedTry {
+        FailedTry { error, again_after: None }
+    }
+}
+
+impl ClientCore {
+    /// Runs a call: tries until one succeeds, fails for good, or neither the deadline nor the budget allows another.
+    pub(crate) async fn call<Q, R, F>(
+        &self,
+        plan: CallPlan,
+        request: Q,
+        send: impl Fn(NodeClient, Request<Q>) -> F,
+    ) -> Result<R, ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let until = Instant::now() + plan.deadline;
+        self.budget.add_call();
+        let mut retries = 0;
+        loop {
+            let failed = match self.attempt(plan, until, &request, &send).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            let Some(after) = failed.again_after else { return Err(failed.error) };
+            let wait = self.retries.wait(retries, rand::random::<f64>(), after);
+            // Whatever would be tried after the deadline is not waited for; nothing is under way.
+            if Instant::now() + wait >= until || !self.budget.take() {
+                return Err(failed.error);
+            }
+            tokio::time::sleep(wait).await;
+            retries += 1;
+        }
+    }
+
+    /// One try: calls the node that is known to serve the slot, and those that it and others name.
+    async fn attempt<Q, R, F>(
+        &self,
+        plan: CallPlan,
+        until: Instant,
+        request: &Q,
+        send: &impl Fn(NodeClient, Request<Q>) -> F,
+    ) -> Result<R, FailedTry>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let mut address = self.address(plan.slot);
+        let mut redirects = 0;
+        loop {
+            let client = NodeClient::new(self.pool.channel(&address)?).max_decoding_message_size(RESPONSE_BYTES_MAX);
+            let sent = send(client, self.request(request.clone(), until));
+            let Ok(outcome) = tokio::time::timeout_at(until, sent).await else {
+                self.lost(plan.slot, &address);
+                return Err(timed_out(plan.kind, &address).into());
+            };
+            let status = match outcome {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            match disposition(plan.kind, &status) {
+                Disposition::Moved { address: next, slots, error } => {
+                    if let Some(slots) = slots {
+                        self.slots.write().learn(slots, next.clone());
+                    }
+                    redirects += 1;
+                    if redirects > REDIRECTS_MAX {
+                        self.forget(plan.slot, &next);
+                        return Err(FailedTry { error, again_after: Some(Duration::ZERO) });
+                    }
+                    address = next;
+                }
+                Disposition::Again { after, error } => {
+                    self.lost(plan.slot, &address);
+                    return Err(FailedTry { error, again_after: Some(after) });
+                }
+                Disposition::Lost(error) => {
+                    self.lost(plan.slot, &address);
+                    return Err(error.into());
+                }
+                Disposition::Refused(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The node to call: the one that was learned, or the next in turn.
+    fn address(&self, slot: Option<u16>) -> Arc<str> {
+        let learned = slot.and_then(|slot| self.slots.read().address(slot).cloned());
+        learned.unwrap_or_else(|| self.pool.any())
+    }
+
+    fn forget(&self, slot: Option<u16>, address: &str) {
+        if let Some(slot) = slot {
+            self.slots.write().forget(slot, address);
+        }
+    }
+
+    /// The node has not answered, or could not: the next try goes to another one.
+    fn lost(&self, slot: Option<u16>, address: &str) {
+        self.forget(slot, address);
+        self.pool.failed(address);
+    }
+
+    /// A request with the remaining time, and with user and password.
+    fn request<Q>(&self, message: Q, until: Instant) -> Request<Q> {
+        let mut request = Request::new(message);
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        request
+    }
+}

@@ -1,0 +1,193 @@
+//! One channel for each node, connected when it is first used and kept.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::error::ClientError;
+
+/// How long a TCP connection may take; after that, another node is called.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// How often an idle connection with open calls is checked, and how long the answer may take: a node that lost its
+/// power closes no connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a node that has failed is called only if all others have failed as well.
+const AVOIDED: Duration = Duration::from_secs(1);
+/// Nodes that are known at a time. Beyond it, the one that was learned first is dropped.
+const NODES_MAX: usize = 1_024;
+
+/// How connections are secured.
+#[derive(Clone)]
+pub(crate) enum Security {
+    /// TLS with a CA, and a certificate of the client where the cluster requires one.
+    Tls { ca_pem: Vec<u8>, identity_pem: Option<(Vec<u8>, Vec<u8>)> },
+    /// None, on loopback only.
+    Plaintext,
+}
+
+impl Security {
+    /// How a node is reached.
+    ///
+    /// # Errors
+    /// The address or a certificate is not valid, or plaintext would leave this machine.
+    pub(crate) fn endpoint(&self, address: &str) -> Result<Endpoint, ClientError> {
+        let (scheme, tls) = match self {
+            Security::Tls { ca_pem, identity_pem } => {
+                let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca_pem));
+                let tls = match identity_pem {
+                    Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+                    None => tls,
+                };
+                ("https", Some(tls))
+            }
+            Security::Plaintext if is_loopback(address) => ("http", None),
+            Security::Plaintext => {
+                return Err(ClientError::invalid(format!("{address}: plaintext is for loopback addresses only")));
+            }
+        };
+        let wrong = |error: tonic::transport::Error| {
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            ClientError::invalid(format!("{address}: {error}{cause}"))
+        };
+        if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+            return Err(ClientError::invalid(format!("{address}: an address is host:port")));
+        }
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(wrong)?;
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).map_err(wrong)?;
+        }
+        let endpoint = endpoint.connect_timeout(CONNECT_MAX).http2_keep_alive_interval(KEEP_ALIVE_INTERVAL);
+        Ok(endpoint.keep_alive_timeout(KEEP_ALIVE_TIMEOUT))
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let Some((host, _)) = address.rsplit_once(':') else { return false };
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+struct KnownNode {
+    address: Arc<str>,
+    /// Absent: not called yet.
+    channel: Option<Channel>,
+    failed_at: Option<Instant>,
+}
+
+/// See the module.
+pub(crate) struct ChannelPool {
+    security: Security,
+    /// Those of the builder first.
+    nodes: Mutex<Vec<KnownNode>>,
+    /// How many of the nodes are the builder's: they are never dropped.
+    configured: usize,
+    next: AtomicUsize,
+}
+
+impl ChannelPool {
+    /// A pool without connections.
+    ///
+    /// # Errors
+    /// An address or a certificate is not valid.
+    pub(crate) fn new(security: Security, addresses: &[String]) -> Result<ChannelPool, ClientError> {
+        let mut nodes: Vec<KnownNode> = Vec::new();
+        for address in addresses {
+            security.endpoint(address)?;
+            if nodes.iter().all(|node| *node.address != **address) {
+                nodes.push(KnownNode { address: address.as_str().into(), channel: None, failed_at: None });
+            }
+        }
+        if nodes.is_empty() {
+            return Err(ClientError::invalid("at least one address is needed"));
+        }
+        Ok(ChannelPool { security, configured: nodes.len(), nodes: Mutex::new(nodes), next: AtomicUsize::new(0) })
+    }
+
+    /// The next node in turn, without those that have just failed as long as there are others.
+    pub(crate) fn any(&self) -> Arc<str> {
+        let nodes = self.nodes.lock();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..nodes.len()).map(|step| &nodes[start.wrapping_add(step) % nodes.len()]);
+        let has_failed = |node: &KnownNode| node.failed_at.filter(|at| at.elapsed() < AVOIDED);
+        // `None` is less than any time: first those that did not fail, then the one that failed first.
+        let best = in_turn.min_by_key(|node| has_failed(node));
+        best.map_or_else(|| Arc::from(""), |node| node.address.clone())
+    }
+
+    /// The channel to a node, which becomes known if it is not.
+    ///
+    /// # Errors
+    /// The address is not valid.
+    pub(crate) fn channel(&self, address: &Arc<str>) -> Result<Channel, ClientError> {
+        let mut nodes = self.nodes.lock();
+        if let Some(node) = nodes.iter_mut().find(|node| node.address == *address) {
+            if let Some(channel) = &node.channel {
+                return Ok(channel.clone());
+            }
+            let channel = self.security.endpoint(address)?.connect_lazy();
+            node.channel = Some(channel.clone());
+            return Ok(channel);
+        }
+        let channel = self.security.endpoint(address)?.connect_lazy();
+        if nodes.len() >= NODES_MAX.max(self.configured + 1) {
+            nodes.remove(self.configured);
+        }
+        nodes.push(KnownNode { address: address.clone(), channel: Some(channel.clone()), failed_at: None });
+        Ok(channel)
+    }
+
+    /// Records that a node has failed.
+    pub(crate) fn failed(&self, address: &str) {
+        if let Some(node) = self.nodes.lock().iter_mut().find(|node| *node.address == *address) {
+            node.failed_at = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn plaintext_stays_on_this_machine() {
+        for address in ["127.0.0.1:80", "[::1]:80", "localhost:80"] {
+            Security::Plaintext.endpoint(address).unwrap();
+        }
+        for address in ["10.0.0.1:80", "example:80", "127.0.0.1.example:80", "127.0.0.1", "localhost:", ""] {
+            let error = Security::Plaintext.endpoint(address).unwrap_err();
+            assert!(matches!(error, ClientError::Invalid { .. }), "{address}: {error}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_called_in_turn_and_failed_ones_last() {
+        let addresses = ["localhost:1", "localhost:2", "localhost:3", "localhost:1"].map(str::to_owned);
+        let pool = ChannelPool::new(Security::Plaintext, &addresses).unwrap();
+        let turn = |count: usize| (0..count).map(|_| pool.any().to_string()).collect::<Vec<_>>();
+        assert_eq!(turn(4), ["localhost:1", "localhost:2", "localhost:3", "localhost:1"]);
+        pool.failed("localhost:2");
+        assert!(!turn(6).contains(&"localhost:2".to_owned()));
+        pool.failed("localhost:3");
+        pool.failed("localhost:1");
+        assert_eq!(turn(2), ["localhost:2", "localhost:2"], "all have failed: the one that failed first");
+        assert!(matches!(ChannelPool::new(Security::Plaintext, &[]), Err(ClientError::Invalid { .. })));
+    }
+
+    #[tokio::test]
+    async fn channels_are_kept_and_their_number_is_bounded() {
+        let pool = ChannelPool::new(Security::Plaintext, &["localhost:1".to_owned()]).unwrap();
+        for port in 2..NODES_MAX + 100 {
+            pool.channel(&format!("localhost:{port}").into()).unwrap();
+            pool.channel(&format!("localhost:{port}").into()).unwrap();
+        }
+        let nodes = pool.nodes.lock();
+        assert_eq!((nodes.len(), &*nodes[0].address), (NODES_MAX, "localhost:1"));
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a call has failed, and whether it may be repeated.
+
+use std::collections::BTreeMap;
+
+use tonic::Code;
+
+/// Why a call has failed.
+///
+/// The variant says whether the call can have changed data:
+///
+/// | variant | a write has happened | repeating it is safe |
+/// |---|---|---|
+/// | [`Refused`](ClientError::Refused) | no, except with the reason `REPLY_TOO_LONG` | yes, but it will be refused again |
+/// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | only if doing it twice is harmless |
+/// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
+/// | [`Unavailable`](ClientError::Unavailable) | no | yes |
+/// | [`Invalid`](ClientError::Invalid) | no, nothing was sent | yes, but it will fail again |
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The server has refused the call, and would do so again. A write has not happened, with one exception: the reason
+    /// `REPLY_TOO_LONG` says that it has, and that only its reply was too long for a message.
+    #[error("refused ({reason}): {message}")]
+    Refused {
+        /// The code of the gRPC status.
+        code: Code,
+        /// The word that programs go by: `WRONGTYPE`, `OOM`, `CROSSSLOT`, `NOAUTH`, `ERR`, `INVALID_REQUEST`, …; empty
+        /// if something other than a Fastness server refused the call.
+        reason: String,
+        /// A text for people.
+        message: String,
+        /// Facts that belong to the reason.
+        metadata: BTreeMap<String, String>,
+    },
+    /// A write that may or may not have happened: its connection broke, its deadline passed, or the server could not
+    /// find out. Repeating it is safe only if doing it twice is harmless; otherwise read first what is stored.
+    #[error("outcome unknown, the write may have happened: {message}")]
+    OutcomeUnknown {
+        /// A text for people.
+        message: String,
+    },
+    /// The deadline of a read has passed. Repeating it is safe.
+    #[error("deadline exceeded: {message}")]
+    DeadlineExceeded {
+        /// A text for people.
+        message: String,
+    },
+    /// Nobody could run the call, and the deadline or the retry budget did not allow another try. Nothing has happened,
+    /// so repeating it is safe; wait at least 100 ms before.
+    #[error("unavailable ({reason}): {message}")]
+    Unavailable {
+        /// The server's word for it (`CLUSTERDOWN`, `LOADING`, `NOT_SERVED`, …), or one of [`NOT_CONNECTED`],
+        /// [`CONNECTION_LOST`] and [`MOVED`].
+        reason: String,
+        /// A text for people.
+        message: String,
+    },
+    /// An argument or an option of the client is wrong. Nothing was sent.
+    #[error("invalid: {message}")]
+    Invalid {
+        /// What is wrong, for people.
+        message: String,
+    },
+}
+
+/// Reason of [`ClientError::Unavailable`]: no connection to the node could be established.
+pub const NOT_CONNECTED: &str = "NOT_CONNECTED";
+/// Reason of [`ClientError::Unavailable`]: the connection broke before a read was answered.
+pub const CONNECTION_LOST: &str = "CONNECTION_LOST";
+/// Reason of [`ClientError::Unavailable`]: the nodes kept naming each other as the primary.
+pub const MOVED: &str = "MOVED";
+
+impl ClientError {
+    /// The word that programs go by: the server's reason, or the name of the variant in capitals.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            ClientError::Refused { reason, .. } | ClientError::Unavailable { reason, .. } => reason,
+            ClientError::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
+            ClientError::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
+            ClientError::Invalid { .. } => "INVALID",
+        }
+    }
+
+    /// Whether a write that failed with this error may have changed data.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            ClientError::OutcomeUnknown { .. } => true,
+            ClientError::Refused { reason, .. } => reason == "REPLY_TOO_LONG",
+            _ => false,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> ClientError {
+        ClientError::Invalid { message: message.into() }
+    }
+
+    pub(crate) fn unavailable(reason: &str, message: impl Into<String>) -> ClientError {
+        ClientError::Unavailable { reason: reason.to_owned(), message: message.into() }
+    }
+}

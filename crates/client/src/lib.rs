@@ -1,0 +1,67 @@
+//! The Rust SDK of Fastness: typed calls over gRPC.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), fastness_client::ClientError> {
+//! use fastness_client::{CallSettings, Client};
+//!
+//! let client = Client::builder().cluster_file("dev/cluster.json").build()?;
+//! client.set("greeting", "hello").await?;
+//! assert_eq!(client.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
+//!
+//! // Calls that wait until their effect is on stable storage in two availability zones.
+//! let durable = client.with_options(CallSettings { durability_sync: true, ..CallSettings::default() });
+//! durable.increment("orders", 1).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a call does
+//!
+//! 1. It computes the slot of its key and calls the node that serves this slot. The client learns which node that is
+//!    from nodes that refuse a call with MOVED; as long as it does not know, it calls any known node. It keeps one
+//!    connection to each node, made when it is first used.
+//! 2. A call that certainly has not happened is tried again: the node was not the primary (MOVED, which is followed at
+//!    once), the server says that nothing has happened (UNAVAILABLE with a RetryInfo), or no connection could be
+//!    established. A read is also tried again after its connection broke.
+//! 3. **A write whose outcome is unknown is never repeated.** It fails with [`ClientError::OutcomeUnknown`], because
+//!    only the caller knows whether doing it twice is harmless.
+//! 4. Retries wait (exponential backoff with full jitter, at least what the server asks for), end with the deadline of
+//!    the call, and take from a budget that all clones of a client share ([`RetryOptions`]): a cluster that is in
+//!    trouble is not called many times as often. The server receives the remaining time with each try.
+//!
+//! Dropping the future of a write leaves its outcome unknown, as a deadline does.
+//!
+//! # Not there yet
+//!
+//! - The stream of many operations (`Pipeline`). Calls share a connection: run many of them concurrently instead.
+//! - Reads from replicas, and a preference for the nodes of the caller's own availability zone.
+//! - A second try of a read before the first has failed: a node that stops answering without closing its connections
+//!   costs the calls under way up to 8 s (or their deadline).
+//! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
+//!   elsewhere (`EVAL`) costs one MOVED per call.
+//! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
+//! - Certificates and passwords are read once, when the client is built.
+
+mod builder;
+mod calls;
+mod channels;
+mod client;
+mod error;
+mod hash;
+mod reply;
+mod retry;
+mod set;
+mod settings;
+mod slots;
+mod verdict;
+
+pub use builder::ClientBuilder;
+pub use client::{Client, ExpiringValue};
+pub use error::{CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use reply::ReplyValue;
+pub use retry::RetryOptions;
+pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
+pub use settings::CallSettings;
+pub use slots::key_slot;
+/// The code of a refusal.
+pub use tonic::Code;

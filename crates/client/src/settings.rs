@@ -1,0 +1,27 @@
+//! What calls ask for beyond the cluster's mode.
+
+use std::time::Duration;
+
+use fastness_wire::v1;
+
+/// What calls ask for. [`Client::with_options`](crate::Client::with_options) returns a client whose calls have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallSettings {
+    /// How long a call may take in all, with its retries; the client's default if absent.
+    pub deadline: Option<Duration>,
+    /// Whether the reply is released only once everything that it depends on is on stable storage in two availability
+    /// zones, whatever the cluster's durability mode is. Refused by a cluster whose durability is disabled.
+    pub durability_sync: bool,
+    /// Whether a read is confirmed by a quorum, which does not depend on clocks, instead of the primary's lease.
+    pub consistency_quorum: bool,
+}
+
+impl CallSettings {
+    /// As requests have them; absent if all is as the cluster's mode says.
+    pub(crate) fn message(&self) -> Option<v1::CallOptions> {
+        let durability = if self.durability_sync { v1::Durability::Sync } else { v1::Durability::Unspecified };
+        let consistency = if self.consistency_quorum { v1::Consistency::Quorum } else { v1::Consistency::Unspecified };
+        let asks = self.durability_sync || self.consistency_quorum;
+        asks.then_some(v1::CallOptions { durability: durability.into(), consistency: consistency.into() })
+    }
+}
