@@ -14,7 +14,7 @@ use tonic::Code;
 /// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | only if doing it twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
-/// | [`Invalid`](ClientError::Invalid) | no, nothing was sent | yes, but it will fail again |
+/// | [`Invalid`](ClientError::Invalid) | no | yes, but it will fail again |
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -55,7 +55,7 @@ pub enum ClientError {
         /// A text for people.
         message: String,
     },
-    /// An argument or an option of the client is wrong. Nothing was sent.
+    /// An argument or an option of the client is wrong, or the address that a node named. Nothing has happened.
     #[error("invalid: {message}")]
     Invalid {
         /// What is wrong, for people.

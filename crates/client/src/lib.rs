@@ -40,6 +40,8 @@
 //! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
 //!   elsewhere (`EVAL`) costs one MOVED per call.
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
+//! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
+//!   although nothing was sent.
 //! - Certificates and passwords are read once, when the client is built.
 
 mod builder;

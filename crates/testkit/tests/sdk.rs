@@ -1,11 +1,14 @@
 //! The Rust SDK on a real cluster: its calls show the protocol's data, and a primary that is killed costs no error and
 //! no acknowledged write.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, ReplyValue, SetExpiry, SetIf, SetOptions, SetOutcome,
+    CallSettings, Client, ClientBuilder, ClientError, Code, ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions,
+    SetOutcome, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -43,6 +46,57 @@ async fn a_killed_primary_costs_no_error_and_no_acknowledged_write() -> Result<(
     Ok(())
 }
 
+/// Many tasks increment one counter of a shard whose primary is killed: each increment that was acknowledged counts once,
+/// each that failed with an unknown outcome at most once, and no other at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn increments_count_once_whatever_happens_to_the_primary() -> Result<()> {
+    const TASKS: usize = 8;
+    const ROUNDS: usize = 2;
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).retries(RetryOptions { budget: 200, ..RetryOptions::default() }).build()?;
+    let key = (0..).map(|i| format!("n{i}")).find(|key| key_slot(key.as_bytes()) < 5_000).context("no key")?;
+    client.set(&key, "0").await?;
+
+    let ends = Arc::new(AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..TASKS {
+        let (client, key, ends) = (client.clone(), key.clone(), ends.clone());
+        tasks.spawn(async move {
+            let (mut acknowledged, mut unknown) = (0_i64, 0_i64);
+            while !ends.load(Ordering::Relaxed) {
+                match client.increment(&key, 1).await {
+                    Ok(_) => acknowledged += 1,
+                    Err(ClientError::OutcomeUnknown { .. }) => unknown += 1,
+                    Err(error) => bail!("{error}"),
+                }
+            }
+            Ok((acknowledged, unknown))
+        });
+    }
+    for _ in 0..ROUNDS {
+        let killed = cluster.primary(1, PATIENCE).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::block_in_place(|| cluster.kill(killed))?;
+        let next = cluster.primary_other_than(killed, 1, PATIENCE).await?;
+        let before = client.get(&key).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        ensure!(client.get(&key).await? != before, "nothing was counted with node {next} as the primary");
+        tokio::task::block_in_place(|| cluster.start_node(killed))?;
+    }
+    ends.store(true, Ordering::Relaxed);
+
+    let (mut acknowledged, mut unknown) = (0, 0);
+    while let Some(counts) = tasks.join_next().await {
+        let counts = counts??;
+        acknowledged += counts.0;
+        unknown += counts.1;
+    }
+    let counted = client.increment(&key, 0).await?;
+    println!("{acknowledged} acknowledged, {unknown} unknown, {counted} counted");
+    ensure!(acknowledged > 0 && (acknowledged..=acknowledged + unknown).contains(&counted));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_does_what_it_says() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
@@ -74,7 +128,7 @@ async fn every_call_does_what_it_says() -> Result<()> {
 
     // Hashes.
     ensure!(client.hash_set("h", [("x", "1"), ("y", "2"), ("z", "3")]).await? == 3);
-    ensure!(client.hash_get("h", "y").await?.as_deref() == Some(b"2"));
+    ensure!(client.hash_get("h", "y").await?.as_deref() == Some(&b"2"[..]));
     ensure!(client.hash_get("h", "none").await?.is_none());
     ensure!(client.hash_get_many("h", ["z", "none"]).await?.len() == 1);
     ensure!(client.hash_get_many("h", [""; 0]).await?.is_empty());
@@ -86,7 +140,7 @@ async fn every_call_does_what_it_says() -> Result<()> {
     let quorum = CallSettings { durability_sync: true, consistency_quorum: true, ..CallSettings::default() };
     let quorum = client.with_options(quorum);
     ensure!(quorum.execute(["SET", "s", "text"]).await? == ReplyValue::Status("OK".into()));
-    ensure!(quorum.get("s").await?.as_deref() == Some(b"text"));
+    ensure!(quorum.get("s").await?.as_deref() == Some(&b"text"[..]));
     ensure!(client.execute_read(["STRLEN", "s"]).await?.as_integer() == Some(4));
     let reply = client.execute_read(["HMGET", "h", "y", "none"]).await?;
     ensure!(reply == ReplyValue::Array(vec![ReplyValue::Bytes("2".into()), ReplyValue::Null]), "{reply:?}");
@@ -106,7 +160,7 @@ async fn every_call_does_what_it_says() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_goes_with_the_calls() -> Result<()> {
-    let options = ClusterOptions { azs: vec!["a"], replicas: 0, shards: 1, ..ClusterOptions::default() };
+    let options = ClusterOptions { azs: vec!["a"], replicas: 0, durability: "disabled", ..ClusterOptions::default() };
     let cluster = Cluster::start(&options)?;
     let client = builder(&cluster).build()?;
     client.execute(["CONFIG", "SET", "requirepass", "secret"]).await?;
