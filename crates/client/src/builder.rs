@@ -71,8 +71,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Takes all addresses and the CA from the `cluster.json` of a development cluster (`fastness dev`). A CA that is set
-    /// with [`ClientBuilder::ca_certificate`] takes precedence.
+    /// Takes all addresses and the CA from the `cluster.json` of a development cluster (`fastness dev`). A CA that is
+    /// set with [`ClientBuilder::ca_certificate`] takes precedence.
     #[must_use]
     pub fn cluster_file(mut self, path: impl Into<PathBuf>) -> ClientBuilder {
         self.cluster_file = Some(path.into());

@@ -137,8 +137,8 @@ impl Client {
         Ok(self.write(key, request, send).await?.value)
     }
 
-    /// Makes a key of any type expire after this time (at least 1 ms; rounded up to milliseconds). Returns whether there
-    /// is such a key.
+    /// Makes a key of any type expire after this time (at least 1 ms; rounded up to milliseconds). Returns whether
+    /// there is such a key.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -11,8 +11,8 @@ pub(crate) const SLOTS: u16 = 16_384;
 
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
-/// The slot of a key, as in Valkey's cluster specification: CRC16 (XMODEM) of its hash tag modulo 16384. The hash tag is
-/// the text between the first `{` and the first `}` after it, or the whole key if there is no such text.
+/// The slot of a key, as in Valkey's cluster specification: CRC16 (XMODEM) of its hash tag modulo 16384. The hash tag
+/// is the text between the first `{` and the first `}` after it, or the whole key if there is no such text.
 ///
 /// Keys with one hash tag (`{user:7}.name`, `{user:7}.mail`) have one slot, and can be used in one call.
 #[must_use]

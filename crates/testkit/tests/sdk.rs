@@ -46,8 +46,8 @@ async fn a_killed_primary_costs_no_error_and_no_acknowledged_write() -> Result<(
     Ok(())
 }
 
-/// Many tasks increment one counter of a shard whose primary is killed: each increment that was acknowledged counts once,
-/// each that failed with an unknown outcome at most once, and no other at all.
+/// Many tasks increment one counter of a shard whose primary is killed: each increment that was acknowledged counts
+/// once, each that failed with an unknown outcome at most once, and no other at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn increments_count_once_whatever_happens_to_the_primary() -> Result<()> {
     const TASKS: usize = 8;
