@@ -108,7 +108,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a call may take in all, with its retries; 5 s by default.
+    /// How long a call may take in all, with its retries; 5 s by default, at most a day.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> ClientBuilder {
         self.deadline = deadline;

@@ -22,6 +22,9 @@ const REDIRECTS_MAX: usize = 5;
 /// Longest response, in bytes: above what a server sends (a reply of 16 MiB in its longest encoding).
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// No call takes longer, whatever its deadline: timers and the header `grpc-timeout` have bounds of their own.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The generated client of one node.
 pub(crate) type NodeClient = KvServiceClient<Channel>;
 
@@ -71,7 +74,7 @@ impl ClientCore {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        let until = Instant::now() + plan.deadline;
+        let until = Instant::now() + plan.deadline.min(DEADLINE_MAX);
         self.budget.add_call();
         let mut retries = 0;
         loop {
@@ -82,7 +85,7 @@ impl ClientCore {
             let Some(after) = failed.again_after else { return Err(failed.error) };
             let wait = self.retries.wait(retries, rand::random::<f64>(), after);
             // Whatever would be tried after the deadline is not waited for; nothing is under way.
-            if Instant::now() + wait >= until || !self.budget.take() {
+            if wait >= until.saturating_duration_since(Instant::now()) || !self.budget.take() {
                 return Err(failed.error);
             }
             tokio::time::sleep(wait).await;

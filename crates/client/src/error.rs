@@ -10,7 +10,7 @@ use tonic::Code;
 ///
 /// | variant | a write has happened | repeating it is safe |
 /// |---|---|---|
-/// | [`Refused`](ClientError::Refused) | only with the reason `REPLY_TOO_LONG` | otherwise; it is refused again |
+/// | [`Refused`](ClientError::Refused) | only with the reason `REPLY_TOO_LONG` | if not; it will be refused again |
 /// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | only if doing it twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |

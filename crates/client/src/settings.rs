@@ -7,7 +7,7 @@ use fastness_wire::v1;
 /// What calls ask for. [`Client::with_options`](crate::Client::with_options) returns a client whose calls have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallSettings {
-    /// How long a call may take in all, with its retries; the client's default if absent.
+    /// How long a call may take in all, with its retries; the client's default if absent. At most a day.
     pub deadline: Option<Duration>,
     /// Whether the reply is released only once everything that it depends on is on stable storage in two availability
     /// zones, whatever the cluster's durability mode is. Refused by a cluster whose durability is disabled.

@@ -221,15 +221,19 @@ async fn the_deadline_ends_a_call() {
         assert!(ms <= 150, "{call:?}");
     }
 
-    // A wait that would end after the deadline is not begun.
+    // One that no clock can represent is no deadline.
     let other = MockNode::start().await;
+    let client = builder(&[&other.address]).deadline(Duration::MAX).build().unwrap();
+    client.set("a", "1").await.unwrap();
+
+    // A wait that would end after the deadline is not begun.
     other.always(unavailable(Some(Duration::from_secs(60))));
     let client = builder(&[&other.address]).deadline(Duration::from_secs(30)).build().unwrap();
     let start = Instant::now();
     let error = client.set("a", "1").await.unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(other.names().len(), 1);
+    assert_eq!(other.names().len(), 2);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions,
-    SetOutcome, key_slot,
+    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, ReplyValue, RetryOptions, SetExpiry, SetIf,
+    SetOptions, SetOutcome, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -158,10 +158,31 @@ async fn every_call_does_what_it_says() -> Result<()> {
     Ok(())
 }
 
+fn one_node() -> ClusterOptions {
+    ClusterOptions { azs: vec!["a"], replicas: 0, durability: "disabled", ..ClusterOptions::default() }
+}
+
+/// A client shows its certificate, and talks to nobody whom its CA does not vouch for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_shown_and_checked() -> Result<()> {
+    let cluster = Cluster::start(&one_node())?;
+    let read = |name: &str| std::fs::read(cluster.dir().join(name)).with_context(|| name.to_owned());
+    let client = builder(&cluster).identity(read("client.crt")?, read("client.key")?).build()?;
+    client.set("a", "1").await?;
+
+    // A certificate of the same form that vouches for nobody.
+    let stranger = Client::builder().address(cluster.node(1)?.grpc).ca_certificate(read("client.crt")?);
+    match stranger.deadline(Duration::from_secs(2)).build()?.set("a", "2").await {
+        Err(error @ ClientError::Unavailable { .. }) => ensure!(error.reason() == NOT_CONNECTED, "{error}"),
+        other => bail!("{other:?}"),
+    }
+    ensure!(client.get("a").await?.as_deref() == Some(&b"1"[..]));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_goes_with_the_calls() -> Result<()> {
-    let options = ClusterOptions { azs: vec!["a"], replicas: 0, durability: "disabled", ..ClusterOptions::default() };
-    let cluster = Cluster::start(&options)?;
+    let cluster = Cluster::start(&one_node())?;
     let client = builder(&cluster).build()?;
     client.execute(["CONFIG", "SET", "requirepass", "secret"]).await?;
     for (builder, reason) in [
