@@ -9,7 +9,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "fastness/lab/v1/lab.proto",
         "fastness/v1/kv.proto",
     ];
-    let descriptors = protox::compile(files, [root])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let mut compiler = protox::Compiler::new([root])?;
+    compiler.include_source_info(true).include_imports(true).open_files(files)?;
+    // For reflection, and for the test that compares them with what was released.
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

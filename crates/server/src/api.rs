@@ -8,12 +8,14 @@
 //! as any client's. So the order of effects, durability, admission, limits and statistics are the same as for clients
 //! of the protocol, and there is one way in which a command runs.
 //!
+//! - `health`: what load balancers ask for.
 //! - [`guard`]: users. `service`: the calls. `operation`: from requests to commands, and from replies to responses.
 //! - `pipeline`: streams of operations. `transaction`: comparisons and operations as one.
 //! - `gateway`: which replica runs it. [`lane`]: connections to replicas. `refusal`: errors. `values`: replies.
 
 mod gateway;
 pub mod guard;
+pub(crate) mod health;
 pub mod lane;
 mod operation;
 mod pipeline;

@@ -4,10 +4,10 @@
 //! Anybody who reaches the port can start a handshake, so its cost is bounded:
 //! - Handshakes run on the runtime that [`Guard::accept`] is called in, the node's shared one: none runs on consensus'
 //!   thread, where it would delay heartbeats.
-//! - A handshake takes at most [`limits::PEER_HANDSHAKE_TIME_MAX`], and [`limits::PEER_HANDSHAKES_MAX`] are under way
-//!   at once; one more is refused: its connection is closed. The nodes of a cluster try again.
-//! - Connections that are through are bounded by [`limits::PEER_CONNECTIONS_MAX`], too; a quarter of them are for those
-//!   whose certificate names an administrator or a node. A certificate was signed by the cluster's CA; what it allows
+//! - A handshake takes at most `PEER_HANDSHAKE_TIME_MAX`, and `PEER_HANDSHAKES_MAX` are under way at once; one more is
+//!   refused: its connection is closed. The nodes of a cluster try again.
+//! - Connections that are through are bounded by `PEER_CONNECTIONS_MAX`, too; a quarter of them are for those whose
+//!   certificate names an administrator or a node. A certificate was signed by the cluster's CA; what it allows
 //!   is checked by whoever serves the connection.
 //! - Refusals and failed handshakes are counted, and logged no more often than every `LOG_EVERY`.
 //!

@@ -40,10 +40,15 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
+use tonic_health::pb::health_server;
+use tonic_reflection::pb::v1::server_reflection_server;
 
 use crate::admin::Admin;
-use crate::api::service::KvServer;
+use crate::api::health;
+use crate::api::service::{KvServer, reflection};
 use crate::beside::Beside;
 use crate::config::Config;
 use crate::consensus_thread::ConsensusThread;
@@ -106,6 +111,11 @@ struct Inner {
     disk: Arc<DiskMonitor>,
     /// The disk monitor's thread.
     monitor: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Lets every caller in: probes and tools have no password.
+fn anybody(request: Request<()>) -> Result<Request<()>, Status> {
+    Ok(request)
 }
 
 /// Raises the limit of file descriptors as far as the system allows, and checks that it suffices for one client.
@@ -330,18 +340,32 @@ impl Inner {
             };
             let lab = LabServer::service(self.shared.clone());
             let data = KvServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
+            let (reporter, health) = tonic_health::server::health_reporter();
+            tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), material.for_grpc(self.shared.config.load().tls_auth_clients));
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
                 let served = async {
+                    let reflection = reflection()?;
                     let guard = Guard::new("grpc-port", tls?, descriptors::bounds());
                     let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
                     let server = server.max_concurrent_streams(Some(GRPC_CALLS_MAX));
                     let closing = shared.reached(Phase::Closing);
-                    let beside = Beside { name: lab_service_server::SERVICE_NAME, named: lab, other: admin.service() };
-                    let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other: beside };
+                    let other = admin.service();
+                    let other = Beside { name: lab_service_server::SERVICE_NAME, named: lab, other };
+                    let other = Beside {
+                        name: health_server::SERVICE_NAME,
+                        named: InterceptedService::new(health, anybody),
+                        other,
+                    };
+                    let other = Beside {
+                        name: server_reflection_server::SERVICE_NAME,
+                        named: InterceptedService::new(reflection, anybody),
+                        other,
+                    };
+                    let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other };
                     server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
                 };

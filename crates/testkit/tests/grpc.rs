@@ -1,7 +1,7 @@
 //! The data API over gRPC on real clusters: it shows and changes the same data as the protocol's clients do, promises
 //! the same, and fails with errors that programs can go by.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_resp::Value as Reply;
@@ -17,6 +17,13 @@ use futures::StreamExt as _;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -501,5 +508,51 @@ async fn a_batch_answers_each_operation() -> Result<()> {
             && matches!(&responses[1].outcome, Some(Outcome::Get(_)))
     );
     ensure!(matches!(&responses[2].outcome, Some(Outcome::Error(error)) if error.reason == "REPLY_TOO_LONG"));
+    Ok(())
+}
+
+async fn health(cluster: &Cluster, node: u64, service: &str) -> Result<ServingStatus> {
+    let mut client = HealthClient::new(channel(cluster, node, None).await?);
+    let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await?;
+    Ok(answer.into_inner().status())
+}
+
+/// Load balancers see which node serves a shard, without a password, and tools which calls there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_and_reflection() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let first = cluster.primary(1, PATIENCE).await?;
+    kv(&cluster, first).await?.execute(execute("CONFIG SET requirepass secret")).await?;
+    for node in 1..=3 {
+        for service in ["", "fastness.v1.KvService"] {
+            ensure!(health(&cluster, node, service).await? == ServingStatus::Serving, "node {node} {service:?}");
+        }
+        let expect = if node == first { ServingStatus::Serving } else { ServingStatus::NotServing };
+        ensure!(health(&cluster, node, "fastness.shard.1").await? == expect, "node {node}");
+        let unknown = health(&cluster, node, "fastness.shard.2").await;
+        ensure!(unknown.is_err_and(|error| error.to_string().contains("not")), "there is no such shard");
+    }
+    tokio::task::block_in_place(|| cluster.hand_over(1))?;
+    let until = Instant::now() + PATIENCE;
+    while health(&cluster, first, "fastness.shard.1").await? == ServingStatus::Serving {
+        ensure!(Instant::now() < until, "the old primary still reports that it serves");
+    }
+    let next = first % 3 + 1;
+    while health(&cluster, next, "fastness.shard.1").await? != ServingStatus::Serving
+        && health(&cluster, next % 3 + 1, "fastness.shard.1").await? != ServingStatus::Serving
+    {
+        ensure!(Instant::now() < until, "no new primary reports that it serves");
+    }
+
+    let mut reflection = ServerReflectionClient::new(channel(&cluster, first, None).await?);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = reflection.server_reflection_info(futures::stream::iter([request])).await?.into_inner();
+    let answer = answers.message().await?.and_then(|answer| answer.message_response);
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
+    let names: Vec<_> = list.service.iter().map(|service| &*service.name).collect();
+    ensure!(names.contains(&"fastness.v1.KvService") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
     Ok(())
 }

@@ -2,6 +2,9 @@
 //! numbers and names are frozen once released.
 #![allow(missing_docs, clippy::all, clippy::too_many_lines)]
 
+/// All of `proto/` as an encoded `google.protobuf.FileDescriptorSet`, with the comments.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The peer protocol: consensus between nodes.
 pub mod peer {
     /// Version 1.

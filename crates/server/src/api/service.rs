@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fastness_types::Clock;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
-use fastness_wire::v1::kv_service_server::{KvService, KvServiceServer};
+use fastness_wire::admin::v1::admin_service_server;
+use fastness_wire::v1::kv_service_server::{self, KvService, KvServiceServer};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{
@@ -22,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use super::gateway::{Caller, Gateway};
 use super::guard::ApiGuard;
@@ -54,6 +56,20 @@ impl KvServer {
             .max_encoding_message_size(2 * GRPC_MESSAGE_BYTES_MAX);
         InterceptedService::new(server, guard)
     }
+}
+
+/// Describes the services of the port to tools: the data API and administration.
+///
+/// # Errors
+/// The descriptors cannot be read: a defect of the build.
+pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fastness_wire::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(kv_service_server::SERVICE_NAME)
+        .with_service_name(admin_service_server::SERVICE_NAME)
+        .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
+        .build_v1()
 }
 
 fn caller<T>(request: &Request<T>) -> Caller {
