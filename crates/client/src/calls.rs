@@ -18,12 +18,11 @@ use crate::slots::SlotTable;
 use crate::verdict::{CallKind, Disposition, disposition, timed_out};
 
 /// How many nodes one try follows that name each other.
-const REDIRECTS_MAX: usize = 5;
+pub(crate) const REDIRECTS_MAX: usize = 5;
 /// Longest response, in bytes: above what a server sends (a reply of 16 MiB in its longest encoding).
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// No call takes longer, whatever its deadline: timers and the header `grpc-timeout` have bounds of their own.
-const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The generated client of one node.
 pub(crate) type NodeClient = KvServiceClient<Channel>;
@@ -34,8 +33,8 @@ pub(crate) struct CallPlan {
     pub(crate) kind: CallKind,
     /// The slot of its key; absent: any node runs it.
     pub(crate) slot: Option<u16>,
-    /// For the whole call.
-    pub(crate) deadline: Duration,
+    /// The deadline of the whole call.
+    pub(crate) until: Instant,
 }
 
 /// See the module.
@@ -74,30 +73,32 @@ impl ClientCore {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        let until = Instant::now() + plan.deadline.min(DEADLINE_MAX);
         self.budget.add_call();
         let mut retries = 0;
         loop {
-            let failed = match self.attempt(plan, until, &request, &send).await {
+            let failed = match self.attempt(plan, &request, &send).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
             let Some(after) = failed.again_after else { return Err(failed.error) };
-            let wait = self.retries.wait(retries, rand::random::<f64>(), after);
-            // Whatever would be tried after the deadline is not waited for; nothing is under way.
-            if wait >= until.saturating_duration_since(Instant::now()) || !self.budget.take() {
-                return Err(failed.error);
-            }
+            let Some(wait) = self.next_try(plan.until, retries, after) else { return Err(failed.error) };
             tokio::time::sleep(wait).await;
             retries += 1;
         }
+    }
+
+    /// How long to wait before the next try, at least `after`; absent if there must be none.
+    pub(crate) fn next_try(&self, until: Instant, retries: u32, after: Duration) -> Option<Duration> {
+        let wait = self.retries.wait(retries, rand::random::<f64>(), after);
+        // Whatever would be tried after the deadline is not waited for; nothing is under way.
+        let in_time = wait < until.saturating_duration_since(Instant::now());
+        (in_time && self.budget.take()).then_some(wait)
     }
 
     /// One try: calls the node that is known to serve the slot, and those that it and others name.
     async fn attempt<Q, R, F>(
         &self,
         plan: CallPlan,
-        until: Instant,
         request: &Q,
         send: &impl Fn(NodeClient, Request<Q>) -> F,
     ) -> Result<R, FailedTry>
@@ -108,9 +109,8 @@ impl ClientCore {
         let mut address = self.address(plan.slot);
         let mut redirects = 0;
         loop {
-            let client = NodeClient::new(self.pool.channel(&address)?).max_decoding_message_size(RESPONSE_BYTES_MAX);
-            let sent = send(client, self.request(request.clone(), until));
-            let Ok(outcome) = tokio::time::timeout_at(until, sent).await else {
+            let sent = send(self.node(&address)?, self.request(request.clone(), plan.until));
+            let Ok(outcome) = tokio::time::timeout_at(plan.until, sent).await else {
                 self.lost(plan.slot, &address);
                 return Err(timed_out(plan.kind, &address).into());
             };
@@ -130,6 +130,9 @@ impl ClientCore {
                     }
                     address = next;
                 }
+                Disposition::Contended { after, error } => {
+                    return Err(FailedTry { error, again_after: Some(after) });
+                }
                 Disposition::Again { after, error } => {
                     self.lost(plan.slot, &address);
                     return Err(FailedTry { error, again_after: Some(after) });
@@ -143,26 +146,34 @@ impl ClientCore {
         }
     }
 
+    /// The generated client of a node.
+    ///
+    /// # Errors
+    /// The address is not valid.
+    pub(crate) fn node(&self, address: &Arc<str>) -> Result<NodeClient, ClientError> {
+        Ok(NodeClient::new(self.pool.channel(address)?).max_decoding_message_size(RESPONSE_BYTES_MAX))
+    }
+
     /// The node to call: the one that was learned, or the next in turn.
     fn address(&self, slot: Option<u16>) -> Arc<str> {
         let learned = slot.and_then(|slot| self.slots.read().address(slot).cloned());
         learned.unwrap_or_else(|| self.pool.any())
     }
 
-    fn forget(&self, slot: Option<u16>, address: &str) {
+    pub(crate) fn forget(&self, slot: Option<u16>, address: &str) {
         if let Some(slot) = slot {
             self.slots.write().forget(slot, address);
         }
     }
 
     /// The node has not answered, or could not: the next try goes to another one.
-    fn lost(&self, slot: Option<u16>, address: &str) {
+    pub(crate) fn lost(&self, slot: Option<u16>, address: &str) {
         self.forget(slot, address);
         self.pool.failed(address);
     }
 
     /// A request with the remaining time, and with user and password.
-    fn request<Q>(&self, message: Q, until: Instant) -> Request<Q> {
+    pub(crate) fn request<Q>(&self, message: Q, until: Instant) -> Request<Q> {
         let mut request = Request::new(message);
         request.set_timeout(until.saturating_duration_since(Instant::now()));
         if let Some(authorization) = &self.authorization {

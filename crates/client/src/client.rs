@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fastness_wire::v1::{self, expire_request};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::calls::{CallPlan, ClientCore, NodeClient};
+use crate::calls::{CallPlan, ClientCore, DEADLINE_MAX, NodeClient};
 use crate::error::ClientError;
 use crate::reply::ReplyValue;
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
@@ -24,8 +25,8 @@ use crate::verdict::CallKind;
 /// safe.
 #[derive(Clone)]
 pub struct Client {
-    core: Arc<ClientCore>,
-    settings: CallSettings,
+    pub(crate) core: Arc<ClientCore>,
+    pub(crate) settings: CallSettings,
 }
 
 /// A value with its remaining time to live.
@@ -119,7 +120,7 @@ impl Client {
         let keys: Vec<Bytes> = keys.into_iter().map(|key| Bytes::copy_from_slice(key.as_ref())).collect();
         let Some(first) = keys.first().cloned() else { return Ok(0) };
         if keys.iter().any(|key| key_slot(key) != key_slot(&first)) {
-            return Err(ClientError::invalid("the keys of one call must have one slot: give them one hash tag"));
+            return Err(ClientError::several_slots());
         }
         let request = v1::DeleteRequest { keys, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.delete(request).await };
@@ -239,7 +240,12 @@ impl Client {
         self.core.call(self.plan(CallKind::Write, Some(key_slot(key))), request, send).await
     }
 
-    fn plan(&self, kind: CallKind, slot: Option<u16>) -> CallPlan {
-        CallPlan { kind, slot, deadline: self.settings.deadline.unwrap_or(self.core.deadline) }
+    pub(crate) fn plan(&self, kind: CallKind, slot: Option<u16>) -> CallPlan {
+        CallPlan { kind, slot, until: self.until() }
+    }
+
+    /// When a call that begins now must have ended.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::now() + self.settings.deadline.unwrap_or(self.core.deadline).min(DEADLINE_MAX)
     }
 }

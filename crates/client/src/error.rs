@@ -50,7 +50,7 @@ pub enum ClientError {
     #[error("unavailable ({reason}): {message}")]
     Unavailable {
         /// The server's word for it (`CLUSTERDOWN`, `LOADING`, `NOT_SERVED`, …), or one of [`NOT_CONNECTED`],
-        /// [`CONNECTION_LOST`] and [`MOVED`].
+        /// [`CONNECTION_LOST`], [`MOVED`] and [`CONFLICT`].
         reason: String,
         /// A text for people.
         message: String,
@@ -69,6 +69,8 @@ pub const NOT_CONNECTED: &str = "NOT_CONNECTED";
 pub const CONNECTION_LOST: &str = "CONNECTION_LOST";
 /// Reason of [`ClientError::Unavailable`]: the nodes kept naming each other as the primary.
 pub const MOVED: &str = "MOVED";
+/// Reason of [`ClientError::Unavailable`]: other clients kept changing what a transaction or an update compares.
+pub const CONFLICT: &str = "CONFLICT";
 
 impl ClientError {
     /// The word that programs go by: the server's reason, or the name of the variant in capitals.
@@ -94,6 +96,11 @@ impl ClientError {
 
     pub(crate) fn invalid(message: impl Into<String>) -> ClientError {
         ClientError::Invalid { message: message.into() }
+    }
+
+    /// Keys that must have one slot have several.
+    pub(crate) fn several_slots() -> ClientError {
+        ClientError::invalid("the keys of one call must have one slot: give them one hash tag")
     }
 
     pub(crate) fn unavailable(reason: &str, message: impl Into<String>) -> ClientError {

@@ -29,11 +29,18 @@
 //!    the call, and take from a budget that all clones of a client share ([`RetryOptions`]): a cluster that is in
 //!    trouble is not called many times as often. The server receives the remaining time with each try.
 //!
+//! # Several operations
+//!
+//! - [`Client::txn`] runs comparisons and operations on one slot at one moment ([`Txn`]).
+//! - [`Client::update`] changes a string to what a function makes of its value, as often as others interfere.
+//! - [`Client::batch`] runs operations on any keys, in one message to each node.
+//!
 //! Dropping the future of a write leaves its outcome unknown, as a deadline does.
 //!
 //! # Not there yet
 //!
-//! - The stream of many operations (`Pipeline`). Calls share a connection: run many of them concurrently instead.
+//! - The stream of many operations (`Pipeline`). Use batches, or run many calls concurrently: they share a connection.
+//! - Messages are bounded by 16 MiB: a batch is not split where its operations on one node are longer together.
 //! - Reads from replicas, and a preference for the nodes of the caller's own availability zone.
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
@@ -44,22 +51,26 @@
 //!   although nothing was sent.
 //! - Certificates and passwords are read once, when the client is built.
 
+mod batch;
 mod builder;
 mod calls;
 mod channels;
 mod client;
 mod error;
 mod hash;
+mod operation;
 mod reply;
 mod retry;
 mod set;
 mod settings;
 mod slots;
+mod txn;
 mod verdict;
 
 pub use builder::ClientBuilder;
 pub use client::{Client, ExpiringValue};
-pub use error::{CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use operation::{Operation, OperationResult};
 pub use reply::ReplyValue;
 pub use retry::RetryOptions;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
@@ -67,3 +78,4 @@ pub use settings::CallSettings;
 pub use slots::key_slot;
 /// The code of a refusal.
 pub use tonic::Code;
+pub use txn::{Txn, TxnOutcome};

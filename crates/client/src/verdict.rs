@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_wire::v1;
 use tonic::{Code, ConnectError, Status};
-use tonic_types::{ErrorInfo, StatusExt as _};
+use tonic_types::StatusExt as _;
 
-use crate::error::{CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+use crate::error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
 
 /// The domain of the server's reasons.
 const DOMAIN: &str = "fastness";
@@ -30,10 +31,25 @@ pub(crate) enum Disposition {
     Moved { address: Arc<str>, slots: Option<RangeInclusive<u16>>, error: ClientError },
     /// Trying again is safe, at the earliest after this time. The error is for a call that must not.
     Again { after: Duration, error: ClientError },
+    /// Nothing has happened, because others changed what was compared: as for `Again`, but the node is the right one.
+    Contended { after: Duration, error: ClientError },
     /// The call ends with this error, about which the node could do nothing.
     Refused(ClientError),
     /// The call ends with this error: the node did not answer, or did not know.
     Lost(ClientError),
+}
+
+impl Disposition {
+    /// The error, if nothing is tried again.
+    pub(crate) fn into_error(self) -> ClientError {
+        match self {
+            Disposition::Moved { error, .. }
+            | Disposition::Again { error, .. }
+            | Disposition::Contended { error, .. }
+            | Disposition::Refused(error)
+            | Disposition::Lost(error) => error,
+        }
+    }
 }
 
 /// Decides what a status means.
@@ -46,20 +62,39 @@ pub(crate) fn disposition(kind: CallKind, status: &Status) -> Disposition {
     let Some(info) = details.error_info().filter(|info| info.domain == DOMAIN) else {
         return without_reason(kind, status);
     };
-    if info.reason == MOVED
-        && let Some(address) = info.metadata.get("address").filter(|address| !address.is_empty())
+    let retry_after = details.retry_info().map(|retry| retry.retry_delay.unwrap_or_default());
+    let error = v1::Error {
+        code: status.code() as i32,
+        reason: info.reason.clone(),
+        message: status.message().to_owned(),
+        metadata: info.metadata.clone().into_iter().collect(),
+        retry_after_ms: retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+    };
+    reasoned(kind, error)
+}
+
+/// Decides what an error with a reason means: that of a call, or of one operation in a response.
+pub(crate) fn reasoned(kind: CallKind, error: v1::Error) -> Disposition {
+    let v1::Error { code, reason, message, metadata, retry_after_ms } = error;
+    let (code, after) = (Code::from(code), retry_after_ms.map(Duration::from_millis));
+    if reason == MOVED
+        && let Some(address) = metadata.get("address").filter(|address| !address.is_empty())
     {
-        let error = ClientError::unavailable(MOVED, status.message());
-        return Disposition::Moved { address: address.as_str().into(), slots: slots(info), error };
+        let (address, slots) = (address.as_str().into(), metadata.get("slots").and_then(|text| slots(text)));
+        return Disposition::Moved { address, slots, error: ClientError::unavailable(MOVED, message) };
     }
-    // UNAVAILABLE without a RetryInfo is not promised to have had no effect.
-    let after = details.retry_info().filter(|_| status.code() == Code::Unavailable);
-    if let Some(retry) = after {
-        let after = retry.retry_delay.unwrap_or_default();
-        return Disposition::Again { after, error: ClientError::unavailable(&info.reason, status.message()) };
+    match (code, after) {
+        // UNAVAILABLE without a time to wait is not promised to have had no effect.
+        (Code::Unavailable, Some(after)) => {
+            return Disposition::Again { after, error: ClientError::unavailable(&reason, message) };
+        }
+        (Code::Aborted, Some(after)) if reason == CONFLICT => {
+            return Disposition::Contended { after, error: ClientError::unavailable(&reason, message) };
+        }
+        _ => {}
     }
     let may_have_happened = matches!(
-        status.code(),
+        code,
         Code::Unknown
             | Code::Internal
             | Code::DataLoss
@@ -68,12 +103,10 @@ pub(crate) fn disposition(kind: CallKind, status: &Status) -> Disposition {
             | Code::Cancelled
             | Code::Aborted
     );
-    if may_have_happened || info.reason == "OUTCOME_UNKNOWN" {
-        return unanswered(kind, status);
+    if may_have_happened || reason == "OUTCOME_UNKNOWN" {
+        return unanswered(kind, code, format!("{code}: {message}"));
     }
-    let metadata = info.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let (code, reason, message) = (status.code(), info.reason.clone(), status.message().to_owned());
-    Disposition::Refused(ClientError::Refused { code, reason, message, metadata })
+    Disposition::Refused(ClientError::Refused { code, reason, message, metadata: metadata.into_iter().collect() })
 }
 
 /// A status that no Fastness server made: by this side's transport, the server's, or something between the two.
@@ -90,14 +123,13 @@ fn without_reason(kind: CallKind, status: &Status) -> Disposition {
             let reason = String::new();
             Disposition::Refused(ClientError::Refused { code: status.code(), reason, message, metadata })
         }
-        _ => unanswered(kind, status),
+        code => unanswered(kind, code, text(status)),
     }
 }
 
 /// A try without an answer that says what has happened.
-fn unanswered(kind: CallKind, status: &Status) -> Disposition {
-    let message = text(status);
-    match (kind, status.code()) {
+fn unanswered(kind: CallKind, code: Code, message: String) -> Disposition {
+    match (kind, code) {
         (CallKind::Write, _) => Disposition::Lost(ClientError::OutcomeUnknown { message }),
         // A broken connection cancels its calls as well; if the deadline has passed, there is no time for another try.
         (CallKind::Read, Code::DeadlineExceeded | Code::Cancelled) => {
@@ -110,8 +142,8 @@ fn unanswered(kind: CallKind, status: &Status) -> Disposition {
 }
 
 /// The slots of a MOVED: `FIRST-LAST`.
-fn slots(info: &ErrorInfo) -> Option<RangeInclusive<u16>> {
-    let (first, last) = info.metadata.get("slots")?.split_once('-')?;
+fn slots(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-')?;
     Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
@@ -170,6 +202,9 @@ mod tests {
             let found = match disposition(kind, status) {
                 Disposition::Moved { .. } => "moved".to_owned(),
                 Disposition::Again { after, error } => format!("again {} {}", after.as_millis(), error.reason()),
+                Disposition::Contended { after, error } => {
+                    format!("contended {} {}", after.as_millis(), error.reason())
+                }
                 Disposition::Refused(error) => format!("refused {}", error.reason()),
                 Disposition::Lost(error) => format!("lost {}", error.reason()),
             };
@@ -186,6 +221,7 @@ mod tests {
         all(status(Code::FailedPrecondition, "WRONGTYPE", again), "refused WRONGTYPE");
         all(status(Code::ResourceExhausted, "OOM", None), "refused OOM");
         all(status(Code::FailedPrecondition, "MOVED", None), "refused MOVED");
+        all(status(Code::Aborted, "CONFLICT", again), "contended 100 CONFLICT");
         all(Status::unimplemented("no such call"), "refused ");
         all(Status::out_of_range("too long"), "refused ");
 
@@ -196,6 +232,8 @@ mod tests {
         for code in [Code::Unknown, Code::Unavailable] {
             check(&status(code, "OUTCOME_UNKNOWN", None), read, "lost OUTCOME_UNKNOWN");
         }
+        check(&status(Code::Aborted, "CONFLICT", None), read, "lost OUTCOME_UNKNOWN");
+        check(&status(Code::Aborted, "OTHER", again), read, "lost OUTCOME_UNKNOWN");
         for code in [Code::DeadlineExceeded, Code::Cancelled] {
             check(&Status::new(code, "late"), "again 0 DEADLINE_EXCEEDED", "lost OUTCOME_UNKNOWN");
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+// The other tests of this crate use the rest of it.
+#[allow(dead_code)]
 mod mock;
 
 use std::time::{Duration, Instant};

@@ -1,14 +1,16 @@
 //! The Rust SDK on a real cluster: its calls show the protocol's data, and a primary that is killed costs no error and
 //! no acknowledged write.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, ReplyValue, RetryOptions, SetExpiry, SetIf,
-    SetOptions, SetOutcome, key_slot,
+    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReplyValue,
+    RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -39,9 +41,41 @@ async fn a_killed_primary_costs_no_error_and_no_acknowledged_write() -> Result<(
     for i in 0..KEYS {
         client.set(format!("k{i}"), format!("w{i}")).await.with_context(|| format!("k{i} again"))?;
     }
-    for i in 0..KEYS {
-        let value = client.get(format!("k{i}")).await?;
-        ensure!(value.as_deref() == Some(format!("w{i}").as_bytes()), "k{i}: {value:?}");
+    let results = client.batch((0..KEYS).map(|i| Operation::get(format!("k{i}")))).await;
+    for (i, result) in results.into_iter().enumerate() {
+        ensure!(result?.as_value() == Some(format!("w{i}").as_bytes()), "k{i}");
+    }
+    Ok(())
+}
+
+/// Batches go on while a primary is killed: every result says what has happened to its operation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_survives_a_killed_primary() -> Result<()> {
+    const ROUNDS_AFTER: usize = 3;
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).retries(RetryOptions { budget: 200, ..RetryOptions::default() }).build()?;
+    let increments = || (0..KEYS).map(|i| Operation::increment(format!("n{i}"), 1));
+    for result in client.batch(increments()).await {
+        ensure!(result? == OperationResult::Sum(1));
+    }
+
+    let killed = cluster.primary(1, PATIENCE).await?;
+    tokio::task::block_in_place(|| cluster.kill(killed))?;
+    let (mut acknowledged, mut unknown) = (vec![1_i64; KEYS], vec![0_i64; KEYS]);
+    for _ in 0..ROUNDS_AFTER {
+        for (i, result) in client.batch(increments()).await.into_iter().enumerate() {
+            match result {
+                Ok(_) => acknowledged[i] += 1,
+                Err(ClientError::OutcomeUnknown { .. }) => unknown[i] += 1,
+                Err(error) => bail!("n{i}: {error}"),
+            }
+        }
+    }
+    println!("{} of {} with an unknown outcome", unknown.iter().sum::<i64>(), ROUNDS_AFTER * KEYS);
+    let results = client.batch((0..KEYS).map(|i| Operation::increment(format!("n{i}"), 0))).await;
+    for (i, result) in results.into_iter().enumerate() {
+        let counted = result?.as_sum().context("no sum")?;
+        ensure!((acknowledged[i]..=acknowledged[i] + unknown[i]).contains(&counted), "n{i}: {counted}");
     }
     Ok(())
 }
@@ -154,6 +188,150 @@ async fn every_call_does_what_it_says() -> Result<()> {
     match client.execute(["MULTI"]).await {
         Err(error @ ClientError::Refused { .. }) if error.reason() == "NEEDS_CONNECTION" => {}
         other => bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_and_updates_do_what_they_say() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).build()?;
+    let create = || {
+        let txn = Txn::new().if_absent("{t}s").if_field_absent("{t}h", "f");
+        let txn = txn.then(Operation::set("{t}s", "5")).then(Operation::increment("{t}s", 2));
+        let txn = txn.then(Operation::hash_set("{t}h", [("f", "1"), ("g", "2")]));
+        let txn = txn.then(Operation::increment("{t}h", 1)).then(Operation::get_with_ttl("{t}s"));
+        txn.otherwise(Operation::hash_get("{t}h", "g")).otherwise(Operation::execute(["STRLEN", "{t}s"]))
+    };
+    let outcome = client.txn(create()).await?;
+    ensure!(outcome.succeeded && outcome.results.len() == 5, "{outcome:?}");
+    ensure!(outcome.results[1].as_ref().is_ok_and(|sum| sum.as_sum() == Some(7)), "{outcome:?}");
+    ensure!(outcome.results[2].as_ref().is_ok_and(|added| added.as_count() == Some(2)), "{outcome:?}");
+    ensure!(outcome.results[3].as_ref().is_err_and(|error| error.reason() == "WRONGTYPE"), "{outcome:?}");
+    ensure!(outcome.results[4].as_ref().is_ok_and(|stored| stored.as_value() == Some(b"7")), "{outcome:?}");
+    let outcome = client.txn(create()).await?;
+    ensure!(!outcome.succeeded, "{outcome:?}");
+    let results = outcome.into_results()?;
+    ensure!(results == [OperationResult::Value(Some("2".into())), OperationResult::Reply(ReplyValue::Integer(1))]);
+    let holds = Txn::new().if_equal("{t}s", "7").if_exists("{t}h").if_field_equal("{t}h", "f", "1");
+    let quorum = CallSettings { durability_sync: true, consistency_quorum: true, ..CallSettings::default() };
+    let quorum = client.with_options(quorum);
+    ensure!(quorum.txn(holds.if_field_exists("{t}h", "g").then(Operation::delete("{t}s"))).await?.succeeded);
+    ensure!(client.get("{t}s").await?.is_none());
+
+    // An update keeps the time to live.
+    let expiry = Some(SetExpiry::After(Duration::from_secs(60)));
+    client.set_with("u", "a", SetOptions { expiry, ..SetOptions::default() }).await?;
+    let longer = client.update("u", |before| Some([before.unwrap_or_default(), "b".into()].concat().into())).await?;
+    ensure!(longer.as_deref() == Some(b"ab"), "{longer:?}");
+    ensure!(client.get_with_ttl("u").await?.is_some_and(|stored| stored.value == "ab" && stored.ttl.is_some()));
+    ensure!(client.update("none", |before| before).await?.is_none());
+
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_runs_operations_of_every_kind_on_all_shards() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).build()?;
+    let durable = client.with_options(CallSettings { durability_sync: true, ..CallSettings::default() });
+    let sets = (0..KEYS).map(|i| Operation::set(format!("k{i}"), i.to_string()));
+    for result in durable.batch(sets).await {
+        result?;
+    }
+    let results = client.batch((0..KEYS).map(|i| Operation::get(format!("k{i}")))).await;
+    for (i, result) in results.into_iter().enumerate() {
+        ensure!(result?.as_value() == Some(i.to_string().as_bytes()), "k{i}");
+    }
+    let minute = Duration::from_secs(60);
+    let results = client
+        .batch([
+            Operation::hash_set("h", [("x", "1"), ("y", "2")]),
+            Operation::hash_get_many("h", ["x", "none"]),
+            Operation::hash_delete("h", ["x"]),
+            Operation::hash_get_all("h"),
+            Operation::expire("h", minute),
+            Operation::expire_at("none", SystemTime::now() + minute),
+            Operation::persist("h"),
+            Operation::delete_many(["h"]),
+            // Its key is not the second word.
+            Operation::execute(["OBJECT", "ENCODING", "k7"]),
+            Operation::execute_read(["DBSIZE"]),
+        ])
+        .await;
+    let results: Vec<OperationResult> = results.into_iter().collect::<Result<_, _>>()?;
+    let fields = |name: &str, value: &str| {
+        OperationResult::Fields([(name.to_owned().into(), value.to_owned().into())].into_iter().collect())
+    };
+    let (one, yes, no) = (OperationResult::Count(1), OperationResult::Applied(true), OperationResult::Applied(false));
+    let encoding = OperationResult::Reply(ReplyValue::Bytes("int".into()));
+    let expect = [fields("x", "1"), one.clone(), fields("y", "2"), yes.clone(), no, yes, one, encoding];
+    ensure!(results[0].as_count() == Some(2) && results[1..9] == expect, "{results:?}");
+    ensure!(matches!(results[9], OperationResult::Reply(ReplyValue::Integer(_))), "{results:?}");
+    Ok(())
+}
+
+/// Many tasks change one value: no change is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_of_many_tasks_all_count() -> Result<()> {
+    const TASKS: u64 = 8;
+    const CHANGES: u64 = 10;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..TASKS {
+        let client = client.clone();
+        tasks.spawn(async move {
+            for _ in 0..CHANGES {
+                let count = |value: &[u8]| std::str::from_utf8(value).ok()?.parse::<u64>().ok();
+                let add = |value: Option<bytes::Bytes>| {
+                    let before = value.map_or(Some(0), |value| count(&value))?;
+                    Some((before + 1).to_string().into())
+                };
+                client.update("n", add).await?.context("no number")?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let value = client.get("n").await?;
+    ensure!(value.as_deref() == Some((TASKS * CHANGES).to_string().as_bytes()), "{value:?}");
+    Ok(())
+}
+
+/// Builds the examples of the SDK; returns their programs.
+fn build_examples() -> Result<Vec<PathBuf>> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no parent")?;
+    // This program is TARGET/PROFILE/deps/sdk-HASH, whatever CARGO_TARGET_DIR is.
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(3).context("not a target directory")?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "-p", "fastness-client", "--examples", "--target-dir"]).arg(target);
+    let built = cargo.current_dir(crates.parent().context("no workspace")?).output()?;
+    ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let mut programs = Vec::new();
+    for entry in std::fs::read_dir(crates.join("client/examples"))? {
+        let source = entry?.path();
+        programs.push(target.join("debug/examples").join(source.file_stem().context("no name")?));
+    }
+    ensure!(!programs.is_empty(), "no examples");
+    programs.sort();
+    Ok(programs)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_example_checks_out() -> Result<()> {
+    let programs = tokio::task::block_in_place(build_examples)?;
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    for program in programs {
+        let mut command = Command::new(&program);
+        command.env("FASTNESS_CLUSTER", cluster.dir().join("cluster.json"));
+        let output = tokio::task::block_in_place(|| command.output()).with_context(|| program.display().to_string())?;
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{}:\n{text}{errors}", program.display());
+        ensure!(output.status.success() && text.lines().any(|line| line == "ok"), "{}", program.display());
     }
     Ok(())
 }

@@ -6,8 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fastness_wire::v1::compare::Condition;
 use fastness_wire::v1::kv_service_server::{KvService, KvServiceServer};
-use fastness_wire::v1::{self, PipelineRequest, PipelineResponse};
+use fastness_wire::v1::pipeline_request::Operation;
+use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::{self, PipelineRequest, PipelineResponse, set_request};
 use futures::Stream;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -24,6 +27,8 @@ pub enum Script {
     Refuse(Code, &'static str, Option<Duration>),
     /// Never answers.
     Hang,
+    /// Answers a batch: an operation for which there is a script fails with it, the others succeed.
+    Within(Vec<Option<Script>>),
 }
 
 /// One call as the node has seen it.
@@ -44,6 +49,8 @@ struct NodeState {
     always: Option<Script>,
     calls: Vec<SeenCall>,
     values: HashMap<Vec<u8>, bytes::Bytes>,
+    /// The keys of each batch.
+    batches: Vec<Vec<String>>,
 }
 
 /// A running node.
@@ -84,6 +91,15 @@ impl MockNode {
         self.calls().into_iter().map(|call| call.name).collect()
     }
 
+    pub fn batches(&self) -> Vec<Vec<String>> {
+        self.state.lock().unwrap().batches.clone()
+    }
+
+    pub fn put(&self, key: &str, value: &str) {
+        let value = bytes::Bytes::copy_from_slice(value.as_bytes());
+        self.state.lock().unwrap().values.insert(key.as_bytes().to_vec(), value);
+    }
+
     pub fn has(&self, key: &str) -> bool {
         self.state.lock().unwrap().values.contains_key(key.as_bytes())
     }
@@ -95,6 +111,65 @@ fn status(code: Code, reason: &str, metadata: HashMap<String, String>, retry: Op
         details.set_retry_info(retry);
     }
     Status::with_error_details(code, format!("{reason} text"), details)
+}
+
+impl Script {
+    /// As the error of one operation.
+    fn error(self) -> v1::Error {
+        let (code, reason, retry, metadata) = match self {
+            Script::Moved(address, slots) => {
+                let metadata = [("address".to_owned(), address), ("slots".to_owned(), slots.to_owned())];
+                (Code::FailedPrecondition, "MOVED", None, metadata.into_iter().collect())
+            }
+            Script::Refuse(code, reason, retry) => (code, reason, retry, Default::default()),
+            Script::Hang | Script::Within(_) => panic!("not for one operation"),
+        };
+        let retry_after_ms = retry.map(|retry| retry.as_millis() as u64);
+        v1::Error { code: code as i32, reason: reason.into(), message: "text".into(), metadata, retry_after_ms }
+    }
+}
+
+fn key_of(operation: &PipelineRequest) -> String {
+    let key = match operation.operation.as_ref().unwrap() {
+        Operation::Get(request) => &request.key,
+        Operation::Set(request) => &request.key,
+        Operation::Execute(request) => &request.args[0],
+        other => panic!("{other:?}"),
+    };
+    String::from_utf8(key.to_vec()).unwrap()
+}
+
+impl NodeState {
+    fn get(&self, request: &v1::GetRequest) -> v1::GetResponse {
+        v1::GetResponse { value: self.values.get(&request.key[..]).cloned(), ttl_ms: None }
+    }
+
+    fn set(&mut self, request: v1::SetRequest) -> v1::SetResponse {
+        let found = self.values.get(&request.key[..]);
+        let applied = match request.condition {
+            None => true,
+            Some(set_request::Condition::IfAbsent(_)) => found.is_none(),
+            Some(set_request::Condition::IfPresent(_)) => found.is_some(),
+            Some(set_request::Condition::IfEqual(expected)) => found == Some(&expected),
+        };
+        if applied {
+            self.values.insert(request.key.to_vec(), request.value);
+        }
+        v1::SetResponse { applied, previous: None }
+    }
+
+    fn run(&mut self, request: PipelineRequest) -> PipelineResponse {
+        let outcome = match request.operation.unwrap() {
+            Operation::Get(request) => Outcome::Get(self.get(&request)),
+            Operation::Set(request) => Outcome::Set(self.set(request)),
+            Operation::Execute(_) => {
+                let kind = Some(v1::value::Kind::Integer(7));
+                Outcome::Execute(v1::ExecuteResponse { reply: Some(v1::Value { kind }) })
+            }
+            other => panic!("{other:?}"),
+        };
+        PipelineResponse { outcome: Some(outcome) }
+    }
 }
 
 impl MockService {
@@ -110,6 +185,11 @@ impl MockService {
         };
         match step {
             None => Ok(request.into_inner()),
+            Some(step @ Script::Within(_)) => {
+                // The batch plays it itself.
+                self.0.lock().unwrap().script.push_front(step);
+                Ok(request.into_inner())
+            }
             Some(Script::Hang) => std::future::pending().await,
             Some(Script::Refuse(code, reason, retry)) => Err(status(code, reason, HashMap::new(), retry)),
             Some(Script::Moved(address, slots)) => {
@@ -128,20 +208,50 @@ impl KvService for MockService {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         let request = self.play("get", request).await?;
-        let value = self.0.lock().unwrap().values.get(&request.key[..]).cloned();
-        Ok(Response::new(v1::GetResponse { value, ttl_ms: None }))
+        Ok(Response::new(self.0.lock().unwrap().get(&request)))
     }
 
     async fn set(&self, request: Request<v1::SetRequest>) -> Result<Response<v1::SetResponse>, Status> {
         let request = self.play("set", request).await?;
-        self.0.lock().unwrap().values.insert(request.key.to_vec(), request.value);
-        Ok(Response::new(v1::SetResponse { applied: true, previous: None }))
+        Ok(Response::new(self.0.lock().unwrap().set(request)))
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
         self.play("execute", request).await?;
         let kind = Some(v1::value::Kind::Integer(7));
         Ok(Response::new(v1::ExecuteResponse { reply: Some(v1::Value { kind }) }))
+    }
+
+    async fn txn(&self, request: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        let request = self.play("txn", request).await?;
+        let mut state = self.0.lock().unwrap();
+        let holds = |compare: &v1::Compare| match (&compare.condition, state.values.get(&compare.key[..])) {
+            (Some(Condition::Equals(expected)), found) => Some(expected) == found,
+            (Some(Condition::Exists(expected)), found) => *expected == found.is_some(),
+            (None, _) => panic!("{compare:?}"),
+        };
+        let succeeded = request.compares.iter().all(holds);
+        let branch = if succeeded { request.operations } else { request.otherwise };
+        let responses = branch.into_iter().map(|operation| state.run(operation)).collect();
+        Ok(Response::new(v1::TxnResponse { succeeded, responses }))
+    }
+
+    async fn batch(&self, request: Request<v1::BatchRequest>) -> Result<Response<v1::BatchResponse>, Status> {
+        let request = self.play("batch", request).await?;
+        let mut state = self.0.lock().unwrap();
+        let scripts = match state.script.pop_front() {
+            Some(Script::Within(scripts)) => scripts,
+            None => Vec::new(),
+            Some(_) => panic!("a batch meets one step"),
+        };
+        let keys = request.operations.iter().map(key_of).collect();
+        state.batches.push(keys);
+        let scripts = scripts.into_iter().chain(std::iter::repeat(None));
+        let responses = request.operations.into_iter().zip(scripts).map(|(operation, script)| match script {
+            None => state.run(operation),
+            Some(script) => PipelineResponse { outcome: Some(Outcome::Error(script.error())) },
+        });
+        Ok(Response::new(v1::BatchResponse { responses: responses.collect() }))
     }
 
     // Calls that no test makes.
