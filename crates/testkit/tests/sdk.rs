@@ -308,7 +308,8 @@ fn build_examples() -> Result<Vec<PathBuf>> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(3).context("not a target directory")?;
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "-p", "fastness-client", "--examples", "--target-dir"]).arg(target);
+    // With the features of the whole workspace, as it was built for the tests: nothing is compiled twice.
+    cargo.args(["build", "--locked", "--workspace", "--examples", "--target-dir"]).arg(target);
     let built = cargo.current_dir(crates.parent().context("no workspace")?).output()?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let mut programs = Vec::new();
