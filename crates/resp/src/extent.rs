@@ -36,11 +36,16 @@ impl ReplyExtent {
                 return Ok(Some(end));
             }
             let Some(rest) = bytes.get(self.at..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
-            let Some(len) = memchr(b'\n', rest) else {
+            let Some(len) = memchr(b'\r', rest) else {
                 return if rest.len() > LINE_BYTES_MAX { Err(ValueError::InvalidLine) } else { Ok(None) };
             };
-            let line = rest[1..len].strip_suffix(b"\r").ok_or(ValueError::InvalidLine)?;
-            self.at += len + 1;
+            match rest.get(len + 1) {
+                None => return Ok(None),
+                Some(b'\n') if len > 0 => {}
+                Some(_) => return Err(ValueError::InvalidLine),
+            }
+            let line = &rest[1..len];
+            self.at += len + 2;
             self.take(rest[0], line)?;
         }
     }
@@ -131,7 +136,8 @@ mod tests {
         assert_eq!(of(b"?x\r\n"), Err(ValueError::UnknownType(b'?')));
         assert_eq!(of(b"*x\r\n"), Err(ValueError::InvalidNumber));
         assert_eq!(of(b"$-2\r\n"), Err(ValueError::InvalidNumber));
-        assert_eq!(of(b"+a\n"), Err(ValueError::InvalidLine));
+        assert_eq!(of(b"+a\rb"), Err(ValueError::InvalidLine));
+        assert_eq!(of(b"\r\n"), Err(ValueError::InvalidLine));
         assert_eq!(of(&b"*1\r\n".repeat(DEPTH_MAX + 1)), Err(ValueError::TooDeep));
         assert_eq!(of(&vec![b'+'; LINE_BYTES_MAX + 2]), Err(ValueError::InvalidLine));
         assert_eq!(of(format!("%{}\r\n", usize::MAX).as_bytes()), Err(ValueError::InvalidNumber));
