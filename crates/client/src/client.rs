@@ -34,7 +34,7 @@ pub struct Client {
 pub struct ExpiringValue {
     /// The value.
     pub value: Bytes,
-    /// The remaining time to live, in milliseconds; absent if the key does not expire.
+    /// The remaining time to live, exact to the millisecond; absent if the key does not expire.
     pub ttl: Option<Duration>,
 }
 

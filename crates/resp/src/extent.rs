@@ -50,6 +50,14 @@ impl ReplyExtent {
         }
     }
 
+    /// Says how many of the first `len` bytes were looked through, and forgets them: the caller drops them, and passes
+    /// only what follows from then on.
+    pub fn pass(&mut self, len: usize) -> usize {
+        let passed = len.min(self.at);
+        self.at -= passed;
+        passed
+    }
+
     /// One header: it completes a value, or opens an aggregate.
     fn take(&mut self, kind: u8, line: &[u8]) -> Result<(), ValueError> {
         let number = || parse_int(line).ok_or(ValueError::InvalidNumber);
@@ -127,6 +135,25 @@ mod tests {
             }
             assert_eq!(extent.end(&bytes), Ok(Some(reply.len())));
             assert_eq!(extent.end(&bytes[reply.len()..]), Ok(Some(7)));
+        }
+    }
+
+    /// A reply that is not kept ends where it does if it is.
+    #[test]
+    fn what_was_looked_through_can_be_dropped() {
+        for reply in REPLIES {
+            let (mut extent, mut kept, mut dropped) = (ReplyExtent::default(), Vec::new(), 0);
+            for (at, byte) in reply.iter().enumerate() {
+                kept.push(*byte);
+                let end = extent.end(&kept).unwrap();
+                assert_eq!(end.map(|end| dropped + end), (at + 1 == reply.len()).then_some(reply.len()));
+                if end.is_none() {
+                    let passed = extent.pass(kept.len());
+                    kept.drain(..passed);
+                    dropped += passed;
+                }
+            }
+            assert!(kept.len() < reply.len() || dropped == 0);
         }
     }
 

@@ -320,6 +320,44 @@ async fn a_handshake_needs_nobody_who_serves() {
     connect().await.expect("there is room again");
 }
 
+/// However many clients there are, administrators get in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_grpc_leave_room_for_administrators() {
+    let ca = Ca::new();
+    let cluster = ClusterId([1; 16]);
+    for (name, identity) in [("node", "node/1"), ("admin", "admin"), ("client", "client")] {
+        ca.sign(name, &format!("fastness://{cluster}/{identity}"));
+    }
+    let material = |name: &str| Material::load(&Config::parse(&ca.options(name)).unwrap()).unwrap();
+    let tls = material("node").for_grpc(ClientCertificates::Optional).unwrap();
+    let guard = Guard::new("grpc-port", tls, Bounds { connections_max: 4, ..Bounds::default() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut finished = guard.accept(listener);
+    let connect = async |name: &str| {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let tls = tokio_rustls::TlsConnector::from(material(name).for_peers().unwrap());
+        tls.connect("localhost".try_into().unwrap(), tcp).await
+    };
+    let mut served = Vec::new();
+    for name in ["client", "client", "client", "admin"] {
+        let stream = connect(name).await.unwrap();
+        served.push((stream, finished.recv().await.unwrap().unwrap()));
+    }
+    served.pop();
+    // The fourth client is closed after its handshake; the administrator's place is free.
+    let fourth = connect("client").await;
+    while guard.refused() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    drop(fourth);
+    let mut admin = connect("admin").await;
+    while admin.is_err() {
+        admin = connect("admin").await;
+    }
+    finished.recv().await.unwrap().unwrap();
+}
+
 /// Found: a client that only said over TLS that it sends nothing more was never closed.
 #[test]
 fn a_tls_client_that_says_that_nothing_follows_gets_every_reply_then_the_end() {

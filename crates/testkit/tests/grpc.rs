@@ -315,6 +315,82 @@ async fn long_values_pass_and_longer_ones_are_refused() -> Result<()> {
         .await?;
     refused(kv.get(get("long")).await, Code::ResourceExhausted, "REPLY_TOO_LONG")?;
     ensure!(value(&mut kv, "none").await?.is_none());
+
+    // In a stream, the operations after it have their own replies.
+    let with_ttl = v1::GetRequest { with_ttl: true, ..get("long") };
+    let operations = [
+        Operation::Set(set("a", "1")),
+        Operation::Get(get("long")),
+        Operation::Get(with_ttl),
+        Operation::Increment(v1::IncrementRequest { key: "a".into(), by: 1, options: None }),
+    ];
+    let mut responses = kv.pipeline(futures::stream::iter(operations.map(operation))).await?.into_inner();
+    let mut outcomes = Vec::new();
+    while let Some(response) = responses.message().await? {
+        outcomes.extend(response.outcome);
+    }
+    let is_too_long = |outcome: &Outcome| matches!(outcome, Outcome::Error(error) if error.reason == "REPLY_TOO_LONG");
+    ensure!(outcomes.len() == 4 && is_too_long(&outcomes[1]) && is_too_long(&outcomes[2]), "{outcomes:?}");
+    ensure!(outcomes[0] == Outcome::Set(v1::SetResponse { applied: true, previous: None }), "{outcomes:?}");
+    ensure!(outcomes[3] == Outcome::Increment(v1::IncrementResponse { value: 2 }), "{outcomes:?}");
+    Ok(())
+}
+
+/// A client that sends and does not read is not sent to the shards far ahead, and gets everything once it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_not_read_keeps_little() -> Result<()> {
+    const OPERATIONS: usize = 100;
+    let cluster = Cluster::start(&one_node(1))?;
+    let mut kv = primary(&cluster).await?;
+    let value = vec![b'x'; MIB];
+    kv.set(set("k", value.clone())).await?;
+    let request = move |i: usize| {
+        let value = [i.to_string().into_bytes(), vec![b'x'; MIB]].concat();
+        operation(Operation::Set(v1::SetRequest { return_previous: true, ..set("k", value) }))
+    };
+    let mut responses = kv.pipeline(futures::stream::iter((0..OPERATIONS).map(request))).await?.into_inner();
+    // The number that the value starts with: how many were run.
+    let mut run = async || -> Result<String> {
+        let reply = kv.execute(execute("GETRANGE k 0 2")).await?.into_inner().reply.and_then(|reply| reply.kind);
+        let Some(Kind::Bytes(start)) = reply else { bail!("{reply:?}") };
+        Ok(String::from_utf8_lossy(&start).into_owned())
+    };
+    let (mut before, mut now) = (String::new(), run().await?);
+    while before != now || now == "xxx" {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (before, now) = (now, run().await?);
+    }
+    let ahead: usize = now.trim_end_matches('x').parse()?;
+    ensure!(ahead < OPERATIONS / 2, "{ahead} operations were run although nothing was read");
+    for i in 0..OPERATIONS {
+        let outcome = responses.message().await?.and_then(|response| response.outcome);
+        let Some(Outcome::Set(v1::SetResponse { previous: Some(previous), .. })) = outcome else { bail!("no {i}") };
+        let expect = if i == 0 { MIB } else { MIB + (i - 1).to_string().len() };
+        ensure!(previous.len() == expect, "{i}: {}", previous.len());
+    }
+    Ok(())
+}
+
+/// Calls count among `maxclients` as clients of the protocol do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_clients() -> Result<()> {
+    let node_options = vec![("maxclients", "3".to_owned())];
+    let cluster = Cluster::start(&ClusterOptions { node_options, ..one_node(1) })?;
+    let mut kv = primary(&cluster).await?;
+    let mut clients = Vec::new();
+    while clients.len() < 3 {
+        let mut client = cluster.connect(1, 1, Duration::from_secs(5)).await?;
+        // Connections of others are closed a moment after they have ended.
+        if client.call(&[b"PING"]).await.is_ok_and(|reply| reply == Reply::Simple(b"PONG".to_vec())) {
+            clients.push(client);
+        }
+    }
+    refused(kv.get(get("a")).await, Code::ResourceExhausted, "MAX_CLIENTS")?;
+    clients.pop();
+    let until = Instant::now() + PATIENCE;
+    while let Err(status) = kv.get(get("a")).await {
+        ensure!(seen(&status).1 == "MAX_CLIENTS" && Instant::now() < until, "{status:?}");
+    }
     Ok(())
 }
 

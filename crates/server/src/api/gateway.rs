@@ -132,7 +132,9 @@ impl Gateway {
 pub(super) fn failed(writes: bool, shard: ShardId, error: LaneError) -> ApiRefusal {
     match error {
         LaneError::TooLong => {
-            let text = format!("the reply is longer than {GRPC_MESSAGE_BYTES_MAX} bytes; a write has happened");
+            let text = format!(
+                "the reply is longer than {GRPC_MESSAGE_BYTES_MAX} bytes; if it is that of a write, the write has happened"
+            );
             ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_TOO_LONG, text)
         }
         LaneError::Closed if writes => {

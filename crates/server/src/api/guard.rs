@@ -1,4 +1,4 @@
-//! Who may call the data API: before a message of theirs is read, as long as what it says is not yet in memory.
+//! Who may call the data API. It is checked before the message of a call is read into memory.
 
 use std::sync::Arc;
 

@@ -51,32 +51,44 @@ pub(super) struct LaneReader {
 }
 
 impl LaneReader {
+    /// The next reply. One that is too long is read to its end and dropped, so that the next one is another command's.
     async fn reply(&mut self) -> Result<Value, LaneError> {
+        let mut is_too_long = false;
         loop {
             // What is read was written by this process.
-            let len = self.extent.end(&self.buffer).map_err(|_| LaneError::Closed)?;
-            if let Some(len) = len {
-                let parsed = value::parse(&self.buffer[..len]).ok().flatten();
+            if let Some(len) = self.extent.end(&self.buffer).map_err(|_| LaneError::Closed)? {
+                let parsed = if is_too_long { None } else { Some(value::parse(&self.buffer[..len])) };
                 self.buffer.drain(..len);
                 if self.buffer.is_empty() {
                     self.buffer.shrink_to(BUFFER_BYTES_KEPT);
                 }
-                return parsed.map(|(value, _)| value).ok_or(LaneError::Closed);
+                return match parsed {
+                    None => Err(LaneError::TooLong),
+                    Some(Ok(Some((value, _)))) => Ok(value),
+                    Some(_) => Err(LaneError::Closed),
+                };
             }
-            if self.buffer.len() > GRPC_MESSAGE_BYTES_MAX {
-                return Err(LaneError::TooLong);
+            is_too_long |= self.buffer.len() > GRPC_MESSAGE_BYTES_MAX;
+            if is_too_long {
+                let passed = self.extent.pass(self.buffer.len());
+                self.buffer.drain(..passed);
             }
             self.end.read(&mut self.buffer).await?;
         }
     }
 
-    /// The next replies.
+    /// The next replies. All of them are read, even if one is too long.
     pub(super) async fn replies(&mut self, count: usize) -> Result<Vec<Value>, LaneError> {
-        let mut replies = Vec::with_capacity(count);
+        let mut replies = Ok(Vec::with_capacity(count));
         for _ in 0..count {
-            replies.push(self.reply().await?);
+            match (self.reply().await, &mut replies) {
+                (Ok(reply), Ok(replies)) => replies.push(reply),
+                (Err(LaneError::Closed), _) => return Err(LaneError::Closed),
+                (Err(error), _) => replies = Err(error),
+                (Ok(_), Err(_)) => {}
+            }
         }
-        Ok(replies)
+        replies
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operations as commands: what each sends to the shard, and what its replies mean.
 
 use bytes::Bytes;
-use fastness_engine::command::CommandTable;
+use fastness_engine::command::{CommandTable, Flags};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_types::{ShardId, Slot, slot_of};
 use fastness_wire::v1::pipeline_request::Operation;
@@ -47,7 +47,7 @@ enum AppliedIf {
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
     pub(super) target: Target,
-    /// Whether it may change data: whether it has happened matters if no reply comes.
+    /// Whether it may change anything: whether it has happened matters if no reply comes.
     pub(super) writes: bool,
     /// One command, or several that are one moment.
     steps: Vec<Vec<Bytes>>,
@@ -171,7 +171,8 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
     };
     Ok(Prepared {
         target,
-        writes: spec.is_write(),
+        // Whatever is not known to only read: CONFIG SET and CLIENT KILL change something as well.
+        writes: !spec.flags.has(Flags::READONLY),
         steps: vec![request.args.clone()],
         attributes: Attributes::of(request.options)?,
         meaning: Meaning::Execute,

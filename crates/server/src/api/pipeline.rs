@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fastness_types::ShardId;
-use fastness_types::limits::GRPC_PIPELINE_MAX;
+use fastness_types::limits::{GRPC_MESSAGE_BYTES_MAX, GRPC_PIPELINE_MAX};
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{PipelineRequest, PipelineResponse};
 use futures::{Stream, StreamExt as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
 use super::gateway::{Caller, Gateway, failed};
@@ -23,13 +23,21 @@ type SharedLane = (Arc<ClientEnd>, Arc<Mutex<LaneReader>>);
 /// An operation of a stream whose response is due.
 enum Due {
     /// Its replies come on this lane.
-    On { prepared: Box<Prepared>, replies: usize, shard: ShardId, reader: Arc<Mutex<LaneReader>> },
+    On {
+        prepared: Box<Prepared>,
+        replies: usize,
+        shard: ShardId,
+        reader: Arc<Mutex<LaneReader>>,
+        /// Its part of the bytes that may wait for their responses.
+        bytes: OwnedSemaphorePermit,
+    },
     /// It was not sent.
     Refused(ApiRefusal),
 }
 
 /// Serves one stream until either side ends it. Operations are sent as they come, without waiting for the responses to
-/// those before them, at most [`GRPC_PIPELINE_MAX`] ahead; responses leave in the order of the requests.
+/// those before them, at most [`GRPC_PIPELINE_MAX`] ahead and [`GRPC_MESSAGE_BYTES_MAX`] together. Responses leave in
+/// the order of the requests.
 pub(super) async fn run(
     gateway: Gateway,
     caller: Caller,
@@ -58,6 +66,7 @@ async fn send_all(
     due: mpsc::Sender<Due>,
 ) -> Option<Status> {
     let mut lanes: HashMap<ShardId, SharedLane> = HashMap::new();
+    let unanswered = Arc::new(Semaphore::new(GRPC_MESSAGE_BYTES_MAX));
     loop {
         let request = match requests.next().await {
             Some(Ok(request)) => request,
@@ -68,11 +77,15 @@ async fn send_all(
             Ok((prepared, shard)) => {
                 let (end, reader) = &lanes[&shard];
                 let commands = prepared.commands();
+                let encoded = commands.encoded();
+                // The operation keeps its message until its response has left. The longest one waits for all others.
+                let len = encoded.len().min(GRPC_MESSAGE_BYTES_MAX) as u32;
+                let Ok(bytes) = unanswered.clone().acquire_many_owned(len).await else { return None };
                 let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
                 // In this order: a lane that takes no more waits for its replies to be read.
-                let sent = due.send(Due::On { prepared, replies, shard, reader }).await;
+                let sent = due.send(Due::On { prepared, replies, shard, reader, bytes }).await;
                 // A lane that is closed fails its next reply.
-                let _ = end.write(&commands.encoded()).await;
+                let _ = end.write(&encoded).await;
                 sent
             }
             Err(refusal) => due.send(Due::Refused(refusal)).await,
@@ -106,16 +119,21 @@ async fn answer_all(
     to_client: &mpsc::Sender<Result<PipelineResponse, Status>>,
 ) {
     while let Some(due) = dues.recv().await {
+        let mut held = None;
         let outcome = match due {
             Due::Refused(refusal) => Err(refusal),
-            Due::On { prepared, replies, shard, reader } => match reader.lock().await.replies(replies).await {
-                Ok(replies) => gateway.outcome(*prepared, replies),
-                Err(error) => Err(failed(prepared.writes, shard, error)),
-            },
+            Due::On { prepared, replies, shard, reader, bytes } => {
+                held = Some(bytes);
+                match reader.lock().await.replies(replies).await {
+                    Ok(replies) => gateway.outcome(*prepared, replies),
+                    Err(error) => Err(failed(prepared.writes, shard, error)),
+                }
+            }
         };
         let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));
         if to_client.send(Ok(PipelineResponse { outcome: Some(outcome) })).await.is_err() {
             return;
         }
+        drop(held);
     }
 }

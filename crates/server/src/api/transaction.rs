@@ -38,15 +38,16 @@ pub(super) async fn run(
     let transaction = prepare(gateway, request)?;
     let target = Target::Slot(transaction.slot);
     let (shard, replica) = gateway.replica(target)?;
+    // Kept only if it ends well: what it watches must not outlast the call. A conflict has ended the watches.
+    let mut lane = gateway.lane(caller, shard, &replica).await?;
     for _ in 0..TRIES_MAX {
-        // Kept only if it ends well: what it watches must not outlast the call.
-        let mut lane = gateway.lane(caller, shard, &replica).await?;
         let tried = transaction.try_once(&mut lane, shard).await;
         if let Some(response) = tried.map_err(|refusal| gateway.located(target, refusal))? {
             caller.lanes.keep(lane);
             return Ok(response);
         }
     }
+    caller.lanes.keep(lane);
     let text = format!("other clients have changed what is compared in each of {TRIES_MAX} tries");
     Err(ApiRefusal { code: Code::Aborted, ..ApiRefusal::unavailable(reason::CONFLICT, text) })
 }
