@@ -30,7 +30,7 @@ use fastness_log::Log;
 use fastness_log::faulty::DiskFault;
 use fastness_log::store::StoreError;
 use fastness_shard::{Batching, SlotSet};
-use fastness_types::limits::GRPC_CALLS_MAX;
+use fastness_types::limits::{GRPC_CALLS_MAX, GRPC_CONNECTION_WINDOW_BYTES, GRPC_WINDOW_BYTES};
 use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use fastness_wire::lab::v1::lab_service_server;
 use fastness_wire::v1::kv_service_server;
@@ -352,6 +352,8 @@ impl Inner {
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
                     let server = server.max_concurrent_streams(Some(GRPC_CALLS_MAX));
+                    let server = server.initial_stream_window_size(GRPC_WINDOW_BYTES);
+                    let server = server.initial_connection_window_size(GRPC_CONNECTION_WINDOW_BYTES);
                     let closing = shared.reached(Phase::Closing);
                     let other = admin.service();
                     let other = Beside { name: lab_service_server::SERVICE_NAME, named: lab, other };

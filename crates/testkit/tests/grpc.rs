@@ -39,7 +39,9 @@ async fn channel(cluster: &Cluster, node: u64, certificate: Option<&str>) -> Res
         tls = tls.identity(Identity::from_pem(read(&format!("{name}.crt"))?, read(&format!("{name}.key"))?));
     }
     let address = cluster.node(node)?.grpc;
-    Ok(Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await?)
+    // Room for streams that a test does not read beside other calls.
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.initial_connection_window_size(64 << 20);
+    Ok(endpoint.tls_config(tls)?.connect().await?)
 }
 
 async fn kv(cluster: &Cluster, node: u64) -> Result<Kv> {
@@ -367,6 +369,39 @@ async fn a_stream_that_is_not_read_keeps_little() -> Result<()> {
         let Some(Outcome::Set(v1::SetResponse { previous: Some(previous), .. })) = outcome else { bail!("no {i}") };
         let expect = if i == 0 { MIB } else { MIB + (i - 1).to_string().len() };
         ensure!(previous.len() == expect, "{i}: {}", previous.len());
+    }
+    Ok(())
+}
+
+/// Streams that nobody reads do not hold up other calls of their connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_are_not_read_do_not_hold_up_other_calls() -> Result<()> {
+    const STREAMS: usize = 16;
+    let cluster = Cluster::start(&one_node(1))?;
+    let mut kv = primary(&cluster).await?;
+    let mut responses = Vec::new();
+    for stream in 0..STREAMS {
+        let request = move |_| {
+            let key = format!("key {stream}");
+            operation(Operation::Set(v1::SetRequest { return_previous: true, ..set(key, vec![b'x'; MIB / 4]) }))
+        };
+        responses.push(kv.pipeline(futures::stream::iter((0..400).map(request))).await?.into_inner());
+    }
+    for i in 0..50 {
+        let value = vec![b'y'; 20_000 * i];
+        let mut request = Request::new(set("other", value.clone()));
+        request.set_timeout(PATIENCE);
+        kv.set(request).await?;
+        ensure!(self::value(&mut kv, "other").await? == Some(value));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for mut responses in responses {
+        for i in 0..400 {
+            let outcome = responses.message().await?.and_then(|response| response.outcome);
+            let Some(Outcome::Set(v1::SetResponse { previous, .. })) = outcome else { bail!("{i}: {outcome:?}") };
+            ensure!(previous.is_some_and(|previous| previous.len() == MIB / 4) == (i > 0));
+        }
+        ensure!(responses.message().await?.is_none());
     }
     Ok(())
 }

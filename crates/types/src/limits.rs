@@ -103,3 +103,8 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GRPC_CALLS_MAX: u32 = 128;
 /// Operations of one pipeline stream that were sent to shards and not answered; further ones are not read.
 pub const GRPC_PIPELINE_MAX: usize = 1024;
+/// What a client may send of one call before the node has taken it, bytes. A stream that waits for its operations keeps
+/// so much back, and no more.
+pub const GRPC_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same of one gRPC connection: its calls do not wait for each other, however many of them the node does not take.
+pub const GRPC_CONNECTION_WINDOW_BYTES: u32 = GRPC_CALLS_MAX * GRPC_WINDOW_BYTES;

@@ -70,6 +70,8 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         GRPC_MESSAGE_BYTES_MAX,
         GRPC_CALLS_MAX,
         GRPC_PIPELINE_MAX,
+        GRPC_WINDOW_BYTES,
+        GRPC_CONNECTION_WINDOW_BYTES,
         EXPIRY_UNIT_BYTES_MAX,
         EXPIRY_UNIT_KEYS_MAX,
         ENTRY_BYTES_MAX,
