@@ -3,25 +3,17 @@
 //! Read from the key specifications alone. A request whose arguments do not fit them (a count of keys that is no
 //! number, more keys than arguments) has no keys here; the command itself refuses it.
 
+use super::key_finders::{KeyRange, KeyRanges};
 use super::spec::{Begin, Find, KeyFlags, KeySpec, key_flag};
 use super::table::CommandSpec;
 use fastness_resp::Args;
-use smallvec::SmallVec;
-
-/// Keys at `first`, `first + step`, … up to `last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct KeyRange {
-    first: usize,
-    last: usize,
-    step: usize,
-    flags: KeyFlags,
-}
+use fastness_resp::number::parse_int;
 
 /// The keys of one request, in the order of its key specifications.
 #[derive(Debug, Clone)]
 pub struct Keys<'a> {
     args: Args<'a>,
-    ranges: SmallVec<[KeyRange; 2]>,
+    ranges: KeyRanges,
     /// The range that the next key belongs to.
     range: usize,
     /// How many of its keys were given.
@@ -33,6 +25,30 @@ impl CommandSpec {
     #[inline]
     pub fn keys<'a>(&self, args: Args<'a>) -> Keys<'a> {
         Keys { args, ranges: ranges(self.key_specs, args).unwrap_or_default(), range: 0, taken: 0 }
+    }
+
+    /// The places of the keys whose permissions are checked, with what the command does with each, as Valkey finds them:
+    /// also of a request whose number of keys is malformed, and also where the key specifications are incomplete. For
+    /// requests whose number of arguments is right ([`CommandSpec::takes`]).
+    pub fn keys_to_check<'a>(&self, args: Args<'a>) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
+        let mut keys = Keys { args, ranges: self.ranges_to_check(args), range: 0, taken: 0 };
+        std::iter::from_fn(move || keys.next_place())
+    }
+
+    fn ranges_to_check(&self, args: Args<'_>) -> KeyRanges {
+        let Some(find) = self.find_keys else {
+            let mut ranges = ranges(self.key_specs, args).unwrap_or_default();
+            if let Some(flags_of) = self.key_flags {
+                ranges.iter_mut().for_each(|range| range.flags = flags_of(args));
+            }
+            return ranges;
+        };
+        if self.key_specs.iter().any(|spec| spec.flags.has(KeyFlags(key_flag::VARIABLE_FLAGS))) {
+            return find(self.key_specs, args);
+        }
+        let is_complete = |range: &KeyRange| !range.flags.has(KeyFlags(key_flag::INCOMPLETE));
+        let complete = ranges(self.key_specs, args).filter(|ranges| ranges.iter().all(is_complete));
+        complete.unwrap_or_else(|| find(self.key_specs, args))
     }
 
     /// Whether it can have keys at all.
@@ -47,21 +63,26 @@ fn is_no_key(spec: &KeySpec) -> bool {
     spec.flags.has(KeyFlags(key_flag::NOT_KEY))
 }
 
-fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<SmallVec<[KeyRange; 2]>> {
-    let mut ranges = SmallVec::new();
+/// The keys that the specifications name; `None` if the arguments do not fit them. A specification whose word is
+/// missing names none.
+fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<KeyRanges> {
+    let mut ranges = KeyRanges::new();
     for spec in specs.iter().filter(|spec| !is_no_key(spec)) {
-        ranges.push(range(spec, args)?);
+        let begin = match spec.begin {
+            Begin::At(at) => usize::from(at),
+            Begin::After(word, from) => match after_word(args, word, from) {
+                Some(at) => at,
+                None => continue,
+            },
+            Begin::Unknown => return None,
+        };
+        ranges.push(range(spec, begin, args)?);
     }
     Some(ranges)
 }
 
-fn range(spec: &KeySpec, args: Args<'_>) -> Option<KeyRange> {
+fn range(spec: &KeySpec, begin: usize, args: Args<'_>) -> Option<KeyRange> {
     let count = args.len();
-    let begin = match spec.begin {
-        Begin::At(at) => usize::from(at),
-        Begin::After(word, from) => after_word(args, word, from)?,
-        Begin::Unknown => return None,
-    };
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => (begin, last_of_range(begin, count, last, limit)?, step),
         Find::Counted { number_at, first, step } => {
@@ -85,19 +106,20 @@ fn last_of_range(first: usize, count: usize, last: i8, limit: u8) -> Option<usiz
     }
 }
 
-/// The argument after `word`, searched from `from` on; from the end backwards if `from` is negative.
+/// The argument after `word`, searched from `from` on; from the end backwards if `from` is negative. A word that is the
+/// last argument is not found.
 fn after_word(args: Args<'_>, word: &str, from: i8) -> Option<usize> {
     let is_word = |i: &usize| args.get(*i).eq_ignore_ascii_case(word.as_bytes());
     let distance = usize::from(from.unsigned_abs());
     if from >= 0 {
-        (distance..args.len()).find(is_word).map(|i| i + 1)
+        (distance..args.len().checked_sub(1)?).find(is_word).map(|i| i + 1)
     } else {
-        (1..=args.len().checked_sub(distance)?).rev().find(is_word).map(|i| i + 1)
+        (2..=args.len().checked_sub(distance)?).rev().find(is_word).map(|i| i + 1)
     }
 }
 
 fn number_of_keys(text: &[u8]) -> Option<usize> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    parse_int(text).and_then(|number| usize::try_from(number).ok())
 }
 
 impl<'a> Keys<'a> {
@@ -164,6 +186,70 @@ mod tests {
     fn keys_behind_a_word() {
         assert_eq!(keys("xread count 2 streams a b 0 0"), ["a", "b"]);
         assert_eq!(keys("xread count 2 a b"), [""; 0]);
+    }
+
+    fn keys_to_check(request: &str) -> Vec<String> {
+        let words: Vec<&[u8]> =
+            request.split_whitespace().map(|word| if word == "''" { b"" } else { word.as_bytes() }).collect();
+        let spec = table().named(words[0]).expect("Valkey knows it");
+        let access = |flags: KeyFlags| {
+            let writes = key_flag::UPDATE | key_flag::INSERT | key_flag::DELETE;
+            let read = if flags.has(KeyFlags(key_flag::ACCESS)) { "r" } else { "" };
+            let write = if flags.has_any(KeyFlags(writes)) { "w" } else { "" };
+            format!("{read}{write}")
+        };
+        let keys = spec.keys_to_check(Args::slices(&words));
+        keys.map(|(at, flags)| format!("{}:{}", String::from_utf8_lossy(words[at]), access(flags))).collect()
+    }
+
+    #[test]
+    fn keys_to_check_have_the_permissions_that_the_options_need() {
+        for (request, expected) in [
+            ("set a 1", &["a:w"][..]),
+            ("set a 1 get", &["a:rw"]),
+            ("bitfield a get u8 1 overflow sat", &["a:r"]),
+            ("bitfield a get u8 1 set u8 1 1", &["a:rw"]),
+            ("bitfield a get u8", &["a:rw"]),
+            ("strlen a", &["a:"]),
+            ("rename a b", &["a:rw", "b:w"]),
+        ] {
+            assert_eq!(keys_to_check(request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn keys_to_check_are_found_where_the_specifications_are_incomplete() {
+        for (request, expected) in [
+            ("sort a", &["a:r"][..]),
+            ("sort a limit store 1 by store get store desc", &["a:r"]),
+            ("sort a store b store c", &["a:r", "c:w"]),
+            ("sort a store", &["a:r"]),
+            ("sort_ro a store b", &["a:r"]),
+            ("migrate h 1 a 0 5", &["a:rw"]),
+            ("migrate h 1 '' 0 5 copy auth2 keys keys keys b c", &["b:rw", "c:rw"]),
+            ("migrate h 1 a 0 5 keys b", &[]),
+            ("georadius a 1 1 1 m", &["a:r"]),
+            ("georadius a 1 1 1 m store b storedist c", &["a:r", "c:w"]),
+            ("georadiusbymember a m 1 m store", &["a:r"]),
+            ("xread count 2 streams a b 0 0", &["a:r", "b:r"]),
+        ] {
+            assert_eq!(keys_to_check(request), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn keys_to_check_are_found_although_their_number_is_malformed() {
+        for (request, expected) in [
+            ("zunionstore d 2 a b", &["d:w", "a:r", "b:r"][..]),
+            ("zunionstore d +2 a b", &["a:", "b:", "d:"]),
+            ("eval s 2x a b", &["a:", "b:"]),
+            ("eval s 3x a b", &[]),
+            ("eval s -1 a b", &[]),
+            ("eval s 99999999999999999999 a b", &[]),
+            ("msetex 1x a 1", &[]),
+        ] {
+            assert_eq!(keys_to_check(request), expected, "{request}");
+        }
     }
 
     #[test]

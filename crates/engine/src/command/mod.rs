@@ -4,6 +4,8 @@
 //!   Valkey does not have brings its facts.
 //! - [`mod@table`]: a row ([`CommandSpec`]), who runs it ([`Run`]), and the table ([`CommandTable`]).
 //! - `look_up`: from a request to its row or to Valkey's refusal ([`CommandTable::look_up`]).
+//! - `acl_facts`, `key_finders`: facts that access control needs and COMMAND does not report: channels, databases, and
+//!   keys that the key specifications do not state.
 //! - `keys`: [`CommandSpec::keys`]. [`parse`]: numbers among the arguments.
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
 //! - [`arguments`], `argument_facts`: what COMMAND DOCS says about arguments (generated).
@@ -11,12 +13,14 @@
 //! - `transaction`: the commands that the shard runs.
 //! - `registry`: the list of all these commands. It imports the code of every command, and no other module imports it.
 
+mod acl_facts;
 mod argument_facts;
 pub mod arguments;
 mod facts;
 mod help;
 mod introspect;
 mod introspect_docs;
+mod key_finders;
 mod keys;
 mod look_up;
 pub mod own;
@@ -28,6 +32,7 @@ mod transaction;
 pub(crate) mod typed;
 pub(crate) mod types;
 
+pub use acl_facts::{ChannelArguments, DatabaseUse, NamedDatabases};
 pub use help::of as help;
 pub use keys::Keys;
 pub use look_up::LookupError;

@@ -10,9 +10,11 @@
 
 use std::ops::Range;
 
+use super::acl_facts::{self, ChannelArguments, DatabaseUse, FindDatabases, NamedDatabases};
 use super::argument_facts::ARGUMENTS;
 use super::arguments::Argument;
 use super::facts::FACTS;
+use super::key_finders::{self, FindKeys};
 use super::own::{self, OwnFacts};
 use super::spec::{Begin, Categories, Facts, Find, Flags, Group, KeyFlags, KeyPositions, KeySpec, key_flag};
 use crate::engine::Engine;
@@ -227,6 +229,14 @@ pub struct CommandSpec {
     pub key_specs: &'static [KeySpec],
     /// See [`KeyPositions`].
     pub positions: KeyPositions,
+    /// Finds the keys whose permissions are checked, where the specifications do not suffice.
+    pub(super) find_keys: Option<FindKeys>,
+    /// See [`ChannelArguments`].
+    pub channels: ChannelArguments,
+    /// See [`DatabaseUse`].
+    pub database_use: DatabaseUse,
+    /// See [`CommandSpec::named_databases`].
+    named_databases: Option<FindDatabases>,
     /// An argument that is no key and routes like one; see [`CommandSpec::route`].
     pub(super) routed_by: Option<usize>,
     /// Hints for clients, as COMMAND INFO prints them.
@@ -275,6 +285,10 @@ impl CommandSpec {
             categories: row.categories,
             key_specs: row.key_specs,
             positions: positions(row.key_specs),
+            find_keys: key_finders::finder_of(row.name, row.key_specs),
+            channels: acl_facts::channels(row),
+            database_use: acl_facts::database_use(row),
+            named_databases: acl_facts::named_databases(row),
             routed_by: row.key_specs.iter().find_map(routes),
             tips: row.tips,
             since: row.since,
@@ -335,6 +349,12 @@ impl CommandSpec {
     #[must_use]
     pub fn first_key_at(&self) -> Option<usize> {
         usize::try_from(self.positions.first).ok().filter(|first| *first > 0)
+    }
+
+    /// The databases that the arguments name, with their places: SELECT, SWAPDB, MOVE, and DB of COPY.
+    #[must_use]
+    pub fn named_databases(&self, args: Args<'_>) -> NamedDatabases {
+        self.named_databases.map_or_else(NamedDatabases::new, |find| find(args))
     }
 
     /// Passes the index of each argument that logs must not show, also of a malformed request.
