@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("types", 0, &[]),
     ("resp", 0, &[]),
     ("engine", 1, &["types", "resp"]),
+    ("acl", 2, &["resp", "engine"]),
     ("log", 2, &["types"]),
     ("wire", 2, &[]),
     ("client", 3, &["wire"]),
@@ -22,10 +23,10 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("shard", 4, &["types", "resp", "engine", "consensus"]),
     ("control", 4, &["types", "consensus"]),
     ("connection", 5, &["types", "resp", "engine", "shard"]),
-    ("server", 6, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "connection", "control"]),
+    ("server", 6, &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "control"]),
     ("fastness", 7, &["types", "wire", "control", "server"]),
     ("load", 1, &["types", "resp"]),
-    ("testkit", 7, &["types", "resp", "engine", "log", "wire", "consensus", "shard", "connection", "load"]),
+    ("testkit", 7, &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "load"]),
 ];
 
 /// Libraries that the design keeps out of most crates, with the crates that may depend on them.
