@@ -10,12 +10,13 @@
 
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot, UnknownDurability};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::map::{ClusterMap, ClusterSettings, MapError, NodeInfo, Password, SettingsChange, ShardMap};
+use crate::map::{ClusterMap, ClusterSettings, MapError, NodeInfo, Password, SettingsChange, ShardMap, UsersChange};
 
 /// The newest version that this code reads. Each entry has the oldest version that knows its command.
-pub const COMMAND_VERSION: u32 = 4;
+pub const COMMAND_VERSION: u32 = 5;
 
 /// A change of the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Command {
     SetSettings(SettingsChange),
     /// The first settings of the cluster (since version 4). Settings that were made already keep their value.
     FirstSettings(SettingsChange),
+    /// Changes users (since version 5). Without effect on users of another version than the change's base.
+    ChangeUsers(UsersChange),
 }
 
 impl Command {
@@ -55,6 +58,7 @@ impl Command {
             Command::SetDurability(_) => 2,
             Command::ReplaceNode { .. } | Command::FinishReplacement { .. } => 3,
             Command::SetSettings(_) | Command::FirstSettings(_) => 4,
+            Command::ChangeUsers(_) => 5,
         }
     }
 }
@@ -99,6 +103,9 @@ pub fn encode(envelope: &Envelope) -> Vec<u8> {
         Command::FinishReplacement { by } => CommandForm::FinishReplacement { by: by.0 },
         Command::SetSettings(change) => CommandForm::SetSettings(change.into()),
         Command::FirstSettings(change) => CommandForm::FirstSettings(change.into()),
+        Command::ChangeUsers(UsersChange { base, rules }) => {
+            CommandForm::ChangeUsers { base: *base, rules: rules.clone() }
+        }
     };
     let form = EnvelopeForm { version: envelope.command.version(), sequence: envelope.seq.0, command };
     serde_json::to_vec(&form).expect("plain structs of numbers and strings have a JSON form")
@@ -125,6 +132,7 @@ pub fn decode(payload: &[u8]) -> Result<Envelope, DecodeError> {
         CommandForm::FinishReplacement { by } => Command::FinishReplacement { by: NodeId(by) },
         CommandForm::SetSettings(form) => Command::SetSettings(form.into_change()?),
         CommandForm::FirstSettings(form) => Command::FirstSettings(form.into_change()?),
+        CommandForm::ChangeUsers { base, rules } => Command::ChangeUsers(UsersChange { base, rules }),
     };
     if version < command.version() {
         return Err(DecodeError::Malformed(format!("version {version} has no such command")));
@@ -147,12 +155,27 @@ struct EnvelopeForm {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CommandForm {
-    Create { map: MapForm },
-    SetDurability { durability: String },
-    ReplaceNode { map_version: u64, old: u64, new: NodeForm },
-    FinishReplacement { by: u64 },
+    Create {
+        map: MapForm,
+    },
+    SetDurability {
+        durability: String,
+    },
+    ReplaceNode {
+        map_version: u64,
+        old: u64,
+        new: NodeForm,
+    },
+    FinishReplacement {
+        by: u64,
+    },
     SetSettings(SettingsForm),
     FirstSettings(SettingsForm),
+    /// `null`: the user is deleted.
+    ChangeUsers {
+        base: u64,
+        rules: BTreeMap<String, Option<String>>,
+    },
 }
 
 /// An absent field leaves its setting unchanged.
@@ -378,8 +401,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named_even_if_all_else_is_strange() {
-        let found = decode(br#"{"version": 5, "command": {"teleport": {}}}"#);
-        assert_eq!(found, Err(DecodeError::Version { found: 5 }));
+        let found = decode(br#"{"version": 6, "command": {"teleport": {}}}"#);
+        assert_eq!(found, Err(DecodeError::Version { found: 6 }));
     }
 
     #[test]
@@ -425,6 +448,19 @@ mod tests {
             for wrong in wrong.iter().filter(|wrong| *wrong != text) {
                 assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
             }
+        }
+    }
+
+    #[test]
+    fn a_change_of_users_is_frozen_too() {
+        let rules = [("alice", Some("on ~* -@all +get".to_owned())), ("bob", None)];
+        let rules = rules.map(|(name, rules)| (name.to_owned(), rules)).into();
+        let envelope = Envelope { seq: Seq(3), command: Command::ChangeUsers(UsersChange { base: 7, rules }) };
+        let text = r#"{"version":5,"sequence":3,"command":{"change_users":{"base":7,"rules":{"alice":"on ~* -@all +get","bob":null}}}}"#;
+        assert_eq!(String::from_utf8(encode(&envelope)).unwrap(), text);
+        assert_eq!(decode(text.as_bytes()), Ok(envelope));
+        for wrong in [text.replace(":5,", ":4,"), text.replace("null", "1"), text.replace("base", "vase")] {
+            assert!(decode(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

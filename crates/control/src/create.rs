@@ -258,7 +258,7 @@ impl Control {
             *step = "the commit of the cluster map";
             if self.map().is_none() {
                 match self.propose(Command::Create(wanted.clone())).await {
-                    Ok(()) => {}
+                    Ok(_) => {}
                     Err(ProposeError::Stopped(why)) => return Err(CreateError::Stopped(why.to_string())),
                     Err(_) => {
                         tokio::time::sleep(RETRY_PAUSE).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Proposal, Role};
-use fastness_types::{Clock, Epoch, LogIndex, NodeId, Seq};
+use fastness_types::{Clock, Durability, Epoch, LogIndex, NodeId, Seq};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{self, Command, DecodeError, Envelope};
@@ -91,7 +91,7 @@ pub enum ProposeError {
 
 struct Request {
     command: Command,
-    answer: oneshot::Sender<Result<(), ProposeError>>,
+    answer: oneshot::Sender<Result<bool, ProposeError>>,
 }
 
 /// Handle of this node's control plane. Cheap to clone; the task stops when the last clone is dropped.
@@ -176,11 +176,12 @@ impl Control {
         self.group.as_ref()
     }
 
-    /// Proposes a command and waits until it is applied here. Cancelling the call does not withdraw the command.
+    /// Proposes a command and waits until it is applied here; returns whether it has had an effect. Cancelling the call
+    /// does not withdraw the command.
     ///
     /// # Errors
     /// See [`ProposeError`].
-    pub async fn propose(&self, command: Command) -> Result<(), ProposeError> {
+    pub async fn propose(&self, command: Command) -> Result<bool, ProposeError> {
         let (answer, answered) = oneshot::channel();
         self.requests.try_send(Request { command, answer }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
@@ -214,7 +215,7 @@ enum Fatal {
 struct InFlight {
     epoch: Epoch,
     seq: Seq,
-    answer: oneshot::Sender<Result<(), ProposeError>>,
+    answer: oneshot::Sender<Result<bool, ProposeError>>,
 }
 
 struct Follower {
@@ -318,84 +319,42 @@ impl Follower {
             return Err(Fatal::Gap { index, epoch: entry.epoch, found: seq, expected });
         }
         self.read.1 = seq;
-        self.change_map(command);
+        let has_changed = self.change_map(command);
         let ours = |f: &InFlight| f.epoch == entry.epoch && f.seq == seq;
         if self.in_flight.front().is_some_and(ours)
             && let Some(done) = self.in_flight.pop_front()
         {
             // The caller may have been cancelled.
-            let _ = done.answer.send(Ok(()));
+            let _ = done.answer.send(Ok(has_changed));
         }
         Ok(())
     }
 
-    fn change_map(&mut self, command: Command) {
-        match command {
-            Command::Create(map) => {
-                if self.map.load().is_some() {
-                    tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
-                    return;
-                }
+    /// Whether the command has had an effect.
+    fn change_map(&mut self, command: Command) -> bool {
+        let now = self.map.load_full();
+        let changed = match (command, now) {
+            (Command::Create(map), None) => {
                 tracing::info!(
                     cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
                     durability = %map.durability, "the cluster has been created"
                 );
-                self.publish(map);
+                Some(map)
             }
-            Command::SetDurability(mode) => {
-                let Some(map) = self.map.load_full() else { return };
-                if map.durability == mode {
-                    return;
-                }
-                if !map.may_become(mode) {
-                    tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
-                    return;
-                }
-                tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
-                let version = map.version + 1;
-                self.publish(ClusterMap { version, durability: mode, durability_version: version, ..(*map).clone() });
+            (Command::Create(_), Some(_)) => {
+                tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
+                None
             }
-            Command::ReplaceNode { map_version, old, new } => {
-                let Some(map) = self.map.load_full().filter(|map| map.version == map_version) else {
-                    tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
-                    return;
-                };
-                match map.with_replacement(old, &new) {
-                    Ok(map) => {
-                        tracing::info!(%old, new = %new.id, "a node is being replaced");
-                        self.publish(map);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid")
-                    }
-                }
-            }
-            Command::SetSettings(change) => self.change_settings(&change),
-            Command::FirstSettings(change) => {
-                let missing = self.map.load().as_ref().map(|map| map.settings.missing(&change));
-                self.change_settings(&missing.unwrap_or_default());
-            }
-            Command::FinishReplacement { by } => {
-                let finished = self.map.load_full().and_then(|map| map.with_replacement_finished(by));
-                if let Some(map) = finished {
-                    tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
-                    self.publish(map);
-                }
-            }
+            (_, None) => None,
+            (command, Some(map)) => change_existing(&map, command),
+        };
+        let has_changed = changed.is_some();
+        if let Some(map) = changed {
+            let map = Arc::new(map);
+            self.map.store(Some(map.clone()));
+            self.changes.send_replace(Some(map));
         }
-    }
-
-    fn change_settings(&mut self, change: &SettingsChange) {
-        if let Some(map) = self.map.load_full().and_then(|map| map.with_settings(change)) {
-            tracing::info!(version = map.settings.version, ?change, "the settings of the cluster have changed");
-            self.publish(map);
-        }
-    }
-
-    fn publish(&mut self, map: ClusterMap) {
-        let map = Arc::new(map);
-        self.map.store(Some(map.clone()));
-        self.changes.send_replace(Some(map));
+        has_changed
     }
 
     /// Called when an entry of another leader is applied: commands of an older epoch that have not committed may never
@@ -453,6 +412,61 @@ impl Follower {
         let applied = self.applied;
         self.status.send_replace(ControlStatus { role: ControlRole::Stopped, applied, failure: Some(failure) });
     }
+}
+
+/// The map after a command; `None`: it has no effect.
+fn change_existing(map: &ClusterMap, command: Command) -> Option<ClusterMap> {
+    match command {
+        Command::Create(_) => None,
+        Command::SetDurability(mode) => set_durability(map, mode),
+        Command::ReplaceNode { map_version, old, new } if map.version == map_version => {
+            match map.with_replacement(old, &new) {
+                Ok(map) => {
+                    tracing::info!(%old, new = %new.id, "a node is being replaced");
+                    Some(map)
+                }
+                Err(error) => {
+                    tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid");
+                    None
+                }
+            }
+        }
+        Command::ReplaceNode { map_version, old, new } => {
+            tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
+            None
+        }
+        Command::SetSettings(change) => change_settings(map, &change),
+        Command::FirstSettings(change) => change_settings(map, &map.settings.missing(&change)),
+        Command::FinishReplacement { by } => {
+            let finished = map.with_replacement_finished(by)?;
+            tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
+            Some(finished)
+        }
+        Command::ChangeUsers(change) => {
+            let changed = map.with_users(&change)?;
+            tracing::info!(version = changed.version, ?change, "users have changed");
+            Some(changed)
+        }
+    }
+}
+
+fn set_durability(map: &ClusterMap, mode: Durability) -> Option<ClusterMap> {
+    if map.durability == mode {
+        return None;
+    }
+    if !map.may_become(mode) {
+        tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
+        return None;
+    }
+    tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
+    let version = map.version + 1;
+    Some(ClusterMap { version, durability: mode, durability_version: version, ..map.clone() })
+}
+
+fn change_settings(map: &ClusterMap, change: &SettingsChange) -> Option<ClusterMap> {
+    let changed = map.with_settings(change)?;
+    tracing::info!(version = changed.settings.version, ?change, "the settings of the cluster have changed");
+    Some(changed)
 }
 
 #[cfg(test)]

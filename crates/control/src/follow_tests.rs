@@ -183,7 +183,7 @@ async fn a_leader_proposes_in_order_and_answers_when_applied() {
         assert_eq!(command::decode(&payload).unwrap().seq, Seq(seq));
         assert!(!proposal.is_finished());
         raft.commit(epoch, EntryPayload::Batch(payload));
-        assert_eq!(proposal.await.unwrap(), Ok(()));
+        assert_eq!(proposal.await.unwrap(), Ok(seq == 1), "a second map has no effect");
     }
     assert_eq!(control.map(), Some(Arc::new(three_nodes())));
 }
@@ -226,7 +226,7 @@ async fn without_a_lease_nothing_is_proposed() {
     lease.extend(fastness_types::BootNs(u64::MAX));
     let (_, payload) = raft.proposed().await;
     raft.commit(epoch, EntryPayload::Batch(payload));
-    assert_eq!(proposal.await.unwrap(), Ok(()));
+    assert_eq!(proposal.await.unwrap(), Ok(true));
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn draining_is_reported_once_nothing_is_in_flight() {
     assert!(!raft.driver.drained());
     assert_eq!(control.propose(Command::Create(three_nodes())).await, Err(ProposeError::NotLeader(None)));
     raft.commit(epoch, EntryPayload::Batch(payload));
-    assert_eq!(proposal.await.unwrap(), Ok(()));
+    assert_eq!(proposal.await.unwrap(), Ok(true));
     while !raft.driver.drained() {
         raft.driver.reported().await;
     }

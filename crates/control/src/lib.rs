@@ -34,6 +34,7 @@ pub use follow::{Control, ControlOptions, ControlRole, ControlStatus, ProposeErr
 pub use group::{GroupError, Member, RaftGroup};
 pub use map::{
     ClusterMap, ClusterSettings, LagBound, NodeInfo, Password, Replaced, Replacement, SettingsChange, ShardMap,
+    UserRules, Users, UsersChange,
 };
 pub use replace::ReplaceError;
 

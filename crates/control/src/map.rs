@@ -6,7 +6,9 @@
 //! - Every shard has members; all of them are nodes, none occurs twice.
 //! - A node that is being replaced or was replaced is no longer a node, and its id is never used again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::placement::AzRule;
@@ -50,6 +52,44 @@ pub struct ClusterSettings {
     pub password: Option<Password>,
     /// `durability-max-lag`; `None`: the config file applies.
     pub max_lag: Option<LagBound>,
+    /// See [`Users`].
+    pub users: Arc<Users>,
+}
+
+/// The users of the cluster. Group 0 stores their rules and does not interpret them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Users {
+    /// The version of the map with the newest change of users. 0: there was none.
+    pub version: u64,
+    /// By name, what ACL LIST prints after the name. While `default` is missing, it may do everything with the password
+    /// of the settings.
+    pub rules: BTreeMap<String, String>,
+}
+
+/// By name, the new rules of users; `None`: the user is deleted.
+pub type UserRules = BTreeMap<String, Option<String>>;
+
+/// A change of users that was computed from the users of one version.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct UsersChange {
+    /// The version of the users that it was computed from; without effect on others.
+    pub base: u64,
+    /// The users that change.
+    pub rules: UserRules,
+}
+
+impl fmt::Debug for Users {
+    /// Omits the rules: they contain hashes of passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} of {:?}", self.version, self.rules.keys())
+    }
+}
+
+impl fmt::Debug for UsersChange {
+    /// Omits the rules: they contain hashes of passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "change of {:?} from version {}", self.rules.keys(), self.base)
+    }
 }
 
 impl ClusterSettings {
@@ -78,9 +118,9 @@ pub enum Password {
     Sha256([u8; 32]),
 }
 
-impl std::fmt::Debug for Password {
+impl fmt::Debug for Password {
     /// Omits the hash, so that a log does not help to guess the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if *self == Password::None { "none" } else { "set" })
     }
 }
@@ -357,6 +397,29 @@ impl ClusterMap {
         }
         settings.version = version;
         Some(ClusterMap { version, settings, ..self.clone() })
+    }
+
+    /// The map with changed users; `None`: the change was computed from others than these.
+    #[must_use]
+    pub fn with_users(&self, change: &UsersChange) -> Option<ClusterMap> {
+        let now = &self.settings.users;
+        if now.version != change.base {
+            return None;
+        }
+        let version = self.version + 1;
+        let mut rules = now.rules.clone();
+        for (name, new) in &change.rules {
+            match new {
+                Some(new) => rules.insert(name.clone(), new.clone()),
+                None => rules.remove(name),
+            };
+        }
+        let users = Arc::new(Users { version, rules });
+        Some(ClusterMap {
+            version,
+            settings: ClusterSettings { version, users, ..self.settings.clone() },
+            ..self.clone()
+        })
     }
 
     /// The map after the replacement by `by`; `None` if that replacement is not in progress.

@@ -25,6 +25,29 @@ fn settings_change_one_by_one_and_have_the_version_that_set_them() {
 }
 
 #[test]
+fn users_change_from_what_they_were_computed_from() {
+    let map = three_nodes();
+    let change = |base, rules: &[(&str, Option<&str>)]| {
+        let rules = rules.iter().map(|(name, rules)| ((*name).to_owned(), rules.map(str::to_owned))).collect();
+        UsersChange { base, rules }
+    };
+    let first = map.with_users(&change(0, &[("a", Some("on #0123")), ("b", Some("off"))])).unwrap();
+    assert_eq!((first.version, first.settings.version, first.settings.users.version), (2, 2, 2));
+    assert_eq!(first.with_users(&change(0, &[("a", None)])), None, "others have changed meanwhile");
+    let second = first.with_users(&change(2, &[("a", None), ("c", Some("on")), ("d", None)])).unwrap();
+    let rules = &second.settings.users.rules;
+    assert_eq!(rules.iter().map(|(name, rules)| (&**name, &**rules)).collect::<Vec<_>>(), [("b", "off"), ("c", "on")]);
+    let lag = SettingsChange { max_lag: Some(Duration::from_secs(1)), ..SettingsChange::default() };
+    let third = second.with_settings(&lag).unwrap();
+    assert_eq!(
+        (third.settings.version, third.settings.users.version),
+        (4, 3),
+        "other settings leave users as they are"
+    );
+    assert!(!format!("{first:?}").contains("0123"), "no hash is ever logged");
+}
+
+#[test]
 fn a_good_map_passes() {
     assert_eq!(three_nodes().check(), Ok(()));
 }

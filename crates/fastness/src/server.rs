@@ -19,6 +19,9 @@ const FULL_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub fn run(path: &Path) -> Result<()> {
     let config = read(path)?;
     log(&config)?;
+    if !config.core_dumps {
+        keep_from_core_files();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fastness").build()?;
     let ended = runtime.block_on(serve(config));
     // Tasks that still wait for a disk are abandoned.
@@ -26,6 +29,13 @@ pub fn run(path: &Path) -> Result<()> {
     match ended? {
         End::Done => Ok(()),
         End::Restart => restart(),
+    }
+}
+
+/// Has the system write no core file of this process: its memory holds what the disk has encrypted only.
+fn keep_from_core_files() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "a crash may leave a core file with the data in it");
     }
 }
 

@@ -15,23 +15,24 @@ pub struct ReplyExtent {
     at: usize,
     /// How many values each open aggregate still needs, the innermost last.
     open: Vec<usize>,
-    /// Whether a value has begun.
-    begun: bool,
+    /// Values that have begun.
+    values: usize,
 }
 
 impl ReplyExtent {
     /// Looks through `bytes`, which start where they started before and may be longer. Returns the length of the reply
-    /// once it is complete; the state is then as at the start.
+    /// and its number of values (aggregates, and what is in them) once it is complete; the state is then as at the
+    /// start.
     ///
     /// # Errors
     /// The bytes are not a reply.
-    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, ValueError> {
+    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<(usize, usize)>, ValueError> {
         loop {
-            if self.begun && self.open.is_empty() {
+            if self.values > 0 && self.open.is_empty() {
                 if self.at > bytes.len() {
                     return Ok(None);
                 }
-                let end = self.at;
+                let end = (self.at, self.values);
                 *self = ReplyExtent::default();
                 return Ok(Some(end));
             }
@@ -62,7 +63,7 @@ impl ReplyExtent {
     fn take(&mut self, kind: u8, line: &[u8]) -> Result<(), ValueError> {
         let number = || parse_int(line).ok_or(ValueError::InvalidNumber);
         let count = || usize::try_from(number()?).map_err(|_| ValueError::InvalidNumber);
-        self.begun = true;
+        self.values += 1;
         let values = match kind {
             b'$' | b'*' if line == b"-1" => 0,
             b'$' | b'!' | b'=' => {
@@ -126,15 +127,29 @@ mod tests {
     #[test]
     fn finds_the_end_that_the_decoder_finds_however_it_is_cut() {
         for reply in REPLIES {
-            let expect = value::parse(reply).unwrap().unwrap().1;
+            let (value, expect) = value::parse(reply).unwrap().unwrap();
             assert_eq!(expect, reply.len());
             let bytes = [*reply, b"+NEXT\r\n"].concat();
             let mut extent = ReplyExtent::default();
             for cut in 1..reply.len() {
                 assert_eq!(extent.end(&bytes[..cut]), Ok(None), "{:?} cut at {cut}", String::from_utf8_lossy(reply));
             }
-            assert_eq!(extent.end(&bytes), Ok(Some(reply.len())));
-            assert_eq!(extent.end(&bytes[reply.len()..]), Ok(Some(7)));
+            assert_eq!(extent.end(&bytes), Ok(Some((reply.len(), values_of(&value)))));
+            assert_eq!(extent.end(&bytes[reply.len()..]), Ok(Some((7, 1))));
+        }
+    }
+
+    /// How many values the decoder finds, aggregates and what is in them.
+    fn values_of(value: &value::Value) -> usize {
+        use value::Value::{Array, Attribute, Map, Push, Set};
+        let of_pairs = |pairs: &[(value::Value, value::Value)]| {
+            pairs.iter().map(|(key, value)| values_of(key) + values_of(value)).sum::<usize>()
+        };
+        1 + match value {
+            Array(parts) | Set(parts) | Push(parts) => parts.iter().map(values_of).sum::<usize>(),
+            Map(pairs) => of_pairs(pairs),
+            Attribute(pairs, value) => of_pairs(pairs) + values_of(value),
+            _ => 0,
         }
     }
 
@@ -146,7 +161,7 @@ mod tests {
             for (at, byte) in reply.iter().enumerate() {
                 kept.push(*byte);
                 let end = extent.end(&kept).unwrap();
-                assert_eq!(end.map(|end| dropped + end), (at + 1 == reply.len()).then_some(reply.len()));
+                assert_eq!(end.map(|(end, _)| dropped + end), (at + 1 == reply.len()).then_some(reply.len()));
                 if end.is_none() {
                     let passed = extent.pass(kept.len());
                     kept.drain(..passed);
@@ -178,7 +193,7 @@ mod tests {
             0..40,
         )) {
             if let Ok(Some((_, len))) = value::parse(&bytes) {
-                prop_assert_eq!(ReplyExtent::default().end(&bytes), Ok(Some(len)));
+                prop_assert_eq!(ReplyExtent::default().end(&bytes).map(|end| end.map(|(len, _)| len)), Ok(Some(len)));
             } else {
                 let _ = ReplyExtent::default().end(&bytes);
             }

@@ -18,10 +18,10 @@ use fastness_control::{
 use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
-    CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplaceNodeRequest, ReplaceNodeResponse,
-    Replaced, Replacement, ReplicaStatus, SetDurabilityRequest, SetDurabilityResponse, SetSettingsRequest,
-    SetSettingsResponse, ShardStatus,
+    ChangeUsersRequest, ChangeUsersResponse, CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest,
+    DescribeClusterResponse, HandOverRequest, HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec,
+    ReplaceNodeRequest, ReplaceNodeResponse, Replaced, Replacement, ReplicaStatus, SetDurabilityRequest,
+    SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse, ShardStatus,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::{Request, Response, Status};
@@ -31,7 +31,7 @@ use crate::disks;
 use crate::leaders::{self, Members};
 use crate::members;
 use crate::replicas::Replicas;
-use crate::settings;
+use crate::settings::{self, Proposed};
 use crate::shared::NodeShared;
 
 /// How long the owner of a shard may take to drain before a hand-over.
@@ -126,7 +126,7 @@ impl Admin {
             )));
         }
         match self.control.propose(Command::SetDurability(mode)).await {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(ProposeError::NotLeader(leader)) => return Err(self.not_leader(leader, "the control plane")),
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
@@ -375,7 +375,17 @@ impl AdminService for Admin {
     ) -> Result<Response<SetSettingsResponse>, Status> {
         // A node forwards what one of its clients was let in for.
         let change = settings::change_from(&request.into_inner())?;
+        let change = Proposed::Settings(change);
         let settings_version = settings::propose_here(&self.control, &self.handle, &change).await?;
         Ok(Response::new(SetSettingsResponse { settings_version }))
+    }
+
+    async fn change_users(
+        &self,
+        request: Request<ChangeUsersRequest>,
+    ) -> Result<Response<ChangeUsersResponse>, Status> {
+        let change = settings::users_change_from(request.into_inner())?;
+        let settings_version = settings::propose_here(&self.control, &self.handle, &Proposed::Users(change)).await?;
+        Ok(Response::new(ChangeUsersResponse { settings_version }))
     }
 }

@@ -10,13 +10,14 @@
 //!
 //! - `health`: what load balancers ask for.
 //! - [`guard`]: users. `service`: the calls. `operation`: from requests to commands, and from replies to responses.
-//! - `pipeline`: streams of operations. `transaction`: comparisons and operations as one.
+//! - [`memory`]: what messages may take. `pipeline`: streams of operations. `transaction`: comparisons and operations as one.
 //! - `gateway`: which replica runs it. [`lane`]: connections to replicas. `refusal`: errors. `values`: replies.
 
 mod gateway;
 pub mod guard;
 pub(crate) mod health;
 pub mod lane;
+pub mod memory;
 mod operation;
 mod pipeline;
 mod refusal;

@@ -30,6 +30,38 @@ pub enum ClientCertificates {
     No,
 }
 
+/// A bound that is a number of bytes or a part of `maxmemory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryBound {
+    /// Bytes; 0: none.
+    Bytes(u64),
+    /// Percent of `maxmemory`, from 1 to 100; none while there is no `maxmemory`.
+    Percent(u8),
+}
+
+impl MemoryBound {
+    /// The bound in bytes; `None`: there is none.
+    #[must_use]
+    pub fn bytes(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            MemoryBound::Bytes(bytes) => bytes,
+            MemoryBound::Percent(percent) => (u128::from(maxmemory) * u128::from(percent) / 100) as u64,
+        };
+        (bytes > 0).then_some(bytes)
+    }
+}
+
+/// How a client's certificate names its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// It does not.
+    Off,
+    /// The common name of its subject.
+    CommonName,
+    /// A URI among its subject alternative names.
+    Uri,
+}
+
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
@@ -69,6 +101,8 @@ pub struct Config {
     pub tls_key_file: Option<PathBuf>,
     pub tls_ca_cert_file: Option<PathBuf>,
     pub tls_auth_clients: ClientCertificates,
+    pub tls_auth_clients_user: CertificateUser,
+    pub protected_mode: bool,
     pub peer_port: u16,
     pub grpc_port: u16,
     pub metrics_port: u16,
@@ -105,6 +139,11 @@ pub struct Config {
     pub tcp_keepalive: Duration,
     pub tcp_backlog: u64,
     pub requirepass: String,
+    pub aclfile: Option<PathBuf>,
+    pub acllog_max_len: u64,
+    pub maxmemory_clients: MemoryBound,
+    pub core_dumps: bool,
+    pub grpc_memory: u64,
     pub client_query_buffer_limit: u64,
     pub client_output_buffer_limit: OutputLimit,
     pub proto_max_bulk_len: u64,

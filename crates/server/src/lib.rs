@@ -13,9 +13,12 @@
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
+mod access;
+mod accounts;
 pub mod admin;
 mod admin_guard;
 pub mod api;
+mod attempts;
 mod auth;
 mod ballast;
 mod beside;

@@ -148,7 +148,8 @@ impl Node {
         }
         raise_descriptors()?;
         let sockets = Sockets::bind(&config)?;
-        let shared = NodeShared::new(node, cluster, config.clone());
+        let table = crate::resp_server::command::table();
+        let shared = NodeShared::new(node, cluster, config.clone(), table);
         shared.budget_descriptors(1, 0);
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
@@ -167,7 +168,7 @@ impl Node {
         };
         shared.set_observed(consensus.observed());
         let settings_server =
-            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.grpc_client());
+            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.grpc_client(), table);
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             file: shared.config.load_full(),

@@ -41,7 +41,7 @@ impl Admin {
             let warnings = self.checked(&map, old, &newcomer).await.map_err(refused)?;
             let command = Command::ReplaceNode { map_version: map.version, old, new: newcomer.info };
             match self.control.propose(command).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(ProposeError::NotLeader(leader)) => return Err(self.not_leader(leader, "the control plane")),
                 Err(error) => return Err(Status::unavailable(error.to_string())),
             }

@@ -182,6 +182,7 @@ fn housekeeping(server: &ReplicaServer) {
     server.stats.sample();
     server.clients.close_idle(config.timeout);
     server.close_stuck();
+    server.evict_clients();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
     server.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
     if server.node.settings().max_lag.is_none() {
@@ -209,6 +210,7 @@ fn follow_mode(server: &ReplicaServer) {
         server.shard.set_desired_lag_bound(DesiredLagBound { bound, version });
         follows = server.shard.max_lag().1 >= version;
     }
+    server.clients.renew(&server.node.accounts);
     if follows {
         server.node.report_settings(server.shard_id, settings.version);
     }

@@ -29,6 +29,7 @@ use fastness_shard::Shard;
 use fastness_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 
+use crate::auth::{self, AuthRefusal};
 use crate::group_view::GroupView;
 use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
@@ -93,12 +94,36 @@ impl ReplicaServer {
         ReplicaServer { settings_server, ..self }
     }
 
+    /// Lets a client in that needs no password.
+    ///
+    /// # Errors
+    /// It needs one, or this node cannot say.
+    pub(crate) fn let_in(&self, client: &Client) -> Result<(), AuthRefusal> {
+        let (now, address) = (self.shard.boot_now(), client.address.ip());
+        let account = auth::without_password(&self.node, now, address, &client.origin)?;
+        client.authenticate(account);
+        Ok(())
+    }
+
     /// Counts and logs that a connection is closed because its client does not read.
     pub(crate) fn note_unread(&self, client: &Client, why: &str) {
         add(&self.stats.output_limit_closes, 1);
         if let Some(others) = self.node.throttles.unread.permit() {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
             tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
+        }
+    }
+
+    /// Closes the largest connections while all of them take more than `maxmemory-clients`. About once a second.
+    pub(crate) fn evict_clients(&self) {
+        let config = self.node.config.load();
+        let Some(max) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
+        for client in self.clients.evict(max) {
+            add(&self.stats.evicted_clients, 1);
+            if let Some(others) = self.node.throttles.evicted.permit() {
+                let (address, bytes) = (client.address, client.memory.get());
+                tracing::warn!(client = %address, bytes, max, others, "client evicted: maxmemory-clients exceeded");
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Settings that promise something to clients and so belong to the cluster, not to a node: `requirepass`,
-//! `durability-max-lag`.
+//! Settings that promise something to clients and so belong to the cluster, not to a node: users with their passwords
+//! (`requirepass` is that of `default`), `durability-max-lag`.
 //!
 //! They are part of group 0's map ([`fastness_control::ClusterSettings`]), each change with a version. CONFIG SET of
 //! one on any node proposes it to group 0's leader and answers OK when **all reachable nodes have confirmed** that they
@@ -15,11 +15,14 @@
 //!   file's values in as the first ones, once every node understands them. From then on the file's values have no
 //!   effect; a difference is logged.
 //! - A password is stored as its SHA-256, as Valkey's ACL stores it, and written nowhere else.
+//! - A change of users is computed from the users of one version and has no effect on another one; then it is computed
+//!   anew. So of two changes at once neither is lost.
 
+mod acl_file;
 mod change;
 mod follow;
 mod server;
 
-pub use change::{NAMES, SettingsError, accepts, change_from, change_of, password};
+pub use change::{NAMES, SettingsError, change_from, change_of, password, users_change_from};
 pub use follow::follow;
-pub use server::{SettingsServer, bring_in_first, propose_here};
+pub use server::{Answered, Proposed, SettingsServer, bring_in_first, propose_here};

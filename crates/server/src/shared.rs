@@ -9,11 +9,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::{ClusterMap, ClusterSettings, Password};
+use fastness_engine::command::CommandTable;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
-use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId};
+use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId, WallMs};
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::{AccessLog, Refused};
+use crate::accounts::AccountBook;
+use crate::api::memory::MessageMemory;
+use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::descriptors;
 use crate::lab::Lab;
@@ -67,6 +72,14 @@ pub struct NodeShared {
     remote_leaders: RwLock<BTreeMap<ShardId, NodeId>>,
     /// Of this node's replicas, as they have reported last.
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
+    /// What messages of the data API over gRPC may take.
+    pub messages: Arc<MessageMemory>,
+    /// The users that this node knows.
+    pub accounts: AccountBook,
+    /// Who has failed to authenticate.
+    pub attempts: Attempts,
+    /// What was refused to clients for want of rights.
+    pub access: AccessLog,
     /// What consensus has observed of peers; `None` until it has started: they count as failed.
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
@@ -81,7 +94,7 @@ pub struct NodeShared {
 /// One connection's place among `maxclients`, from its accept to its close, whichever way it ends: dropping it gives it
 /// back.
 pub struct ClientSlot {
-    node: Arc<NodeShared>,
+    pub(crate) node: Arc<NodeShared>,
 }
 
 impl Drop for ClientSlot {
@@ -115,11 +128,13 @@ pub enum Phase {
 }
 
 impl NodeShared {
-    /// At the start of a node.
+    /// At the start of a node, whose commands are those of `table`.
     #[must_use]
-    pub fn new(node: NodeId, cluster: ClusterId, config: Config) -> Arc<NodeShared> {
+    pub fn new(node: NodeId, cluster: ClusterId, config: Config, table: &'static CommandTable) -> Arc<NodeShared> {
         let run_id = (0..20).map(|_| format!("{:02x}", rand::random::<u8>())).collect();
         let lab = config.lab.then(Arc::default);
+        let messages = MessageMemory::new(config.grpc_memory);
+        let accounts = AccountBook::new(table, &settings::password(&config.requirepass));
         Arc::new(NodeShared {
             node,
             cluster,
@@ -143,6 +158,10 @@ impl NodeShared {
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
+            messages,
+            accounts,
+            attempts: Attempts::default(),
+            access: AccessLog::default(),
             replica_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),
@@ -275,7 +294,19 @@ impl NodeShared {
         self.map.load().as_ref().map_or_else(ClusterSettings::default, |map| map.settings.clone())
     }
 
-    /// The password that AUTH requires.
+    /// Goes by the users in the map from now on.
+    pub fn follow_users(&self) {
+        self.accounts.follow(&self.settings().users, &self.password());
+    }
+
+    /// Notes what was refused to a client for want of rights, in ACL LOG and its counters.
+    pub fn note_refused(&self, refused: Refused) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let now = WallMs(now as _);
+        self.access.note(refused, now, self.config.load().acllog_max_len as usize);
+    }
+
+    /// The password of the user `default` while the cluster has no rules for it.
     #[must_use]
     pub fn password(&self) -> Password {
         self.settings().password.unwrap_or_else(|| settings::password(&self.config.load().requirepass))

@@ -51,6 +51,8 @@ pub struct Throttles {
     pub unread: Throttle,
     /// A connection was closed because it sent more than may wait to be executed.
     pub query: Throttle,
+    /// A connection was closed because all of them took too much.
+    pub evicted: Throttle,
     /// A connection was closed because the log did not make progress.
     pub held: Throttle,
 }

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::{ClientCertificates, Config};
+use crate::config::{CertificateUser, ClientCertificates, Config};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,21 @@ impl Identity {
     pub fn cluster(self) -> ClusterId {
         match self {
             Identity::Node(cluster, _) | Identity::Admin(cluster) => cluster,
+        }
+    }
+}
+
+/// The names in a client's certificate that may be those of its user.
+#[must_use]
+pub fn user_names(certificate: &[u8], by: CertificateUser) -> Vec<String> {
+    match by {
+        CertificateUser::Off => Vec::new(),
+        CertificateUser::Uri => uris(certificate),
+        CertificateUser::CommonName => {
+            let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+            // Of several the first one, as Valkey does.
+            let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+            name.map(str::to_owned).into_iter().collect()
         }
     }
 }

@@ -122,3 +122,23 @@ fn a_reader_that_stays_over_the_soft_limit_is_closed() {
         other.call_text(&["INFO", "stats"]).contains("client_output_buffer_limit_disconnections:1")
     });
 }
+
+/// `maxmemory-clients`: whoever takes most is closed, and nobody else.
+#[test]
+fn the_largest_clients_are_evicted() {
+    let server = open("maxmemory-clients 8mb");
+    let mut client = server.connect();
+    assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
+    let mut kept = server.connect();
+    assert_eq!(kept.call(&["CLIENT", "NO-EVICT", "ON"]), simple("OK"));
+    let (mut modest, mut greedy) = (server.connect(), server.connect());
+    for (unread, count) in [(&mut kept, 40), (&mut modest, 8), (&mut greedy, 40)] {
+        (0..count).for_each(|_| unread.send(&["GET", "k"]));
+    }
+    eventually("one is evicted", || client.call_text(&["INFO", "stats"]).contains("evicted_clients:1\r\n"));
+    // Replies that are on their way arrive.
+    let read = |client: &mut Client, count| (0..count).take_while(|_| client.try_receive().is_some()).count();
+    assert!(read(&mut greedy, 40) < 40);
+    assert_eq!((read(&mut kept, 40), read(&mut modest, 8)), (40, 8));
+    assert!(client.call_text(&["INFO", "stats"]).contains("evicted_clients:1\r\n"));
+}

@@ -288,6 +288,7 @@ fn the_clusters_password_counts_wherever_the_map_has_one() {
     let map = server.node.map.load_full().unwrap();
     let change = SettingsChange { password: Some(settings::password("cluster")), max_lag: None };
     server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    server.node.follow_users();
     let mut client = server.connect_raw();
     assert!(client.call_text(&["AUTH", "file"]).starts_with("-WRONGPASS "));
     assert_eq!(client.call(&["AUTH", "cluster"]), simple("OK"));
@@ -295,6 +296,7 @@ fn the_clusters_password_counts_wherever_the_map_has_one() {
     let map = server.node.map.load_full().unwrap();
     let change = SettingsChange { password: Some(settings::password("")), max_lag: None };
     server.node.map.store(Some(Arc::new(map.with_settings(&change).unwrap())));
+    server.node.follow_users();
     let mut other = server.connect_raw();
     eventually("the replica serves", || other.call(&["GET", "k"]) == Value::Null);
     assert_eq!(other.call(&["CONFIG", "GET", "requirepass"]), Value::Array(vec![bulk("requirepass"), bulk("")]));

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use fastness_control::{Password, Users};
 use fastness_resp::Value;
 use fastness_server::config::{ClientCertificates, Config};
 use fastness_server::descriptors::Bounds;
@@ -114,6 +115,45 @@ fn a_certificate_is_required() {
     rubbish.send_raw(b"PING\r\n");
     while rubbish.stream.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
     assert_eq!(client.call(&["PING"]), simple("PONG"));
+}
+
+/// `tls-auth-clients-user`: a certificate that names a user is as good as its password; all others are `default`.
+#[test]
+fn a_certificate_names_its_user() {
+    let ca = Ca::new();
+    for (by, user) in [("CN", "alice"), ("URI", "spiffe://acme/alice"), ("off", "default")] {
+        ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
+        let material = Material::load(&Config::parse(&ca.options("node")).unwrap()).unwrap();
+        let tls = Some(material.for_clients(ClientCertificates::Optional).unwrap());
+        let config = format!("tls-auth-clients-user {by}\n");
+        let server = FrontEnd::open(Options { tls, durability: Durability::Async, config });
+        let follow = |rules: &[(&str, &str)]| {
+            let rules = rules.iter().map(|(name, rules)| ((*name).to_owned(), (*rules).to_owned())).collect();
+            server.node.accounts.follow(&Users { version: 1, rules }, &Password::None);
+        };
+        let locked = ("default", "on #0000000000000000000000000000000000000000000000000000000000000000 ~* &* +@all");
+        follow(&[("alice", "on ~* +@all"), ("spiffe://acme/alice", "on ~* +@all"), ("bob", "off ~* +@all")]);
+        for (name, uri) in [("alice", "spiffe://acme/alice"), ("bob", "spiffe://acme/bob")] {
+            ca.sign(name, uri);
+        }
+        let mut client = connect(&server, &ca, Some("alice"));
+        assert_eq!(client.call(&["ACL", "WHOAMI"]), bulk(user));
+        assert_eq!(connect(&server, &ca, Some("bob")).call(&["ACL", "WHOAMI"]), bulk("default"), "bob is off");
+        assert_eq!(connect(&server, &ca, None).call(&["ACL", "WHOAMI"]), bulk("default"));
+        // Without its own user a certificate is worth as much as none.
+        follow(&[("alice", "on ~* +@all"), ("spiffe://acme/alice", "on ~* +@all"), locked]);
+        let refused = "-NOAUTH Authentication required.";
+        assert_eq!(connect(&server, &ca, None).call_text(&["PING"]), refused);
+        assert_eq!(connect(&server, &ca, Some("bob")).call_text(&["PING"]), refused);
+        let expected = if by == "off" { refused } else { "PONG" };
+        assert_eq!(connect(&server, &ca, Some("alice")).call_text(&["PING"]).trim_start_matches('+'), expected);
+        if by != "off" {
+            // Its user's end is its own.
+            follow(&[locked]);
+            let mut ping = || client.stream.write_all(b"PING\r\n").and_then(|()| client.stream.read(&mut [0; 64]));
+            eventually("the session ends", || ping().map_or(true, |len| len == 0));
+        }
+    }
 }
 
 fn node_config(ca: &Ca, ports: &Ports) -> Config {

@@ -32,6 +32,10 @@ pub trait FrontEnd {
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome;
 
+    /// Whether the client may still run a command that it has queued: rights are checked again at EXEC, because they may
+    /// have changed. If not, the error has been appended.
+    fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
+
     /// `host:port` of the replica that serves `slot`, as this client reaches it (its TLS port for a TLS client).
     /// `primary`: the node that leads this shard, if the slot belongs to this shard. `None`: the slot belongs to
     /// another shard, whose primary is looked up in the map.

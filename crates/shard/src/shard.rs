@@ -76,6 +76,12 @@ impl Shard {
         }
     }
 
+    /// The time since the machine started.
+    #[must_use]
+    pub fn boot_now(&self) -> BootNs {
+        self.inner.edges.clock.boot()
+    }
+
     /// Reads both clocks, for [`Shard::call`].
     #[must_use]
     pub fn now(&self) -> Now {

@@ -257,6 +257,9 @@ impl Execution<'_> {
             if i > 0 && self.edges.clock.boot() > ends {
                 return Err(Refusal::TooSlow { time_max });
             }
+            if !self.front_end.permit_queued(queued.spec, queued.args(), self.out) {
+                continue;
+            }
             let ran = run(self, queued);
             shows_keys |= ran.shows_keys;
             if ran.is_over {

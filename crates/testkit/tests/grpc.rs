@@ -406,6 +406,55 @@ async fn streams_that_are_not_read_do_not_hold_up_other_calls() -> Result<()> {
     Ok(())
 }
 
+/// Messages take what `grpc-memory` allows, whatever is in them, and give it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_have_a_budget_of_memory() -> Result<()> {
+    let node_options = vec![("grpc-memory", "128mb".to_owned())];
+    let cluster = Cluster::start(&ClusterOptions { node_options, ..one_node(1) })?;
+    let mut kv = primary(&cluster).await?;
+    // Many values of a byte: as a reply 3 MB, converted fifty times as much.
+    for part in 0..6 {
+        let fields = (0..50_000).map(|i| v1::HashField { name: format!("{part}{i:x}").into(), value: "x".into() });
+        kv.hash_set(v1::HashSetRequest { key: "h".into(), fields: fields.collect(), ..Default::default() }).await?;
+    }
+    refused(kv.execute(execute("HGETALL h")).await, Code::ResourceExhausted, "REPLY_DROPPED")?;
+    ensure!(value(&mut kv, "none").await?.is_none(), "the connection goes on");
+    kv.execute(execute("HSCAN h 0 COUNT 1000")).await?;
+    // Responses that nobody reads keep their part, and others find none.
+    kv.set(set("k", vec![b'x'; 8 * MIB])).await?;
+    let gets = || futures::stream::iter((0..20).map(|_| operation(Operation::Get(get("k")))));
+    let mut unread = vec![kv.pipeline(gets()).await?.into_inner(), kv.pipeline(gets()).await?.into_inner()];
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status = match kv.get(get("k")).await {
+            Ok(_) => None,
+            Err(status) => Some(seen(&status)),
+        };
+        if status == Some((Code::ResourceExhausted, "REPLY_DROPPED".to_owned(), false)) {
+            break;
+        }
+        ensure!(status.is_none() && Instant::now() < until, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ensure!(value(&mut kv, "none").await?.is_none(), "short replies find their room");
+    let mut outcomes = (0, 0);
+    for responses in &mut unread {
+        while let Some(response) = responses.message().await? {
+            match response.outcome {
+                Some(Outcome::Get(got)) if got.value.as_ref().is_some_and(|value| value.len() == 8 * MIB) => {
+                    outcomes.0 += 1;
+                }
+                Some(Outcome::Error(error)) if error.reason == "REPLY_DROPPED" => outcomes.1 += 1,
+                other => bail!("{other:?}"),
+            }
+        }
+    }
+    ensure!(outcomes.0 + outcomes.1 == 40 && outcomes.0 >= 4, "{outcomes:?}");
+    drop(unread);
+    ensure!(value(&mut kv, "k").await?.is_some_and(|value| value.len() == 8 * MIB), "it was given back");
+    Ok(())
+}
+
 /// Calls count among `maxclients` as clients of the protocol do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_clients() -> Result<()> {

@@ -18,8 +18,10 @@ impl FormatLevel {
     /// Batches split into several entries, units that carry only a timestamp or a setting, image records with part of a
     /// value, and settings of the cluster in group 0.
     pub const BOUNDS: FormatLevel = FormatLevel(2);
+    /// Users in group 0.
+    pub const USERS: FormatLevel = FormatLevel(3);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::BOUNDS;
+    pub const CURRENT: FormatLevel = FormatLevel::USERS;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

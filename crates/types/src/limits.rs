@@ -103,8 +103,25 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GRPC_CALLS_MAX: u32 = 128;
 /// Operations of one pipeline stream that were sent to shards and not answered; further ones are not read.
 pub const GRPC_PIPELINE_MAX: usize = 1024;
+/// Bytes of operations of one pipeline stream that were sent to shards and not answered, and of responses to it that
+/// have not left; a single one may be longer.
+pub const GRPC_PIPELINE_BYTES_MAX: usize = MIB;
 /// What a client may send of one call before the node has taken it, bytes. A stream that waits for its operations keeps
 /// so much back, and no more.
 pub const GRPC_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same of one gRPC connection: its calls do not wait for each other, however many of them the node does not take.
 pub const GRPC_CONNECTION_WINDOW_BYTES: u32 = GRPC_CALLS_MAX * GRPC_WINDOW_BYTES;
+
+/// Users of a cluster.
+pub const USERS_MAX: usize = 1000;
+/// Longest name of a user, bytes.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+/// Names and rules of all users together, bytes.
+pub const USERS_BYTES_MAX: usize = MIB;
+/// Failed attempts to authenticate that one source (an IPv4 address, or the first 64 bits of an IPv6 address) may make
+/// at once.
+pub const AUTH_FAILURES_MAX: u32 = 100;
+/// After that, one more in this time. Until then no password of this source is checked.
+pub const AUTH_FAILURE_EVERY: Duration = Duration::from_millis(100);
+/// Sources whose failed attempts are remembered; the one that has failed least recently is forgotten for one more.
+pub const AUTH_SOURCES_MAX: usize = 10_000;

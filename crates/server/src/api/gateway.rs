@@ -1,6 +1,5 @@
 //! Runs operations on the replicas of this node.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fastness_engine::command::CommandTable;
@@ -11,18 +10,11 @@ use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use tonic::Code;
 
-use super::lane::{Lane, LaneError, Lanes, not_served};
+use super::lane::{Caller, Lane, LaneError, not_served};
 use super::operation::{Prepared, Target, prepare};
 use super::refusal::{ApiRefusal, reason};
 use crate::replicas::{Replicas, Running};
 use crate::shared::NodeShared;
-
-/// Who calls: its connection's lanes, and both ends' addresses.
-#[derive(Clone)]
-pub(super) struct Caller {
-    pub(super) lanes: Arc<Lanes>,
-    pub(super) addresses: (SocketAddr, SocketAddr),
-}
 
 /// See the module.
 #[derive(Clone)]
@@ -39,7 +31,7 @@ impl Gateway {
         let (shard, replica) = self.replica(prepared.target)?;
         let mut lane = self.lane(caller, shard, &replica).await?;
         let commands = prepared.commands();
-        match lane.exchange(&commands.encoded(), commands.count).await {
+        match lane.exchange(&commands.encoded(), commands.count, caller).await {
             Ok(replies) => {
                 caller.lanes.keep(lane);
                 self.outcome(prepared, replies)
@@ -68,9 +60,9 @@ impl Gateway {
 
     /// A lane to a replica of this node.
     pub(super) async fn lane(&self, caller: &Caller, shard: ShardId, replica: &Running) -> Result<Lane, ApiRefusal> {
-        match caller.lanes.take(shard) {
+        match caller.lanes.take(shard, &caller.account) {
             Some(lane) => Ok(lane),
-            None => Lane::open(&self.node, replica, shard, caller.addresses).await,
+            None => Lane::open(&self.node, replica, shard, caller).await,
         }
     }
 
@@ -131,6 +123,11 @@ impl Gateway {
 /// Why an operation, which may have changed data, has no response.
 pub(super) fn failed(writes: bool, shard: ShardId, error: LaneError) -> ApiRefusal {
     match error {
+        LaneError::NoMemory => {
+            let text = "the reply found no room in this node's memory for messages (grpc-memory); if it is that of a \
+                        write, the write has happened";
+            ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_DROPPED, text)
+        }
         LaneError::TooLong => {
             let text = format!(
                 "the reply is longer than {GRPC_MESSAGE_BYTES_MAX} bytes; if it is that of a write, the write has happened"

@@ -1,14 +1,19 @@
 //! Who may call the data API. It is checked before the message of a call is read into memory.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use fastness_types::Clock;
-use tonic::{Request, Status};
+use tonic::transport::server::TlsConnectInfo;
+use tonic::{Code, Request, Status};
 
-use super::refusal::ApiRefusal;
-use crate::auth::{self, AuthRefusal};
+use super::refusal::{ApiRefusal, reason};
+use crate::access::{Lacking, Refused};
+use crate::accounts::Account;
+use crate::auth::{self, AuthRefusal, Origin};
+use crate::grpc_accept::GrpcConnectInfo;
 use crate::shared::NodeShared;
 
 /// The metadata with user and password.
@@ -26,12 +31,41 @@ impl ApiGuard {
         ApiGuard { node, clock }
     }
 
-    fn check(&self, authorization: Option<&[u8]>) -> Result<(), AuthRefusal> {
-        let Some(authorization) = authorization else { return auth::without_password(&self.node) };
+    /// The user of a call from this address.
+    fn check(
+        &self,
+        info: Option<&TlsConnectInfo<GrpcConnectInfo>>,
+        authorization: Option<&[u8]>,
+    ) -> Result<Arc<Account>, AuthRefusal> {
+        let (from, _) = addresses(info.map(TlsConnectInfo::get_ref));
+        let Some(authorization) = authorization else {
+            let chain = info.and_then(TlsConnectInfo::peer_certs);
+            let certificate = chain.as_ref().and_then(|chain| chain.first()).map(|certificate| &**certificate);
+            let origin = Origin::of(&self.node, certificate);
+            return auth::without_password(&self.node, self.clock.boot(), from.ip(), &origin);
+        };
         let pair = basic(authorization).ok_or(AuthRefusal::Wrong)?;
         let colon = pair.iter().position(|byte| *byte == b':').ok_or(AuthRefusal::Wrong)?;
-        auth::check(&self.node, self.clock.boot(), &pair[..colon], &pair[colon + 1..])
+        let pair = (&pair[..colon], &pair[colon + 1..]);
+        let checked = auth::check(&self.node, self.clock.boot(), from.ip(), pair);
+        if let Err(AuthRefusal::Wrong | AuthRefusal::TooMany) = checked {
+            self.node.note_refused(Refused {
+                lacking: Lacking::Auth,
+                context: "toplevel",
+                object: AUTHORIZATION.into(),
+                user: pair.0.to_vec(),
+                client: format!("addr={from} cmd=grpc").into_bytes(),
+            });
+        }
+        checked
     }
+}
+
+/// The addresses of both ends of a connection.
+pub(super) fn addresses(info: Option<&GrpcConnectInfo>) -> (SocketAddr, SocketAddr) {
+    let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let of = |address: Option<SocketAddr>| address.unwrap_or(none);
+    info.map_or((none, none), |info| (of(info.tcp.remote_addr), of(info.tcp.local_addr)))
 }
 
 /// User and password of `Basic <base64>` (RFC 7617).
@@ -41,10 +75,18 @@ fn basic(header: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl tonic::service::Interceptor for ApiGuard {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let header = request.metadata().get(AUTHORIZATION).map(tonic::metadata::AsciiMetadataValue::as_bytes);
-        match self.check(header) {
-            Ok(()) => Ok(request),
+        match self.check(request.extensions().get(), header) {
+            Ok(account) => {
+                request.extensions_mut().insert(account);
+                Ok(request)
+            }
+            Err(refusal @ AuthRefusal::TooMany) => {
+                let (_, text) =
+                    refusal.to_string().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default();
+                Err(ApiRefusal::new(Code::ResourceExhausted, reason::TOO_MANY_FAILURES, text).into())
+            }
             Err(refusal) => Err(ApiRefusal::from_reply(refusal.to_string().as_bytes()).into()),
         }
     }

@@ -11,9 +11,13 @@ use fastness_resp::{ReplyExtent, Value, value};
 use fastness_types::ShardId;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 
+use super::memory::{Held, MessageMemory, ReplyRoom};
 use super::refusal::{ApiRefusal, reason};
+use crate::accounts::Account;
+use crate::auth::Origin;
 use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::replicas::Running;
 use crate::resp_server::clients::Arrival;
@@ -34,6 +38,8 @@ pub(super) enum LaneError {
     Closed,
     /// The reply is longer than a message may be.
     TooLong,
+    /// Other messages take too much of the node's memory.
+    NoMemory,
 }
 
 impl From<PipeClosed> for LaneError {
@@ -51,25 +57,34 @@ pub(super) struct LaneReader {
 }
 
 impl LaneReader {
-    /// The next reply. One that is too long is read to its end and dropped, so that the next one is another command's.
-    async fn reply(&mut self) -> Result<Value, LaneError> {
-        let mut is_too_long = false;
+    /// The next reply, after others of the same call that have `before` bytes and values. One that is too long, or finds
+    /// no room, is read to its end and dropped, so that the next one is another command's.
+    async fn reply(&mut self, room: &mut ReplyRoom, before: &mut (usize, usize)) -> Result<Value, LaneError> {
+        let mut dropped = None;
         loop {
             // What is read was written by this process.
-            if let Some(len) = self.extent.end(&self.buffer).map_err(|_| LaneError::Closed)? {
-                let parsed = if is_too_long { None } else { Some(value::parse(&self.buffer[..len])) };
+            let end = self.extent.end(&self.buffer).map_err(|_| LaneError::Closed)?;
+            let (bytes, values) = (end.map_or(self.buffer.len(), |(len, _)| len), end.map_or(0, |(_, values)| values));
+            if dropped.is_none() && bytes > GRPC_MESSAGE_BYTES_MAX {
+                dropped = Some(LaneError::TooLong);
+            }
+            if dropped.is_none() && !room.grow_to(before.0 + bytes, before.1 + values) {
+                dropped = Some(LaneError::NoMemory);
+            }
+            if let Some((len, values)) = end {
+                let parsed = if dropped.is_some() { None } else { Some(value::parse(&self.buffer[..len])) };
+                *before = (before.0 + len, before.1 + values);
                 self.buffer.drain(..len);
                 if self.buffer.is_empty() {
                     self.buffer.shrink_to(BUFFER_BYTES_KEPT);
                 }
-                return match parsed {
-                    None => Err(LaneError::TooLong),
-                    Some(Ok(Some((value, _)))) => Ok(value),
-                    Some(_) => Err(LaneError::Closed),
+                return match (parsed, dropped) {
+                    (_, Some(error)) => Err(error),
+                    (Some(Ok(Some((value, _)))), None) => Ok(value),
+                    _ => Err(LaneError::Closed),
                 };
             }
-            is_too_long |= self.buffer.len() > GRPC_MESSAGE_BYTES_MAX;
-            if is_too_long {
+            if dropped.is_some() {
                 let passed = self.extent.pass(self.buffer.len());
                 self.buffer.drain(..passed);
             }
@@ -77,18 +92,23 @@ impl LaneReader {
         }
     }
 
-    /// The next replies. All of them are read, even if one is too long.
-    pub(super) async fn replies(&mut self, count: usize) -> Result<Vec<Value>, LaneError> {
+    /// The next replies, with what they have reserved. All of them are read, even if one is too long.
+    pub(super) async fn replies(
+        &mut self,
+        count: usize,
+        memory: &Arc<MessageMemory>,
+    ) -> Result<(Vec<Value>, Option<OwnedSemaphorePermit>), LaneError> {
+        let (mut room, mut before) = (memory.reply(), (0, 0));
         let mut replies = Ok(Vec::with_capacity(count));
         for _ in 0..count {
-            match (self.reply().await, &mut replies) {
+            match (self.reply(&mut room, &mut before).await, &mut replies) {
                 (Ok(reply), Ok(replies)) => replies.push(reply),
                 (Err(LaneError::Closed), _) => return Err(LaneError::Closed),
                 (Err(error), _) => replies = Err(error),
                 (Ok(_), Err(_)) => {}
             }
         }
-        replies
+        replies.map(|replies| (replies, room.into_permit()))
     }
 }
 
@@ -96,32 +116,42 @@ impl LaneReader {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) shard: ShardId,
+    /// Whose it is.
+    account: Arc<Account>,
     end: Arc<ClientEnd>,
     reader: LaneReader,
 }
 
 impl Lane {
-    /// Opens one, for a caller that is authenticated.
+    /// Opens one for a caller.
     pub(super) async fn open(
         node: &Arc<NodeShared>,
         replica: &Running,
         shard: ShardId,
-        (address, local_address): (SocketAddr, SocketAddr),
+        caller: &Caller,
     ) -> Result<Lane, ApiRefusal> {
+        let ((address, local_address), account) = (caller.addresses, caller.account.clone());
         let Some(slot) = node.take_client_slot() else {
             return Err(ApiRefusal::new(Code::ResourceExhausted, reason::MAX_CLIENTS, "max number of clients reached"));
         };
         let (end, replica_end) = pipe();
-        let arrival =
-            Arrival { id: node.next_client(), address, local_address, tls: true, fd: -1, authenticated: true };
+        let arrival = Arrival {
+            id: node.next_client(),
+            address,
+            local_address,
+            tls: true,
+            fd: -1,
+            account: Some(account.clone()),
+            origin: Origin::default(),
+        };
         let incoming = Incoming { transport: Transport::Memory(replica_end), arrival, slot };
         if replica.mailbox.send(ToReplica::Connection(incoming)).await.is_err() {
             return Err(not_served(shard));
         }
         let end = Arc::new(end);
         let reader = LaneReader { end: end.clone(), buffer: Vec::new(), extent: ReplyExtent::default() };
-        let mut lane = Lane { shard, end, reader };
-        match lane.exchange(HELLO, 1).await.map(|mut replies| replies.pop()) {
+        let mut lane = Lane { shard, account, end, reader };
+        match lane.exchange(HELLO, 1, caller).await.map(|mut replies| replies.pop()) {
             Ok(Some(Value::Map(_))) => Ok(lane),
             Ok(Some(Value::Error(text))) => Err(ApiRefusal::from_reply(&text)),
             Ok(_) | Err(_) => Err(not_served(shard)),
@@ -133,11 +163,17 @@ impl Lane {
         self.end.is_closed()
     }
 
-    /// Sends commands and reads their replies.
-    pub(super) async fn exchange(&mut self, commands: &[u8], replies: usize) -> Result<Vec<Value>, LaneError> {
+    /// Sends commands and reads their replies; what these have reserved is held.
+    pub(super) async fn exchange(
+        &mut self,
+        commands: &[u8],
+        replies: usize,
+        caller: &Caller,
+    ) -> Result<Vec<Value>, LaneError> {
         let write = async { self.end.write(commands).await.map_err(LaneError::from) };
         // At once: a replica that cannot send its replies reads no further.
-        let ((), replies) = tokio::try_join!(write, self.reader.replies(replies))?;
+        let ((), (replies, permit)) = tokio::try_join!(write, self.reader.replies(replies, &caller.memory))?;
+        caller.held.keep(permit);
         Ok(replies)
     }
 
@@ -152,6 +188,18 @@ pub(super) fn not_served(shard: ShardId) -> ApiRefusal {
     ApiRefusal::unavailable(reason::NOT_SERVED, format!("this node's replica of shard {shard} does not run"))
 }
 
+/// Who calls: its user, its connection's lanes, and both ends' addresses.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) account: Arc<Account>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) addresses: (SocketAddr, SocketAddr),
+    /// What messages may take.
+    pub(super) memory: Arc<MessageMemory>,
+    /// What this call's take.
+    pub(super) held: Held,
+}
+
 /// The lanes of one gRPC connection that have no call.
 #[derive(Debug, Default)]
 pub struct Lanes {
@@ -159,10 +207,11 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn take(&self, shard: ShardId) -> Option<Lane> {
+    /// One to this shard of this user, whatever its rules have become.
+    pub(super) fn take(&self, shard: ShardId, account: &Account) -> Option<Lane> {
         let mut idle = self.idle.lock();
         idle.retain(|lane| !lane.is_closed());
-        let at = idle.iter().rposition(|lane| lane.shard == shard)?;
+        let at = idle.iter().rposition(|lane| lane.shard == shard && lane.account.name == account.name)?;
         Some(idle.swap_remove(at))
     }
 

@@ -1,18 +1,20 @@
 //! Streams of operations.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use fastness_types::ShardId;
-use fastness_types::limits::{GRPC_MESSAGE_BYTES_MAX, GRPC_PIPELINE_MAX};
+use fastness_types::limits::{GRPC_PIPELINE_BYTES_MAX, GRPC_PIPELINE_MAX};
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{PipelineRequest, PipelineResponse};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
-use super::gateway::{Caller, Gateway, failed};
-use super::lane::LaneReader;
+use super::gateway::{Gateway, failed};
+use super::lane::{Caller, LaneReader};
 use super::operation::Prepared;
 use super::refusal::ApiRefusal;
 use crate::resp_server::pipe::ClientEnd;
@@ -28,25 +30,63 @@ enum Due {
         replies: usize,
         shard: ShardId,
         reader: Arc<Mutex<LaneReader>>,
-        /// Its part of the bytes that may wait for their responses.
-        bytes: OwnedSemaphorePermit,
+        /// What it takes until its response has left.
+        kept: Kept,
     },
     /// It was not sent.
     Refused(ApiRefusal),
 }
 
+/// What an operation has reserved, until its response has left.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Its part of the bytes that may wait in this stream.
+    of_stream: Vec<OwnedSemaphorePermit>,
+    /// Its part of the node's memory for messages.
+    pub(super) of_node: Vec<OwnedSemaphorePermit>,
+}
+
+/// A response, and what is kept until it has left.
+pub(super) type Answer = (Result<PipelineResponse, Status>, Kept);
+
+/// The responses of a stream, for the connection. What one keeps is released when the next one is asked for: by then it
+/// is on its way.
+pub(super) struct AnswerStream {
+    answers: mpsc::Receiver<Answer>,
+    last: Kept,
+}
+
+impl AnswerStream {
+    pub(super) fn new(answers: mpsc::Receiver<Answer>) -> AnswerStream {
+        AnswerStream { answers, last: Kept::default() }
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<PipelineResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.last = Kept::default();
+        let answer = ready!(self.answers.poll_recv(cx));
+        Poll::Ready(answer.map(|(response, kept)| {
+            self.last = kept;
+            response
+        }))
+    }
+}
+
 /// Serves one stream until either side ends it. Operations are sent as they come, without waiting for the responses to
-/// those before them, at most [`GRPC_PIPELINE_MAX`] ahead and [`GRPC_MESSAGE_BYTES_MAX`] together. Responses leave in
+/// those before them, at most [`GRPC_PIPELINE_MAX`] ahead and [`GRPC_PIPELINE_BYTES_MAX`] together. Responses leave in
 /// the order of the requests.
 pub(super) async fn run(
     gateway: Gateway,
     caller: Caller,
     requests: impl Stream<Item = Result<PipelineRequest, Status>> + Send + Unpin,
-    to_client: mpsc::Sender<Result<PipelineResponse, Status>>,
+    to_client: mpsc::Sender<Answer>,
 ) {
     let (due, dues) = mpsc::channel(GRPC_PIPELINE_MAX);
     let send = send_all(&gateway, &caller, requests, due);
-    let answer = answer_all(&gateway, dues, &to_client);
+    let answer = answer_all(&gateway, &caller, dues, &to_client);
     // A client that is gone takes no responses: nothing more of it is sent to the shards.
     let (broken, ()) = tokio::select! {
         both = async { tokio::join!(send, answer) } => both,
@@ -54,7 +94,7 @@ pub(super) async fn run(
     };
     if let Some(status) = broken {
         // The client may be gone.
-        let _ = to_client.send(Err(status)).await;
+        let _ = to_client.send((Err(status), Kept::default())).await;
     }
 }
 
@@ -66,7 +106,7 @@ async fn send_all(
     due: mpsc::Sender<Due>,
 ) -> Option<Status> {
     let mut lanes: HashMap<ShardId, SharedLane> = HashMap::new();
-    let unanswered = Arc::new(Semaphore::new(GRPC_MESSAGE_BYTES_MAX));
+    let unanswered = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     loop {
         let request = match requests.next().await {
             Some(Ok(request)) => request,
@@ -79,16 +119,20 @@ async fn send_all(
                 let commands = prepared.commands();
                 let encoded = commands.encoded();
                 // The operation keeps its message until its response has left. The longest one waits for all others.
-                let len = encoded.len().min(GRPC_MESSAGE_BYTES_MAX) as u32;
+                let len = encoded.len().min(GRPC_PIPELINE_BYTES_MAX) as u32;
                 let Ok(bytes) = unanswered.clone().acquire_many_owned(len).await else { return None };
+                let kept = Kept { of_stream: vec![bytes], of_node: caller.held.next().into_iter().collect() };
                 let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
                 // In this order: a lane that takes no more waits for its replies to be read.
-                let sent = due.send(Due::On { prepared, replies, shard, reader, bytes }).await;
+                let sent = due.send(Due::On { prepared, replies, shard, reader, kept }).await;
                 // A lane that is closed fails its next reply.
                 let _ = end.write(&encoded).await;
                 sent
             }
-            Err(refusal) => due.send(Due::Refused(refusal)).await,
+            Err(refusal) => {
+                drop(caller.held.next());
+                due.send(Due::Refused(refusal)).await
+            }
         };
         if sent.is_err() {
             return None;
@@ -115,25 +159,33 @@ async fn prepare(
 
 async fn answer_all(
     gateway: &Gateway,
+    caller: &Caller,
     mut dues: mpsc::Receiver<Due>,
-    to_client: &mpsc::Sender<Result<PipelineResponse, Status>>,
+    to_client: &mpsc::Sender<Answer>,
 ) {
+    let unsent = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     while let Some(due) = dues.recv().await {
-        let mut held = None;
-        let outcome = match due {
-            Due::Refused(refusal) => Err(refusal),
-            Due::On { prepared, replies, shard, reader, bytes } => {
-                held = Some(bytes);
-                match reader.lock().await.replies(replies).await {
-                    Ok(replies) => gateway.outcome(*prepared, replies),
+        let (outcome, kept) = match due {
+            Due::Refused(refusal) => (Err(refusal), Kept::default()),
+            Due::On { prepared, replies, shard, reader, mut kept } => {
+                let replies = reader.lock().await.replies(replies, &caller.memory).await;
+                let outcome = match replies {
+                    Ok((replies, permit)) => {
+                        // The next reply is read once there is room for this one.
+                        let len = permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+                        let room = unsent.clone().acquire_many_owned(len.min(GRPC_PIPELINE_BYTES_MAX) as u32).await;
+                        kept.of_stream.extend(room);
+                        kept.of_node.extend(permit);
+                        gateway.outcome(*prepared, replies)
+                    }
                     Err(error) => Err(failed(prepared.writes, shard, error)),
-                }
+                };
+                (outcome, kept)
             }
         };
         let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));
-        if to_client.send(Ok(PipelineResponse { outcome: Some(outcome) })).await.is_err() {
+        if to_client.send((Ok(PipelineResponse { outcome: Some(outcome) }), kept)).await.is_err() {
             return;
         }
-        drop(held);
     }
 }

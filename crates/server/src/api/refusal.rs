@@ -24,8 +24,14 @@ pub(super) mod reason {
     pub(in crate::api) const CONFLICT: &str = "CONFLICT";
     /// The reply is longer than a message may be.
     pub(in crate::api) const REPLY_TOO_LONG: &str = "REPLY_TOO_LONG";
+    /// Other messages take too much of the node's memory: the request was not read.
+    pub(in crate::api) const NO_MEMORY: &str = "NO_MEMORY";
+    /// The same, for the reply.
+    pub(in crate::api) const REPLY_DROPPED: &str = "REPLY_DROPPED";
     /// `maxclients` is reached.
     pub(in crate::api) const MAX_CLIENTS: &str = "MAX_CLIENTS";
+    /// No password of this source is checked for the moment.
+    pub(in crate::api) const TOO_MANY_FAILURES: &str = "TOO_MANY_FAILURES";
     /// The replica is not there (yet), or ends.
     pub(in crate::api) const NOT_SERVED: &str = "NOT_SERVED";
 }
@@ -82,7 +88,7 @@ impl ApiRefusal {
             "ERR" | "CROSSSLOT" | "SYNTAX" => Code::InvalidArgument,
             "OOM" => Code::ResourceExhausted,
             "NOAUTH" | "WRONGPASS" => Code::Unauthenticated,
-            "NOPERM" => Code::PermissionDenied,
+            "NOPERM" | "DENIED" => Code::PermissionDenied,
             _ => Code::FailedPrecondition,
         };
         ApiRefusal::new(code, word, &*text)

@@ -1,6 +1,5 @@
 //! The calls of the data API.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,16 +18,19 @@ use fastness_wire::v1::{
 use futures::Stream;
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-use super::gateway::{Caller, Gateway};
-use super::guard::ApiGuard;
+use super::gateway::Gateway;
+use super::guard::{ApiGuard, addresses};
+use super::lane::Caller;
+use super::memory::{Held, MessageMemory, Metered};
+use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
+use crate::accounts::Account;
 use crate::grpc_accept::GrpcConnectInfo;
 use crate::replicas::Replicas;
 use crate::shared::NodeShared;
@@ -39,6 +41,7 @@ const RESPONSES_MAX: usize = 16;
 /// The service.
 pub struct KvServer {
     gateway: Gateway,
+    memory: Arc<MessageMemory>,
 }
 
 impl KvServer {
@@ -48,13 +51,14 @@ impl KvServer {
         node: Arc<NodeShared>,
         replicas: Arc<Replicas>,
         clock: Arc<dyn Clock>,
-    ) -> InterceptedService<KvServiceServer<KvServer>, ApiGuard> {
+    ) -> InterceptedService<Metered<KvServiceServer<KvServer>>, ApiGuard> {
         let guard = ApiGuard::new(node.clone(), clock);
+        let memory = node.messages.clone();
         let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table() };
-        let server = KvServiceServer::new(KvServer { gateway })
+        let server = KvServiceServer::new(KvServer { gateway, memory: memory.clone() })
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * GRPC_MESSAGE_BYTES_MAX);
-        InterceptedService::new(server, guard)
+        InterceptedService::new(Metered { inner: server, memory }, guard)
     }
 }
 
@@ -72,13 +76,14 @@ pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ton
         .build_v1()
 }
 
-fn caller<T>(request: &Request<T>) -> Caller {
+/// Who calls. The guard has let it in as a user.
+fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Result<Caller, Status> {
     let info = request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>().map(TlsConnectInfo::get_ref);
     let lanes = info.map(|info| info.lanes.clone()).unwrap_or_default();
-    let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let of = |address: Option<SocketAddr>| address.unwrap_or(none);
-    let addresses = info.map_or((none, none), |info| (of(info.tcp.remote_addr), of(info.tcp.local_addr)));
-    Caller { lanes, addresses }
+    let account = request.extensions().get::<Arc<Account>>().cloned();
+    let account = account.ok_or_else(|| Status::internal("the call has no user"))?;
+    let held = request.extensions().get::<Held>().cloned().unwrap_or_default();
+    Ok(Caller { account, lanes, addresses: addresses(info), memory: memory.clone(), held })
 }
 
 /// The response of this kind.
@@ -99,7 +104,7 @@ impl KvServer {
         operation: fn(Q) -> Operation,
         response: fn(Outcome) -> Option<R>,
     ) -> Result<Response<R>, Status> {
-        let caller = caller(&request);
+        let caller = caller(&request, &self.memory)?;
         let outcome = self.gateway.run(&caller, operation(request.into_inner())).await?;
         let other = || Status::internal("the response is of another kind than the request");
         response(outcome).map(Response::new).ok_or_else(other)
@@ -149,22 +154,24 @@ impl KvService for KvServer {
     }
 
     async fn pipeline(&self, request: Request<Streaming<PipelineRequest>>) -> Result<Response<Responses>, Status> {
-        let caller = caller(&request);
+        let caller = caller(&request, &self.memory)?;
         let (to_client, responses) = mpsc::channel(RESPONSES_MAX);
         tokio::spawn(pipeline::run(self.gateway.clone(), caller, request.into_inner(), to_client));
-        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+        Ok(Response::new(Box::pin(AnswerStream::new(responses))))
     }
 
     async fn batch(&self, request: Request<BatchRequest>) -> Result<Response<BatchResponse>, Status> {
-        let caller = caller(&request);
+        let caller = caller(&request, &self.memory)?;
+        let held = caller.held.clone();
         let operations = request.into_inner().operations;
         let (to_client, mut responses) = mpsc::channel(RESPONSES_MAX);
         let requests = futures::stream::iter(operations.into_iter().map(Ok));
         let run = pipeline::run(self.gateway.clone(), caller, requests, to_client);
         let collect = async {
             let (mut all, mut bytes) = (Vec::new(), 0);
-            while let Some(response) = responses.recv().await {
+            while let Some((response, kept)) = responses.recv().await {
                 let mut response = response?;
+                kept.of_node.into_iter().for_each(|permit| held.keep(Some(permit)));
                 bytes += response.encoded_len();
                 if bytes > GRPC_MESSAGE_BYTES_MAX {
                     let text = format!("all responses together are longer than {GRPC_MESSAGE_BYTES_MAX} bytes");
@@ -180,7 +187,7 @@ impl KvService for KvServer {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let caller = caller(&request);
+        let caller = caller(&request, &self.memory)?;
         Ok(Response::new(transaction::run(&self.gateway, &caller, request.into_inner()).await?))
     }
 }

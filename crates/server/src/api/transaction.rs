@@ -11,7 +11,8 @@ use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, Compare, PipelineRequest, PipelineResponse};
 use tonic::Code;
 
-use super::gateway::{Caller, Gateway, failed};
+use super::gateway::{Gateway, failed};
+use super::lane::Caller;
 use super::lane::Lane;
 use super::operation::{Attributes, Commands, Prepared, Target, last_reply};
 use super::refusal::{ApiRefusal, reason};
@@ -41,7 +42,7 @@ pub(super) async fn run(
     // Kept only if it ends well: what it watches must not outlast the call. A conflict has ended the watches.
     let mut lane = gateway.lane(caller, shard, &replica).await?;
     for _ in 0..TRIES_MAX {
-        let tried = transaction.try_once(&mut lane, shard).await;
+        let tried = transaction.try_once(&mut lane, shard, caller).await;
         if let Some(response) = tried.map_err(|refusal| gateway.located(target, refusal))? {
             caller.lanes.keep(lane);
             return Ok(response);
@@ -104,8 +105,13 @@ fn holds(condition: &Condition, reply: &Value) -> Option<bool> {
 
 impl Transaction {
     /// `None`: another client has changed what was compared, and nothing has happened.
-    async fn try_once(&self, lane: &mut Lane, shard: ShardId) -> Result<Option<v1::TxnResponse>, ApiRefusal> {
-        let succeeded = self.compare(lane, shard).await?;
+    async fn try_once(
+        &self,
+        lane: &mut Lane,
+        shard: ShardId,
+        caller: &Caller,
+    ) -> Result<Option<v1::TxnResponse>, ApiRefusal> {
+        let succeeded = self.compare(lane, shard, caller).await?;
         let branch = if succeeded { &self.operations } else { &self.otherwise };
         let mut commands = Commands::default();
         if branch.is_empty() {
@@ -115,7 +121,7 @@ impl Transaction {
             commands.add_transaction(steps.into_iter().flatten(), &self.attributes);
         }
         let writes = branch.iter().any(|prepared| prepared.writes);
-        let replies = lane.exchange(&commands.encoded(), commands.count).await;
+        let replies = lane.exchange(&commands.encoded(), commands.count, caller).await;
         let last = last_reply(replies.map_err(|error| failed(writes, shard, error))?)?;
         let mut replies = match last {
             Value::Array(replies) => replies.into_iter(),
@@ -133,7 +139,7 @@ impl Transaction {
     }
 
     /// Watches and compares.
-    async fn compare(&self, lane: &mut Lane, shard: ShardId) -> Result<bool, ApiRefusal> {
+    async fn compare(&self, lane: &mut Lane, shard: ShardId, caller: &Caller) -> Result<bool, ApiRefusal> {
         if self.compares.is_empty() {
             return Ok(true);
         }
@@ -141,7 +147,7 @@ impl Transaction {
         let watch = [&[Bytes::from_static(b"WATCH")], &*self.watched].concat();
         commands.add(&watch, &Attributes::default());
         self.compares.iter().for_each(|(command, _)| commands.add(command, &Attributes::default()));
-        let replies = lane.exchange(&commands.encoded(), commands.count).await;
+        let replies = lane.exchange(&commands.encoded(), commands.count, caller).await;
         let replies = replies.map_err(|error| failed(false, shard, error))?;
         let mut all_hold = true;
         let conditions = self.compares.iter().map(|(_, condition)| Some(condition));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastness_types::Durability;
 
 use super::value::{self, Problem};
-use super::{ClientCertificates, Config, LogLevel, OutputLimit};
+use super::{CertificateUser, ClientCertificates, Config, LogLevel, MemoryBound, OutputLimit};
 
 /// When an option takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ enum Kind {
     Number { field: Field<u64>, min: u64, max: u64 },
     Signed { field: Field<i64>, min: i64, max: i64 },
     Bytes { field: Field<u64>, min: u64, max: u64 },
+    MemoryBound(Field<MemoryBound>),
     Span { field: Field<Duration>, unit: Duration, min: Duration, max: Duration },
     YesNo(Field<bool>),
     Text(Field<String>),
@@ -50,6 +51,7 @@ enum Kind {
     Words(Field<Vec<String>>),
     Durability(Field<Durability>),
     Certificates(Field<ClientCertificates>),
+    CertificateUser(Field<CertificateUser>),
     LogLevel(Field<LogLevel>),
     OutputLimit(Field<OutputLimit>),
     Fixed,
@@ -60,6 +62,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 const CERTIFICATES: [(&str, ClientCertificates); 3] =
     [("yes", ClientCertificates::Required), ("optional", ClientCertificates::Optional), ("no", ClientCertificates::No)];
+
+const CERTIFICATE_USERS: [(&str, CertificateUser); 3] =
+    [("off", CertificateUser::Off), ("CN", CertificateUser::CommonName), ("URI", CertificateUser::Uri)];
 
 const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
@@ -127,6 +132,10 @@ impl OptionSpec {
             Kind::Port(field) => field(config).to_string(),
             Kind::Number { field, .. } | Kind::Bytes { field, .. } => field(config).to_string(),
             Kind::Signed { field, .. } => field(config).to_string(),
+            Kind::MemoryBound(field) => match *field(config) {
+                MemoryBound::Bytes(bytes) => bytes.to_string(),
+                MemoryBound::Percent(percent) => format!("{percent}%"),
+            },
             Kind::Span { field, unit, .. } => value::span_text(*field(config), *unit),
             Kind::YesNo(field) => if *field(config) { "yes" } else { "no" }.to_owned(),
             Kind::Text(field) => field(config).clone(),
@@ -135,6 +144,7 @@ impl OptionSpec {
             Kind::Words(field) => field(config).join(" "),
             Kind::Durability(field) => field(config).name().to_owned(),
             Kind::Certificates(field) => word_of(&CERTIFICATES, *field(config)).to_owned(),
+            Kind::CertificateUser(field) => word_of(&CERTIFICATE_USERS, *field(config)).to_owned(),
             Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
             Kind::OutputLimit(field) => {
                 let limit = *field(config);
@@ -158,6 +168,14 @@ impl Kind {
             Kind::Bytes { field, min, max } => {
                 *field(config) = value::bytes(word).filter(|n| (*min..=*max).contains(n))?;
             }
+            Kind::MemoryBound(field) => {
+                *field(config) = match word.strip_suffix('%') {
+                    Some(percent) => {
+                        MemoryBound::Percent(percent.parse().ok().filter(|percent| (1..=100).contains(percent))?)
+                    }
+                    None => MemoryBound::Bytes(value::bytes(word)?),
+                };
+            }
             Kind::Span { field, unit, min, max } => {
                 *field(config) = value::span(word, *unit).filter(|s| (*min..=*max).contains(s))?;
             }
@@ -167,6 +185,7 @@ impl Kind {
             Kind::Folder(field) => *field(config) = (!word.is_empty()).then(|| PathBuf::from(word))?,
             Kind::Durability(field) => *field(config) = word.to_ascii_lowercase().parse().ok()?,
             Kind::Certificates(field) => *field(config) = value_of(&CERTIFICATES, word)?,
+            Kind::CertificateUser(field) => *field(config) = value_of(&CERTIFICATE_USERS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::Words(_) | Kind::OutputLimit(_) | Kind::Fixed => return None,
         }
@@ -235,6 +254,10 @@ pub static OPTIONS: &[OptionSpec] = &[
         "CA certificates that sign those of nodes, administrators and clients, PEM"),
     option!("tls-auth-clients", "yes", "yes, optional or no", Start, Kind::Certificates(|c| &mut c.tls_auth_clients),
         "whether clients of the TLS port must present a certificate; nodes and administrators always must"),
+    option!("tls-auth-clients-user", "off", "off, CN or URI", Start, Kind::CertificateUser(|c| &mut c.tls_auth_clients_user),
+        "makes a client whose certificate names a user that user without a password: by the common name, or by a URI among the alternative names"),
+    option!("protected-mode", "yes", "yes or no", Running, Kind::YesNo(|c| &mut c.protected_mode),
+        "refuses clients from other machines that have neither a client certificate nor a password, while the user default needs none"),
     option!("peer-port", "16379", "a port from 0 to 65535, 0: chosen by the system", Start, Kind::Port(|c| &mut c.peer_port),
         "port for the other nodes"),
     option!("grpc-port", "17379", "a port from 0 to 65535, 0: chosen by the system", Start, Kind::Port(|c| &mut c.grpc_port),
@@ -296,6 +319,9 @@ pub static OPTIONS: &[OptionSpec] = &[
     // Memory and clients.
     option!("maxmemory", "0", "bytes, 0: no limit", Running, Kind::Bytes { field: |c| &mut c.maxmemory, min: 0, max: u64::MAX },
         "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which commands that need more are refused with OOM"),
+    option!("maxmemory-clients", "0", "bytes, or a percentage of maxmemory from 1% to 100%; 0: no limit of its own", Running,
+        Kind::MemoryBound(|c| &mut c.maxmemory_clients),
+        "what the connections of one replica may take together, as part of maxmemory; over it the largest are closed, except those with CLIENT NO-EVICT"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "client connections to this node"),
@@ -307,6 +333,18 @@ pub static OPTIONS: &[OptionSpec] = &[
         "how often the system probes whether a silent client is still reachable"),
     option!("requirepass", "\"\"", "a password, empty: none", Running, Kind::Text(|c| &mut c.requirepass),
         "the password of the user default"),
+    option!("aclfile", "\"\"", "a file", Start, Kind::File(|c| &mut c.aclfile),
+        "the file that ACL LOAD and ACL SAVE read and write on this node. It is not read at the start: users are kept in the cluster"),
+    option!("acllog-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.acllog_max_len, min: 0, max: 100_000 },
+        "entries kept in the log of what was refused to clients"),
+    option!("acl-pubsub-default", "resetchannels", "resetchannels", Never, Kind::Fixed,
+        "the channels of a new user: none"),
+    option!("core-dumps", "no", "yes or no", Start, Kind::YesNo(|c| &mut c.core_dumps),
+        "lets a crash leave a core file, which holds data and secrets unencrypted"),
+    option!("grpc-memory", "512mb", "bytes from 128mb to 1tb", Start,
+        Kind::Bytes { field: |c| &mut c.grpc_memory, min: 128 << 20, max: 1 << 40 },
+        "memory for messages of the data API over gRPC on this node, beside maxmemory: one half for requests that are received and run, the other one for replies that are not sent"),
     option!("client-query-buffer-limit", "1gb", "bytes from 1mb to 4gb", Running,
         Kind::Bytes { field: |c| &mut c.client_query_buffer_limit, min: 1 << 20, max: 4 << 30 },
         "bytes that one connection may have received and not executed before it is closed"),
@@ -392,7 +430,14 @@ impl Config {
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::ZERO,
             tcp_backlog: 0,
+            tls_auth_clients_user: CertificateUser::Off,
+            protected_mode: true,
             requirepass: String::new(),
+            aclfile: None,
+            acllog_max_len: 0,
+            maxmemory_clients: MemoryBound::Bytes(0),
+            core_dumps: false,
+            grpc_memory: 0,
             client_query_buffer_limit: 0,
             client_output_buffer_limit: OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_time: Duration::ZERO },
             proto_max_bulk_len: 0,

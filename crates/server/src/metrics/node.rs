@@ -7,6 +7,7 @@ use fastness_consensus::RoleName;
 
 use super::Metrics;
 use super::exposition::Exposition;
+use crate::access::Lacking;
 use crate::descriptors;
 use crate::process::Usage;
 use crate::space::Space;
@@ -26,6 +27,14 @@ impl Metrics {
         text.one("process_max_fds", "gauge", &[], descriptors::limit() as f64);
         text.one("fastness_client_connections", "gauge", &[], node.connected.load(Ordering::Relaxed) as f64);
         text.one("fastness_client_connections_max", "gauge", &[], node.maxclients() as f64);
+        let (requests, replies) = node.messages.in_use();
+        text.one("fastness_grpc_request_bytes", "gauge", &[], requests as f64);
+        text.one("fastness_grpc_reply_bytes", "gauge", &[], replies as f64);
+        text.one("fastness_grpc_messages_refused_total", "counter", &[], node.messages.refused() as f64);
+        for lacking in Lacking::ALL {
+            let reason = [("reason", lacking.name().to_owned())];
+            text.one("fastness_access_denied_total", "counter", &reason, node.access.count(lacking) as f64);
+        }
         let identity = [
             ("node", node.node.to_string()),
             ("cluster", node.cluster.to_string()),

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::clients::Arrival;
+use crate::auth::Origin;
 use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::shared::{ClientSlot, NodeShared, Phase};
 
@@ -97,7 +98,11 @@ async fn welcome(
             let replica = replica.clone();
             tokio::spawn(async move {
                 match handshake(tcp, tls).await {
-                    Ok((tcp, tls)) => hand_over(tcp, Some(tls), arrival, slot, &replica).await,
+                    Ok((tcp, tls)) => {
+                        let certificate = tls.peer_certificates().and_then(|chain| chain.first());
+                        let origin = Origin::of(&slot.node, certificate.map(|certificate| &**certificate));
+                        hand_over(tcp, Some(tls), Arrival { origin, ..arrival }, slot, &replica).await;
+                    }
                     Err(error) => tracing::debug!(%address, %error, "TLS handshake"),
                 }
             });
@@ -142,7 +147,8 @@ fn arrival(tcp: &TcpStream, address: SocketAddr, tls: bool, node: &NodeShared) -
         local_address: tcp.local_addr().unwrap_or(address),
         tls,
         fd: tcp.as_raw_fd(),
-        authenticated: false,
+        account: None,
+        origin: Origin::default(),
     }
 }
 

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastness_connection::ReplyMode;
 use fastness_resp::Protocol;
 use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use crate::settings::SettingsError;
+use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
+use crate::auth::Origin;
+use crate::settings::Answered;
 
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,16 @@ pub enum Unblock {
     TimedOut,
     /// With an error.
     Error,
+}
+
+/// Whose a connection is.
+#[derive(Default)]
+struct AccountSession {
+    account: RefCell<Option<Arc<Account>>>,
+    is_authenticated: Cell<bool>,
+    is_unrestricted: Cell<bool>,
+    /// The generation of the accounts that `account` is from; 0: it is to be looked up.
+    generation: Cell<u64>,
 }
 
 /// One connection.
@@ -48,10 +61,12 @@ pub struct Client {
     pub library_name: RefCell<Vec<u8>>,
     /// CLIENT SETINFO LIB-VER.
     pub library_version: RefCell<Vec<u8>>,
-    /// Whether it has authenticated, or no password is required.
-    pub authenticated: Cell<bool>,
-    /// A CONFIG SET of the cluster's settings that is under way.
-    pub setting: RefCell<Option<oneshot::Receiver<Result<(), SettingsError>>>>,
+    /// What it has shown beside a password.
+    pub origin: Origin,
+    /// See [`Client::authenticate`].
+    session: AccountSession,
+    /// A change of the cluster's settings or users that is under way for it.
+    pub setting: RefCell<Option<Answered>>,
     /// Its protocol version.
     pub protocol: Cell<Protocol>,
     /// See [`ReplyMode`].
@@ -133,12 +148,14 @@ pub struct Arrival {
     pub tls: bool,
     /// File descriptor; -1: it has none.
     pub fd: i32,
-    /// Whether the front end that it comes through has authenticated it.
-    pub authenticated: bool,
+    /// The user as which the front end that it comes through has authenticated it.
+    pub account: Option<Arc<Account>>,
+    /// What the client has shown beside a password.
+    pub origin: Origin,
 }
 
 impl Client {
-    fn new(arrival: &Arrival, authenticated: bool) -> Client {
+    fn new(arrival: &Arrival) -> Client {
         let now = Instant::now();
         Client {
             id: arrival.id,
@@ -151,7 +168,8 @@ impl Client {
             name: RefCell::default(),
             library_name: RefCell::default(),
             library_version: RefCell::default(),
-            authenticated: Cell::new(authenticated),
+            origin: arrival.origin.clone(),
+            session: AccountSession::default(),
             setting: RefCell::default(),
             protocol: Cell::new(Protocol::Resp2),
             reply_mode: Cell::new(ReplyMode::On),
@@ -183,6 +201,68 @@ impl Client {
             unblock_notify: Notify::new(),
             killed: Cell::new(false),
             wake: Notify::new(),
+        }
+    }
+
+    /// It is this user's from now on.
+    pub fn authenticate(&self, account: Arc<Account>) {
+        self.session.is_authenticated.set(true);
+        self.session.is_unrestricted.set(account.user.is_unrestricted());
+        self.session.account.replace(Some(account));
+        // The account may be an older one than the newest: it is looked up before it is used.
+        self.session.generation.set(0);
+    }
+
+    /// Whether it is a user's: it has authenticated, or needed no password.
+    #[inline]
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.session.is_authenticated.get()
+    }
+
+    /// Whether its user may do everything.
+    #[inline]
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        self.session.is_unrestricted.get()
+    }
+
+    /// Its user, as of the last [`Client::renew`]; `None`: it is not authenticated.
+    #[must_use]
+    pub fn account(&self) -> Option<Arc<Account>> {
+        self.session.account.borrow().clone()
+    }
+
+    /// The name of its user, as CLIENT LIST shows it: before authentication it is `default`, as in Valkey.
+    #[must_use]
+    pub fn user_name(&self) -> String {
+        self.session.account.borrow().as_ref().map_or_else(|| DEFAULT_USER.to_owned(), |account| account.name.clone())
+    }
+
+    /// Goes by the newest rules of its user. If there is no such user any more, nothing of it runs from here on, and it
+    /// is closed. A change that it makes itself, of its own user maybe, is answered first.
+    #[inline]
+    pub fn renew(&self, book: &AccountBook) {
+        let generation = book.generation();
+        if self.session.generation.get() != generation && self.setting.borrow().is_none() {
+            self.renew_from(&book.load(), generation);
+        }
+    }
+
+    #[cold]
+    fn renew_from(&self, accounts: &Accounts, generation: u64) {
+        self.session.generation.set(generation);
+        let Some(before) = self.account() else { return };
+        match accounts.get(before.name.as_bytes()) {
+            Some(account) => {
+                self.session.is_unrestricted.set(account.user.is_unrestricted());
+                self.session.account.replace(Some(account.clone()));
+            }
+            None => {
+                self.session.is_authenticated.set(false);
+                self.session.account.replace(None);
+                self.kill();
+            }
         }
     }
 
@@ -237,9 +317,10 @@ impl Client {
     }
 
     /// Back to how it began, as RESET does.
-    pub fn reset(&self, authenticated: bool) {
+    pub fn reset(&self) {
         self.name.borrow_mut().clear();
-        self.authenticated.set(authenticated);
+        self.session.account.replace(None);
+        self.session.is_authenticated.set(false);
         self.protocol.set(Protocol::Resp2);
         self.reply_mode.set(ReplyMode::On);
         self.no_evict.set(false);
@@ -287,7 +368,7 @@ impl Client {
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub=0 psub=0 ssub=0 multi={} \
              watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
-             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
+             events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
              tot-cmds={}",
             self.id,
             self.address,
@@ -307,6 +388,7 @@ impl Client {
             self.unsent_bytes.get(),
             self.memory.get(),
             self.command.get(),
+            self.user_name(),
             self.protocol.get().number(),
             text(&self.library_name),
             text(&self.library_version),
@@ -322,15 +404,34 @@ impl Client {
 #[derive(Default)]
 pub struct Clients {
     by_id: RefCell<BTreeMap<u64, Rc<Client>>>,
+    /// The generation of the accounts that all of them go by.
+    renewed: Cell<u64>,
 }
 
 impl Clients {
     /// Enters a new connection.
     #[must_use]
-    pub fn enter(&self, arrival: &Arrival, authenticated: bool) -> Rc<Client> {
-        let client = Rc::new(Client::new(arrival, authenticated));
+    pub fn enter(&self, arrival: &Arrival) -> Rc<Client> {
+        let client = Rc::new(Client::new(arrival));
+        if let Some(account) = &arrival.account {
+            client.authenticate(account.clone());
+        }
         self.by_id.borrow_mut().insert(client.id, client.clone());
         client
+    }
+
+    /// Has all of them go by the newest rules of their users: those of deleted users are closed.
+    pub fn renew(&self, book: &AccountBook) {
+        let generation = book.generation();
+        if self.renewed.get() == generation {
+            return;
+        }
+        let clients = self.by_id.borrow();
+        clients.values().for_each(|client| client.renew(book));
+        // One that makes a change itself is renewed after its answer.
+        if clients.values().all(|client| client.setting.borrow().is_none()) {
+            self.renewed.set(generation);
+        }
     }
 
     /// Forgets a connection that was closed.
@@ -389,6 +490,29 @@ impl Clients {
         }
     }
 
+    /// Closes the largest ones until the others take no more than `max` bytes together; returns those that it closes.
+    /// Those with CLIENT NO-EVICT do not count.
+    pub fn evict(&self, max: u64) -> Vec<Rc<Client>> {
+        let clients = self.by_id.borrow();
+        let evictable = clients.values().filter(|client| !client.no_evict.get() && !client.is_killed());
+        let mut evictable: Vec<_> = evictable.cloned().collect();
+        let mut total: u64 = evictable.iter().map(|client| client.memory.get()).sum();
+        if total <= max {
+            return Vec::new();
+        }
+        evictable.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory.get()));
+        let mut closed = Vec::new();
+        for client in evictable {
+            if total <= max {
+                break;
+            }
+            total -= client.memory.get();
+            client.kill();
+            closed.push(client);
+        }
+        closed
+    }
+
     /// Closes those that have sent nothing for longer than `timeout` (zero: none) and wait for nothing.
     pub fn close_idle(&self, timeout: Duration) {
         if timeout.is_zero() {
@@ -410,7 +534,31 @@ mod tests {
 
     fn enter(clients: &Clients, id: u64) -> Rc<Client> {
         let address = "127.0.0.1:1".parse().unwrap();
-        clients.enter(&Arrival { id, address, local_address: address, tls: false, fd: 0, authenticated: true }, true)
+        clients.enter(&Arrival {
+            id,
+            address,
+            local_address: address,
+            tls: false,
+            fd: 0,
+            account: None,
+            origin: Origin::default(),
+        })
+    }
+
+    #[test]
+    fn the_largest_connections_are_evicted() {
+        let clients = Clients::default();
+        let all: Vec<_> = (1..=4).map(|id| enter(&clients, id)).collect();
+        for (client, bytes) in all.iter().zip([10, 400, 300, 5_000]) {
+            client.memory.set(bytes);
+        }
+        all[3].no_evict.set(true);
+        assert!(clients.evict(710).is_empty());
+        let evicted = |max| clients.evict(max).iter().map(|client| client.id).collect::<Vec<_>>();
+        assert_eq!(evicted(709), [2]);
+        assert_eq!(evicted(709), [0; 0], "it counts no more");
+        assert_eq!(evicted(0), [3, 1]);
+        assert!(!all[3].is_killed());
     }
 
     /// Whatever keeps a connection from making progress ends it, and is reported once.

@@ -8,6 +8,7 @@ mod client;
 mod client_filter;
 mod client_pause;
 mod cluster;
+mod cluster_change;
 mod config;
 mod front_end;
 mod hello;

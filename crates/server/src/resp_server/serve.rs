@@ -1,7 +1,6 @@
 //! The boundary of a connection's task: it is entered among the clients and takes a place, and whichever way it ends
 //! nothing of it is left.
 
-use fastness_control::Password;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -31,9 +30,10 @@ impl Drop for Entry {
 /// Serves one connection until it ends. A panic ends this connection alone, unless a command was being run: then nobody
 /// knows what is in memory, and the replica ends.
 pub async fn serve(server: Rc<ReplicaServer>, stream: ClientStream, arrival: Arrival, slot: ClientSlot) {
-    let needs_none = server.node.password() == Password::None && server.node.has_heard_control();
-    let authenticated = arrival.authenticated || needs_none;
-    let client = server.clients.enter(&arrival, authenticated);
+    let client = server.clients.enter(&arrival);
+    if !client.is_authenticated() {
+        server.let_in(&client).ok();
+    }
     let entry = Entry { server, client, _slot: slot };
     let (server, client) = (&entry.server, &entry.client);
     if let Err(panic) = AssertUnwindSafe(connection::serve(server, client, stream)).catch_unwind().await {

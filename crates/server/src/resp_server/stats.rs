@@ -100,10 +100,10 @@ pub struct RespStats {
     pub log_wait_closes: Cell<u64>,
     /// Connections whose task has panicked.
     pub panics: Cell<u64>,
+    /// Connections that were closed because all of them took more than `maxmemory-clients`.
+    pub evicted_clients: Cell<u64>,
     /// Connections closed because they sent more than may be queued.
     pub query_limit_closes: Cell<u64>,
-    /// Failed AUTH commands.
-    pub auth_failures: Cell<u64>,
     /// Connections whose command is waiting for the log.
     pub stalled: Cell<u64>,
     /// Largest observed memory usage of the data, in bytes.
@@ -186,8 +186,8 @@ impl Default for RespStats {
             http_closes: Cell::default(),
             log_wait_closes: Cell::default(),
             panics: Cell::default(),
+            evicted_clients: Cell::default(),
             query_limit_closes: Cell::default(),
-            auth_failures: Cell::default(),
             stalled: Cell::default(),
             memory_peak: Cell::default(),
             rate: RefCell::default(),
@@ -315,8 +315,8 @@ impl RespStats {
             &self.http_closes,
             &self.log_wait_closes,
             &self.panics,
+            &self.evicted_clients,
             &self.query_limit_closes,
-            &self.auth_failures,
         ];
         cells.into_iter().for_each(|cell| cell.set(0));
         self.by_command.borrow_mut().clear();

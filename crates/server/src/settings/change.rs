@@ -1,11 +1,13 @@
 //! A change of settings, as options, requests and errors have it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_control::{Password, SettingsChange};
+use fastness_control::{Password, SettingsChange, UsersChange};
 use fastness_types::NodeId;
-use fastness_wire::admin::v1::SetSettingsRequest;
+use fastness_types::limits::USERS_BYTES_MAX;
+use fastness_wire::admin::v1::{ChangeUsersRequest, SetSettingsRequest, UserChange};
 use tonic::Status;
 
 use crate::config::Config;
@@ -25,6 +27,13 @@ pub enum SettingsError {
     /// It may have become part of the map or not.
     #[error("it is unknown whether the change was made: {0}")]
     Unknown(String),
+    /// Nothing was changed: others have changed users meanwhile, and after that the rules do not apply any more, or they
+    /// go on doing so.
+    #[error("users were changed meanwhile: {0}")]
+    Users(String),
+    /// Nothing was changed: the ACL file cannot be read or written.
+    #[error("{0}")]
+    File(String),
     /// It is part of the map and comes into force by itself.
     #[error("the change is made, but {} not confirmed yet that it is applied", names_of(.0))]
     Unconfirmed(Vec<NodeId>),
@@ -45,14 +54,6 @@ pub fn password(text: &str) -> Password {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest.as_ref());
     Password::Sha256(hash)
-}
-
-/// Whether a rule accepts `given`; the time of the comparison does not reveal how much of the hash was right.
-#[must_use]
-pub fn accepts(rule: &Password, given: &[u8]) -> bool {
-    let Password::Sha256(expected) = rule else { return true };
-    let digest = ring::digest::digest(&ring::digest::SHA256, given);
-    digest.as_ref().iter().zip(expected).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
 }
 
 /// What differs between two configurations among the cluster's settings.
@@ -93,6 +94,31 @@ pub fn change_from(request: &SetSettingsRequest) -> Result<SettingsChange, Statu
     Ok(SettingsChange { password, max_lag })
 }
 
+/// The request that [`users_change_from`] reads.
+pub(super) fn users_request_of(change: &UsersChange) -> ChangeUsersRequest {
+    let users = change.rules.iter().map(|(name, rules)| UserChange { name: name.clone(), rules: rules.clone() });
+    ChangeUsersRequest { base_version: change.base, users: users.collect() }
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// INVALID_ARGUMENT: a user is in it twice, its name is too long, or it changes more than a change may.
+pub fn users_change_from(request: ChangeUsersRequest) -> Result<UsersChange, Status> {
+    let mut rules = BTreeMap::new();
+    let mut bytes = 0;
+    for user in request.users {
+        bytes += user.name.len() + user.rules.as_ref().map_or(0, String::len);
+        if let Some((name, _)) = rules.insert(user.name.clone(), user.rules).map(|rules| (user.name, rules)) {
+            return Err(Status::invalid_argument(format!("the user {name:?} is changed twice")));
+        }
+    }
+    if bytes > USERS_BYTES_MAX {
+        return Err(Status::invalid_argument(format!("a change of users has at most {USERS_BYTES_MAX} bytes")));
+    }
+    Ok(UsersChange { base: request.base_version, rules })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,12 +126,8 @@ mod tests {
     #[test]
     fn a_password_is_known_by_its_hash_alone() {
         let rule = password("secret");
-        assert!(accepts(&rule, b"secret"));
-        for wrong in [&b""[..], b"secre", b"secrets", b"Secret"] {
-            assert!(!accepts(&rule, wrong));
-        }
+        assert_ne!(rule, password("secret "));
         assert_eq!(password(""), Password::None);
-        assert!(accepts(&Password::None, b"anything"));
         assert!(!format!("{rule:?}").contains("secret"));
     }
 
@@ -121,6 +143,18 @@ mod tests {
         }
         let wrong = SetSettingsRequest { password_sha256: vec![1; 31].into(), ..SetSettingsRequest::default() };
         assert!(change_from(&wrong).is_err());
+    }
+
+    #[test]
+    fn a_change_of_users_comes_back() {
+        let rules = [("a".to_owned(), Some("on +@all".to_owned())), ("b".to_owned(), None)];
+        let change = UsersChange { base: 7, rules: rules.into() };
+        assert_eq!(users_change_from(users_request_of(&change)).unwrap(), change);
+        let user = |rules: &str| UserChange { name: "a".to_owned(), rules: Some(rules.to_owned()) };
+        let too_much = vec![user(&"x".repeat(USERS_BYTES_MAX))];
+        for wrong in [vec![user("on"), user("off")], too_much] {
+            assert!(users_change_from(ChangeUsersRequest { base_version: 1, users: wrong }).is_err());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fastness_control::{ClusterMap, ClusterSettings};
 
 use super::change::password;
+use crate::accounts::DEFAULT_USER;
 use crate::config::Config;
 use crate::shared::NodeShared;
 
@@ -18,13 +19,16 @@ pub fn follow(node: &NodeShared, map: &Arc<ClusterMap>, file: &Config) {
         }
     }
     node.map.store(Some(map.clone()));
+    node.follow_users();
     node.confirm_settings();
 }
 
 /// Tells the log once where the config file has no effect.
 fn compare_with_file(settings: &ClusterSettings, file: &Config) {
     let mut different = Vec::new();
-    if settings.password.as_ref().is_some_and(|rule| *rule != password(&file.requirepass)) {
+    // Once the cluster has rules for it, its password is one of them.
+    let of_default = settings.password.as_ref().filter(|_| !settings.users.rules.contains_key(DEFAULT_USER));
+    if of_default.is_some_and(|rule| *rule != password(&file.requirepass)) {
         different.push("requirepass");
     }
     if settings.max_lag.is_some_and(|lag| lag.bound != file.durability_max_lag) {

@@ -1,11 +1,13 @@
 //! Changes settings on behalf of a client: proposes the change and waits until all reachable nodes have confirmed it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_control::command::Command;
-use fastness_control::{ClusterMap, Control, ProposeError, SettingsChange};
+use fastness_control::{ClusterMap, Control, ProposeError, SettingsChange, UserRules, Users, UsersChange};
+use fastness_engine::command::CommandTable;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
 use fastness_types::{FormatLevel, NodeId};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
@@ -13,7 +15,9 @@ use tokio::sync::oneshot;
 use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
-use super::change::{NAMES, SettingsError, change_of, request_of};
+use super::acl_file;
+use super::change::{NAMES, SettingsError, change_of, request_of, users_request_of};
+use crate::accounts::{self, DEFAULT_USER};
 use crate::config::Config;
 use crate::shared::{NodeShared, Phase};
 
@@ -27,6 +31,18 @@ const POLL: Duration = Duration::from_millis(20);
 /// How often group 0's leader checks whether the first settings are to be brought in.
 const FIRST_POLL: Duration = Duration::from_millis(500);
 
+/// The answer to a change that is made in the background: how many users it changes.
+pub type Answered = oneshot::Receiver<Result<usize, SettingsError>>;
+
+/// What is proposed to group 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proposed {
+    /// Settings.
+    Settings(SettingsChange),
+    /// Users.
+    Users(UsersChange),
+}
+
 /// Changes settings for connections, through group 0. Cheap to clone.
 #[derive(Clone)]
 pub struct SettingsServer {
@@ -34,51 +50,138 @@ pub struct SettingsServer {
     control: Control,
     group: GroupHandle,
     client_tls: ClientTlsConfig,
+    table: &'static CommandTable,
     runtime: tokio::runtime::Handle,
 }
 
 impl SettingsServer {
-    /// For this node; its tasks run on the runtime that this is called in.
+    /// For this node, whose commands are those of `table`; its tasks run on the runtime that this is called in.
     #[must_use]
     pub fn new(
         node: Arc<NodeShared>,
         control: Control,
         group: GroupHandle,
         client_tls: ClientTlsConfig,
+        table: &'static CommandTable,
     ) -> SettingsServer {
-        SettingsServer { node, control, group, client_tls, runtime: tokio::runtime::Handle::current() }
+        SettingsServer { node, control, group, client_tls, table, runtime: tokio::runtime::Handle::current() }
     }
 
     /// Changes settings in the background; the answer comes when all reachable nodes have confirmed, or have not in
     /// time.
     #[must_use]
-    pub fn change(&self, change: SettingsChange) -> oneshot::Receiver<Result<(), SettingsError>> {
-        let (answer, answered) = oneshot::channel();
+    pub fn change(&self, change: SettingsChange) -> Answered {
         let server = self.clone();
+        self.in_background(async move { server.change_and_wait(change).await.map(|()| 0) })
+    }
+
+    /// The same with users: `compute` makes the change from the users as they are.
+    #[must_use]
+    pub fn change_users(&self, compute: impl Fn(&Users) -> Result<UserRules, String> + Send + 'static) -> Answered {
+        let server = self.clone();
+        self.in_background(async move { server.change_users_and_wait(compute).await })
+    }
+
+    /// Replaces all users by those in a file. `default` stays as it is if the file does not have it.
+    #[must_use]
+    pub fn load_users(&self, path: PathBuf) -> Answered {
+        let (server, table) = (self.clone(), self.table);
+        self.in_background(async move {
+            let read = tokio::task::spawn_blocking(move || acl_file::read(table, &path)).await;
+            let read = read.map_err(|error| SettingsError::File(error.to_string()))?.map_err(SettingsError::File)?;
+            let compute = move |users: &Users| {
+                let gone = users.rules.keys().filter(|name| *name != DEFAULT_USER && !read.contains_key(*name));
+                let gone = gone.map(|name| (name.clone(), None));
+                let change = read.iter().map(|(name, rules)| (name.clone(), Some(rules.clone()))).chain(gone).collect();
+                accounts::check_bounds(users, &change).map(|()| change)
+            };
+            server.change_users_and_wait(compute).await
+        })
+    }
+
+    /// Writes users to a file, one line each.
+    #[must_use]
+    pub fn save_users(&self, path: PathBuf, lines: Vec<u8>) -> Answered {
+        self.in_background(async move {
+            let shown = path.display().to_string();
+            let written = tokio::task::spawn_blocking(move || acl_file::write(&path, &lines)).await;
+            let written = written.map_err(std::io::Error::other).flatten();
+            written.map(|()| 0).map_err(|error| SettingsError::File(format!("{shown}: {error}")))
+        })
+    }
+
+    async fn change_users_and_wait(
+        &self,
+        compute: impl Fn(&Users) -> Result<UserRules, String>,
+    ) -> Result<usize, SettingsError> {
+        let (version, count) = self.commit_users(compute).await?;
+        self.until_confirmed(version).await.map(|()| count)
+    }
+
+    fn in_background(&self, work: impl Future<Output = Result<usize, SettingsError>> + Send + 'static) -> Answered {
+        let (answer, answered) = oneshot::channel();
         self.runtime.spawn(async move {
             // The caller may have stopped waiting; the change is made anyway.
-            let _ = answer.send(server.change_and_wait(change).await);
+            let _ = answer.send(work.await);
         });
         answered
     }
 
-    async fn change_and_wait(&self, change: SettingsChange) -> Result<(), SettingsError> {
-        let version = self.commit(change).await?;
+    async fn change_and_wait(&self, mut change: SettingsChange) -> Result<(), SettingsError> {
+        let mut version = 0;
+        if let Some(password) = &change.password {
+            let (table, new) = (self.table, password.clone());
+            let changed = self.commit_users(move |users| accounts::with_password(table, users, &new)).await;
+            match changed {
+                Ok((of_users, _)) => (version, change.password) = (of_users, None),
+                // Until every node knows users, the password is a setting of its own.
+                Err(SettingsError::Format) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if change != SettingsChange::default() {
+            version = self.commit(&Proposed::Settings(change)).await?;
+        }
         self.until_confirmed(version).await
     }
 
+    /// Makes a change of users from the newest ones. Returns the version of the settings that have it, and how many
+    /// users it changes.
+    async fn commit_users(
+        &self,
+        compute: impl Fn(&Users) -> Result<UserRules, String>,
+    ) -> Result<(u64, usize), SettingsError> {
+        let until = Instant::now() + COMMIT_MAX;
+        let mut others = "others go on changing them".to_owned();
+        while Instant::now() < until {
+            let users = self.control.map().map(|map| map.settings.users.clone()).unwrap_or_default();
+            let rules = compute(&users).map_err(SettingsError::Users)?;
+            let count = rules.len();
+            if count == 0 {
+                return Ok((0, 0));
+            }
+            let change = UsersChange { base: users.version, rules };
+            match self.commit(&Proposed::Users(change)).await {
+                Err(SettingsError::Users(why)) => others = why,
+                outcome => return outcome.map(|version| (version, count)),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(SettingsError::Users(others))
+    }
+
     /// Brings the change into the map, here or at group 0's leader. Returns the version of the settings that have it.
-    async fn commit(&self, change: SettingsChange) -> Result<u64, SettingsError> {
+    async fn commit(&self, change: &Proposed) -> Result<u64, SettingsError> {
         let until = Instant::now() + COMMIT_MAX;
         let mut why = "this node knows no leader".to_owned();
         while Instant::now() < until {
-            let leader = match self.propose(&change).await {
+            let leader = match propose(&self.control, &self.group, change).await {
                 Ok(version) => return Ok(version),
                 Err(Refused::NotLeader(leader)) => leader,
                 Err(Refused::Error(error)) => return Err(error),
             };
             if let Some(leader) = leader.filter(|leader| *leader != self.node.node) {
-                match self.forward(leader, &change).await {
+                match self.forward(leader, change).await {
                     Ok(version) => return Ok(version),
                     // It may have led a moment ago: nothing was done there.
                     Err(status) if status.code() == Code::FailedPrecondition => {
@@ -89,6 +192,9 @@ impl SettingsServer {
                     }
                     Err(status) if status.code() == Code::Unavailable => why = status.message().to_owned(),
                     Err(status) if status.code() == Code::Unimplemented => return Err(SettingsError::Format),
+                    Err(status) if status.code() == Code::Aborted => {
+                        return Err(SettingsError::Users(status.message().to_owned()));
+                    }
                     Err(status) => return Err(SettingsError::Unknown(status.message().to_owned())),
                 }
             }
@@ -97,11 +203,7 @@ impl SettingsServer {
         Err(SettingsError::Unreachable(why))
     }
 
-    async fn propose(&self, change: &SettingsChange) -> Result<u64, Refused> {
-        propose(&self.control, &self.group, change).await
-    }
-
-    async fn forward(&self, leader: NodeId, change: &SettingsChange) -> Result<u64, Status> {
+    async fn forward(&self, leader: NodeId, change: &Proposed) -> Result<u64, Status> {
         let address = self.control.map().and_then(|map| Some(map.node(leader)?.grpc_address.clone()));
         let address = address.ok_or_else(|| Status::unavailable(format!("node {leader} is not in the map")))?;
         let source = self.node.config.load().source_address();
@@ -111,8 +213,15 @@ impl SettingsServer {
         let endpoint = endpoint.connect_timeout(COMMIT_MAX / 5).timeout(COMMIT_MAX).local_address(source);
         let channel =
             endpoint.connect().await.map_err(|error| Status::unavailable(format!("node {leader}: {error}")))?;
-        let answer = AdminServiceClient::new(channel).set_settings(request_of(change)).await?;
-        Ok(answer.into_inner().settings_version)
+        let mut leader = AdminServiceClient::new(channel);
+        match change {
+            Proposed::Settings(change) => {
+                Ok(leader.set_settings(request_of(change)).await?.into_inner().settings_version)
+            }
+            Proposed::Users(change) => {
+                Ok(leader.change_users(users_request_of(change)).await?.into_inner().settings_version)
+            }
+        }
     }
 
     async fn until_confirmed(&self, version: u64) -> Result<(), SettingsError> {
@@ -145,17 +254,23 @@ enum Refused {
     Error(SettingsError),
 }
 
-async fn propose(control: &Control, group: &GroupHandle, change: &SettingsChange) -> Result<u64, Refused> {
+async fn propose(control: &Control, group: &GroupHandle, change: &Proposed) -> Result<u64, Refused> {
     // Asked before, so that a follower of an older version's leader says where that is.
-    let command = Command::SetSettings(change.clone());
     if !control.leads() {
         return Err(Refused::NotLeader(control.leader()));
     }
-    if group.format() < FormatLevel::BOUNDS {
+    let (command, level) = match change {
+        Proposed::Settings(change) => (Command::SetSettings(change.clone()), FormatLevel::BOUNDS),
+        Proposed::Users(change) => (Command::ChangeUsers(change.clone()), FormatLevel::USERS),
+    };
+    if group.format() < level {
         return Err(Refused::Error(SettingsError::Format));
     }
     match control.propose(command).await {
-        Ok(()) => Ok(control.map().map_or(0, |map| map.settings.version)),
+        Ok(false) if matches!(change, Proposed::Users(_)) => {
+            Err(Refused::Error(SettingsError::Users("others go on changing them".to_owned())))
+        }
+        Ok(_) => Ok(control.map().map_or(0, |map| map.settings.version)),
         Err(ProposeError::NotLeader(leader)) => Err(Refused::NotLeader(leader)),
         Err(error @ ProposeError::OutcomeUnknown) => Err(Refused::Error(SettingsError::Unknown(error.to_string()))),
         Err(error) => Err(Refused::Error(SettingsError::Unreachable(error.to_string()))),
@@ -166,12 +281,14 @@ async fn propose(control: &Control, group: &GroupHandle, change: &SettingsChange
 ///
 /// # Errors
 /// FAILED_PRECONDITION: nothing was changed, this node does not lead, or the cluster does not understand it yet.
-pub async fn propose_here(control: &Control, group: &GroupHandle, change: &SettingsChange) -> Result<u64, Status> {
+/// ABORTED: nothing was changed, users have been changed meanwhile.
+pub async fn propose_here(control: &Control, group: &GroupHandle, change: &Proposed) -> Result<u64, Status> {
     match propose(control, group, change).await {
         Ok(version) => Ok(version),
         Err(Refused::NotLeader(_)) => Err(Status::failed_precondition("this node does not lead the control plane")),
         Err(Refused::Error(error @ SettingsError::Format)) => Err(Status::failed_precondition(error.to_string())),
         Err(Refused::Error(error @ SettingsError::Unreachable(_))) => Err(Status::unavailable(error.to_string())),
+        Err(Refused::Error(SettingsError::Users(why))) => Err(Status::aborted(why)),
         Err(Refused::Error(error)) => Err(Status::unknown(error.to_string())),
     }
 }

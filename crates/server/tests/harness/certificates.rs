@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+};
 use tempfile::TempDir;
 
 /// A folder with `ca.crt`, and `NAME.crt` and `NAME.key` of everything signed.
@@ -22,7 +24,7 @@ impl Ca {
         Ca { folder, issuer }
     }
 
-    /// Signs a certificate that names `uri`.
+    /// Signs a certificate with the common name `name` that names `uri`.
     pub fn sign(&self, name: &str, uri: &str) {
         self.sign_all(name, &[uri]);
     }
@@ -30,6 +32,7 @@ impl Ca {
     /// The same with several names.
     pub fn sign_all(&self, name: &str, uris: &[&str]) {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         params.subject_alt_names.push(SanType::DnsName("localhost".try_into().unwrap()));

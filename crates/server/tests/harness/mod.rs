@@ -120,7 +120,8 @@ fn map(address: SocketAddr, durability: Durability) -> ClusterMap {
 impl FrontEnd {
     pub fn open(options: Options) -> FrontEnd {
         let config = Config::parse(&format!("availability-zone a\n{}", options.config)).unwrap();
-        let node = NodeShared::new(NodeId(1), ClusterId([1; 16]), config);
+        let node =
+            NodeShared::new(NodeId(1), ClusterId([1; 16]), config, fastness_server::resp_server::command::table());
         let group = Arc::new(PlayedGroup {
             entries: Mutex::default(),
             driver: Mutex::default(),

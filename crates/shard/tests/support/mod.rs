@@ -647,6 +647,10 @@ impl FrontEnd for ScriptedFrontEnd {
         FrontEndOutcome::Reply
     }
 
+    fn permit_queued(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &mut ReplyBuf) -> bool {
+        true
+    }
+
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
         match primary {
             Some(node) => Some(format!("node-{node}:7000")),

@@ -1,6 +1,5 @@
 //! CLIENT and RESET.
 
-use fastness_control::Password;
 use std::cell::Cell;
 
 use fastness_connection::ReplyMode;
@@ -185,7 +184,8 @@ fn info(call: Call<'_, '_>) {
 }
 
 fn list(call: Call<'_, '_>) {
-    let filter = match Filter::parse(call.args.skip(2), false) {
+    let filter = Filter::parse(call.args.skip(2), false);
+    let filter = match filter.and_then(|filter| filter.of(&call.replica.node.accounts.load())) {
         Ok(filter) => filter,
         Err(error) => return call.out.error(error.to_string()),
     };
@@ -202,7 +202,7 @@ fn kill(call: Call<'_, '_>) -> FrontEndOutcome {
     let by_address = call.args.len() == 3;
     let filter =
         if by_address { Ok(Filter::address(call.args.get(2))) } else { Filter::parse(call.args.skip(2), true) };
-    let filter = match filter {
+    let filter = match filter.and_then(|filter| filter.of(&call.replica.node.accounts.load())) {
         Ok(filter) => filter,
         Err(error) => {
             call.out.error(error.to_string());
@@ -304,7 +304,9 @@ fn reply(call: Call<'_, '_>) {
 fn reset(mut call: Call<'_, '_>) {
     let call = &mut call;
     call.shard.reset(call.session);
-    call.client.reset(call.replica.node.password() == Password::None);
+    call.client.reset();
+    // Without success it has to authenticate.
+    let _ = call.replica.let_in(call.client);
     call.out.protocol = Protocol::Resp2;
     call.out.simple("RESET");
 }

@@ -3,6 +3,7 @@
 use fastness_resp::Args;
 
 use super::call::{SYNTAX, integer, is};
+use crate::accounts::Accounts;
 use crate::resp_server::clients::Client;
 
 /// Selects connections: those that meet all of its conditions.
@@ -17,7 +18,7 @@ enum Condition {
     Text(Text, Vec<u8>, bool),
     /// All clients are of this type: there are no replicas and no subscribers among them.
     Normal(bool),
-    User(bool),
+    User(Vec<u8>, bool),
     /// All of these flags.
     Flags(Vec<u8>, bool),
     Capabilities(Vec<u8>, bool),
@@ -78,6 +79,15 @@ impl Filter {
     /// Selects the connection from this address, even if it sent the command.
     pub(super) fn address(address: &[u8]) -> Filter {
         Filter { conditions: vec![Condition::Text(Text::Address, address.to_vec(), true)], skip_own: false }
+    }
+
+    /// The filter, if all users that it names exist.
+    pub(super) fn of(self, accounts: &Accounts) -> Result<Filter, FilterError> {
+        let unknown = self.conditions.iter().find_map(|condition| match condition {
+            Condition::User(name, _) if accounts.get(name).is_none() => Some(text(name)),
+            _ => None,
+        });
+        unknown.map_or(Ok(self), |name| Err(FilterError::UnknownUser(name)))
     }
 
     /// Reads `<option> <value> …`. KILL leaves out its own connection unless `SKIPME no` is given.
@@ -166,10 +176,7 @@ fn read_type(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
 }
 
 fn read_user(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
-    if value != b"default" {
-        return Err(FilterError::UnknownUser(text(value)));
-    }
-    Ok(Condition::User(wanted))
+    Ok(Condition::User(value.to_vec(), wanted))
 }
 
 fn read_database(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
@@ -201,7 +208,8 @@ impl Condition {
         match self {
             Condition::Ids(ids, wanted) => ids.contains(&client.id) == *wanted,
             Condition::Text(text, value, wanted) => text.is(client, value) == *wanted,
-            Condition::Normal(wanted) | Condition::User(wanted) | Condition::Database(wanted) => *wanted,
+            Condition::User(name, wanted) => (client.user_name().as_bytes() == name) == *wanted,
+            Condition::Normal(wanted) | Condition::Database(wanted) => *wanted,
             Condition::Flags(flags, wanted) => {
                 let set = client.flags();
                 flags.iter().all(|flag| set.as_bytes().contains(flag)) == *wanted

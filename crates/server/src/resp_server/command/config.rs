@@ -4,17 +4,15 @@
 //! all reachable nodes have confirmed the change; the other options of the same command are changed after that.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use fastness_control::Password;
 use fastness_engine::glob;
 use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
-use tokio::sync::oneshot::error::TryRecvError;
 
 use super::call::{Call, ServerCommand};
+use super::cluster_change::await_change;
 use crate::config::{Change, Config, OPTIONS, Problem, find};
-use crate::settings::{self, SettingsError};
+use crate::settings::{self, SettingsError, SettingsServer};
 
 pub(super) const GET: ServerCommand = ServerCommand::reply(
     "config|get",
@@ -45,9 +43,6 @@ fn secrets(args: Args<'_>, hide: &mut dyn FnMut(usize)) {
     options.for_each(|at| hide(at + 1));
 }
 
-/// How often it is checked whether a change of the cluster's settings has come into force.
-const CHECK_EVERY: Duration = Duration::from_millis(10);
-
 /// `CONFIG GET pattern …`.
 fn get(call: Call<'_, '_>) {
     let config = call.replica.node.config.load();
@@ -60,10 +55,11 @@ fn get(call: Call<'_, '_>) {
     call.out.map(selected.len());
     for option in selected {
         call.out.bulk(option.name);
+        let needs_none = || call.replica.node.accounts.default_user().user.passwords().next().is_none();
         match option.name {
             "maxmemory" => call.out.bulk(maxmemory.to_string()),
             "maxclients" => call.out.bulk(call.replica.node.maxclients().to_string()),
-            "requirepass" if call.replica.node.password() == Password::None => call.out.bulk(""),
+            "requirepass" if needs_none() => call.out.bulk(""),
             // Shows whether one is set, never which.
             "requirepass" => call.out.bulk("*****"),
             _ => call.out.bulk(option.get(&config)),
@@ -81,15 +77,11 @@ fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
         if !call.shard.may_block() {
             return refuse(call, &SetError::refused(first, Refusal::InTransaction));
         }
-        let mut waits = call.client.setting.borrow_mut();
-        let waited = waits.get_or_insert_with(|| server.change(settings::change_of(&of_cluster, &changed)));
-        let outcome = match waited.try_recv() {
+        let start = |server: &SettingsServer| server.change(settings::change_of(&of_cluster, &changed));
+        let outcome = match await_change(&call, server, start) {
             Ok(outcome) => outcome,
-            Err(TryRecvError::Empty) => return FrontEndOutcome::Again(call.shard.boot_now().plus(CHECK_EVERY)),
-            Err(TryRecvError::Closed) => Err(SettingsError::Unknown("the node is stopping".to_owned())),
+            Err(wait) => return wait,
         };
-        *waits = None;
-        drop(waits);
         if let Err(error) = outcome {
             return refuse(call, &SetError::refused(first, Refusal::Cluster(error)));
         }
@@ -182,11 +174,14 @@ fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
         }
     }
     call.replica.node.config.store(Arc::new(changed));
+    // Without a control plane the password is this node's.
+    call.replica.node.follow_users();
 }
 
 /// `CONFIG RESETSTAT`.
 fn resetstat(call: Call<'_, '_>) {
     call.replica.stats.reset();
+    call.replica.node.access.reset_counts();
     call.shard.engine_mut().reset_stats();
     call.out.ok();
 }

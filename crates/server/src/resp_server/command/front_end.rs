@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use arc_swap::Guard;
 use fail::fail_point;
+use fastness_acl::Denied;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
 use fastness_engine::command::{CommandSpec, Flags};
@@ -16,7 +17,9 @@ use fastness_types::{NodeId, Slot};
 
 use super::call::{Call, RunServer};
 use super::registry;
-use crate::auth;
+use crate::access::{Lacking, Refused};
+use crate::accounts::Account;
+use crate::auth::AuthRefusal;
 use crate::config::Config;
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
@@ -45,6 +48,50 @@ impl<'a> ConnectionFrontEnd<'a> {
         self.config.get_or_init(|| self.replica.node.config.load())
     }
 
+    /// Whether a client may run a command that not everybody may.
+    #[cold]
+    fn check_rights(&self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        if !self.client.is_authenticated() {
+            // Nothing that a deleted user has sent runs as another one.
+            let entered = match () {
+                () if self.client.is_killed() => Err(AuthRefusal::Required),
+                () if spec.flags.has(Flags::NO_AUTH) => return true,
+                () => self.replica.let_in(self.client),
+            };
+            if let Err(refusal) = entered {
+                out.error(refusal.to_string());
+                return false;
+            }
+        }
+        let Some(account) = self.client.account() else { return false };
+        let checked = account.user.check(spec, args);
+        if let Err(denied) = &checked {
+            self.note_denied(&account, *denied, (spec, args), "toplevel");
+            out.error(denied.reply(account.name.as_bytes(), spec));
+        }
+        checked.is_ok()
+    }
+
+    /// Notes in ACL LOG what was refused.
+    fn note_denied(
+        &self,
+        account: &Account,
+        denied: Denied,
+        (spec, args): (&'static CommandSpec, Args<'_>),
+        context: &'static str,
+    ) {
+        let lacking = match denied {
+            Denied::Command => Lacking::Command,
+            Denied::Key(_) => Lacking::Key,
+            Denied::Channel(_) => Lacking::Channel,
+            Denied::Database(_) => Lacking::Database,
+        };
+        let object = denied.object(spec, args).to_vec();
+        let user = account.name.clone().into_bytes();
+        let refused = Refused { lacking, context, object, user, client: self.client.line() };
+        self.replica.node.note_refused(refused);
+    }
+
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
     #[cold]
     fn refuse_http(&self) -> Closing {
@@ -67,13 +114,13 @@ impl Host for ConnectionFrontEnd<'_> {
     fn request_limits(&self) -> Limits {
         Limits {
             bulk_bytes_max: self.config().proto_max_bulk_len as usize,
-            authenticated: self.client.authenticated.get(),
+            authenticated: self.client.is_authenticated(),
             ..Limits::DEFAULT
         }
     }
 
     fn unsent_bytes_max(&self) -> usize {
-        if !self.client.authenticated.get() {
+        if !self.client.is_authenticated() {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
         if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
@@ -94,16 +141,13 @@ impl Host for ConnectionFrontEnd<'_> {
         &self.client.reply_mode
     }
 
-    fn permit(&mut self, spec: &'static CommandSpec, _: Args<'_>, out: &mut ReplyBuf) -> bool {
+    fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
         self.client.command.set(spec.name);
-        if self.client.authenticated.get() || spec.flags.has(Flags::NO_AUTH) {
+        self.client.renew(&self.replica.node.accounts);
+        if self.client.is_authenticated() && self.client.is_unrestricted() {
             return true;
         }
-        match auth::without_password(&self.replica.node) {
-            Ok(()) => self.client.authenticated.set(true),
-            Err(refusal) => out.error(refusal.to_string()),
-        }
-        self.client.authenticated.get()
+        self.check_rights(spec, args, out)
     }
 
     fn set_running(&mut self, running: bool) {
@@ -163,6 +207,31 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
             RunServer::Outcome(run) => return run(call),
         }
         FrontEndOutcome::Reply
+    }
+
+    fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        if self.client.is_unrestricted() {
+            return true;
+        }
+        let Some(account) = self.client.account() else {
+            out.error(AuthRefusal::Required.to_string());
+            return false;
+        };
+        let checked = account.user.check(spec, args);
+        if let Err(denied) = &checked {
+            self.note_denied(&account, *denied, (spec, args), "multi");
+            let reason = match denied {
+                Denied::Command => "no permission to execute the command or subcommand",
+                Denied::Key(_) => "no permission to touch the specified keys",
+                Denied::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+                Denied::Database(_) => "no permission to access the database",
+            };
+            out.error(format!(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
+                 command is no longer allowed for the following reason: {reason}"
+            ));
+        }
+        checked.is_ok()
     }
 
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {

@@ -1,12 +1,11 @@
 //! HELLO and AUTH.
 
-use fastness_control::Password;
 use fastness_resp::{Args, Protocol};
 
 use super::call::{Call, ServerCommand, integer, is};
+use crate::access::{Lacking, Refused};
 use crate::auth::{self, AuthRefusal};
 use crate::resp_server::replication;
-use crate::resp_server::stats::add;
 use crate::shared::VALKEY_VERSION;
 
 pub(super) const AUTH: ServerCommand =
@@ -42,27 +41,29 @@ fn run_auth(call: Call<'_, '_>) {
         3 => (call.args.get(1), call.args.get(2)),
         _ => return call.out.error(super::call::SYNTAX),
     };
-    if call.args.len() == 2 && call.replica.node.password() == Password::None {
+    if call.args.len() == 2 && call.replica.node.accounts.default_user().user.is_nopass() {
         return call.out.error(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
         );
     }
-    match authenticate(&call, user, password) {
+    match authenticate(&call, "auth", (user, password)) {
         Ok(()) => call.out.ok(),
         Err(refusal) => call.out.error(refusal.to_string()),
     }
 }
 
 /// Checks the pair; notes it on the connection if it is right.
-fn authenticate(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), AuthRefusal> {
-    let checked = auth::check(&call.replica.node, call.shard.boot_now(), user, password);
-    match checked {
-        Ok(()) => call.client.authenticated.set(true),
-        Err(AuthRefusal::Wrong) => add(&call.replica.stats.auth_failures, 1),
-        Err(_) => {}
+fn authenticate(call: &Call<'_, '_>, command: &str, pair: (&[u8], &[u8])) -> Result<(), AuthRefusal> {
+    let node = &call.replica.node;
+    let checked = auth::check(node, call.shard.boot_now(), call.client.address.ip(), pair);
+    if let Err(AuthRefusal::Wrong | AuthRefusal::TooMany) = checked {
+        let (lacking, object, user) = (Lacking::Auth, command.as_bytes().to_vec(), pair.0.to_vec());
+        let context = if call.shard.may_block() { "toplevel" } else { "multi" };
+        let refused = Refused { lacking, context, object, user, client: call.client.line() };
+        node.note_refused(refused);
     }
-    checked
+    checked.map(|account| call.client.authenticate(account))
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is read before anything is done; of an
@@ -99,14 +100,11 @@ fn hello(mut call: Call<'_, '_>) {
         }
     }
     if let Some((user, password)) = pair
-        && let Err(refusal) = authenticate(call, user, password)
+        && let Err(refusal) = authenticate(call, "hello", (user, password))
     {
         return call.out.error(refusal.to_string());
     }
-    if !call.client.authenticated.get() && auth::without_password(&call.replica.node).is_ok() {
-        call.client.authenticated.set(true);
-    }
-    if !call.client.authenticated.get() {
+    if !call.client.is_authenticated() && call.replica.let_in(call.client).is_err() {
         return call.out.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
              <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",

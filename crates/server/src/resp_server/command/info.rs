@@ -12,6 +12,7 @@ use fastness_shard::{LoadInfo, PauseKind, ShardInfo};
 use fastness_types::Durability;
 
 use super::call::{Call, ServerCommand};
+use crate::access::Lacking;
 use crate::config::{Config, OPTIONS};
 use crate::names;
 use crate::node_disk::DiskInfo;
@@ -341,6 +342,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
 
 fn stats(facts: &Facts<'_>, text: &mut String) {
     let stats = &facts.replica.stats;
+    let access = &facts.replica.node.access;
     let [commands, bytes_in, bytes_out] = stats.per_second();
     lines!(text, "Stats",
         "total_connections_received": stats.connections.get(),
@@ -357,7 +359,7 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "expired_keys": facts.figures.lookups.expired,
         "expired_fields": facts.figures.lookups.expired_fields,
         "evicted_keys": 0,
-        "evicted_clients": 0,
+        "evicted_clients": stats.evicted_clients.get(),
         "keyspace_hits": facts.figures.lookups.hits,
         "keyspace_misses": facts.figures.lookups.misses,
         "pubsub_channels": 0,
@@ -376,10 +378,11 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "log_wait_disconnections": stats.log_wait_closes.get(),
         "connection_panics": stats.panics.get(),
         "accept_errors": facts.replica.node.accept_errors.load(Ordering::Relaxed),
-        "acl_access_denied_auth": stats.auth_failures.get(),
-        "acl_access_denied_cmd": 0,
-        "acl_access_denied_key": 0,
-        "acl_access_denied_channel": 0,
+        "acl_access_denied_auth": access.count(Lacking::Auth),
+        "acl_access_denied_cmd": access.count(Lacking::Command),
+        "acl_access_denied_key": access.count(Lacking::Key),
+        "acl_access_denied_channel": access.count(Lacking::Channel),
+        "acl_access_denied_db": access.count(Lacking::Database),
     );
 }
 
