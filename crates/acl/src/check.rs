@@ -44,8 +44,9 @@ impl User {
         Err(denied)
     }
 
-    /// Whether the user may run this request on database 0 and do this with every key besides: SORT with BY or GET reads
-    /// keys that its arguments do not name, and needs [`key_flag::ACCESS`] to all of them.
+    /// Whether the user may run this request on database 0, and also do this with every key: SORT with BY or GET reads
+    /// keys that its arguments do not name, and needs [`key_flag::ACCESS`] to all of them. Valkey checks that when SORT
+    /// runs; [`User::check`] does not include it.
     ///
     /// [`key_flag::ACCESS`]: fastness_engine::command::spec::key_flag::ACCESS
     #[must_use]

@@ -152,7 +152,7 @@ impl CommandRights {
         let (Some(allowed), Some(first)) = (self.first_arguments.get(&spec.index), args.try_get(1)) else {
             return false;
         };
-        allowed.contains(&words::up_to_zero(first).to_ascii_lowercase())
+        allowed.contains(&first.to_ascii_lowercase())
     }
 
     /// Number of first arguments that are named.

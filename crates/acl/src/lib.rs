@@ -17,7 +17,7 @@
 //! - A user has bounds ([`limits`]).
 //! - A first argument (`+select|0`) with white space, a zero byte or a quote is refused: Valkey accepts it and stops
 //!   when it prints the user.
-//! - A pattern of PSUBSCRIBE equals a user's pattern as a whole, where Valkey compares up to a zero byte.
+//! - A pattern of PSUBSCRIBE and a first argument are compared as a whole, where Valkey compares up to a zero byte.
 //!
 //! Pure: no sockets, no clocks, no global state. It does not know the names of users, connections or stores.
 

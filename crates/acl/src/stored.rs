@@ -10,6 +10,9 @@
 //!
 //! Unlike the arguments of ACL SETUSER, words of a stored selector are not quoted: blanks alone separate them. A
 //! parenthesis inside a pattern is no end, because the first word of a selector is the only one that starts with `(`.
+//!
+//! Two different users have the same form: `~*` is printed for all keys, and for the pattern `*` (`%RW~*`), which does
+//! not match the empty key. Beside other patterns it is read as the pattern, alone as all keys, as Valkey reads it.
 
 use fastness_engine::command::CommandTable;
 
@@ -25,46 +28,49 @@ impl User {
     /// # Errors
     /// Everything else that is wrong.
     pub fn from_stored(table: &'static CommandTable, text: &[u8]) -> Result<User, RuleError> {
+        let opens = |word: &&[u8]| word.first() == Some(&b'(');
+        let words: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
+        let (root, selectors) = words.split_at(words.iter().position(opens).unwrap_or(words.len()));
         let mut user = User::new(table);
-        let mut words = text.split(|byte| *byte == b' ').peekable();
-        while let Some(word) = words.next() {
-            if word.first() != Some(&b'(') {
-                let applied = user.apply(word).or_else(|problem| match problem {
-                    RuleProblem::Unknown => leave_out(&mut user.root, table, word),
-                    other => Err(other),
-                });
-                applied.map_err(|problem| RuleError::new(word, problem))?;
-                continue;
-            }
-            let mut selector = vec![word];
-            while let Some(next) = words.next_if(|next| next.first() != Some(&b'(')) {
-                selector.push(next);
-            }
-            let stored = read_selector(table, &selector).and_then(|selector| user.add_selector(selector));
-            stored.map_err(|problem| RuleError::new(&selector.join(&b' '), problem))?;
+        for word in root {
+            let applied = match user.apply(unambiguous(word, root)) {
+                Err(RuleProblem::Unknown) => leave_out(&mut user.root, table, word),
+                applied => applied,
+            };
+            applied.map_err(|problem| RuleError::new(word, problem))?;
+        }
+        for part in selectors.chunk_by(|_, next| !opens(next)) {
+            let stored = read_selector(table, part).and_then(|selector| user.add_selector(selector));
+            stored.map_err(|problem| RuleError::new(&part.join(&b' '), problem))?;
         }
         user.seal();
         Ok(user)
     }
 }
 
-/// Reads a selector; the first word starts with a parenthesis.
-fn read_selector(table: &CommandTable, words: &[&[u8]]) -> Result<Selector, RuleProblem> {
-    let mut selector = Selector::new(table);
-    let length: usize = words.iter().map(|word| word.len() + 1).sum();
-    if length > RULE_BYTES_MAX {
+/// Reads a selector, with its parentheses.
+fn read_selector(table: &CommandTable, part: &[&[u8]]) -> Result<Selector, RuleProblem> {
+    let text = part.join(&b' ');
+    if text.len() > RULE_BYTES_MAX {
         return Err(RuleProblem::TooLong);
     }
-    let last = words.len() - 1;
-    for (at, word) in words.iter().enumerate() {
-        let word = if at == 0 { &word[1..] } else { word };
-        let word = if at == last { word.strip_suffix(b")").ok_or(RuleProblem::UnmatchedParenthesis)? } else { word };
-        match selector.apply(table, word) {
+    let text = text.strip_prefix(b"(").and_then(|text| text.strip_suffix(b")"));
+    let text = text.ok_or(RuleProblem::UnmatchedParenthesis)?;
+    let words: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
+    let mut selector = Selector::new(table);
+    for word in &words {
+        match selector.apply(table, unambiguous(word, &words)) {
             Err(RuleProblem::Unknown) => leave_out(&mut selector, table, word)?,
             applied => applied?,
         }
     }
     Ok(selector)
+}
+
+/// The rule that a word stands for among those of its selector.
+fn unambiguous<'a>(word: &'a [u8], all: &[&[u8]]) -> &'a [u8] {
+    let is_key = |word: &&&[u8]| matches!(word, [b'~' | b'%', ..]);
+    if word == b"~*" && all.iter().filter(is_key).count() > 1 { b"%RW~*" } else { word }
 }
 
 /// Leaves out a rule about an unknown command or category, so that rights do not grow.

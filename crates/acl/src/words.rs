@@ -1,4 +1,4 @@
-//! Rules as words: a selector may be spread over several arguments of ACL SETUSER, or be one argument with quoted words.
+//! Rules as words: a selector may be spread over several arguments of ACL SETUSER, and may contain quoted words.
 //!
 //! Valkey reads most of a rule as a C string, which ends at a zero byte.
 

@@ -30,6 +30,8 @@ const FINDERS: &[(&str, FindKeys)] = &[
     ("migrate", migrate),
     ("sort", sort),
     ("sort_ro", first_key),
+    ("xread", streams),
+    ("xreadgroup", streams),
 ];
 
 const READ: u32 = key_flag::RO | key_flag::ACCESS;
@@ -105,6 +107,30 @@ fn georadius(_: &[KeySpec], args: Args<'_>) -> KeyRanges {
         at += 1;
     }
     keys
+}
+
+/// XREAD and XREADGROUP of which the specifications find no keys after the last possible STREAMS: those after the one
+/// that follows the options. As of [`loosely_counted`], a pattern of any permission suffices.
+fn streams(_: &[KeySpec], args: Args<'_>) -> KeyRanges {
+    let mut at = 1;
+    while let Some(word) = args.try_get(at) {
+        if is(word, b"block") || is(word, b"count") {
+            at += 2;
+        } else if is(word, b"group") {
+            at += 3;
+        } else if is(word, b"noack") {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    let first = at + 1;
+    let count = args.len().saturating_sub(first);
+    if !args.try_get(at).is_some_and(|word| is(word, b"streams")) || count == 0 || count % 2 != 0 {
+        return KeyRanges::new();
+    }
+    let flags = KeyFlags(key_flag::NONE);
+    KeyRanges::from_iter([KeyRange { first, last: first + count / 2 - 1, step: 1, flags }])
 }
 
 /// BITFIELD: only reads if every operation is a GET.

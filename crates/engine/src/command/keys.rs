@@ -27,9 +27,9 @@ impl CommandSpec {
         Keys { args, ranges: ranges(self.key_specs, args).unwrap_or_default(), range: 0, taken: 0 }
     }
 
-    /// The places of the keys whose permissions are checked, with what the command does with each, as Valkey finds them:
-    /// also of a request whose number of keys is malformed, and also where the key specifications are incomplete. For
-    /// requests whose number of arguments is right ([`CommandSpec::takes`]).
+    /// The places of the keys whose permissions are checked, with what the command does with each. Finds what Valkey
+    /// finds, also if the number of keys is malformed, and where the key specifications are incomplete. For requests
+    /// whose number of arguments is right ([`CommandSpec::takes`]).
     pub fn keys_to_check<'a>(&self, args: Args<'a>) -> impl Iterator<Item = (usize, KeyFlags)> + use<'a> {
         let mut keys = Keys { args, ranges: self.ranges_to_check(args), range: 0, taken: 0 };
         std::iter::from_fn(move || keys.next_place())
@@ -247,6 +247,8 @@ mod tests {
             ("eval s -1 a b", &[]),
             ("eval s 99999999999999999999 a b", &[]),
             ("msetex 1x a 1", &[]),
+            ("xreadgroup group g c streams a streams 0", &["a:r"]),
+            ("xreadgroup streams a b c d e streams f", &["a:", "b:", "c:"]),
         ] {
             assert_eq!(keys_to_check(request), expected, "{request}");
         }
