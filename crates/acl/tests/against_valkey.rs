@@ -152,49 +152,117 @@ fn accepted_user(connection: &mut Connection, dice: &mut Dice, table: &'static C
     user
 }
 
+/// How often each verdict was reached.
+#[derive(Default)]
+struct Verdicts {
+    allowed: usize,
+    database: usize,
+    command: usize,
+    key: usize,
+    channel: usize,
+}
+
+impl Verdicts {
+    fn count(&mut self, verdict: Result<(), Denied>) {
+        *match verdict {
+            Ok(()) => &mut self.allowed,
+            Err(Denied::Database(_)) => &mut self.database,
+            Err(Denied::Command) => &mut self.command,
+            Err(Denied::Key(_)) => &mut self.key,
+            Err(Denied::Channel(_)) => &mut self.channel,
+        } += 1;
+    }
+}
+
+impl std::fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Verdicts { allowed, database, command, key, channel } = self;
+        write!(f, "{allowed} allowed; denied: {database} database, {command} command, {key} key, {channel} channel")
+    }
+}
+
+/// Connections that have selected database 0 and 3.
+fn connections(server: &Server) -> [(u32, Connection); 2] {
+    [0, 3].map(|database| {
+        let mut connection = server.connect();
+        connection.call(&["SELECT", &database.to_string()]);
+        (database, connection)
+    })
+}
+
+/// Compares what ACL DRYRUN says about a request.
+fn dry_run(
+    (database, connection): &mut (u32, Connection),
+    user: &User,
+    spec: &CommandSpec,
+    words: &[Vec<u8>],
+    seed: u64,
+) -> Result<(), Denied> {
+    let mut request: Vec<&[u8]> = vec![b"ACL", b"DRYRUN", USER.as_bytes()];
+    request.extend(words.iter().map(Vec::as_slice));
+    let theirs = connection.call(&request);
+    let args = Args::owned(words);
+    let verdict = user.check_in(*database, spec, args);
+    let ours = match verdict {
+        Ok(()) => "OK".to_owned(),
+        Err(denied) => of_bytes(&denied.dry_run(USER.as_bytes(), spec, args)),
+    };
+    let rules = of_bytes(&user.rules());
+    assert_eq!(ours, text(&theirs), "seed {seed}: {:?} in {database} with {rules}", shown(words));
+    verdict
+}
+
+/// Fastness's own commands are unknown to Valkey. A container alone is no command, except for COMMAND.
+fn is_compared(spec: &&CommandSpec) -> bool {
+    !spec.is_own && (!spec.is_container() || spec.arity == -1)
+}
+
 #[test]
 fn every_command_is_allowed_and_denied_as_valkey_does() {
     let Some(server) = Server::start() else { return };
-    let table = table();
-    let mut connections: Vec<(u32, Connection)> = [0, 3].map(|database| (database, server.connect())).into();
-    for (database, connection) in &mut connections {
-        connection.call(&["SELECT", &database.to_string()]);
-    }
-    let mut counts = [0; 5];
-    for seed in seeds(200) {
+    let mut connections = connections(&server);
+    let mut verdicts = Verdicts::default();
+    for seed in seeds(150) {
         let mut dice = Dice::new(seed ^ 0xac1);
-        let user = accepted_user(&mut connections[0].1, &mut dice, table, seed);
-        let (database, connection) = &mut connections[usize::from(dice.once_in(3))];
-        // Fastness's own commands are unknown to Valkey. A container alone is no command, except for COMMAND.
-        let runs = |spec: &&CommandSpec| !spec.is_own && (!spec.is_container() || spec.arity == -1);
-        for spec in table.all().iter().filter(runs) {
+        let user = accepted_user(&mut connections[0].1, &mut dice, table(), seed);
+        let connection = &mut connections[usize::from(dice.once_in(3))];
+        for spec in table().all().iter().filter(is_compared) {
             let is_general = !spec.has_keys() && spec.channels == ChannelArguments::None;
             for _ in 0..if is_general { 1 } else { 4 } {
                 let words = generate::request(&mut dice, spec);
-                let mut request: Vec<&[u8]> = vec![b"ACL", b"DRYRUN", USER.as_bytes()];
-                request.extend(words.iter().map(Vec::as_slice));
-                let theirs = connection.call(&request);
-                let args = Args::owned(&words);
-                let verdict = user.check_in(*database, spec, args);
-                let ours = match verdict {
-                    Ok(()) => "OK".to_owned(),
-                    Err(denied) => of_bytes(&denied.dry_run(USER.as_bytes(), spec, args)),
-                };
-                let rules = of_bytes(&user.rules());
-                assert_eq!(ours, text(&theirs), "seed {seed}: {:?} in {database} with {rules}", shown(&words));
-                counts[match verdict {
-                    Ok(()) => 0,
-                    Err(Denied::Database(_)) => 1,
-                    Err(Denied::Command) => 2,
-                    Err(Denied::Key(_)) => 3,
-                    Err(Denied::Channel(_)) => 4,
-                }] += 1;
+                verdicts.count(dry_run(connection, &user, spec, &words, seed));
             }
         }
     }
-    let [allowed, database, command, key, channel] = counts;
-    println!(
-        "ACL DRYRUN: {allowed} allowed; denied: {database} database, {command} command, {key} key, {channel} channel"
-    );
-    assert!(counts.iter().all(|count| *count > 0), "each verdict is reached");
+    println!("ACL DRYRUN: {verdicts}");
+    let Verdicts { allowed, database, command, key, channel } = verdicts;
+    assert!([allowed, database, command, key, channel].iter().all(|count| *count > 0), "each verdict is reached");
+}
+
+#[test]
+fn keys_and_databases_that_depend_on_options_are_found_as_valkey_does() {
+    const USERS: &[&str] = &[
+        "+@all ~a* %R~b %W~k1",
+        "+@all %R~a %R~b %W~ab %W~k1",
+        "+@all %W~a %W~b* %R~ab %R~ %R~x",
+        "+@all ~* resetdbs (db=0,3 ~a +@all) (~* db=1,2,15 +@all)",
+        "+@all ~* db=0,1,2,15",
+    ];
+    let Some(server) = Server::start() else { return };
+    let mut connections = connections(&server);
+    let specs: Vec<_> = table().all().iter().filter(|spec| generate::depends_on_options(spec)).collect();
+    let mut verdicts = Verdicts::default();
+    for seed in seeds(400) {
+        let mut dice = Dice::new(seed ^ 0x0b7);
+        let rules = USERS[dice.below(USERS.len())].split(' ').map(|rule| rule.as_bytes().to_vec());
+        reset(&mut connections[0].1);
+        let user = set_user(&mut connections[0].1, User::new(table()), &rules.collect::<Vec<_>>(), seed).0;
+        for spec in specs.iter().filter(|spec| is_compared(spec)) {
+            for _ in 0..10 {
+                let words = generate::optioned_request(&mut dice, spec);
+                verdicts.count(dry_run(&mut connections[0], &user, spec, &words, seed));
+            }
+        }
+    }
+    println!("ACL DRYRUN of {} commands with options: {verdicts}", specs.len());
 }

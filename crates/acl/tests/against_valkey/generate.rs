@@ -1,7 +1,8 @@
 //! Generates rules and requests, valid and invalid, from a seed.
 
-use fastness_engine::command::spec::{Begin, Find};
-use fastness_engine::command::{Categories, CommandSpec, CommandTable};
+use fastness_engine::command::spec::{Begin, Find, key_flag};
+use fastness_engine::command::{Categories, CommandSpec, CommandTable, KeyFlags, KeySpec};
+use fastness_resp::Args;
 
 /// A random source that a seed determines (splitmix64).
 pub struct Dice(u64);
@@ -260,6 +261,52 @@ pub fn request(dice: &mut Dice, spec: &CommandSpec) -> Vec<Vec<u8>> {
         if at >= named && at < words.len() && !dice.once_in(5) {
             words[at] = word.as_bytes().to_vec();
         }
+    }
+    words
+}
+
+/// Options that decide about keys and databases, of commands that have them in common.
+const OPTIONS_TOGETHER: &[&[&str]] = &[
+    &["store", "by", "GET", "limit", "asc"],
+    &["keys", "AUTH", "auth2", "copy", "replace"],
+    &["store", "STOREDIST", "count", "asc"],
+    &["get", "set", "incrby", "OVERFLOW", "ifeq"],
+    &["DB", "db", "replace", "1", "3"],
+    &["streams", "block", "count", "group", "NOACK"],
+];
+
+/// Whether the keys or databases of a command depend on its options, so that [`optioned_request`] is worth it.
+pub fn depends_on_options(spec: &CommandSpec) -> bool {
+    let is_plain = |keys: &KeySpec| matches!((keys.begin, keys.find), (Begin::At(_), Find::Range { .. }));
+    let varies = |keys: &KeySpec| keys.flags.has(KeyFlags(key_flag::VARIABLE_FLAGS));
+    let has_plain_keys = spec.key_specs.iter().all(|keys| is_plain(keys) && !varies(keys));
+    let names_databases = !spec.named_databases(Args::slices(&[b"", b"a", b"b", b"db", b"1"])).is_empty();
+    spec.has_keys() && (!has_plain_keys || names_databases)
+}
+
+/// A request that consists of options above all, most of them in wrong places.
+pub fn optioned_request(dice: &mut Dice, spec: &CommandSpec) -> Vec<Vec<u8>> {
+    let mut words = request(dice, spec);
+    if spec.arity < 0 {
+        for _ in 0..dice.below(8) {
+            words.push(dice.pick(KEYS).as_bytes().to_vec());
+        }
+    }
+    let options = OPTIONS_TOGETHER[dice.below(OPTIONS_TOGETHER.len())];
+    // The arguments before the first option are mostly those that the command requires.
+    let named = spec.name.split('|').count();
+    let first = if dice.once_in(3) { named } else { usize::from(spec.arity.unsigned_abs()).max(named) };
+    let kinds = if dice.once_in(2) { 2 } else { 5 };
+    for word in words.iter_mut().skip(first) {
+        match dice.below(kinds) {
+            0..=1 => *word = dice.pick(options).as_bytes().to_vec(),
+            2 if dice.once_in(2) => *word = dice.pick(NUMBERS).as_bytes().to_vec(),
+            _ => {}
+        }
+    }
+    // MIGRATE has several keys only if this one is empty.
+    if words.len() > 4 && dice.once_in(4) {
+        words[3].clear();
     }
     words
 }
