@@ -8,10 +8,12 @@ use fastness_wire::v1;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tonic::Status;
+use tracing::{Instrument as _, Span};
 
 use crate::calls::{ClientCore, REDIRECTS_MAX};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::observe::CallRecord;
 use crate::operation::{Operation, OperationResult, Place};
 use crate::verdict::{CallKind, Disposition, disposition, timed_out};
 
@@ -53,6 +55,7 @@ struct BatchRun<'a> {
     requests: Vec<Result<v1::PipelineRequest, ClientError>>,
     until: Instant,
     results: Vec<Option<Result<OperationResult, ClientError>>>,
+    record: CallRecord,
 }
 
 impl Client {
@@ -72,10 +75,14 @@ impl Client {
         let operations: Vec<Operation> = operations.into_iter().collect();
         let requests = operations.iter().map(|operation| operation.message(self.options())).collect();
         let results = operations.iter().map(|_| None).collect();
-        let mut run = BatchRun { core: &self.core, operations: &operations, requests, until: self.until(), results };
+        let (core, until) = (&*self.core, self.until());
+        let record = CallRecord::begin(core.observer.clone(), "batch");
+        let mut run = BatchRun { core, operations: &operations, requests, until, results, record };
         run.run().await;
         let missing = || Err(ClientError::OutcomeUnknown { message: "the operation has no result".to_owned() });
-        run.results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+        let results: Vec<_> = run.results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
+        run.record.finish(results.iter().find_map(|result| result.as_ref().err()));
+        results
     }
 }
 
@@ -95,7 +102,8 @@ impl BatchRun<'_> {
         loop {
             for group in groups {
                 let requests = group.operations.iter().filter_map(|at| self.requests[*at].clone().ok()).collect();
-                running.push(send(core, until, group, requests));
+                let span = self.record.attempt(&group.address, core.shard(self.slot(group.operations[0])));
+                running.push(send(core, until, group, requests, span));
             }
             let Some((group, answer)) = running.next().await else { return };
             groups = self.settle(&group, answer);
@@ -157,10 +165,10 @@ impl BatchRun<'_> {
         let place = self.operations[operation].place();
         let slot = self.slot(operation);
         match verdict {
-            Disposition::Moved { address: to, slots, error } => {
+            Disposition::Moved { address: to, slots, shard, error } => {
                 let own = || if let Place::Slot(slot) = place { Some(slot..=slot) } else { None };
                 if let Some(slots) = slots.or_else(own) {
-                    self.core.slots.write().learn(slots, to.clone());
+                    self.core.slots.write().learn(slots, to.clone(), shard);
                 }
                 // What was learned is of another slot if this one was guessed.
                 let moved_to = (!matches!(place, Place::Slot(_))).then_some(to);
@@ -254,6 +262,7 @@ async fn send(
     until: Instant,
     group: NodeGroup,
     operations: Vec<v1::PipelineRequest>,
+    span: Span,
 ) -> (NodeGroup, GroupAnswer) {
     if !group.wait.is_zero() {
         tokio::time::sleep(group.wait).await;
@@ -262,12 +271,19 @@ async fn send(
         Err(error) => Err(GroupFailure::Unsent(error)),
         Ok(mut node) => {
             let request = core.request(v1::BatchRequest { operations }, until);
-            match tokio::time::timeout_at(until, node.batch(request)).await {
+            match tokio::time::timeout_at(until, node.batch(request).instrument(span.clone())).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
                 Ok(Err(status)) => Err(GroupFailure::Refused(status)),
                 Err(_) => Err(GroupFailure::TimedOut),
             }
         }
     };
+    let outcome = match &answer {
+        Ok(_) => "answered",
+        Err(GroupFailure::Refused(_)) => "failed",
+        Err(GroupFailure::TimedOut) => "timeout",
+        Err(GroupFailure::Unsent(_)) => "unsent",
+    };
+    span.record("outcome", outcome);
     (group, answer)
 }

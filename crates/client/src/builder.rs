@@ -7,12 +7,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
 use tonic::metadata::{Ascii, MetadataValue};
+use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::calls::ClientCore;
-use crate::channels::{ChannelPool, Security};
+use crate::channels::{ChannelError, ChannelPool, ChannelWrapper, NodeChannel, Security};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::observe::CallObserver;
 use crate::retry::{RetryBudget, RetryOptions};
 
 /// How long a call may take by default.
@@ -43,6 +47,8 @@ pub struct ClientBuilder {
     password: Option<(String, String)>,
     deadline: Duration,
     retries: RetryOptions,
+    observer: Option<Arc<dyn CallObserver>>,
+    wrappers: Vec<ChannelWrapper>,
 }
 
 impl Client {
@@ -58,6 +64,8 @@ impl Client {
             password: None,
             deadline: DEADLINE,
             retries: RetryOptions::default(),
+            observer: None,
+            wrappers: Vec::new(),
         }
     }
 }
@@ -122,6 +130,46 @@ impl ClientBuilder {
         self
     }
 
+    /// Who learns of each finished call, for metrics. The last one that is set counts.
+    #[must_use]
+    pub fn observer(mut self, observer: impl CallObserver + 'static) -> ClientBuilder {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Wraps the connection to each node in a layer of tower's, around the layers that were added before. It sees each
+    /// attempt of a call as an HTTP request, for instance to add a header, to limit concurrency, or to fail some of them
+    /// in a test. Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
+    ///
+    /// ```
+    /// use fastness_client::testing::MockServer;
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = MockServer::start().await?;
+    /// let tag = MapRequestLayer::new(|mut request: tonic::codegen::http::Request<tonic::body::Body>| {
+    ///     request.headers_mut().insert("x-team", tonic::codegen::http::HeaderValue::from_static("payments"));
+    ///     request
+    /// });
+    /// let client = server.client_builder().layer(tag).build()?;
+    /// client.set("a", "1").await?;
+    /// assert_eq!(server.calls()[0].headers.get("x-team").map(String::as_str), Some("payments"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> ClientBuilder
+    where
+        L: Layer<NodeChannel> + Send + Sync + 'static,
+        L::Service: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request<Body>>>::Error: Into<BoxError>,
+        <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+    {
+        self.wrappers.push(Arc::new(move |channel| NodeChannel::new(layer.layer(channel).map_err(ChannelError::new))));
+        self
+    }
+
     /// Checks the options and builds the client. Connections are made when they are first used, within a tokio runtime.
     /// Reads the file of a development cluster, if there is one, and blocks meanwhile.
     ///
@@ -150,12 +198,13 @@ impl ClientBuilder {
             (true, ..) => return Err(ClientError::invalid("plaintext, or certificates; not both")),
         };
         Ok(Client::new(Arc::new(ClientCore {
-            pool: ChannelPool::new(security, &self.addresses)?,
+            pool: ChannelPool::new(security, &self.addresses, self.wrappers)?,
             slots: Default::default(),
             authorization,
             retries: self.retries,
             budget: RetryBudget::new(&self.retries),
             deadline: self.deadline,
+            observer: self.observer,
         })))
     }
 

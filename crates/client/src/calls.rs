@@ -8,11 +8,12 @@ use fastness_wire::v1::kv_service_client::KvServiceClient;
 use parking_lot::RwLock;
 use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
-use crate::channels::ChannelPool;
+use crate::channels::{ChannelPool, NodeChannel};
 use crate::error::ClientError;
+use crate::observe::{CallObserver, CallRecord};
 use crate::retry::{RetryBudget, RetryOptions};
 use crate::slots::SlotTable;
 use crate::verdict::{CallKind, Disposition, disposition, timed_out};
@@ -25,11 +26,12 @@ const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The generated client of one node.
-pub(crate) type NodeClient = KvServiceClient<Channel>;
+pub(crate) type NodeClient = KvServiceClient<NodeChannel>;
 
-/// Where a call goes, what it does, and when it ends.
+/// What a call is named, where it goes, what it does, and when it ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallPlan {
+    pub(crate) operation: &'static str,
     pub(crate) kind: CallKind,
     /// The slot of its key; absent: any node runs it.
     pub(crate) slot: Option<u16>,
@@ -46,6 +48,7 @@ pub(crate) struct ClientCore {
     pub(crate) budget: RetryBudget,
     /// The deadline of calls that have none of their own.
     pub(crate) deadline: Duration,
+    pub(crate) observer: Option<Arc<dyn CallObserver>>,
 }
 
 /// Why a try has failed.
@@ -73,10 +76,27 @@ impl ClientCore {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
+        let mut record = CallRecord::begin(self.observer.clone(), plan.operation);
+        let result = self.run(plan, request, send, &mut record).await;
+        record.finish(result.as_ref().err());
+        result
+    }
+
+    async fn run<Q, R, F>(
+        &self,
+        plan: CallPlan,
+        request: Q,
+        send: impl Fn(NodeClient, Request<Q>) -> F,
+        record: &mut CallRecord,
+    ) -> Result<R, ClientError>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
         self.budget.add_call();
         let mut retries = 0;
         loop {
-            let failed = match self.attempt(plan, &request, &send).await {
+            let failed = match self.attempt(plan, &request, &send, record).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
@@ -101,6 +121,7 @@ impl ClientCore {
         plan: CallPlan,
         request: &Q,
         send: &impl Fn(NodeClient, Request<Q>) -> F,
+        record: &mut CallRecord,
     ) -> Result<R, FailedTry>
     where
         Q: Clone,
@@ -109,19 +130,26 @@ impl ClientCore {
         let mut address = self.address(plan.slot);
         let mut redirects = 0;
         loop {
-            let sent = send(self.node(&address)?, self.request(request.clone(), plan.until));
+            let node = self.node(&address)?;
+            let span = record.attempt(&address, self.shard(plan.slot));
+            let sent = send(node, self.request(request.clone(), plan.until)).instrument(span.clone());
             let Ok(outcome) = tokio::time::timeout_at(plan.until, sent).await else {
+                span.record("outcome", "timeout");
                 self.lost(plan.slot, &address);
                 return Err(timed_out(plan.kind, &address).into());
             };
             let status = match outcome {
-                Ok(response) => return Ok(response.into_inner()),
+                Ok(response) => {
+                    span.record("outcome", "ok");
+                    return Ok(response.into_inner());
+                }
                 Err(status) => status,
             };
+            span.record("outcome", tracing::field::debug(status.code()));
             match disposition(plan.kind, &status) {
-                Disposition::Moved { address: next, slots, error } => {
+                Disposition::Moved { address: next, slots, shard, error } => {
                     if let Some(slots) = slots {
-                        self.slots.write().learn(slots, next.clone());
+                        self.slots.write().learn(slots, next.clone(), shard);
                     }
                     redirects += 1;
                     if redirects > REDIRECTS_MAX {
@@ -158,6 +186,11 @@ impl ClientCore {
     fn address(&self, slot: Option<u16>) -> Arc<str> {
         let learned = slot.and_then(|slot| self.slots.read().address(slot).cloned());
         learned.unwrap_or_else(|| self.pool.any())
+    }
+
+    /// The shard of a slot, as far as it was learned.
+    pub(crate) fn shard(&self, slot: Option<u16>) -> Option<u32> {
+        self.slots.read().shard(slot?)
     }
 
     pub(crate) fn forget(&self, slot: Option<u16>, address: &str) {

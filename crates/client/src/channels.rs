@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt as _};
 
 use crate::error::ClientError;
 
@@ -20,6 +24,34 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 const AVOIDED: Duration = Duration::from_secs(1);
 /// Nodes that are known at a time. Beyond it, the one that was learned first is dropped.
 const NODES_MAX: usize = 1_024;
+
+/// What a node may send of one call before the client has read it, bytes. A stream or a batch that its caller does not
+/// read keeps so much back, and no more.
+const WINDOW_BYTES: u32 = 256 * 1024;
+/// Calls at a time that a node runs of one connection.
+const CALLS_MAX: u32 = 128;
+/// What a node may send of one connection before the client has read it, bytes: that of all its calls together, so that
+/// calls which are not read hold up no others.
+const CONNECTION_WINDOW_BYTES: u32 = CALLS_MAX * WINDOW_BYTES;
+
+/// A connection to one node, as layers see it (see [`ClientBuilder::layer`](crate::ClientBuilder::layer)): a service
+/// for HTTP requests. One request is one attempt of a call.
+pub type NodeChannel = BoxCloneSyncService<Request<Body>, Response<Body>, ChannelError>;
+
+/// Why an attempt of a call has failed without a response: an error of the connection, or of a layer.
+// A type of its own: with a boxed error, the compiler does not see that the futures of calls are `Send`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ChannelError(#[source] BoxError);
+
+impl ChannelError {
+    pub(crate) fn new(error: impl Into<BoxError>) -> ChannelError {
+        ChannelError(error.into())
+    }
+}
+
+/// What is put around each channel.
+pub(crate) type ChannelWrapper = Arc<dyn Fn(NodeChannel) -> NodeChannel + Send + Sync>;
 
 /// How connections are secured.
 #[derive(Clone)]
@@ -61,6 +93,8 @@ impl Security {
         if let Some(tls) = tls {
             endpoint = endpoint.tls_config(tls).map_err(wrong)?;
         }
+        let endpoint = endpoint.initial_stream_window_size(WINDOW_BYTES);
+        let endpoint = endpoint.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let endpoint = endpoint.connect_timeout(CONNECT_MAX).http2_keep_alive_interval(KEEP_ALIVE_INTERVAL);
         Ok(endpoint.keep_alive_timeout(KEEP_ALIVE_TIMEOUT))
     }
@@ -75,13 +109,14 @@ fn is_loopback(address: &str) -> bool {
 struct KnownNode {
     address: Arc<str>,
     /// Absent: not called yet.
-    channel: Option<Channel>,
+    channel: Option<NodeChannel>,
     failed_at: Option<Instant>,
 }
 
 /// See the module.
 pub(crate) struct ChannelPool {
     security: Security,
+    wrappers: Vec<ChannelWrapper>,
     /// Those of the builder first.
     nodes: Mutex<Vec<KnownNode>>,
     /// How many of the nodes are the builder's: they are never dropped.
@@ -94,7 +129,11 @@ impl ChannelPool {
     ///
     /// # Errors
     /// An address or a certificate is not valid.
-    pub(crate) fn new(security: Security, addresses: &[String]) -> Result<ChannelPool, ClientError> {
+    pub(crate) fn new(
+        security: Security,
+        addresses: &[String],
+        wrappers: Vec<ChannelWrapper>,
+    ) -> Result<ChannelPool, ClientError> {
         let mut nodes: Vec<KnownNode> = Vec::new();
         for address in addresses {
             security.endpoint(address)?;
@@ -105,7 +144,8 @@ impl ChannelPool {
         if nodes.is_empty() {
             return Err(ClientError::invalid("at least one address is needed"));
         }
-        Ok(ChannelPool { security, configured: nodes.len(), nodes: Mutex::new(nodes), next: AtomicUsize::new(0) })
+        let (configured, nodes) = (nodes.len(), Mutex::new(nodes));
+        Ok(ChannelPool { security, wrappers, configured, nodes, next: AtomicUsize::new(0) })
     }
 
     /// The next node in turn, without those that have just failed as long as there are others.
@@ -123,22 +163,28 @@ impl ChannelPool {
     ///
     /// # Errors
     /// The address is not valid.
-    pub(crate) fn channel(&self, address: &Arc<str>) -> Result<Channel, ClientError> {
+    pub(crate) fn channel(&self, address: &Arc<str>) -> Result<NodeChannel, ClientError> {
         let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.iter_mut().find(|node| node.address == *address) {
             if let Some(channel) = &node.channel {
                 return Ok(channel.clone());
             }
-            let channel = self.security.endpoint(address)?.connect_lazy();
+            let channel = self.connect(address)?;
             node.channel = Some(channel.clone());
             return Ok(channel);
         }
-        let channel = self.security.endpoint(address)?.connect_lazy();
+        let channel = self.connect(address)?;
         if nodes.len() >= NODES_MAX.max(self.configured + 1) {
             nodes.remove(self.configured);
         }
         nodes.push(KnownNode { address: address.clone(), channel: Some(channel.clone()), failed_at: None });
         Ok(channel)
+    }
+
+    fn connect(&self, address: &str) -> Result<NodeChannel, ClientError> {
+        let channel = self.security.endpoint(address)?.connect_lazy().map_err(ChannelError::new);
+        let channel = NodeChannel::new(channel);
+        Ok(self.wrappers.iter().fold(channel, |channel, wrapper| wrapper(channel)))
     }
 
     /// Records that a node has failed.
@@ -169,7 +215,7 @@ mod tests {
     #[test]
     fn nodes_are_called_in_turn_and_failed_ones_last() {
         let addresses = ["localhost:1", "localhost:2", "localhost:3", "localhost:1"].map(str::to_owned);
-        let pool = ChannelPool::new(Security::Plaintext, &addresses).unwrap();
+        let pool = ChannelPool::new(Security::Plaintext, &addresses, Vec::new()).unwrap();
         let turn = |count: usize| (0..count).map(|_| pool.any().to_string()).collect::<Vec<_>>();
         assert_eq!(turn(4), ["localhost:1", "localhost:2", "localhost:3", "localhost:1"]);
         pool.failed("localhost:2");
@@ -177,12 +223,12 @@ mod tests {
         pool.failed("localhost:3");
         pool.failed("localhost:1");
         assert_eq!(turn(2), ["localhost:2", "localhost:2"], "all have failed: the one that failed first");
-        assert!(matches!(ChannelPool::new(Security::Plaintext, &[]), Err(ClientError::Invalid { .. })));
+        assert!(matches!(ChannelPool::new(Security::Plaintext, &[], Vec::new()), Err(ClientError::Invalid { .. })));
     }
 
     #[tokio::test]
     async fn channels_are_kept_and_their_number_is_bounded() {
-        let pool = ChannelPool::new(Security::Plaintext, &["localhost:1".to_owned()]).unwrap();
+        let pool = ChannelPool::new(Security::Plaintext, &["localhost:1".to_owned()], Vec::new()).unwrap();
         for port in 2..NODES_MAX + 100 {
             pool.channel(&format!("localhost:{port}").into()).unwrap();
             pool.channel(&format!("localhost:{port}").into()).unwrap();

@@ -75,7 +75,7 @@ impl Client {
 
     async fn get_response(&self, key: &[u8], with_ttl: bool) -> Result<v1::GetResponse, ClientError> {
         let request = v1::GetRequest { key: Bytes::copy_from_slice(key), with_ttl, options: self.options() };
-        self.read(key, request, |mut node, request| async move { node.get(request).await }).await
+        self.read("get", key, request, |mut node, request| async move { node.get(request).await }).await
     }
 
     /// Sets a string, whatever the key was before; it does not expire.
@@ -100,7 +100,7 @@ impl Client {
         let mut request = options.request(Bytes::copy_from_slice(key), value.into())?;
         request.options = self.options();
         let send = |mut node: NodeClient, request| async move { node.set(request).await };
-        let v1::SetResponse { applied, previous } = self.write(key, request, send).await?;
+        let v1::SetResponse { applied, previous } = self.write("set", key, request, send).await?;
         Ok(SetOutcome { applied, previous })
     }
 
@@ -124,7 +124,7 @@ impl Client {
         }
         let request = v1::DeleteRequest { keys, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.delete(request).await };
-        Ok(self.write(&first, request, send).await?.deleted)
+        Ok(self.write("delete", &first, request, send).await?.deleted)
     }
 
     /// Adds to an integer that is stored as a string, and returns the sum. A missing key counts as 0.
@@ -135,7 +135,7 @@ impl Client {
         let key = key.as_ref();
         let request = v1::IncrementRequest { key: Bytes::copy_from_slice(key), by, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.increment(request).await };
-        Ok(self.write(key, request, send).await?.value)
+        Ok(self.write("increment", key, request, send).await?.value)
     }
 
     /// Makes a key of any type expire after this time (at least 1 ms; rounded up to milliseconds). Returns whether
@@ -166,7 +166,7 @@ impl Client {
     async fn set_expiry(&self, key: &[u8], expiry: Option<expire_request::Expiry>) -> Result<bool, ClientError> {
         let request = v1::ExpireRequest { key: Bytes::copy_from_slice(key), expiry, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.expire(request).await };
-        Ok(self.write(key, request, send).await?.applied)
+        Ok(self.write("expire", key, request, send).await?.applied)
     }
 
     /// Runs any command that does not change the state of a connection: its name, then its arguments. It is never
@@ -203,7 +203,7 @@ impl Client {
         let slot = args.get(1).map(|key| key_slot(key));
         let request = v1::ExecuteRequest { args, shard: 0, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.execute(request).await };
-        let response = self.core.call(self.plan(kind, slot), request, send).await?;
+        let response = self.core.call(self.plan("execute", kind, slot), request, send).await?;
         Ok(response.reply.map_or(ReplyValue::Unsupported, ReplyValue::from))
     }
 
@@ -215,6 +215,7 @@ impl Client {
     /// Makes a call that reads a key.
     pub(crate) async fn read<Q, R, F>(
         &self,
+        operation: &'static str,
         key: &[u8],
         request: Q,
         send: impl Fn(NodeClient, Request<Q>) -> F,
@@ -223,12 +224,13 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.core.call(self.plan(CallKind::Read, Some(key_slot(key))), request, send).await
+        self.core.call(self.plan(operation, CallKind::Read, Some(key_slot(key))), request, send).await
     }
 
     /// Makes a call that may change a key.
     pub(crate) async fn write<Q, R, F>(
         &self,
+        operation: &'static str,
         key: &[u8],
         request: Q,
         send: impl Fn(NodeClient, Request<Q>) -> F,
@@ -237,11 +239,11 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.core.call(self.plan(CallKind::Write, Some(key_slot(key))), request, send).await
+        self.core.call(self.plan(operation, CallKind::Write, Some(key_slot(key))), request, send).await
     }
 
-    pub(crate) fn plan(&self, kind: CallKind, slot: Option<u16>) -> CallPlan {
-        CallPlan { kind, slot, until: self.until() }
+    pub(crate) fn plan(&self, operation: &'static str, kind: CallKind, slot: Option<u16>) -> CallPlan {
+        CallPlan { operation, kind, slot, until: self.until() }
     }
 
     /// When a call that begins now must have ended.

@@ -47,7 +47,7 @@ impl Client {
     async fn hash_fields(&self, key: &[u8], fields: Vec<Bytes>) -> Result<Vec<v1::HashField>, ClientError> {
         let request = v1::HashGetRequest { key: Bytes::copy_from_slice(key), fields, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.hash_get(request).await };
-        Ok(self.read(key, request, send).await?.fields)
+        Ok(self.read("hash_get", key, request, send).await?.fields)
     }
 
     /// Sets fields of a hash, at least one; returns how many of them are new.
@@ -70,7 +70,7 @@ impl Client {
         }
         let request = v1::HashSetRequest { key: Bytes::copy_from_slice(key), fields, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.hash_set(request).await };
-        Ok(self.write(key, request, send).await?.added)
+        Ok(self.write("hash_set", key, request, send).await?.added)
     }
 
     /// Removes fields of a hash, at least one; returns how many there were. A hash without fields ceases to exist.
@@ -89,7 +89,7 @@ impl Client {
         }
         let request = v1::HashDeleteRequest { key: Bytes::copy_from_slice(key), fields, options: self.options() };
         let send = |mut node: NodeClient, request| async move { node.hash_delete(request).await };
-        Ok(self.write(key, request, send).await?.deleted)
+        Ok(self.write("hash_delete", key, request, send).await?.deleted)
     }
 }
 

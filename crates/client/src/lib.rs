@@ -58,18 +58,23 @@ mod channels;
 mod client;
 mod error;
 mod hash;
+mod observe;
 mod operation;
 mod reply;
 mod retry;
 mod set;
 mod settings;
 mod slots;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod txn;
 mod verdict;
 
 pub use builder::ClientBuilder;
+pub use channels::{ChannelError, NodeChannel};
 pub use client::{Client, ExpiringValue};
 pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use observe::{CallObserver, FinishedCall, OutcomeKind};
 pub use operation::{Operation, OperationResult};
 pub use reply::ReplyValue;
 pub use retry::RetryOptions;

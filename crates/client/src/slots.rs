@@ -33,30 +33,48 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 /// names the right one.
 #[derive(Debug, Default)]
 pub(crate) struct SlotTable {
-    /// By the first slot of each range: its last slot and the node's address. Ranges do not overlap.
-    ranges: BTreeMap<u16, (u16, Arc<str>)>,
+    /// By the first slot of each range. Ranges do not overlap.
+    ranges: BTreeMap<u16, ServedRange>,
+}
+
+/// A range of slots from its key in the table on.
+#[derive(Debug)]
+struct ServedRange {
+    last: u16,
+    address: Arc<str>,
+    /// Absent: the node that named the address did not name the shard.
+    shard: Option<u32>,
 }
 
 impl SlotTable {
     /// The address of the node that serves a slot.
     pub(crate) fn address(&self, slot: u16) -> Option<&Arc<str>> {
-        let (_, (last, address)) = self.ranges.range(..=slot).next_back()?;
-        (slot <= *last).then_some(address)
+        self.range(slot).map(|range| &range.address)
+    }
+
+    /// The shard of a slot.
+    pub(crate) fn shard(&self, slot: u16) -> Option<u32> {
+        self.range(slot)?.shard
+    }
+
+    fn range(&self, slot: u16) -> Option<&ServedRange> {
+        let (_, range) = self.ranges.range(..=slot).next_back()?;
+        (slot <= range.last).then_some(range)
     }
 
     /// Records who serves these slots. Ranges that overlap them are dropped.
-    pub(crate) fn learn(&mut self, slots: RangeInclusive<u16>, address: Arc<str>) {
+    pub(crate) fn learn(&mut self, slots: RangeInclusive<u16>, address: Arc<str>, shard: Option<u32>) {
         if slots.is_empty() || *slots.end() >= SLOTS {
             return;
         }
-        self.ranges.retain(|first, (last, _)| *last < *slots.start() || *first > *slots.end());
-        self.ranges.insert(*slots.start(), (*slots.end(), address));
+        self.ranges.retain(|first, range| range.last < *slots.start() || *first > *slots.end());
+        self.ranges.insert(*slots.start(), ServedRange { last: *slots.end(), address, shard });
     }
 
     /// Drops the range of a slot if it names this address; what was learned meanwhile stays.
     pub(crate) fn forget(&mut self, slot: u16, address: &str) {
         let range = self.ranges.range(..=slot).next_back();
-        let found = range.filter(|(_, (last, of))| slot <= *last && **of == *address).map(|(first, _)| *first);
+        let found = range.filter(|(_, of)| slot <= of.last && *of.address == *address).map(|(first, _)| *first);
         if let Some(first) = found {
             self.ranges.remove(&first);
         }
@@ -89,21 +107,22 @@ mod tests {
         let mut table = SlotTable::default();
         let at = |table: &SlotTable, slot| table.address(slot).map(ToString::to_string);
         assert_eq!(at(&table, 0), None);
-        table.learn(0..=99, "a:1".into());
-        table.learn(200..=16_383, "b:1".into());
+        table.learn(0..=99, "a:1".into(), Some(1));
+        table.learn(200..=16_383, "b:1".into(), None);
+        assert_eq!((table.shard(99), table.shard(100), table.shard(200)), (Some(1), None, None));
         for (slot, address) in [(0, Some("a:1")), (99, Some("a:1")), (100, None), (200, Some("b:1"))] {
             assert_eq!(at(&table, slot).as_deref(), address, "{slot}");
         }
         assert_eq!(at(&table, 16_383).as_deref(), Some("b:1"));
 
         // A range that overlaps others replaces them as a whole: they are of an older map.
-        table.learn(50..=250, "c:1".into());
+        table.learn(50..=250, "c:1".into(), None);
         assert_eq!((at(&table, 0), at(&table, 50), at(&table, 251)), (None, Some("c:1".into()), None));
         table.forget(60, "a:1");
         assert_eq!(at(&table, 60).as_deref(), Some("c:1"), "it is not known as a:1");
         table.forget(60, "c:1");
         assert_eq!(at(&table, 60), None);
-        table.learn(5..=16_384, "d:1".into());
+        table.learn(5..=16_384, "d:1".into(), None);
         assert_eq!(at(&table, 5), None, "no such slots");
     }
 }

@@ -159,7 +159,8 @@ impl Client {
         let slot = txn.slot()?;
         let request = txn.request(self.options())?;
         let send = |mut node: NodeClient, request| async move { node.txn(request).await };
-        let response: v1::TxnResponse = self.core.call(self.plan(txn.kind(), Some(slot)), request, send).await?;
+        let plan = self.plan("txn", txn.kind(), Some(slot));
+        let response: v1::TxnResponse = self.core.call(plan, request, send).await?;
         let v1::TxnResponse { succeeded, responses } = response;
         let branch = if succeeded { &txn.operations } else { &txn.otherwise };
         let mut responses = responses.into_iter();

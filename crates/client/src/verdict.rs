@@ -28,7 +28,7 @@ pub(crate) enum CallKind {
 #[derive(Debug)]
 pub(crate) enum Disposition {
     /// Nothing has happened: this node serves the slots. The error is for a call that is moved too often.
-    Moved { address: Arc<str>, slots: Option<RangeInclusive<u16>>, error: ClientError },
+    Moved { address: Arc<str>, slots: Option<RangeInclusive<u16>>, shard: Option<u32>, error: ClientError },
     /// Trying again is safe, at the earliest after this time. The error is for a call that must not.
     Again { after: Duration, error: ClientError },
     /// Nothing has happened, because others changed what was compared: as for `Again`, but the node is the right one.
@@ -81,7 +81,8 @@ pub(crate) fn reasoned(kind: CallKind, error: v1::Error) -> Disposition {
         && let Some(address) = metadata.get("address").filter(|address| !address.is_empty())
     {
         let (address, slots) = (address.as_str().into(), metadata.get("slots").and_then(|text| slots(text)));
-        return Disposition::Moved { address, slots, error: ClientError::unavailable(MOVED, message) };
+        let shard = metadata.get("shard").and_then(|shard| shard.parse().ok());
+        return Disposition::Moved { address, slots, shard, error: ClientError::unavailable(MOVED, message) };
     }
     match (code, after) {
         // UNAVAILABLE without a time to wait is not promised to have had no effect.
@@ -248,11 +249,13 @@ mod tests {
     #[test]
     fn a_moved_call_names_the_node_and_its_slots() {
         let moved = |slots: &str| {
-            let metadata = HashMap::from([("address".into(), "a:1".into()), ("slots".into(), slots.into())]);
+            let metadata = HashMap::from(
+                [("address", "a:1"), ("slots", slots), ("shard", "2")].map(|(name, value)| (name.into(), value.into())),
+            );
             let details = ErrorDetails::with_error_info("MOVED", DOMAIN, metadata);
             let status = Status::with_error_details(Code::FailedPrecondition, "MOVED 7 a:1", details);
             match disposition(CallKind::Write, &status) {
-                Disposition::Moved { address, slots, .. } => (address.to_string(), slots),
+                Disposition::Moved { address, slots, shard: Some(2), .. } => (address.to_string(), slots),
                 other => panic!("{other:?}"),
             }
         };

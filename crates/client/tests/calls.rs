@@ -8,8 +8,9 @@ mod mock;
 
 use std::time::{Duration, Instant};
 
+use fastness_client::testing::MockFault;
 use fastness_client::{CallSettings, Client, ClientBuilder, ClientError, ReplyValue, RetryOptions, key_slot};
-use mock::{MockNode, Script, breaking_proxy};
+use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node};
 use tonic::Code;
 
 /// A wait that does not slow the tests down.
@@ -25,8 +26,8 @@ fn client(addresses: &[&str]) -> Client {
     builder(addresses).build().unwrap()
 }
 
-fn unavailable(retry: Option<Duration>) -> Script {
-    Script::Refuse(Code::Unavailable, "CLUSTERDOWN", retry)
+fn unavailable(retry: Option<Duration>) -> MockFault {
+    refuse(Code::Unavailable, "CLUSTERDOWN", retry)
 }
 
 /// An address at which nobody listens.
@@ -37,157 +38,159 @@ async fn nobody() -> String {
 
 #[tokio::test]
 async fn moved_calls_are_followed_and_the_shard_is_learned() {
-    let (first, second) = (MockNode::start().await, MockNode::start().await);
-    first.always(Script::Moved(second.address.clone(), "0-16383"));
-    let client = client(&[&first.address]);
+    let (first, second) = (start_node().await, start_node().await);
+    first.fail_always(moved(&second));
+    let client = client(&[first.address()]);
     client.set("a", "1").await.unwrap();
-    assert_eq!((first.names(), second.names()), (vec!["set"], vec!["set"]));
+    assert_eq!((names(&first), names(&second)), (vec!["set"], vec!["set"]));
     assert_eq!(client.get("a").await.unwrap().as_deref(), Some(&b"1"[..]));
     client.clone().set("another slot", "2").await.unwrap();
     assert_ne!(key_slot(b"a"), key_slot(b"another slot"));
-    assert_eq!(first.names(), ["set"], "the whole shard was learned");
-    assert_eq!(second.names(), ["set", "get", "set"]);
+    assert_eq!(names(&first), ["set"], "the whole shard was learned");
+    assert_eq!(names(&second), ["set", "get", "set"]);
 }
 
 #[tokio::test]
 async fn only_the_slots_of_the_shard_are_learned() {
-    let (first, second) = (MockNode::start().await, MockNode::start().await);
+    let (first, second) = (start_node().await, start_node().await);
     let slot = key_slot(b"a");
-    let slots: &'static str = format!("{slot}-{slot}").leak();
-    first.script([Script::Moved(second.address.clone(), slots)]);
-    let client = client(&[&first.address]);
+    script(&first, [moved_slots(second.address(), slot..=slot)]);
+    let client = client(&[first.address()]);
     client.set("a", "1").await.unwrap();
     client.set("a", "2").await.unwrap();
-    assert_eq!(second.names(), ["set", "set"]);
+    assert_eq!(names(&second), ["set", "set"]);
     // The other node is known now, and calls without a known place take turns.
     for key in ["b", "c"] {
         client.set(key, "1").await.unwrap();
     }
-    assert_eq!((first.names().len(), second.names().len()), (2, 3));
+    assert_eq!((names(&first).len(), names(&second).len()), (2, 3));
 }
 
 #[tokio::test]
 async fn nodes_that_name_each_other_are_followed_a_few_times_per_try() {
-    let (first, second) = (MockNode::start().await, MockNode::start().await);
-    first.always(Script::Moved(second.address.clone(), "0-16383"));
-    second.always(Script::Moved(first.address.clone(), "0-16383"));
+    let (first, second) = (start_node().await, start_node().await);
+    first.fail_always(moved(&second));
+    second.fail_always(moved(&first));
     let retries = RetryOptions { budget: 2, backoff_min: SHORT, backoff_max: SHORT, budget_per_call: 0.0 };
-    let client = builder(&[&first.address]).retries(retries).build().unwrap();
+    let client = builder(&[first.address()]).retries(retries).build().unwrap();
     let error = client.set("a", "1").await.unwrap_err();
     assert!(matches!(&error, ClientError::Unavailable { reason, .. } if reason == "MOVED"), "{error}");
     assert!(!error.may_have_happened());
     // Three tries, each with six calls.
-    assert_eq!(first.names().len() + second.names().len(), 18);
+    assert_eq!(names(&first).len() + names(&second).len(), 18);
 }
 
 #[tokio::test]
 async fn what_the_server_says_has_not_happened_is_tried_again_after_its_time() {
-    let node = MockNode::start().await;
+    let node = start_node().await;
     let after = Duration::from_millis(60);
-    node.script([unavailable(Some(after)), unavailable(Some(after))]);
-    let client = client(&[&node.address]);
+    script(&node, [unavailable(Some(after)), unavailable(Some(after))]);
+    let client = client(&[node.address()]);
     let start = Instant::now();
     client.set("a", "1").await.unwrap();
-    assert_eq!(node.names().len(), 3);
+    assert_eq!(names(&node).len(), 3);
     assert!(start.elapsed() >= 2 * after, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn an_unavailable_node_is_not_the_only_one_to_be_called() {
-    let (first, second) = (MockNode::start().await, MockNode::start().await);
-    first.always(unavailable(Some(SHORT)));
-    second.script([Script::Moved(first.address.clone(), "0-16383")]);
-    let client = client(&[&second.address, &first.address]);
+    let (first, second) = (start_node().await, start_node().await);
+    first.fail_always(unavailable(Some(SHORT)));
+    script(&second, [moved(&first)]);
+    let client = client(&[second.address(), first.address()]);
     client.set("a", "1").await.unwrap();
-    assert_eq!((first.names().len(), second.names().len()), (1, 2), "its place was forgotten");
+    assert_eq!((names(&first).len(), names(&second).len()), (1, 2), "its place was forgotten");
 }
 
 #[tokio::test]
 async fn a_write_with_an_unknown_outcome_is_never_repeated() {
-    let node = MockNode::start().await;
-    let client = client(&[&node.address]);
-    for script in [
-        Script::Refuse(Code::Unknown, "OUTCOME_UNKNOWN", None),
+    let node = start_node().await;
+    let client = client(&[node.address()]);
+    for fault in [
+        refuse(Code::Unknown, "OUTCOME_UNKNOWN", None),
         // No promise comes with it.
         unavailable(None),
-        Script::Refuse(Code::Internal, "ERR", None),
-        Script::Refuse(Code::DeadlineExceeded, "ERR", None),
+        refuse(Code::Internal, "ERR", None),
+        refuse(Code::DeadlineExceeded, "ERR", None),
     ] {
-        node.script([script]);
-        let before = node.names().len();
+        script(&node, [fault]);
+        let before = names(&node).len();
         let error = client.set("a", "1").await.unwrap_err();
         assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error}");
         assert!(error.may_have_happened());
-        assert_eq!(node.names().len(), before + 1);
+        assert_eq!(names(&node).len(), before + 1);
     }
-    node.script([Script::Refuse(Code::Unknown, "OUTCOME_UNKNOWN", None)]);
+    script(&node, [refuse(Code::Unknown, "OUTCOME_UNKNOWN", None)]);
     let error = client.execute(["INCR", "a"]).await.unwrap_err();
     assert_eq!(error.reason(), "OUTCOME_UNKNOWN");
-    assert!(!node.has("a"));
+    assert!(node.stored("a").is_none());
 }
 
 #[tokio::test]
 async fn refusals_reach_the_caller_as_they_are() {
-    let node = MockNode::start().await;
-    node.script([Script::Refuse(Code::FailedPrecondition, "WRONGTYPE", None)]);
-    let client = client(&[&node.address]);
+    let node = start_node().await;
+    script(&node, [refuse(Code::FailedPrecondition, "WRONGTYPE", None)]);
+    let client = client(&[node.address()]);
     let error = client.get("a").await.unwrap_err();
     let ClientError::Refused { code, reason, message, .. } = &error else { panic!("{error}") };
-    assert_eq!((*code, &**reason, &**message), (Code::FailedPrecondition, "WRONGTYPE", "WRONGTYPE text"));
-    // A server that does not know the call.
-    let error = client.increment("a", 1).await.unwrap_err();
+    assert_eq!(
+        (*code, &**reason, &**message),
+        (Code::FailedPrecondition, "WRONGTYPE", "WRONGTYPE a fault of the test")
+    );
+    // A server that does not know the command.
+    let error = client.execute(["LPUSH", "a", "1"]).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { code: Code::Unimplemented, .. }), "{error}");
-    assert_eq!(node.names(), ["get"]);
-    assert_eq!(client.execute(["DBSIZE"]).await.unwrap(), ReplyValue::Integer(7));
+    assert_eq!(names(&node), ["get", "execute"]);
+    assert_eq!(client.execute(["DBSIZE"]).await.unwrap(), ReplyValue::Integer(0));
     assert!(matches!(client.execute([""; 0]).await, Err(ClientError::Invalid { .. })));
     assert!(matches!(client.delete_many(["a", "b"]).await, Err(ClientError::Invalid { .. })));
 }
 
 #[tokio::test]
 async fn a_connection_that_cannot_be_made_leads_to_another_node() {
-    let node = MockNode::start().await;
+    let node = start_node().await;
     let gone = nobody().await;
-    let client = client(&[&gone, &node.address]);
+    let client = client(&[&gone, node.address()]);
     client.set("a", "1").await.unwrap();
-    assert_eq!(node.names(), ["set"]);
+    assert_eq!(names(&node), ["set"]);
 
     // As does one that was learned.
-    node.script([Script::Moved(gone, "0-16383")]);
+    script(&node, [moved_slots(&gone, 0..=16_383)]);
     client.set("a", "2").await.unwrap();
-    assert_eq!(node.names(), ["set", "set", "set"]);
+    assert_eq!(names(&node), ["set", "set", "set"]);
 }
 
 #[tokio::test]
 async fn a_read_is_repeated_after_its_connection_broke_and_a_write_is_not() {
-    let node = MockNode::start().await;
+    let node = start_node().await;
     let (proxy, broken) = breaking_proxy(2, &node).await;
     let reader = client(&[&proxy]);
     assert_eq!(reader.get("a").await.unwrap(), None);
-    assert_eq!((node.names().len(), *broken.lock().unwrap()), (3, 2));
+    assert_eq!((names(&node).len(), *broken.lock().unwrap()), (3, 2));
 
     let (proxy, broken) = breaking_proxy(1, &node).await;
     let writer = client(&[&proxy]);
     let error = writer.set("a", "1").await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error}");
-    assert_eq!((node.names().len(), *broken.lock().unwrap()), (4, 1));
-    assert!(node.has("a"), "it has happened: a repetition would have been a second one");
+    assert_eq!((names(&node).len(), *broken.lock().unwrap()), (4, 1));
+    assert!(node.stored("a").is_some(), "it has happened: a repetition would have been a second one");
     writer.set("b", "1").await.unwrap();
     assert_eq!(writer.get("a").await.unwrap().as_deref(), Some(&b"1"[..]));
 }
 
 #[tokio::test]
 async fn a_command_that_reads_is_repeated_as_a_read() {
-    let node = MockNode::start().await;
+    let node = start_node().await;
     let (proxy, broken) = breaking_proxy(1, &node).await;
-    assert_eq!(client(&[&proxy]).execute_read(["STRLEN", "a"]).await.unwrap(), ReplyValue::Integer(7));
+    assert_eq!(client(&[&proxy]).execute_read(["STRLEN", "a"]).await.unwrap(), ReplyValue::Integer(0));
     assert_eq!(*broken.lock().unwrap(), 1);
 }
 
 #[tokio::test]
 async fn the_budget_bounds_the_retries_of_all_clones() {
-    let node = MockNode::start().await;
-    node.always(unavailable(Some(SHORT)));
-    let client = client(&[&node.address]);
+    let node = start_node().await;
+    node.fail_always(unavailable(Some(SHORT)));
+    let client = client(&[node.address()]);
     let calls = (0..20).map(|_| {
         let client = client.clone();
         async move { client.set("a", "1").await.unwrap_err() }
@@ -196,15 +199,15 @@ async fn the_budget_bounds_the_retries_of_all_clones() {
         assert!(matches!(&error, ClientError::Unavailable { reason, .. } if reason == "CLUSTERDOWN"), "{error}");
     }
     // 20 calls; 10 retries at once, and one for each ten calls at most.
-    let tries = node.names().len();
+    let tries = names(&node).len();
     assert!((30..=32).contains(&tries), "{tries}");
 }
 
 #[tokio::test]
 async fn the_deadline_ends_a_call() {
-    let node = MockNode::start().await;
-    node.always(Script::Hang);
-    let client = builder(&[&node.address]).deadline(Duration::from_millis(150)).build().unwrap();
+    let node = start_node().await;
+    node.fail_always(MockFault::Hangs);
+    let client = builder(&[node.address()]).deadline(Duration::from_millis(150)).build().unwrap();
     let start = Instant::now();
     let error = client.get("a").await.unwrap_err();
     assert!(matches!(error, ClientError::DeadlineExceeded { .. }), "{error}");
@@ -212,8 +215,9 @@ async fn the_deadline_ends_a_call() {
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error}");
     assert!((300..10_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     for call in node.calls() {
-        let digits = call.timeout.trim_end_matches(char::is_alphabetic);
-        let scale = match call.timeout.trim_start_matches(char::is_numeric) {
+        let timeout = call.headers["grpc-timeout"].as_str();
+        let digits = timeout.trim_end_matches(char::is_alphabetic);
+        let scale = match timeout.trim_start_matches(char::is_numeric) {
             "n" => 1_000_000,
             "u" => 1_000,
             "m" => 1,
@@ -224,30 +228,30 @@ async fn the_deadline_ends_a_call() {
     }
 
     // One that no clock can represent is no deadline.
-    let other = MockNode::start().await;
-    let client = builder(&[&other.address]).deadline(Duration::MAX).build().unwrap();
+    let other = start_node().await;
+    let client = builder(&[other.address()]).deadline(Duration::MAX).build().unwrap();
     client.set("a", "1").await.unwrap();
 
     // A wait that would end after the deadline is not begun.
-    other.always(unavailable(Some(Duration::from_secs(60))));
-    let client = builder(&[&other.address]).deadline(Duration::from_secs(30)).build().unwrap();
+    other.fail_always(unavailable(Some(Duration::from_secs(60))));
+    let client = builder(&[other.address()]).deadline(Duration::from_secs(30)).build().unwrap();
     let start = Instant::now();
     let error = client.set("a", "1").await.unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(other.names().len(), 2);
+    assert_eq!(names(&other).len(), 2);
 }
 
 #[tokio::test]
 async fn settings_and_password_go_with_each_call() {
-    let node = MockNode::start().await;
-    let client = builder(&[&node.address]).password("default", "secret").build().unwrap();
+    let node = start_node().await;
+    let client = builder(&[node.address()]).password("default", "secret").build().unwrap();
     client.set("a", "1").await.unwrap();
-    let authorization = node.calls()[0].authorization.clone();
+    let authorization = node.calls()[0].headers.get("authorization").cloned();
     assert_eq!(authorization.as_deref(), Some("Basic ZGVmYXVsdDpzZWNyZXQ="));
     assert!(!format!("{client:?}").contains("secret"));
 
-    node.always(Script::Hang);
+    node.fail_always(MockFault::Hangs);
     let deadline = Some(Duration::from_millis(50));
     let hasty = client.with_options(CallSettings { deadline, ..CallSettings::default() });
     assert!(matches!(hasty.get("a").await, Err(ClientError::DeadlineExceeded { .. })));

@@ -1,0 +1,107 @@
+//! Runs operations, as all calls have them, and transactions.
+
+use bytes::Bytes;
+use fastness_wire::v1::pipeline_request::Operation;
+use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::{self, PipelineRequest, PipelineResponse};
+
+use super::commands;
+use super::fault::{MockFault, MockRefusal};
+use super::keyspace::Keyspace;
+
+/// The keys of an operation; of a command its second word.
+pub(super) fn keys_of(operation: &Operation) -> Vec<Bytes> {
+    match operation {
+        Operation::Get(request) => vec![request.key.clone()],
+        Operation::Set(request) => vec![request.key.clone()],
+        Operation::Delete(request) => request.keys.clone(),
+        Operation::Increment(request) => vec![request.key.clone()],
+        Operation::Expire(request) => vec![request.key.clone()],
+        Operation::HashGet(request) => vec![request.key.clone()],
+        Operation::HashSet(request) => vec![request.key.clone()],
+        Operation::HashDelete(request) => vec![request.key.clone()],
+        Operation::Execute(request) => request.args.get(1).cloned().into_iter().collect(),
+    }
+}
+
+/// The keys of operations in messages.
+pub(super) fn keys_of_all(operations: &[PipelineRequest]) -> Vec<Bytes> {
+    operations.iter().filter_map(|request| request.operation.as_ref()).flat_map(keys_of).collect()
+}
+
+/// Runs one operation.
+pub(super) fn run(keys: &mut Keyspace, operation: Operation) -> Result<Outcome, MockRefusal> {
+    Ok(match operation {
+        Operation::Get(request) => Outcome::Get(keys.get(&request)?),
+        Operation::Set(request) => Outcome::Set(keys.set(request)?),
+        Operation::Delete(request) => Outcome::Delete(v1::DeleteResponse { deleted: keys.delete(&request.keys) }),
+        Operation::Increment(request) => {
+            Outcome::Increment(v1::IncrementResponse { value: keys.increment(request.key, request.by)? })
+        }
+        Operation::Expire(request) => {
+            Outcome::Expire(v1::ExpireResponse { applied: keys.expire(&request.key, request.expiry) })
+        }
+        Operation::HashGet(request) => Outcome::HashGet(keys.hash_get(&request)?),
+        Operation::HashSet(request) => {
+            Outcome::HashSet(v1::HashSetResponse { added: keys.hash_set(request.key, request.fields)? })
+        }
+        Operation::HashDelete(request) => {
+            let deleted = keys.hash_delete(&request.key, &request.fields)?;
+            Outcome::HashDelete(v1::HashDeleteResponse { deleted })
+        }
+        Operation::Execute(request) => {
+            Outcome::Execute(v1::ExecuteResponse { reply: Some(commands::run(keys, &request.args)?) })
+        }
+    })
+}
+
+/// An outcome as responses have it.
+pub(super) fn response(outcome: Result<Outcome, MockRefusal>) -> PipelineResponse {
+    let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.error()));
+    PipelineResponse { outcome: Some(outcome) }
+}
+
+/// Runs an operation that meets a fault.
+pub(super) fn run_with(
+    keys: &mut Keyspace,
+    operation: Option<Operation>,
+    fault: Option<MockFault>,
+) -> Result<Outcome, MockRefusal> {
+    let operation = operation.ok_or_else(|| MockRefusal::invalid("operation: not given, or unknown"))?;
+    let applies = fault.as_ref().is_none_or(MockFault::is_applied);
+    match fault.and_then(MockFault::refusal) {
+        None => run(keys, operation),
+        Some(refusal) => {
+            if applies {
+                // Its own result is lost.
+                let _ = run(keys, operation);
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Runs operations in their order; some of them meet faults.
+pub(super) fn run_all(
+    keys: &mut Keyspace,
+    operations: Vec<PipelineRequest>,
+    faults: Vec<Option<MockFault>>,
+) -> Vec<PipelineResponse> {
+    let faults = faults.into_iter().chain(std::iter::repeat(None));
+    let run = |(request, fault): (PipelineRequest, _)| response(run_with(keys, request.operation, fault));
+    operations.into_iter().zip(faults).map(run).collect()
+}
+
+/// Compares, and runs the branch that the comparisons choose.
+pub(super) fn transact(
+    keys: &mut Keyspace,
+    request: v1::TxnRequest,
+    faults: Vec<Option<MockFault>>,
+) -> Result<v1::TxnResponse, MockRefusal> {
+    let mut succeeded = true;
+    for compare in &request.compares {
+        succeeded &= keys.holds(compare)?;
+    }
+    let branch = if succeeded { request.operations } else { request.otherwise };
+    Ok(v1::TxnResponse { succeeded, responses: run_all(keys, branch, faults) })
+}

@@ -1,0 +1,143 @@
+//! What an observer, tracing and a layer learn of calls.
+
+#![allow(clippy::unwrap_used)]
+
+// The other tests of this crate use the rest of it.
+#[allow(dead_code)]
+mod mock;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastness_client::testing::MockFault;
+use fastness_client::{CallObserver, CallSettings, Client, Code, FinishedCall, Operation, OutcomeKind, Txn};
+use mock::{moved, refuse, script, start_node};
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Keeps what it learns.
+#[derive(Default)]
+struct SeenOutcomes(Mutex<Vec<(&'static str, u32, OutcomeKind, String)>>);
+
+impl SeenOutcomes {
+    fn take(&self) -> Vec<(&'static str, u32, OutcomeKind, String)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl CallObserver for SeenOutcomes {
+    fn call_finished(&self, call: &FinishedCall<'_>) {
+        let reason = call.error.map_or("", |error| error.reason()).to_owned();
+        self.0.lock().unwrap().push((call.operation, call.attempts, call.outcome, reason));
+    }
+}
+
+fn hasty(client: &Client) -> Client {
+    client.with_options(CallSettings { deadline: Some(Duration::from_millis(50)), ..CallSettings::default() })
+}
+
+#[tokio::test]
+async fn every_call_is_reported_once_with_its_attempts() {
+    let (first, second) = (start_node().await, start_node().await);
+    let seen = Arc::new(SeenOutcomes::default());
+    let client = first.client_builder().observer(seen.clone()).build().unwrap();
+    let one = |name, attempts, outcome, reason: &str| vec![(name, attempts, outcome, reason.to_owned())];
+
+    script(&first, [moved(&second)]);
+    script(&second, [MockFault::unavailable(Duration::from_millis(1))]);
+    script(&first, [moved(&second)]);
+    client.set("a", "1").await.unwrap();
+    let calls = seen.take();
+    assert_eq!((calls.len(), calls[0].0, calls[0].2), (1, "set", OutcomeKind::Ok));
+    assert!(calls[0].1 >= 3, "{calls:?}");
+
+    script(&second, [refuse(Code::FailedPrecondition, "WRONGTYPE", None)]);
+    client.hash_get("a", "f").await.unwrap_err();
+    assert_eq!(seen.take(), one("hash_get", 1, OutcomeKind::Refused, "WRONGTYPE"));
+    script(&second, [MockFault::OutcomeUnknown { applied: false }]);
+    client.txn(Txn::new().then(Operation::set("a", "1"))).await.unwrap_err();
+    assert_eq!(seen.take(), one("txn", 1, OutcomeKind::OutcomeUnknown, "OUTCOME_UNKNOWN"));
+    assert!(client.execute([""; 0]).await.is_err() && seen.take().is_empty(), "nothing was sent");
+
+    // Its place has been forgotten with the unknown outcome.
+    for node in [&first, &second] {
+        node.fail_always(MockFault::Hangs);
+    }
+    hasty(&client).get("a").await.unwrap_err();
+    assert_eq!(seen.take(), one("get", 1, OutcomeKind::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    tokio::time::timeout(Duration::from_millis(20), client.increment("a", 1)).await.unwrap_err();
+    assert_eq!(seen.take(), one("increment", 1, OutcomeKind::Dropped, ""));
+    for node in [&first, &second] {
+        node.heal();
+    }
+
+    let results = client.batch([Operation::set("{b}", "x"), Operation::increment("{b}", 1)]).await;
+    assert!(results[1].is_err());
+    assert_eq!(seen.take(), one("batch", 1, OutcomeKind::Refused, "ERR"));
+}
+
+/// What tracing has written.
+#[derive(Clone, Default)]
+struct WrittenTrace(Arc<Mutex<Vec<u8>>>);
+
+impl Write for WrittenTrace {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn spans_name_calls_and_attempts_but_neither_values_nor_passwords() {
+    let (first, second) = (start_node().await, start_node().await);
+    let (trace, level) = (WrittenTrace::default(), tracing::level_filters::LevelFilter::TRACE);
+    let writer = trace.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_span_events(FmtSpan::CLOSE)
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    script(&first, [moved(&second)]);
+    let client = first.client_builder().password("default", "topsecret").build().unwrap();
+    client.set("visible-key", "hidden-value").await.unwrap();
+    client.get("visible-key").await.unwrap();
+    drop(guard);
+    let text = String::from_utf8(trace.0.lock().unwrap().clone()).unwrap();
+    let own: Vec<&str> = text.lines().filter(|line| line.contains("fastness_client: close")).collect();
+    let has = |parts: &[&str]| own.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(has(&["operation=\"set\"", "attempts=2", "outcome=\"ok\""]), "{own:#?}");
+    assert!(has(&["attempt=1", first.address(), "outcome=FailedPrecondition"]), "{own:#?}");
+    assert!(has(&["attempt=2", second.address(), "outcome=\"ok\""]), "{own:#?}");
+    assert!(has(&["operation=\"get\"", "attempt{attempt=1", "shard=1"]), "{own:#?}");
+    for line in own {
+        assert!(!["visible-key", "hidden-value", "topsecret"].iter().any(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn layers_see_each_attempt_and_what_they_fail_is_classified() {
+    use tonic::body::Body;
+    use tonic::codegen::http::Request;
+
+    let node = start_node().await;
+    let tag = |value: &'static str| {
+        tower::util::MapRequestLayer::new(move |mut request: Request<Body>| {
+            request.headers_mut().append("x-layer", value.parse().unwrap());
+            request
+        })
+    };
+    // The one that was added last is the outermost.
+    let client = node.client_builder().layer(tag("inner")).layer(tag("outer")).build().unwrap();
+    script(&node, [MockFault::unavailable(Duration::from_millis(1))]);
+    client.set("a", "1").await.unwrap();
+    assert_eq!(node.calls().len(), 2);
+    for call in node.calls() {
+        assert_eq!(call.headers["x-layer"], "inner");
+    }
+}
