@@ -207,8 +207,14 @@ impl ClientCore {
 
     /// A request with the remaining time, and with user and password.
     pub(crate) fn request<Q>(&self, message: Q, until: Instant) -> Request<Q> {
-        let mut request = Request::new(message);
+        let mut request = self.authorized(message);
         request.set_timeout(until.saturating_duration_since(Instant::now()));
+        request
+    }
+
+    /// A request with user and password.
+    pub(crate) fn authorized<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }

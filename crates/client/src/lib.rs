@@ -34,12 +34,12 @@
 //! - [`Client::txn`] runs comparisons and operations on one slot at one moment ([`Txn`]).
 //! - [`Client::update`] changes a string to what a function makes of its value, as often as others interfere.
 //! - [`Client::batch`] runs operations on any keys, in one message to each node.
+//! - [`Client::pipeline`] sends operations without waiting for those before them.
 //!
 //! Dropping the future of a write leaves its outcome unknown, as a deadline does.
 //!
 //! # Not there yet
 //!
-//! - The stream of many operations (`Pipeline`). Use batches, or run many calls concurrently: they share a connection.
 //! - Messages are bounded by 16 MiB: a batch is not split where its operations on one node are longer together.
 //! - Reads from replicas, and a preference for the nodes of the caller's own availability zone.
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
@@ -60,6 +60,7 @@ mod error;
 mod hash;
 mod observe;
 mod operation;
+mod pipeline;
 mod reply;
 mod retry;
 mod set;
@@ -76,6 +77,7 @@ pub use client::{Client, ExpiringValue};
 pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
 pub use observe::{CallObserver, FinishedCall, OutcomeKind};
 pub use operation::{Operation, OperationResult};
+pub use pipeline::{Pipeline, PipelineFull, PipelineOptions, PipelineResults, PipelineSender};
 pub use reply::ReplyValue;
 pub use retry::RetryOptions;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};

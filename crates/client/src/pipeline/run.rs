@@ -1,0 +1,413 @@
+//! The task of a pipeline: one stream to each node that is needed, and what follows each answer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_wire::v1;
+use futures::channel::mpsc::{Sender, channel};
+use futures::future::ready;
+use futures::stream::{BoxStream, SelectAll, StreamExt as _, once};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::order::{Numbered, SlotLine};
+use crate::calls::{ClientCore, REDIRECTS_MAX};
+use crate::error::{CONNECTION_LOST, ClientError};
+use crate::observe::CallRecord;
+use crate::operation::{Operation, OperationResult, Place};
+use crate::verdict::{CallKind, Disposition, disposition, timed_out};
+
+/// An operation that was given to the pipeline.
+pub(super) struct Submitted {
+    pub(super) operation: Operation,
+    pub(super) request: v1::PipelineRequest,
+    pub(super) until: Instant,
+    /// Closed if the caller does not wait any more.
+    pub(super) reply: oneshot::Sender<Result<OperationResult, ClientError>>,
+    pub(super) record: CallRecord,
+    /// Why it has not happened, where it is to be sent again.
+    pub(super) failure: Option<FailedSending>,
+}
+
+/// Why an operation has not happened.
+pub(super) struct FailedSending {
+    error: ClientError,
+    /// The shortest wait before it is sent again; absent: it was moved.
+    after: Option<Duration>,
+}
+
+/// Operations that have an order among themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum LineKey {
+    Slot(u16),
+    /// One operation without a slot.
+    Alone(u64),
+}
+
+impl LineKey {
+    fn slot(self) -> Option<u16> {
+        match self {
+            LineKey::Slot(slot) => Some(slot),
+            LineKey::Alone(_) => None,
+        }
+    }
+}
+
+/// The operations of a line, and where they go next.
+#[derive(Default)]
+struct RoutedLine {
+    order: SlotLine<Submitted>,
+    /// The node that was named for a slot which was only guessed.
+    moved_to: Option<Arc<str>>,
+    /// How often it was moved since an operation has happened.
+    redirects: usize,
+}
+
+struct NodeStream {
+    /// Tells it from an earlier stream to the same node.
+    id: u64,
+    to_node: Sender<v1::PipelineRequest>,
+    /// Without an answer yet, in their order.
+    sent: VecDeque<(LineKey, Numbered<Submitted>)>,
+}
+
+enum NodeEvent {
+    Answer(v1::PipelineResponse),
+    /// It has ended: before the node accepted it, or later.
+    Ended {
+        was_accepted: bool,
+        status: Status,
+    },
+}
+
+/// Lines that are sent again at one time. It takes one retry from the budget, however many they are.
+struct RetryWave {
+    at: Instant,
+    lines: Vec<LineKey>,
+}
+
+type NodeEvents = BoxStream<'static, (Arc<str>, u64, NodeEvent)>;
+
+/// See the module.
+struct PipelineRun {
+    core: Arc<ClientCore>,
+    /// Operations that may be in flight.
+    capacity: usize,
+    lines: HashMap<LineKey, RoutedLine>,
+    streams: HashMap<Arc<str>, NodeStream>,
+    streams_opened: u64,
+    events: SelectAll<NodeEvents>,
+    /// The node for slots of which none is known: it names the others.
+    home: Option<Arc<str>>,
+    wave: Option<RetryWave>,
+    /// Waves since an operation has happened.
+    retries: u32,
+    submitted: u64,
+}
+
+/// Runs operations until the sender is dropped and all are finished, or nobody takes the results any more.
+pub(super) async fn run(
+    core: Arc<ClientCore>,
+    capacity: usize,
+    mut arrivals: mpsc::Receiver<Submitted>,
+    mut taken: oneshot::Sender<()>,
+) {
+    let mut run = PipelineRun {
+        core,
+        capacity,
+        lines: HashMap::new(),
+        streams: HashMap::new(),
+        streams_opened: 0,
+        events: SelectAll::new(),
+        home: None,
+        wave: None,
+        retries: 0,
+        submitted: 0,
+    };
+    let mut arrive = true;
+    while arrive || !run.lines.is_empty() {
+        let wave_at = run.wave.as_ref().map(|wave| wave.at);
+        let wave = async {
+            match wave_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = taken.closed() => return,
+            arrived = arrivals.recv(), if arrive => match arrived {
+                Some(submitted) => run.arrive(submitted),
+                None => arrive = false,
+            },
+            Some((node, id, event)) = run.events.next(), if !run.events.is_empty() => run.receive(&node, id, event),
+            () = wave => run.send_wave(),
+        }
+    }
+}
+
+/// Reports the result of an operation.
+fn finish(submitted: Submitted, result: Result<OperationResult, ClientError>) {
+    let Submitted { operation, reply, record, .. } = submitted;
+    let error = result.as_ref().err().cloned();
+    match reply.send(result) {
+        Ok(()) => record.finish(error.as_ref()),
+        // The caller has stopped waiting at the deadline.
+        Err(_) => record.finish(Some(&timed_out(operation.kind(), "the node"))),
+    }
+}
+
+/// Reports that an operation has not happened.
+fn fail(submitted: Submitted) {
+    let error = submitted.failure.as_ref().map(|failure| failure.error.clone());
+    let error = error.unwrap_or_else(|| {
+        let text = "operations on the same slot before it could not be run in time";
+        ClientError::unavailable(CONNECTION_LOST, text)
+    });
+    finish(submitted, Err(error));
+}
+
+/// What the end of a stream means for an operation without an answer.
+fn unanswered(kind: CallKind, was_accepted: bool, status: &Status) -> Disposition {
+    if !was_accepted {
+        return disposition(kind, status);
+    }
+    // Whatever the status promises, it was not made for this operation.
+    disposition(kind, &Status::new(Code::Unknown, format!("the stream has ended: {}", status.message())))
+}
+
+impl PipelineRun {
+    fn arrive(&mut self, submitted: Submitted) {
+        self.core.budget.add_call();
+        self.submitted += 1;
+        let number = self.submitted;
+        let key = match submitted.operation.place() {
+            Place::Slot(slot) | Place::Guess(slot) => LineKey::Slot(slot),
+            Place::Any => LineKey::Alone(number),
+        };
+        let writes = submitted.operation.kind() == CallKind::Write;
+        let operation = Numbered { number, writes, item: submitted };
+        let line = self.lines.entry(key).or_default();
+        let Some(operation) = line.order.arrive(operation) else { return };
+        let node = line.order.node().cloned();
+        let node = node.unwrap_or_else(|| self.address(key));
+        self.send(key, operation, &node);
+        self.settle(key);
+    }
+
+    /// The node that serves a line, as far as it is known.
+    fn address(&mut self, key: LineKey) -> Arc<str> {
+        let learned = key.slot().and_then(|slot| self.core.slots.read().address(slot).cloned());
+        learned.unwrap_or_else(|| self.home.get_or_insert_with(|| self.core.pool.any()).clone())
+    }
+
+    /// Sends an operation, without waiting.
+    fn send(&mut self, key: LineKey, mut operation: Numbered<Submitted>, node: &Arc<str>) {
+        let request = operation.item.request.clone();
+        let stream = match self.stream(node) {
+            Ok(stream) => stream,
+            Err(error) => return finish(operation.item, Err(error)),
+        };
+        // What is sent and not answered is bounded by what may be in flight, except for operations whose callers have
+        // stopped waiting: a node that does not answer keeps those.
+        let sent = stream.to_node.try_send(request).is_ok();
+        let shard = self.core.shard(key.slot());
+        let line = self.lines.entry(key).or_default();
+        if !sent {
+            let error = ClientError::unavailable(CONNECTION_LOST, format!("{node} takes no more operations"));
+            operation.item.failure = Some(FailedSending { error, after: Some(Duration::ZERO) });
+            line.order.again(operation);
+            return;
+        }
+        operation.item.record.attempt(node, shard);
+        line.order.sent(node.clone());
+        if let Some(stream) = self.streams.get_mut(node) {
+            stream.sent.push_back((key, operation));
+        }
+    }
+
+    /// The stream to a node, which is opened if there is none.
+    ///
+    /// # Errors
+    /// The address is not valid.
+    fn stream(&mut self, node: &Arc<str>) -> Result<&mut NodeStream, ClientError> {
+        if !self.streams.contains_key(node) {
+            let mut client = self.core.node(node)?;
+            let (to_node, requests) = channel(self.capacity);
+            let request = self.core.authorized(requests);
+            self.streams_opened += 1;
+            let id = self.streams_opened;
+            let ended = |was_accepted, status| NodeEvent::Ended { was_accepted, status };
+            let events = once(async move { client.pipeline(request).await }).flat_map(move |opened| match opened {
+                Ok(response) => {
+                    let answers = response.into_inner().map(move |answer| match answer {
+                        Ok(answer) => NodeEvent::Answer(answer),
+                        Err(status) => ended(true, status),
+                    });
+                    answers.chain(once(ready(ended(true, Status::unknown("by the node"))))).boxed()
+                }
+                Err(status) => once(ready(ended(false, status))).boxed(),
+            });
+            let name = node.clone();
+            self.events.push(events.map(move |event| (name.clone(), id, event)).boxed());
+            self.streams.insert(node.clone(), NodeStream { id, to_node, sent: VecDeque::new() });
+        }
+        self.streams.get_mut(node).ok_or_else(|| ClientError::invalid("no stream"))
+    }
+
+    fn receive(&mut self, node: &Arc<str>, id: u64, event: NodeEvent) {
+        let Some(stream) = self.streams.get_mut(node).filter(|stream| stream.id == id) else { return };
+        match event {
+            NodeEvent::Answer(answer) => {
+                let Some((key, operation)) = stream.sent.pop_front() else { return };
+                let result = operation.item.operation.result(Some(answer));
+                self.conclude(node, key, operation, result);
+            }
+            NodeEvent::Ended { was_accepted, status } => {
+                let Some(stream) = self.streams.remove(node) else { return };
+                self.lost(None, node);
+                for (key, operation) in stream.sent {
+                    let verdict = unanswered(operation.item.operation.kind(), was_accepted, &status);
+                    self.conclude(node, key, operation, Err(verdict));
+                }
+            }
+        }
+    }
+
+    /// The node could not run an operation: the next try goes to another one.
+    fn lost(&mut self, slot: Option<u16>, node: &Arc<str>) {
+        self.core.lost(slot, node);
+        self.home.take_if(|home| home == node);
+    }
+
+    /// What follows the answer to an operation.
+    fn conclude(
+        &mut self,
+        node: &Arc<str>,
+        key: LineKey,
+        mut operation: Numbered<Submitted>,
+        result: Result<OperationResult, Disposition>,
+    ) {
+        let place = operation.item.operation.place();
+        let failure = match result {
+            Ok(result) => {
+                self.retries = 0;
+                let line = self.lines.entry(key).or_default();
+                line.redirects = 0;
+                line.order.happened(operation.number, operation.writes);
+                finish(operation.item, Ok(result));
+                return self.answered(key);
+            }
+            Err(Disposition::Moved { address, slots, shard, error }) => {
+                let own = || if let Place::Slot(slot) = place { Some(slot..=slot) } else { None };
+                if let Some(slots) = slots.or_else(own) {
+                    self.core.slots.write().learn(slots, address.clone(), shard);
+                }
+                // What was learned is of another slot if this one was guessed.
+                self.lines.entry(key).or_default().moved_to = (!matches!(place, Place::Slot(_))).then_some(address);
+                FailedSending { error, after: None }
+            }
+            Err(Disposition::Again { after, error }) => {
+                self.lost(key.slot(), node);
+                FailedSending { error, after: Some(after) }
+            }
+            Err(Disposition::Contended { after, error }) => FailedSending { error, after: Some(after) },
+            Err(verdict @ (Disposition::Lost(_) | Disposition::Refused(_))) => {
+                if matches!(verdict, Disposition::Lost(_)) {
+                    self.lost(key.slot(), node);
+                }
+                let error = verdict.into_error();
+                if error.may_have_happened() {
+                    let line = self.lines.entry(key).or_default();
+                    line.order.happened(operation.number, operation.writes);
+                }
+                finish(operation.item, Err(error));
+                return self.answered(key);
+            }
+        };
+        operation.item.failure = Some(failure);
+        self.lines.entry(key).or_default().order.again(operation);
+        self.answered(key);
+    }
+
+    fn answered(&mut self, key: LineKey) {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.order.answered();
+        }
+        self.settle(key);
+    }
+
+    /// Once it is known what has happened of a line whose operations are held back: sends them, or lets them wait.
+    fn settle(&mut self, key: LineKey) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        if line.order.is_settled() {
+            line.order.remove_overtaken().into_iter().for_each(|operation| fail(operation.item));
+            let waits = line.order.repeated().filter_map(|item| item.failure.as_ref()?.after);
+            let after = waits.max();
+            if after.is_none() && line.redirects < REDIRECTS_MAX {
+                line.redirects += 1;
+                self.resend(key);
+            } else {
+                if after.is_none() {
+                    // The nodes name each other: another one may know better.
+                    line.redirects = 0;
+                    let named = key.slot().and_then(|slot| self.core.slots.read().address(slot).cloned());
+                    named.iter().for_each(|named| self.core.forget(key.slot(), named));
+                }
+                self.wait(key, after.unwrap_or_default());
+            }
+        }
+        if self.lines.get(&key).is_some_and(|line| line.order.is_idle()) {
+            self.lines.remove(&key);
+        }
+    }
+
+    /// Lets a line wait for the next wave; without budget for one, what has not happened fails.
+    fn wait(&mut self, key: LineKey, after: Duration) {
+        let earliest = Instant::now() + after;
+        if self.wave.is_none() && self.core.budget.take() {
+            let wait = self.core.retries.wait(self.retries, rand::random::<f64>(), after);
+            self.retries = self.retries.saturating_add(1);
+            self.wave = Some(RetryWave { at: Instant::now() + wait, lines: Vec::new() });
+        }
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let Some(wave) = &mut self.wave else {
+            line.order.remove_late(|_| true).into_iter().for_each(|operation| fail(operation.item));
+            return self.resend(key);
+        };
+        wave.at = wave.at.max(earliest);
+        // Whatever would be sent after its deadline is not waited for.
+        let late = line.order.remove_late(|item| item.until <= wave.at);
+        late.into_iter().for_each(|operation| fail(operation.item));
+        wave.lines.push(key);
+    }
+
+    fn send_wave(&mut self) {
+        let Some(wave) = self.wave.take() else { return };
+        for key in wave.lines {
+            self.resend(key);
+            self.settle(key);
+        }
+    }
+
+    /// Sends what was held back.
+    fn resend(&mut self, key: LineKey) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let (moved_to, operations) = (line.moved_to.take(), line.order.release());
+        if operations.is_empty() {
+            return;
+        }
+        let node = moved_to.unwrap_or_else(|| self.address(key));
+        for operation in operations {
+            if operation.item.reply.is_closed() || operation.item.until <= Instant::now() {
+                fail(operation.item);
+                continue;
+            }
+            let line = self.lines.entry(key).or_default();
+            if let Some(operation) = line.order.arrive(operation) {
+                self.send(key, operation, &node);
+            }
+        }
+    }
+}
