@@ -37,6 +37,8 @@ struct Pending {
     after: Option<Duration>,
     /// The node that it was moved to.
     moved_to: Option<Arc<str>>,
+    /// Whether its slot was guessed wrong: it has no order among the operations on that slot.
+    is_unordered: bool,
 }
 
 /// What came of a message: a response for each operation, or one failure of all.
@@ -165,21 +167,21 @@ impl BatchRun<'_> {
         let place = self.operations[operation].place();
         let slot = self.slot(operation);
         match verdict {
-            Disposition::Moved { address: to, slots, shard, error } => {
+            Disposition::Moved { address: to, slots, shard, key_slot, error } => {
                 let own = || if let Place::Slot(slot) = place { Some(slot..=slot) } else { None };
                 if let Some(slots) = slots.or_else(own) {
                     self.core.slots.write().learn(slots, to.clone(), shard);
                 }
                 // What was learned is of another slot if this one was guessed.
                 let moved_to = (!matches!(place, Place::Slot(_))).then_some(to);
-                Ok(Pending { operation, error, after: None, moved_to })
+                Ok(Pending { operation, error, after: None, moved_to, is_unordered: place.is_wrong(key_slot) })
             }
             Disposition::Again { after, error } => {
                 self.core.lost(slot, address);
-                Ok(Pending { operation, error, after: Some(after), moved_to: None })
+                Ok(Pending { operation, error, after: Some(after), moved_to: None, is_unordered: false })
             }
             Disposition::Contended { after, error } => {
-                Ok(Pending { operation, error, after: Some(after), moved_to: None })
+                Ok(Pending { operation, error, after: Some(after), moved_to: None, is_unordered: false })
             }
             Disposition::Lost(error) => {
                 self.core.lost(slot, address);
@@ -205,7 +207,7 @@ impl BatchRun<'_> {
                 None => {}
             }
         }
-        for again in pending.extract_if(.., |again| overtaken.contains(&again.operation)) {
+        for again in pending.extract_if(.., |again| !again.is_unordered && overtaken.contains(&again.operation)) {
             self.results[again.operation] = Some(Err(again.error));
         }
     }

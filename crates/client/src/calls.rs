@@ -147,7 +147,7 @@ impl ClientCore {
             };
             span.record("outcome", tracing::field::debug(status.code()));
             match disposition(plan.kind, &status) {
-                Disposition::Moved { address: next, slots, shard, error } => {
+                Disposition::Moved { address: next, slots, shard, error, .. } => {
                     if let Some(slots) = slots {
                         self.slots.write().learn(slots, next.clone(), shard);
                     }

@@ -36,6 +36,14 @@
 //! - [`Client::batch`] runs operations on any keys, in one message to each node.
 //! - [`Client::pipeline`] sends operations without waiting for those before them.
 //!
+//! # Features
+//!
+//! - `blocking`: a client for code that is not async ([`blocking`]).
+//! - `testing`: a server in memory for tests, with faults and a clock that the test controls ([`testing`]).
+//!
+//! Both are off by default. What a client does can be observed in any case: a [`CallObserver`] learns of each finished
+//! call, and each call is a span of `tracing` (target `fastness_client`, level DEBUG) with a span for each attempt.
+//!
 //! Dropping the future of a write leaves its outcome unknown, as a deadline does.
 //!
 //! # Not there yet
@@ -52,6 +60,8 @@
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod builder;
 mod calls;
 mod channels;

@@ -37,6 +37,14 @@ pub(crate) enum Place {
     Any,
 }
 
+impl Place {
+    /// Whether it was guessed wrong, because the key has this slot: the operation has no order among those of the
+    /// guessed one.
+    pub(crate) fn is_wrong(self, key_slot: Option<u16>) -> bool {
+        matches!((self, key_slot), (Place::Guess(guess), Some(slot)) if guess != slot)
+    }
+}
+
 /// How the response is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expects {

@@ -28,7 +28,14 @@ pub(crate) enum CallKind {
 #[derive(Debug)]
 pub(crate) enum Disposition {
     /// Nothing has happened: this node serves the slots. The error is for a call that is moved too often.
-    Moved { address: Arc<str>, slots: Option<RangeInclusive<u16>>, shard: Option<u32>, error: ClientError },
+    Moved {
+        address: Arc<str>,
+        slots: Option<RangeInclusive<u16>>,
+        shard: Option<u32>,
+        /// The slot of the key, which the node knows for commands of any kind.
+        key_slot: Option<u16>,
+        error: ClientError,
+    },
     /// Trying again is safe, at the earliest after this time. The error is for a call that must not.
     Again { after: Duration, error: ClientError },
     /// Nothing has happened, because others changed what was compared: as for `Again`, but the node is the right one.
@@ -82,7 +89,9 @@ pub(crate) fn reasoned(kind: CallKind, error: v1::Error) -> Disposition {
     {
         let (address, slots) = (address.as_str().into(), metadata.get("slots").and_then(|text| slots(text)));
         let shard = metadata.get("shard").and_then(|shard| shard.parse().ok());
-        return Disposition::Moved { address, slots, shard, error: ClientError::unavailable(MOVED, message) };
+        let key_slot = metadata.get("slot").and_then(|slot| slot.parse().ok());
+        let error = ClientError::unavailable(MOVED, message);
+        return Disposition::Moved { address, slots, shard, key_slot, error };
     }
     match (code, after) {
         // UNAVAILABLE without a time to wait is not promised to have had no effect.
@@ -250,12 +259,15 @@ mod tests {
     fn a_moved_call_names_the_node_and_its_slots() {
         let moved = |slots: &str| {
             let metadata = HashMap::from(
-                [("address", "a:1"), ("slots", slots), ("shard", "2")].map(|(name, value)| (name.into(), value.into())),
+                [("address", "a:1"), ("slots", slots), ("shard", "2"), ("slot", "7")]
+                    .map(|(name, value)| (name.into(), value.into())),
             );
             let details = ErrorDetails::with_error_info("MOVED", DOMAIN, metadata);
             let status = Status::with_error_details(Code::FailedPrecondition, "MOVED 7 a:1", details);
             match disposition(CallKind::Write, &status) {
-                Disposition::Moved { address, slots, shard: Some(2), .. } => (address.to_string(), slots),
+                Disposition::Moved { address, slots, shard: Some(2), key_slot: Some(7), .. } => {
+                    (address.to_string(), slots)
+                }
                 other => panic!("{other:?}"),
             }
         };

@@ -80,6 +80,51 @@ async fn a_batch_survives_a_killed_primary() -> Result<()> {
     Ok(())
 }
 
+/// A pipeline goes on while a primary is killed: results come in order, those of one key in the order of its operations,
+/// and each says what has happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_survives_a_killed_primary() -> Result<()> {
+    const OPERATIONS: usize = 30_000;
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).retries(RetryOptions { budget: 200, ..RetryOptions::default() }).build()?;
+    let killed = cluster.primary(1, PATIENCE).await?;
+    let (mut sender, mut results) = client.pipeline().split();
+    let sending = tokio::spawn(async move {
+        for number in 0..OPERATIONS {
+            sender.send(Operation::increment(format!("n{}", number % KEYS), 1)).await?;
+        }
+        anyhow::Ok(())
+    });
+    let (mut acknowledged, mut unknown, mut latest) = (vec![0_i64; KEYS], vec![0_i64; KEYS], vec![0_i64; KEYS]);
+    let (mut not_happened, mut taken) = (0, 0);
+    while let Some(result) = results.next().await {
+        let key = taken % KEYS;
+        match result {
+            Ok(sum) => {
+                let sum = sum.as_sum().context("no sum")?;
+                ensure!(sum > latest[key], "n{key}: {sum} after {}", latest[key]);
+                (acknowledged[key], latest[key]) = (acknowledged[key] + 1, sum);
+            }
+            Err(ClientError::OutcomeUnknown { .. }) => unknown[key] += 1,
+            Err(ClientError::Unavailable { .. }) => not_happened += 1,
+            Err(error) => bail!("n{key}: {error}"),
+        }
+        taken += 1;
+        if taken == OPERATIONS / 3 {
+            tokio::task::block_in_place(|| cluster.kill(killed))?;
+        }
+    }
+    sending.await??;
+    println!("{} unknown, {not_happened} not happened, of {taken}", unknown.iter().sum::<i64>());
+    ensure!(taken == OPERATIONS, "{taken} results");
+    let results = client.batch((0..KEYS).map(|i| Operation::increment(format!("n{i}"), 0))).await;
+    for (i, result) in results.into_iter().enumerate() {
+        let counted = result?.as_sum().context("no sum")?;
+        ensure!((acknowledged[i]..=acknowledged[i] + unknown[i]).contains(&counted), "n{i}: {counted}");
+    }
+    Ok(())
+}
+
 /// Many tasks increment one counter of a shard whose primary is killed: each increment that was acknowledged counts
 /// once, each that failed with an unknown outcome at most once, and no other at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,6 +313,50 @@ async fn a_batch_runs_operations_of_every_kind_on_all_shards() -> Result<()> {
     let expect = [fields("x", "1"), one.clone(), fields("y", "2"), yes.clone(), no, yes, one, encoding];
     ensure!(results[0].as_count() == Some(2) && results[1..9] == expect, "{results:?}");
     ensure!(matches!(results[9], OperationResult::Reply(ReplyValue::Integer(_))), "{results:?}");
+    Ok(())
+}
+
+/// Operations of every kind in one pipeline, on all shards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_runs_operations_of_every_kind_on_all_shards() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).build()?;
+    let mut pipeline = client.pipeline();
+    let mut results = Vec::new();
+    let operations = |i: usize| {
+        let (text, hash) = (format!("k{i}"), format!("h{i}"));
+        [
+            Operation::set(&text, i.to_string()),
+            Operation::increment(&text, 1),
+            Operation::get(&text),
+            Operation::hash_set(&hash, [("x", "1"), ("y", "2")]),
+            Operation::hash_delete(&hash, ["x"]),
+            Operation::hash_get(&hash, "y"),
+            Operation::hash_get(&text, "y"),
+            Operation::execute_read(["STRLEN", &text]),
+            // Its key is not the second word.
+            Operation::execute(["OBJECT", "ENCODING", &text]),
+        ]
+    };
+    for operation in (0..KEYS).flat_map(operations) {
+        if let Err(full) = pipeline.try_send(operation) {
+            results.push(pipeline.next().await.context("no result")?);
+            pipeline.try_send(full.operation)?;
+        }
+    }
+    while let Some(result) = pipeline.next().await {
+        results.push(result);
+    }
+    for (i, results) in results.chunks_exact(9).enumerate() {
+        let ok = |at: usize| results[at].clone().with_context(|| format!("k{i}, operation {at}"));
+        let value = (i + 1).to_string();
+        ensure!(ok(1)?.as_sum() == Some(i64::try_from(i + 1)?) && ok(2)?.as_value() == Some(value.as_bytes()));
+        ensure!(ok(3)?.as_count() == Some(2) && ok(4)?.as_count() == Some(1) && ok(5)?.as_value() == Some(b"2"));
+        ensure!(results[6].as_ref().is_err_and(|error| error.reason() == "WRONGTYPE"), "{results:?}");
+        ensure!(ok(7)? == OperationResult::Reply(ReplyValue::Integer(i64::try_from(value.len())?)));
+        ensure!(matches!(ok(8)?, OperationResult::Reply(ReplyValue::Bytes(encoding)) if encoding == "int"));
+    }
+    ensure!(results.len() == 9 * KEYS, "{} results", results.len());
     Ok(())
 }
 

@@ -93,7 +93,7 @@ type NodeEvents = BoxStream<'static, (Arc<str>, u64, NodeEvent)>;
 /// See the module.
 struct PipelineRun {
     core: Arc<ClientCore>,
-    /// Operations that may be in flight.
+    /// How many operations may be in flight.
     capacity: usize,
     lines: HashMap<LineKey, RoutedLine>,
     streams: HashMap<Arc<str>, NodeStream>,
@@ -290,6 +290,8 @@ impl PipelineRun {
         result: Result<OperationResult, Disposition>,
     ) {
         let place = operation.item.operation.place();
+        // Where it waits to be sent again.
+        let mut line = key;
         let failure = match result {
             Ok(result) => {
                 self.retries = 0;
@@ -299,13 +301,16 @@ impl PipelineRun {
                 finish(operation.item, Ok(result));
                 return self.answered(key);
             }
-            Err(Disposition::Moved { address, slots, shard, error }) => {
+            Err(Disposition::Moved { address, slots, shard, key_slot, error }) => {
                 let own = || if let Place::Slot(slot) = place { Some(slot..=slot) } else { None };
                 if let Some(slots) = slots.or_else(own) {
                     self.core.slots.write().learn(slots, address.clone(), shard);
                 }
+                if place.is_wrong(key_slot) {
+                    line = LineKey::Alone(operation.number);
+                }
                 // What was learned is of another slot if this one was guessed.
-                self.lines.entry(key).or_default().moved_to = (!matches!(place, Place::Slot(_))).then_some(address);
+                self.lines.entry(line).or_default().moved_to = (!matches!(place, Place::Slot(_))).then_some(address);
                 FailedSending { error, after: None }
             }
             Err(Disposition::Again { after, error }) => {
@@ -327,8 +332,11 @@ impl PipelineRun {
             }
         };
         operation.item.failure = Some(failure);
-        self.lines.entry(key).or_default().order.again(operation);
+        self.lines.entry(line).or_default().order.again(operation);
         self.answered(key);
+        if line != key {
+            self.settle(line);
+        }
     }
 
     fn answered(&mut self, key: LineKey) {
