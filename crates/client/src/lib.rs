@@ -38,8 +38,8 @@
 //!
 //! # Features
 //!
-//! - `blocking`: a client for code that is not async ([`blocking`]).
-//! - `testing`: a server in memory for tests, with faults and a clock that the test controls ([`testing`]).
+//! - `blocking`: a client for code that is not async (`blocking::Client`).
+//! - `testing`: a server in memory for tests, with faults and a clock that the test controls (`testing::MockServer`).
 //!
 //! Both are off by default. What a client does can be observed in any case: a [`CallObserver`] learns of each finished
 //! call, and each call is a span of `tracing` (target `fastness_client`, level DEBUG) with a span for each attempt.

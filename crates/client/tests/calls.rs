@@ -256,3 +256,28 @@ async fn settings_and_password_go_with_each_call() {
     let hasty = client.with_options(CallSettings { deadline, ..CallSettings::default() });
     assert!(matches!(hasty.get("a").await, Err(ClientError::DeadlineExceeded { .. })));
 }
+
+#[tokio::test]
+async fn calls_that_are_not_read_hold_up_no_other() {
+    /// Together they are longer than a connection's window would be by default (5 MiB).
+    const CALLS: usize = 100;
+    let node = start_node().await;
+    node.put("long", vec![b'x'; 200 * 1024]);
+    node.put("short", "1");
+    let client = client(&[node.address()]);
+    assert!(client.get("short").await.unwrap().is_some());
+    let mut unread: Vec<_> = (0..CALLS).map(|_| Box::pin(client.get("long"))).collect();
+    for call in &mut unread {
+        // This sends the request. The response is taken when the call is polled again.
+        assert!(futures::poll!(call).is_pending());
+    }
+    while node.calls().len() < 1 + CALLS {
+        tokio::time::sleep(SHORT).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let other = tokio::time::timeout(Duration::from_secs(3), client.get("short")).await;
+    assert!(other.unwrap().unwrap().is_some());
+    for call in unread {
+        assert_eq!(call.await.unwrap().unwrap().len(), 200 * 1024);
+    }
+}

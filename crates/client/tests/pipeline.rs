@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{
-    CallSettings, Client, ClientError, Code, Operation, OperationResult, Pipeline, PipelineFull, PipelineOptions,
-    RetryOptions, key_slot,
+    CallSettings, Client, ClientError, Code, Operation, OperationResult, Pipeline, PipelineOptions, RetryOptions,
+    key_slot,
 };
 use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node};
 
@@ -222,7 +222,7 @@ async fn as_many_are_in_flight_as_may_be() {
     for number in 0..3 {
         pipeline.try_send(append("a", number)).unwrap();
     }
-    let PipelineFull { operation } = pipeline.try_send(append("a", 3)).unwrap_err();
+    let operation = pipeline.try_send(append("a", 3)).unwrap_err().into_operation();
     pipeline.next().await.unwrap().unwrap();
     pipeline.try_send(operation).unwrap();
     let (mut sender, mut results) = pipeline.split();

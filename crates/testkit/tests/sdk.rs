@@ -341,7 +341,7 @@ async fn a_pipeline_runs_operations_of_every_kind_on_all_shards() -> Result<()> 
     for operation in (0..KEYS).flat_map(operations) {
         if let Err(full) = pipeline.try_send(operation) {
             results.push(pipeline.next().await.context("no result")?);
-            pipeline.try_send(full.operation)?;
+            pipeline.try_send(full.into_operation())?;
         }
     }
     while let Some(result) = pipeline.next().await {

@@ -39,8 +39,15 @@ impl Default for PipelineOptions {
 #[derive(Debug, thiserror::Error)]
 #[error("the pipeline is full: take a result first")]
 pub struct PipelineFull {
+    operation: Box<Operation>,
+}
+
+impl PipelineFull {
     /// The operation that was not sent.
-    pub operation: Operation,
+    #[must_use]
+    pub fn into_operation(self) -> Operation {
+        *self.operation
+    }
 }
 
 /// Sends operations without waiting for their results, and returns these in the order of the operations.
@@ -156,7 +163,9 @@ impl Pipeline {
     /// # Errors
     /// The pipeline is full; the error has the operation.
     pub fn try_send(&mut self, operation: Operation) -> Result<(), PipelineFull> {
-        let Ok(room) = self.sender.room.clone().try_acquire_owned() else { return Err(PipelineFull { operation }) };
+        let Ok(room) = self.sender.room.clone().try_acquire_owned() else {
+            return Err(PipelineFull { operation: Box::new(operation) });
+        };
         // The results are here: they are taken.
         let _ = self.sender.submit(operation, room);
         Ok(())
