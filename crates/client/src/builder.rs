@@ -138,8 +138,8 @@ impl ClientBuilder {
     }
 
     /// Wraps the connection to each node in a layer of tower's, around the layers that were added before. It sees each
-    /// attempt of a call as an HTTP request, for instance to add a header, to limit concurrency, or to fail some of them
-    /// in a test. Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
+    /// attempt of a call as an HTTP request, for instance to add a header, to limit concurrency, or to fail some in a
+    /// test. Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
     ///
     /// ```
     /// use fastness_client::testing::MockServer;

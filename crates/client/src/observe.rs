@@ -134,7 +134,7 @@ impl CallRecord {
         CallRecord { observer, operation, start: Instant::now(), attempts: 0, span, is_finished: false }
     }
 
-    /// A node is called: returns the span of this attempt. The shard is that of the node's slots, as far as it is known.
+    /// A node is called: returns the span of this attempt. The shard is absent as long as it is not known.
     pub(crate) fn attempt(&mut self, node: &str, shard: Option<u32>) -> Span {
         self.attempts += 1;
         let attempt = self.attempts;

@@ -215,6 +215,81 @@ async fn a_node_that_cannot_be_reached_is_not_the_only_one() {
 }
 
 #[tokio::test]
+async fn nodes_that_name_each_other_end_an_operation() {
+    let (first, second) = (start_node().await, start_node().await);
+    first.fail_always(moved(&second));
+    second.fail_always(moved(&first));
+    let client = client_with(2, &first);
+    let results = run(client.pipeline(), [append("a", 0), append("a", 1), Operation::get("b")]).await;
+    assert_eq!(reasons(&results), ["MOVED"; 3]);
+    assert!(results.iter().all(|result| !result.as_ref().unwrap_err().may_have_happened()));
+    // Three tries of each, with six calls; two streams.
+    let operations = |node| names(node).iter().filter(|name| **name != "pipeline").count();
+    let sent = operations(&first) + operations(&second);
+    assert!((18..=3 * 18).contains(&sent), "{sent}");
+    first.heal();
+    second.heal();
+    let results = run(client.pipeline(), [append("a", 2), Operation::get("a")]).await;
+    assert_eq!(results[1].as_ref().unwrap().as_value(), Some(&b"2"[..]));
+}
+
+/// Whatever nodes refuse, the operations of a key that have happened have done so in their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_holds_with_random_refusals() {
+    use rand::{Rng as _, SeedableRng as _};
+    const KEYS: usize = 5;
+    const OPERATIONS: usize = 600;
+    for seed in 0..12 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let nodes = [start_node().await, start_node().await];
+        for (node, other) in [(&nodes[0], &nodes[1]), (&nodes[1], &nodes[0])] {
+            script(
+                node,
+                (0..OPERATIONS).map(|_| match random.random_range(0..20) {
+                    0 | 1 => moved(other),
+                    2 => MockFault::unavailable(SHORT),
+                    3 => MockFault::OutcomeUnknown { applied: random.random() },
+                    4 if random.random_range(0..10) == 0 => MockFault::Disconnected { applied: random.random() },
+                    _ => MockFault::Delayed(Duration::ZERO),
+                }),
+            );
+        }
+        let client = client_with(10_000, &nodes[0]);
+        let (mut sender, mut results) = client.pipeline().split();
+        let sending = tokio::spawn(async move {
+            for number in 0..OPERATIONS {
+                let key = format!("k{}", number % KEYS);
+                sender.send(append(&key, format!("{number},"))).await.unwrap();
+            }
+        });
+        let mut happened = vec![Vec::new(); KEYS];
+        let mut perhaps = std::collections::BTreeSet::new();
+        for number in 0..OPERATIONS {
+            match results.next().await.unwrap() {
+                Ok(_) => happened[number % KEYS].push(number),
+                Err(error) if error.may_have_happened() => drop(perhaps.insert(number)),
+                Err(ClientError::Unavailable { .. }) => {}
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        sending.await.unwrap();
+        for (key, happened) in happened.iter().enumerate() {
+            // The two nodes share nothing: each has its own part of the operations, in order.
+            let mut found = Vec::new();
+            for node in &nodes {
+                let text = stored(node, &format!("k{key}"));
+                let part: Vec<usize> = text.split_terminator(',').map(|number| number.parse().unwrap()).collect();
+                assert!(part.is_sorted_by(|one, next| one < next), "seed {seed}: {text}");
+                found.extend(part);
+            }
+            found.sort_unstable();
+            let certain: Vec<usize> = found.into_iter().filter(|number| !perhaps.contains(number)).collect();
+            assert_eq!(&certain, happened, "seed {seed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn as_many_are_in_flight_as_may_be() {
     let node = start_node().await;
     let client = client_with(10, &node);

@@ -1,7 +1,7 @@
 //! The order of operations on one slot, when some of them have to be sent again.
 //!
 //! Operations of a slot are on their way to one node at a time. As soon as one of them has not happened there, further
-//! ones are held back until all that are on their way are answered; then those that have not happened are sent again, in
+//! ones are held back until all that are on their way are answered. Then those that have not happened are sent again in
 //! their order, and the held ones after them. One that a later operation has overtaken (the node has refused the first
 //! and run the second, for instance because it became the primary in between) is never sent again, unless both only
 //! read.

@@ -348,14 +348,13 @@ impl PipelineRun {
 
     /// Once it is known what has happened of a line whose operations are held back: sends them, or lets them wait.
     fn settle(&mut self, key: LineKey) {
-        let Some(line) = self.lines.get_mut(&key) else { return };
-        if line.order.is_settled() {
+        // Again, where a node did not take what was sent. Each round is a redirect, or one operation fewer.
+        while let Some(line) = self.lines.get_mut(&key).filter(|line| line.order.is_settled()) {
             line.order.remove_overtaken().into_iter().for_each(|operation| fail(operation.item));
             let waits = line.order.repeated().filter_map(|item| item.failure.as_ref()?.after);
             let after = waits.max();
             if after.is_none() && line.redirects < REDIRECTS_MAX {
                 line.redirects += 1;
-                self.resend(key);
             } else {
                 if after.is_none() {
                     // The nodes name each other: another one may know better.
@@ -363,32 +362,36 @@ impl PipelineRun {
                     let named = key.slot().and_then(|slot| self.core.slots.read().address(slot).cloned());
                     named.iter().for_each(|named| self.core.forget(key.slot(), named));
                 }
-                self.wait(key, after.unwrap_or_default());
+                if self.wait(key, after.unwrap_or_default()) {
+                    break;
+                }
             }
+            self.resend(key);
         }
         if self.lines.get(&key).is_some_and(|line| line.order.is_idle()) {
             self.lines.remove(&key);
         }
     }
 
-    /// Lets a line wait for the next wave; without budget for one, what has not happened fails.
-    fn wait(&mut self, key: LineKey, after: Duration) {
+    /// Lets a line wait for the next wave. Without budget for one, what has not happened fails: returns false.
+    fn wait(&mut self, key: LineKey, after: Duration) -> bool {
         let earliest = Instant::now() + after;
         if self.wave.is_none() && self.core.budget.take() {
             let wait = self.core.retries.wait(self.retries, rand::random::<f64>(), after);
             self.retries = self.retries.saturating_add(1);
             self.wave = Some(RetryWave { at: Instant::now() + wait, lines: Vec::new() });
         }
-        let Some(line) = self.lines.get_mut(&key) else { return };
+        let Some(line) = self.lines.get_mut(&key) else { return false };
         let Some(wave) = &mut self.wave else {
             line.order.remove_late(|_| true).into_iter().for_each(|operation| fail(operation.item));
-            return self.resend(key);
+            return false;
         };
         wave.at = wave.at.max(earliest);
         // Whatever would be sent after its deadline is not waited for.
         let late = line.order.remove_late(|item| item.until <= wave.at);
         late.into_iter().for_each(|operation| fail(operation.item));
         wave.lines.push(key);
+        true
     }
 
     fn send_wave(&mut self) {

@@ -12,8 +12,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum MockFault {
-    /// It is refused with this code and reason; nothing has happened. With a time to wait and [`Code::Unavailable`], the
-    /// client tries it again after this time.
+    /// It is refused with this code and reason; nothing has happened. With [`Code::Unavailable`] and a time to wait,
+    /// the client tries it again after this time.
     Refused {
         /// The code of the status.
         code: Code,
