@@ -80,8 +80,8 @@ async fn a_batch_survives_a_killed_primary() -> Result<()> {
     Ok(())
 }
 
-/// A pipeline goes on while a primary is killed: results come in order, operations of one key happen in theirs, and each
-/// result says what has happened.
+/// A pipeline continues while a primary is killed: results come in order, operations of one key happen in theirs, and
+/// each result says what has happened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_survives_a_killed_primary() -> Result<()> {
     const OPERATIONS: usize = 30_000;
