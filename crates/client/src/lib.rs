@@ -49,6 +49,8 @@
 //! # Not there yet
 //!
 //! - Messages are bounded by 16 MiB: a batch is not split where its operations on one node are longer together.
+//! - A pipeline bounds its results that are not taken by their number, not by their bytes. A node that does not answer
+//!   one operation holds up those after it on the same stream. There is no blocking pipeline.
 //! - Reads from replicas, and a preference for the nodes of the caller's own availability zone.
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
