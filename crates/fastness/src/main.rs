@@ -1,5 +1,5 @@
 //! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
-//! (`cluster`), checks snapshot files (`snapshot`) and injects faults into labs (`lab`).
+//! (`cluster`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects faults into labs (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod certs;
 mod cluster;
 mod connection;
 mod dev;
+mod files;
 mod lab;
 mod logging;
 mod replace;
@@ -50,6 +52,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make and show the certificates of a cluster's nodes, administrators and clients
+    ///
+    /// Every node needs a certificate that names it, signed by the cluster's CA, and so does every administrator. `ca`
+    /// makes the CA and the cluster's id; `node`, `admin` and `client` make what the CA signs.
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -67,6 +75,7 @@ fn main() -> ExitCode {
             arm_failpoints();
             exit_at_once(server::run(&config))
         }
+        Command::Certs(command) => certs::run(command).map(|()| 0),
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_one_thread(async { lab::run(command).await.map(|()| 0) }),

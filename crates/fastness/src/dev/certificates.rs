@@ -7,53 +7,57 @@
 //! | `admin.crt` | `fastness://CLUSTER/admin` | administrate |
 //! | `client.crt` | `fastness://CLUSTER/client` | connect where clients must show a certificate |
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
-};
 
-use super::folder::{Folder, write_atomically, write_secret};
+use super::folder::Folder;
 use super::settings::Settings;
+use crate::certs::issue::{self, Authority, Host, Owner, Validity};
+use crate::files::{write_atomically, write_secret};
 
-type Ca = CertifiedIssuer<'static, KeyPair>;
+/// From 2024 to 2124: tests set the clocks of nodes.
+const VALIDITY: Validity =
+    Validity { from: Duration::from_secs(1_704_067_200), until: Duration::from_secs(4_859_740_800) };
 
 /// Creates the CA, all certificates and the nodes' master keys. Replaces existing ones, so it is called only before the
 /// first node is started.
 pub fn make(folder: &Folder, settings: &Settings) -> Result<()> {
     let cluster = &settings.cluster_id;
-    let ca = make_ca(cluster)?;
-    write_atomically(&folder.ca(), ca.as_ref().pem().as_bytes())?;
-    write_secret(&folder.private_key("ca"), ca.key().serialize_pem().as_bytes())?;
+    let ca = issue::make_ca(&format!("fastness dev CA {cluster}"), VALIDITY)?;
+    write_atomically(&folder.ca(), ca.certificate.as_bytes())?;
+    write_secret(&folder.private_key("ca"), ca.key.as_bytes())?;
+    let ca = Authority::read(&folder.ca(), &folder.private_key("ca"))?;
     for name in ["admin", "client"] {
-        let (certificate, key) =
-            sign(&ca, &format!("fastness {name}"), &[format!("fastness://{cluster}/{name}")], false)?;
-        write_atomically(&folder.certificate(name), certificate.as_bytes())?;
-        write_secret(&folder.private_key(name), key.as_bytes())?;
+        let uris = vec![format!("fastness://{cluster}/{name}")];
+        let owner = Owner { common_name: format!("fastness {name}"), uris, hosts: Vec::new() };
+        let issued = ca.sign(&owner, VALIDITY)?;
+        write_atomically(&folder.certificate(name), issued.certificate.as_bytes())?;
+        write_secret(&folder.private_key(name), issued.key.as_bytes())?;
     }
     settings.nodes().try_for_each(|node| make_node(folder, cluster, &ca, node))
 }
 
 /// Creates the folder, the certificate and the master key of an added node.
 pub fn add_node(folder: &Folder, settings: &Settings, node: u64) -> Result<()> {
-    let path = folder.private_key("ca");
-    let key = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let key = KeyPair::from_pem(&key).with_context(|| path.display().to_string())?;
-    // The CA's certificate is derived from the cluster's id, and its key is the original one.
-    let ca = Issuer::new(ca_params(&settings.cluster_id), key);
+    let ca = Authority::read(&folder.ca(), &folder.private_key("ca"))?;
     make_node(folder, &settings.cluster_id, &ca, node)
 }
 
-fn make_node(folder: &Folder, cluster: &str, ca: &Issuer<'_, KeyPair>, node: u64) -> Result<()> {
+fn make_node(folder: &Folder, cluster: &str, ca: &Authority, node: u64) -> Result<()> {
     let path = folder.node(node);
     std::fs::create_dir_all(path.join("data")).with_context(|| path.display().to_string())?;
+    let hosts = vec![
+        Host::Name("localhost".to_owned()),
+        Host::Address(Ipv4Addr::LOCALHOST.into()),
+        Host::Address(Ipv6Addr::LOCALHOST.into()),
+    ];
     // The second name makes the node a lab, in which faults can be injected: a dev cluster has no important data.
-    let names = [format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
-    let (certificate, key) = sign(ca, &format!("fastness node {node}"), &names, true)?;
-    write_atomically(&path.join("node.crt"), certificate.as_bytes())?;
-    write_secret(&path.join("node.key"), key.as_bytes())?;
+    let uris = vec![format!("fastness://{cluster}/node/{node}"), format!("fastness://{cluster}/lab")];
+    let issued = ca.sign(&Owner { common_name: format!("fastness node {node}"), uris, hosts }, VALIDITY)?;
+    write_atomically(&path.join("node.crt"), issued.certificate.as_bytes())?;
+    write_secret(&path.join("node.key"), issued.key.as_bytes())?;
     write_secret(&path.join("master.key"), master_key().as_bytes())
 }
 
@@ -61,46 +65,6 @@ fn make_node(folder: &Folder, cluster: &str, ca: &Issuer<'_, KeyPair>, node: u64
 fn master_key() -> String {
     let bytes: [u8; 32] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect()
-}
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    (params.not_before, params.not_after) = (date_time_ymd(2024, 1, 1), date_time_ymd(2124, 1, 1));
-    params
-}
-
-fn ca_params(cluster: &str) -> CertificateParams {
-    let mut params = params(&format!("fastness dev CA {cluster}"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
-}
-
-fn make_ca(cluster: &str) -> Result<Ca> {
-    CertifiedIssuer::self_signed(ca_params(cluster), KeyPair::generate()?).context("cannot create the CA")
-}
-
-/// Signs a certificate; returns it with its key, as PEM.
-fn sign(ca: &Issuer<'_, KeyPair>, name: &str, uris: &[String], serves: bool) -> Result<(String, String)> {
-    let mut params = params(name);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    for uri in uris {
-        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
-    }
-    params.use_authority_key_identifier_extension = true;
-    if serves {
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-        params.subject_alt_names.extend([
-            SanType::DnsName("localhost".try_into()?),
-            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-        ]);
-    }
-    let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, ca).with_context(|| format!("cannot sign the certificate of {name}"))?;
-    Ok((certificate.pem(), key.serialize_pem()))
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, write_atomically};
+use super::folder::Folder;
 use super::node_config;
 use super::settings::Settings;
+use crate::files::write_atomically;
 
 /// Address of all listeners.
 pub const HOST: &str = "127.0.0.1";

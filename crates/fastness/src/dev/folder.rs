@@ -12,8 +12,6 @@
 //! DIR/nodes/ID/fastness.conf, node.crt, node.key, master.key, node.log, run.json, data/
 //! ```
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -131,30 +129,6 @@ impl Folder {
     }
 }
 
-/// Writes a file so that a reader sees the old or the new content completely, also after a crash.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_as(path, bytes, 0o644)
-}
-
-/// As [`write_atomically`], readable by its owner only.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_as(path, bytes, 0o600)
-}
-
-fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str()).context("a file has a name")?;
-    // The process id keeps two writers from using the same file; each renames a complete one.
-    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
 /// The last lines of a log file, for an error message.
 pub fn tail(path: &Path, lines: usize) -> String {
     let text = std::fs::read(path).unwrap_or_default();
@@ -165,8 +139,6 @@ pub fn tail(path: &Path, lines: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -189,17 +161,6 @@ mod tests {
         assert!(Folder::at(&file).is_err());
         assert!(Folder::at(&file.join("below")).is_err());
         assert!(Folder::existing(&dir.path().join("absent")).is_err());
-    }
-
-    #[test]
-    fn files_are_replaced_atomically_and_secrets_are_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        write_atomically(&path, b"one").unwrap();
-        write_secret(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

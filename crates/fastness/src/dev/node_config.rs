@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::folder::{Folder, write_atomically};
+use super::folder::Folder;
 use super::ports::NodePorts;
 use super::settings::Settings;
+use crate::files::write_atomically;
 
 /// Writes the config files of these nodes. Folders of other nodes may not exist any more, if those nodes were lost.
 pub fn write(folder: &Folder, settings: &Settings, nodes: &[u64]) -> Result<()> {

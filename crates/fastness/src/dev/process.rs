@@ -17,7 +17,8 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, write_atomically};
+use super::folder::Folder;
+use crate::files::write_atomically;
 
 /// SIGKILL in the masks of `/proc/PID/status`.
 const SIGKILL_BIT: u64 = 1 << 8;

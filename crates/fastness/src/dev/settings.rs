@@ -8,8 +8,9 @@ use fastness_control::placement::{self, Site};
 use fastness_types::{ClusterId, Durability, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{self, Folder};
+use super::folder::Folder;
 use super::ports::{self, NodePorts};
+use crate::files::write_atomically;
 
 /// Version of `dev.json`.
 const VERSION: u32 = 1;
@@ -137,7 +138,7 @@ impl Settings {
 
     /// Saves the settings atomically.
     pub fn save(&self, folder: &Folder) -> Result<()> {
-        folder::write_atomically(&folder.settings(), &serde_json::to_vec_pretty(self)?)
+        write_atomically(&folder.settings(), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Refuses options that differ from the folder's settings.
