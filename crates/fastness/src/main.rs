@@ -46,7 +46,8 @@ enum Command {
     ///
     /// The config file has the syntax of valkey.conf. A new node waits until it becomes part of a cluster, by `fastness
     /// cluster create` or, as the replacement of a lost node, by `fastness cluster replace-replica`. On SIGTERM the
-    /// node hands over leadership, completes what is in progress, and exits with status 0.
+    /// node hands over leadership, completes what is in progress, and exits with status 0. On SIGHUP it reads its
+    /// certificate, its key and the CA certificates again, as it also does by itself (tls-auto-reload-interval).
     Server {
         /// The config file
         #[arg(long, value_name = "FILE")]

@@ -93,13 +93,21 @@ async fn serve(config: Config) -> Result<End> {
             _ = interrupt.recv() => {}
         }
     };
+    // A signal that arrives during the start is kept until the node can act on it.
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut node = tokio::select! {
         started = start(config) => started?,
         () = stop_requested() => return Ok(End::Done),
     };
-    let failure = tokio::select! {
-        () = stop_requested() => None,
-        failure = node.failed() => Some(failure),
+    let failure = loop {
+        tokio::select! {
+            () = stop_requested() => break None,
+            failure = node.failed() => break Some(failure),
+            _ = hangup.recv() => {
+                tracing::info!("received SIGHUP: reading the TLS files");
+                node.reload_certificates();
+            }
+        }
     };
     match failure {
         None => {

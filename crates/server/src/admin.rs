@@ -27,6 +27,7 @@ use tonic::transport::ClientTlsConfig;
 use tonic::{Request, Response, Status};
 
 use crate::admin_guard::{AdminGuard, require_administrator};
+use crate::certificates::Newest;
 use crate::disks;
 use crate::leaders::{self, Members};
 use crate::members;
@@ -56,7 +57,7 @@ pub struct Admin {
     /// What this node announces of itself.
     pub own: NodeInfo,
     /// TLS for requests to other nodes.
-    pub client_tls: ClientTlsConfig,
+    pub client_tls: Newest<ClientTlsConfig>,
     /// Whether nothing was stored on the disk when the node started.
     pub pristine: bool,
 }
@@ -246,7 +247,7 @@ impl AdminService for Admin {
         let durability: Durability =
             request.durability.parse().map_err(|e| Status::invalid_argument(format!("durability: {e}")))?;
         let mut nodes = request.nodes.into_iter().map(node_info).collect::<Result<Vec<_>, _>>()?;
-        disks::learn(&mut nodes, &self.own, self.control.map().as_deref(), &self.client_tls)
+        disks::learn(&mut nodes, &self.own, self.control.map().as_deref(), &self.client_tls.load())
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let wanted = CreateRequest {

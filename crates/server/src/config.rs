@@ -100,6 +100,12 @@ pub struct Config {
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub tls_ca_cert_file: Option<PathBuf>,
+    pub tls_ca_cert_dir: Option<PathBuf>,
+    /// How often the TLS files are read again; 0: only on SIGHUP.
+    pub tls_auto_reload_interval: Duration,
+    pub tls_protocols: String,
+    pub tls_ciphers: String,
+    pub tls_ciphersuites: String,
     pub tls_auth_clients: ClientCertificates,
     pub tls_auth_clients_user: CertificateUser,
     pub protected_mode: bool,
@@ -310,7 +316,10 @@ impl Config {
         let files = [
             (&self.tls_cert_file, "tls-cert-file"),
             (&self.tls_key_file, "tls-key-file"),
-            (&self.tls_ca_cert_file, "tls-ca-cert-file"),
+            (
+                if self.tls_ca_cert_dir.is_some() { &self.tls_ca_cert_dir } else { &self.tls_ca_cert_file },
+                "tls-ca-cert-file",
+            ),
         ];
         files.into_iter().find(|(file, _)| file.is_none()).map(|(_, name)| name)
     }

@@ -32,6 +32,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::api::lane::Lanes;
+use crate::certificates::Newest;
 use crate::descriptors::Bounds;
 use crate::tls::Identity;
 
@@ -47,7 +48,7 @@ pub struct Guard {
     /// The option that names the port, for the log.
     port: &'static str,
     bounds: Bounds,
-    tls: TlsAcceptor,
+    tls: Newest<ServerConfig>,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     clients: Arc<Semaphore>,
@@ -59,11 +60,11 @@ pub struct Guard {
 impl Guard {
     /// For the port that the option `port` names.
     #[must_use]
-    pub fn new(port: &'static str, tls: Arc<ServerConfig>, bounds: Bounds) -> Arc<Guard> {
+    pub fn new(port: &'static str, tls: impl Into<Newest<ServerConfig>>, bounds: Bounds) -> Arc<Guard> {
         Arc::new(Guard {
             port,
             bounds,
-            tls: TlsAcceptor::from(tls),
+            tls: tls.into(),
             handshakes: Arc::new(Semaphore::new(bounds.handshakes_max)),
             connections: Arc::new(Semaphore::new(bounds.connections_max)),
             clients: Arc::new(Semaphore::new(bounds.clients_max())),
@@ -134,7 +135,8 @@ impl Guard {
         tcp.set_nodelay(true)?;
         let stream = GrpcStream { tcp: Some(tcp), lanes: Arc::default(), _connection: connection, client: None };
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in time");
-        tokio::time::timeout(self.bounds.handshake_time_max, self.tls.accept(stream)).await.map_err(late)?
+        let accepting = TlsAcceptor::from(self.tls.load()).accept(stream);
+        tokio::time::timeout(self.bounds.handshake_time_max, accepting).await.map_err(late)?
     }
 
     /// Gives a client its place; `false`: there is none left. Administrators and nodes need none.

@@ -15,6 +15,7 @@ use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{DescribeClusterRequest, DescribeClusterResponse, ReplicaStatus};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
+use crate::certificates::Newest;
 use crate::shared::{NodeShared, Phase};
 
 /// Time between two rounds of questions.
@@ -23,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// Asks until the node stops.
-pub async fn follow(node: Arc<NodeShared>, tls: ClientTlsConfig) {
+pub async fn follow(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>) {
     let mut members = Members::new(&node, tls);
     let mut round = 0;
     while node.phase() == Phase::Running {
@@ -60,15 +61,17 @@ fn member(shard: &ShardMap, round: usize) -> NodeId {
 /// Connections to other nodes' administration services.
 pub struct Members {
     channels: BTreeMap<NodeId, Channel>,
-    tls: ClientTlsConfig,
+    tls: Newest<ClientTlsConfig>,
+    /// What the channels were made with.
+    made_with: Arc<ClientTlsConfig>,
     source: Option<IpAddr>,
 }
 
 impl Members {
     /// `tls` has this node's certificate.
     #[must_use]
-    pub fn new(node: &NodeShared, tls: ClientTlsConfig) -> Members {
-        Members { channels: BTreeMap::new(), tls, source: node.config.load().source_address() }
+    pub fn new(node: &NodeShared, tls: Newest<ClientTlsConfig>) -> Members {
+        Members { channels: BTreeMap::new(), made_with: tls.load(), tls, source: node.config.load().source_address() }
     }
 
     /// The replicas that a node reports; empty if it does not answer in time.
@@ -88,11 +91,17 @@ impl Members {
     }
 
     fn channel(&mut self, node: &NodeInfo) -> Option<&Channel> {
+        let newest = self.tls.load();
+        if !Arc::ptr_eq(&newest, &self.made_with) {
+            // A channel connects again by itself, and would show the previous certificate.
+            self.channels.clear();
+            self.made_with = newest;
+        }
         match self.channels.entry(node.id) {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(place) => {
                 let endpoint = Endpoint::from_shared(format!("https://{}", node.grpc_address)).ok()?;
-                let endpoint = endpoint.tls_config(self.tls.clone()).ok()?;
+                let endpoint = endpoint.tls_config(ClientTlsConfig::clone(&self.made_with)).ok()?;
                 let endpoint = endpoint.connect_timeout(ANSWER_MAX).timeout(ANSWER_MAX).local_address(self.source);
                 Some(place.insert(endpoint.connect_lazy()))
             }

@@ -22,6 +22,7 @@ mod attempts;
 mod auth;
 mod ballast;
 mod beside;
+pub mod certificates;
 pub mod config;
 mod consensus_thread;
 pub mod descriptors;

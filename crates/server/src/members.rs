@@ -15,6 +15,7 @@ use fastness_types::{GroupId, NodeId};
 use fastness_wire::admin::v1::{GroupMember, ReplicaStatus};
 use tonic::transport::ClientTlsConfig;
 
+use crate::certificates::Newest;
 use crate::leaders::Members;
 use crate::shared::{NodeShared, Phase};
 
@@ -59,7 +60,7 @@ pub async fn follow(node: Arc<NodeShared>, group: GroupControl) {
 }
 
 /// While this node leads group 0: ends the replacement in progress once it is complete.
-pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupControl, tls: ClientTlsConfig) {
+pub async fn finish(node: Arc<NodeShared>, control: Control, group_0: GroupControl, tls: Newest<ClientTlsConfig>) {
     let mut members = Members::new(&node, tls);
     while node.phase() == Phase::Running {
         tokio::time::sleep(EVERY).await;

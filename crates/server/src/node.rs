@@ -35,7 +35,6 @@ use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use fastness_wire::lab::v1::lab_service_server;
 use fastness_wire::v1::kv_service_server;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -50,6 +49,7 @@ use crate::admin::Admin;
 use crate::api::health;
 use crate::api::service::{KvServer, reflection};
 use crate::beside::Beside;
+use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::consensus_thread::ConsensusThread;
 use crate::descriptors;
@@ -66,7 +66,7 @@ use crate::resp_server::accept;
 use crate::settings::{self, SettingsServer};
 use crate::shared::{NodeShared, Phase};
 use crate::space;
-use crate::tls::{Material, lab_uri};
+use crate::tls::lab_uri;
 use consensus::start_consensus;
 use sockets::{Sockets, bind, own_info, port_of};
 use storage::{close_log, free_for_a_start, open_log, open_snapshots};
@@ -102,7 +102,7 @@ struct Inner {
     file: Arc<Config>,
     replicas: Arc<Replicas>,
     threads: Mutex<Vec<(ShardId, JoinHandle<()>)>>,
-    client_tls: Option<Arc<ServerConfig>>,
+    certificates: Arc<Certificates>,
     own: NodeInfo,
     /// Whether nothing was stored on the disk when the node started.
     pristine: bool,
@@ -134,16 +134,12 @@ impl Node {
     /// See [`NodeError`]; nothing keeps running then.
     pub async fn start(config: Config) -> Result<Node, NodeError> {
         config.check()?;
-        let material = Material::load(&config)?;
-        let (cluster, node) = material.identity()?;
+        let certificates = Arc::new(Certificates::load(&config)?);
+        let (cluster, node) = certificates.identity();
         if config.node_id != 0 && config.node_id != node.0 {
             return Err(NodeError::NodeId { option: config.node_id, certificate: node });
         }
-        let client_tls = match config.tls_port {
-            0 => None,
-            _ => Some(material.for_clients(config.tls_auth_clients)?),
-        };
-        if config.lab && !material.is_lab() {
+        if config.lab && !certificates.is_lab() {
             return Err(NodeError::NoLab(lab_uri(cluster)));
         }
         raise_descriptors()?;
@@ -157,7 +153,7 @@ impl Node {
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = ConsensusThread::start(shared.clone())?;
-        let started = start_consensus(&runtime, &shared, &material, log.clone(), sockets.peer).await;
+        let started = start_consensus(&runtime, &shared, &certificates, log.clone(), sockets.peer).await;
         let (consensus, control, group_0, handle) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -167,8 +163,8 @@ impl Node {
             }
         };
         shared.set_observed(consensus.observed());
-        let settings_server =
-            SettingsServer::new(shared.clone(), control.clone(), handle.clone(), material.grpc_client(), table);
+        let (to_nodes, group) = (certificates.to_nodes.clone(), handle.clone());
+        let settings_server = SettingsServer::new(shared.clone(), control.clone(), group, to_nodes, table);
         let (failure, failed) = watch::channel(None);
         let inner = Arc::new(Inner {
             file: shared.config.load_full(),
@@ -181,7 +177,7 @@ impl Node {
             settings_server,
             replicas: Arc::default(),
             threads: Mutex::default(),
-            client_tls,
+            certificates,
             own,
             pristine,
             clock: Arc::new(SystemClock),
@@ -189,12 +185,12 @@ impl Node {
             disk: disk.clone(),
             monitor: Mutex::new(Some(disk.start()?)),
         });
-        inner.serve_grpc(sockets.grpc, &material);
+        inner.serve_grpc(sockets.grpc);
         inner.serve_metrics(sockets.metrics);
         if inner.shared.lab.is_some() {
             tracing::warn!("LAB: faults can be injected into this node's log disk and links");
         }
-        inner.spawn_followers(runtime, &material);
+        inner.spawn_followers(runtime);
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "node started");
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
     }
@@ -209,6 +205,11 @@ impl Node {
     #[must_use]
     pub fn shared(&self) -> &Arc<NodeShared> {
         &self.inner.shared
+    }
+
+    /// Reads the TLS files now, and uses them for new connections if they have changed and are usable. Returns at once.
+    pub fn reload_certificates(&self) {
+        self.inner.certificates.reload();
     }
 
     /// Resolves with the reason once the node must stop.
@@ -281,17 +282,19 @@ impl Node {
 
 impl Inner {
     /// Starts the background tasks that run as long as the node.
-    fn spawn_followers(self: &Arc<Inner>, runtime: Handle, material: &Material) {
+    fn spawn_followers(self: &Arc<Inner>, runtime: Handle) {
+        let to_nodes = &self.certificates.to_nodes;
+        tokio::spawn(self.certificates.clone().follow(self.shared.clone()));
         runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
         tokio::spawn(members::finish(
             self.shared.clone(),
             self.control.clone(),
             self.group_0.clone(),
-            material.grpc_client(),
+            to_nodes.clone(),
         ));
         tokio::spawn(settings::bring_in_first(self.settings_server.clone(), self.file.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
-        tokio::spawn(crate::leaders::follow(self.shared.clone(), material.grpc_client()));
+        tokio::spawn(crate::leaders::follow(self.shared.clone(), to_nodes.clone()));
         tokio::spawn(self.clone().watch_consensus());
         tokio::spawn(self.clone().watch_control());
     }
@@ -327,7 +330,7 @@ impl Inner {
         }
     }
 
-    fn serve_grpc(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>, material: &Material) {
+    fn serve_grpc(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>) {
         for listener in listeners {
             let admin = Admin {
                 node: self.shared.clone(),
@@ -336,19 +339,19 @@ impl Inner {
                 handle: self.handle_0.clone(),
                 replicas: self.replicas.clone(),
                 own: self.own.clone(),
-                client_tls: material.grpc_client(),
+                client_tls: self.certificates.to_nodes.clone(),
                 pristine: self.pristine,
             };
             let lab = LabServer::service(self.shared.clone());
             let data = KvServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
-            let (inner, tls) = (self.clone(), material.for_grpc(self.shared.config.load().tls_auth_clients));
+            let (inner, tls) = (self.clone(), self.certificates.grpc.clone());
             tokio::spawn(async move {
                 let shared = inner.shared.clone();
                 let served = async {
                     let reflection = reflection()?;
-                    let guard = Guard::new("grpc-port", tls?, descriptors::bounds());
+                    let guard = Guard::new("grpc-port", tls, descriptors::bounds());
                     let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));
@@ -463,7 +466,7 @@ impl Inner {
         let replica = replica::start(options)?;
         self.replicas.add(id, Running { mailbox: replica.mailbox.clone(), control: control.clone() });
         self.threads.lock().push((id, replica.thread));
-        for (listeners, tls) in [(plain, None), (tls, self.client_tls.clone())] {
+        for (listeners, tls) in [(plain, None), (tls, Some(self.certificates.clients.clone()))] {
             for listener in listeners {
                 let listener = TcpListener::from_std(listener)?;
                 tokio::spawn(accept::accept(listener, tls.clone(), self.shared.clone(), replica.mailbox.clone()));

@@ -27,6 +27,7 @@ use tonic::transport::server::TlsConnectInfo;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::certificates::Newest;
 use crate::grpc_accept::GrpcConnectInfo;
 use crate::lab::{Impeded, Lab};
 use crate::tls::Identity;
@@ -45,7 +46,7 @@ pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Du
 /// Connects to other nodes.
 pub struct TlsTransport {
     cluster: ClusterId,
-    tls: TlsConnector,
+    tls: Newest<ClientConfig>,
     source: Option<IpAddr>,
     lab: Option<Arc<Lab>>,
 }
@@ -56,11 +57,11 @@ impl TlsTransport {
     #[must_use]
     pub fn new(
         cluster: ClusterId,
-        tls: Arc<ClientConfig>,
+        tls: impl Into<Newest<ClientConfig>>,
         source: Option<IpAddr>,
         lab: Option<Arc<Lab>>,
     ) -> TlsTransport {
-        TlsTransport { cluster, tls: TlsConnector::from(tls), source, lab }
+        TlsTransport { cluster, tls: tls.into(), source, lab }
     }
 
     async fn connect(&self, peer: NodeId, address: &str) -> Result<TlsStream<TcpStream>, TransportError> {
@@ -69,7 +70,7 @@ impl TlsTransport {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| unreachable(&e))?;
         let tcp = connect_from(self.source, address).await.map_err(|e| unreachable(&e))?;
         tcp.set_nodelay(true).map_err(|e| unreachable(&e))?;
-        let stream = self.tls.connect(name, tcp).await.map_err(|e| match e.get_ref() {
+        let stream = TlsConnector::from(self.tls.load()).connect(name, tcp).await.map_err(|e| match e.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => TransportError::Identity(format!("{address}: {e}")),
             _ => unreachable(&e),
         })?;

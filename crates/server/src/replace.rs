@@ -75,7 +75,7 @@ impl Admin {
         if address.is_empty() {
             return Err(Status::invalid_argument("the gRPC address of the new node is missing"));
         }
-        let described = disks::describe(address, &self.client_tls).await.map_err(|reason| {
+        let described = disks::describe(address, &self.client_tls.load()).await.map_err(|reason| {
             unfit(format!(
                 "it does not answer at its gRPC address {address} as a node of this cluster ({reason}): start it, with a \
                  certificate that names fastness://{}/node/{new}",
@@ -107,7 +107,7 @@ impl Admin {
             let how = "it received this request".to_owned();
             return Err(refused(ReplaceError::OldAlive { old, how }));
         }
-        let answer = disks::describe(&node.grpc_address, &self.client_tls).await;
+        let answer = disks::describe(&node.grpc_address, &self.client_tls.load()).await;
         if answer.is_ok_and(|described| described.node_id == old.0 && described.disk == node.disk.to_string()) {
             let how = format!("it answers at {}, with its own disk", node.grpc_address);
             return Err(refused(ReplaceError::OldAlive { old, how }));

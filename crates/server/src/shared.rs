@@ -19,6 +19,7 @@ use crate::access::{AccessLog, Refused};
 use crate::accounts::AccountBook;
 use crate::api::memory::MessageMemory;
 use crate::attempts::Attempts;
+use crate::certificates::CertificateStatus;
 use crate::config::Config;
 use crate::descriptors;
 use crate::lab::Lab;
@@ -86,6 +87,8 @@ pub struct NodeShared {
     pub disk: OnceLock<Arc<NodeDisk>>,
     /// The version of the cluster's settings that each replica of this node applies.
     replica_settings: RwLock<BTreeMap<ShardId, u64>>,
+    /// The node's own certificate and the exchanges of TLS files.
+    pub certificates: CertificateStatus,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
     phase: watch::Sender<Phase>,
@@ -162,6 +165,7 @@ impl NodeShared {
             accounts,
             attempts: Attempts::default(),
             access: AccessLog::default(),
+            certificates: CertificateStatus::default(),
             replica_settings: RwLock::default(),
             lab,
             phase: watch::Sender::new(Phase::Running),

@@ -8,16 +8,21 @@
 //! A second URI, `fastness://<cluster id>/lab`, marks a node of a test cluster. Without it the option `lab` is refused.
 //! So a line in a config file cannot put data at risk, unless the signer of the certificates has agreed.
 
+mod policy;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use fastness_types::{ClusterId, NodeId};
-use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::server::{ParsedCertificate, ServerConfig, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::config::{CertificateUser, ClientCertificates, Config};
+
+pub use policy::{TlsPolicy, UnknownName};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,17 @@ pub enum TlsError {
     /// The node's own certificate does not say which cluster it belongs to.
     #[error("tls-cert-file: the certificate has no subject alternative name fastness://<cluster id>/node/<node id>")]
     NoIdentity,
+    /// Nobody would accept the node's own certificate.
+    #[error("tls-cert-file: the certificate is not usable as that of a {role}: {problem}")]
+    Refused {
+        /// Server or client.
+        role: &'static str,
+        /// Why not: it has expired, is not signed by a CA of `tls-ca-cert-file`, or lacks the usage.
+        problem: String,
+    },
+    /// A protocol or cipher suite that does not exist here.
+    #[error(transparent)]
+    Policy(#[from] UnknownName),
 }
 
 /// The identity in a certificate.
@@ -113,14 +129,17 @@ pub fn lab_uri(cluster: ClusterId) -> String {
 pub struct Material {
     /// The certificate chain of this node.
     pub chain: Vec<CertificateDer<'static>>,
+    /// Certificates of the CA.
+    pub ca: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     roots: Arc<RootCertStore>,
+    policy: TlsPolicy,
     /// The unparsed files, for libraries that parse PEM themselves.
     pub pem: Pem,
 }
 
 /// PEM texts.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     /// Certificate chain.
     pub chain: Vec<u8>,
@@ -130,27 +149,71 @@ pub struct Pem {
     pub ca: Vec<u8>,
 }
 
+impl Pem {
+    /// Reads the files that the options name.
+    ///
+    /// # Errors
+    /// Reports the first file that is missing or cannot be read.
+    pub fn read(config: &Config) -> Result<Pem, TlsError> {
+        let mut ca = match &config.tls_ca_cert_dir {
+            Some(folder) => read_folder("tls-ca-cert-dir", folder)?,
+            None => Vec::new(),
+        };
+        if config.tls_ca_cert_dir.is_none() || config.tls_ca_cert_file.is_some() {
+            ca.extend(read("tls-ca-cert-file", config.tls_ca_cert_file.as_deref())?);
+        }
+        Ok(Pem {
+            chain: read("tls-cert-file", config.tls_cert_file.as_deref())?,
+            key: read("tls-key-file", config.tls_key_file.as_deref())?,
+            ca,
+        })
+    }
+}
+
 impl Material {
     /// Reads and checks the files that the options name.
     ///
     /// # Errors
     /// Reports the first file that is missing or invalid.
     pub fn load(config: &Config) -> Result<Material, TlsError> {
-        let pem = Pem {
-            chain: read("tls-cert-file", config.tls_cert_file.as_deref())?,
-            key: read("tls-key-file", config.tls_key_file.as_deref())?,
-            ca: read("tls-ca-cert-file", config.tls_ca_cert_file.as_deref())?,
-        };
+        Material::of(Pem::read(config)?, config)
+    }
+
+    /// Checks what was read from the files that the options name.
+    ///
+    /// # Errors
+    /// Reports the first file that is invalid.
+    pub fn of(pem: Pem, config: &Config) -> Result<Material, TlsError> {
+        let policy = TlsPolicy::of(&config.tls_protocols, &config.tls_ciphers, &config.tls_ciphersuites)?;
         let chain = certificates("tls-cert-file", config.tls_cert_file.as_deref(), &pem.chain)?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key)
             .map_err(|e| file_error("tls-key-file", config.tls_key_file.as_deref(), &e.to_string()))?;
         let mut roots = RootCertStore::empty();
-        for root in certificates("tls-ca-cert-file", config.tls_ca_cert_file.as_deref(), &pem.ca)? {
-            let refuse =
-                |e: rustls::Error| file_error("tls-ca-cert-file", config.tls_ca_cert_file.as_deref(), &e.to_string());
-            roots.add(root).map_err(refuse)?;
+        let ca_path = config.tls_ca_cert_file.as_deref().or(config.tls_ca_cert_dir.as_deref());
+        let ca = certificates("tls-ca-cert-file", ca_path, &pem.ca)?;
+        for root in &ca {
+            let refuse = |e: rustls::Error| file_error("tls-ca-cert-file", ca_path, &e.to_string());
+            roots.add(root.clone()).map_err(refuse)?;
         }
-        Ok(Material { chain, key, roots: Arc::new(roots), pem })
+        Ok(Material { chain, ca, key, roots: Arc::new(roots), policy, pem })
+    }
+
+    /// Whether others that trust the same CA accept this node's own certificate now, as that of a server and as that
+    /// of a client: a node is both to its peers.
+    ///
+    /// # Errors
+    /// [`TlsError::Refused`].
+    pub fn check_own(&self) -> Result<(), TlsError> {
+        let Some((own, intermediates)) = self.chain.split_first() else { return Err(TlsError::NoIdentity) };
+        let refused = |role| move |e: rustls::Error| TlsError::Refused { role, problem: e.to_string() };
+        let now = UnixTime::now();
+        let algorithms = self.policy.provider.signature_verification_algorithms.all;
+        let parsed = ParsedCertificate::try_from(own).map_err(refused("server"))?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)
+            .map_err(refused("server"))?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), self.policy.provider.clone());
+        let verifier = verifier.build().map_err(|e| TlsError::Rustls(e.to_string()))?;
+        verifier.verify_client_cert(own, intermediates, now).map(drop).map_err(refused("client"))
     }
 
     /// The identity in this node's own certificate.
@@ -177,7 +240,7 @@ impl Material {
     /// # Errors
     /// The key does not belong to the certificate.
     pub fn for_clients(&self, certificates: ClientCertificates) -> Result<Arc<ServerConfig>, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = self.policy.provider.clone();
         let verifier = || WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone());
         let rustls = |e: &dyn std::fmt::Display| TlsError::Rustls(e.to_string());
         let verifier = match certificates {
@@ -186,7 +249,7 @@ impl Material {
             ClientCertificates::Required => verifier().build().map_err(|e| rustls(&e))?,
         };
         let config = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&self.policy.versions)
             .map_err(|e| rustls(&e))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key.clone_key())
@@ -241,6 +304,23 @@ impl Material {
 fn read(option: &'static str, path: Option<&Path>) -> Result<Vec<u8>, TlsError> {
     let path = path.ok_or(TlsError::Missing(option))?;
     std::fs::read(path).map_err(|e| file_error(option, Some(path), &e.to_string()))
+}
+
+/// The files of a folder, in the order of their names; hidden ones are left out.
+fn read_folder(option: &'static str, folder: &Path) -> Result<Vec<u8>, TlsError> {
+    let refuse = |e: std::io::Error| file_error(option, Some(folder), &e.to_string());
+    let paths = std::fs::read_dir(folder).map_err(refuse)?.map(|entry| Ok(entry?.path()));
+    let mut paths = paths.collect::<std::io::Result<Vec<_>>>().map_err(refuse)?;
+    paths.retain(|path| {
+        path.is_file() && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+    });
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        all.extend(read(option, Some(&path))?);
+        all.push(b'\n');
+    }
+    Ok(all)
 }
 
 fn certificates(

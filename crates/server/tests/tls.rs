@@ -7,6 +7,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastness_control::{Password, Users};
 use fastness_resp::Value;
@@ -242,6 +243,129 @@ async fn each_listener_lets_its_own_in() {
     ca.sign("node", &format!("fastness://{cluster}/node/2"));
     let refused = Node::start(config).await.err().unwrap().to_string();
     assert!(refused.starts_with("the transaction log: "), "{refused}");
+}
+
+/// The certificate that a listener of a node shows on a new connection of an administrator.
+fn shown(ca: &Ca, address: &str) -> Vec<u8> {
+    let mut tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tls = client_tls(ca, Some("admin"));
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).unwrap();
+    }
+    tls.peer_certificates().unwrap()[0].to_vec()
+}
+
+fn own_certificate(ca: &Ca) -> Vec<u8> {
+    CertificateDer::from_pem_file(ca.path("node.crt")).unwrap().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_tls_files_are_used_for_new_connections_and_bad_ones_never() {
+    let ca = Ca::new();
+    let cluster = ClusterId([1; 16]);
+    let ports = Ports::reserve().unwrap();
+    let mut config = node_config(&ca, &ports);
+    config.tls_auto_reload_interval = Duration::ZERO;
+    ca.sign("admin", &format!("fastness://{cluster}/admin"));
+    let metrics_port = config.metrics_port;
+    let node = Node::start(config).await.unwrap();
+    let (grpc, peer) = (node.own().grpc_address.clone(), node.own().peer_address.clone());
+    let status = &node.shared().certificates;
+    let all_show = |wanted: &[u8]| [&grpc, &peer].into_iter().all(|address| shown(&ca, address) == wanted);
+    let mut admin = AdminServiceClient::new(channel(&ca, &grpc, "admin").await);
+    let first = own_certificate(&ca);
+    assert!(all_show(&first));
+
+    let own = format!("fastness://{cluster}/node/1");
+    ca.sign("node", &own);
+    let second = own_certificate(&ca);
+    assert!(first != second && all_show(&first), "nobody has asked for it");
+    node.reload_certificates();
+    eventually("the new certificate is in use", || all_show(&second));
+    admin.describe_cluster(DescribeClusterRequest {}).await.expect("a connection goes on");
+    assert_eq!((status.reloads(), status.failures()), (1, 0));
+    let text = http(metrics_port, "/metrics").await;
+    let expires = text.lines().find_map(|line| line.strip_prefix("fastness_tls_certificate_expires_seconds "));
+    assert!(expires.unwrap().parse::<f64>().unwrap() > 1e9, "{expires:?}");
+
+    let stranger = Ca::new();
+    stranger.sign("node", &own);
+    let foreign = |name: &str| std::fs::copy(stranger.path(name), ca.path(name)).map(drop).unwrap();
+    let bad: [(&str, &dyn Fn()); 7] = [
+        ("a key of another certificate", &|| foreign("node.key")),
+        ("another CA", &|| ["node.crt", "node.key"].into_iter().for_each(foreign)),
+        ("expired", &|| ca.sign_until("node", &[&own], 2020)),
+        ("another node", &|| ca.sign("node", &format!("fastness://{cluster}/node/2"))),
+        ("another cluster", &|| ca.sign("node", &format!("fastness://{}/node/1", ClusterId([2; 16])))),
+        ("rubbish", &|| std::fs::write(ca.path("node.key"), "rubbish").unwrap()),
+        ("no file", &|| std::fs::remove_file(ca.path("node.crt")).unwrap()),
+    ];
+    for (failures, (what, spoil)) in (1..).zip(bad) {
+        spoil();
+        node.reload_certificates();
+        eventually(what, || status.failures() == failures);
+        assert!(all_show(&second), "{what}");
+    }
+    assert_eq!(status.reloads(), 1);
+    assert!(http(metrics_port, "/metrics").await.contains("\nfastness_tls_reload_failures_total 7\n"));
+
+    // By itself, too; what stays bad counts once.
+    let mut config = node.shared().config.load().as_ref().clone();
+    config.tls_auto_reload_interval = Duration::from_secs(1);
+    node.shared().config.store(Arc::new(config));
+    ca.sign("node", &format!("fastness://{cluster}/node/3"));
+    eventually("it is noticed", || status.failures() == 8);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(status.failures(), 8);
+    ca.sign("node", &own);
+    eventually("the newest certificate is in use", || all_show(&own_certificate(&ca)));
+    assert_eq!((status.reloads(), status.failures()), (2, 8));
+    node.shutdown().await;
+}
+
+/// A CA is exchanged in three steps: trust both, exchange the certificates, trust the new one.
+#[test]
+fn a_folder_of_cas_is_trusted_as_a_whole() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
+    other.sign("client", "fastness://client");
+    let trusted = ca.path("trusted");
+    std::fs::create_dir(&trusted).unwrap();
+    for (name, from) in [("one.crt", &ca), ("two.crt", &other)] {
+        std::fs::copy(from.path("ca.crt"), trusted.join(name)).unwrap();
+    }
+    std::fs::write(trusted.join(".hidden"), "-----BEGIN CERTIFICATE-----\nrubbish").unwrap();
+    let lines = ca.options("node").replace("tls-ca-cert-file", "# ");
+    let config = Config::parse(&format!("{lines}tls-ca-cert-dir {}\n", trusted.display())).unwrap();
+    let material = Material::load(&config).unwrap();
+    material.check_own().unwrap();
+    let tls = Some(material.for_clients(ClientCertificates::Required).unwrap());
+    let server = FrontEnd::open(Options { tls, durability: Durability::Async, ..Options::default() });
+    for name in ["client.crt", "client.key"] {
+        std::fs::copy(other.path(name), ca.path(name)).unwrap();
+    }
+    let mut client = connect(&server, &ca, Some("client"));
+    eventually("the replica serves", || client.call(&["GET", "k"]) == Value::Null);
+}
+
+#[test]
+fn only_protocols_and_suites_that_are_named_are_accepted() {
+    let ca = Ca::new();
+    ca.sign("node", &format!("fastness://{}/node/1", ClusterId([1; 16])));
+    let config = |lines: &str| Config::parse(&format!("{}{lines}\n", ca.options("node"))).unwrap();
+    let lines = "tls-protocols TLSv1.2\ntls-ciphers ECDHE-ECDSA-CHACHA20-POLY1305";
+    let material = Material::load(&config(lines)).unwrap();
+    let tls = Some(material.for_clients(ClientCertificates::No).unwrap());
+    let server = FrontEnd::open(Options { tls, durability: Durability::Async, ..Options::default() });
+    let (tls, _tcp) = handshaken(&server, &ca);
+    assert_eq!(tls.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    let suite = tls.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
+    let refused = Material::load(&config("tls-protocols \"TLSv1.1 TLSv1.2\"")).err().unwrap().to_string();
+    assert_eq!(refused, "tls-protocols: 'TLSv1.1' is not one of TLSv1.2, TLSv1.3");
+    let refused = Material::load(&config("tls-ciphersuites TLS_AES_128_CCM_SHA256")).err().unwrap().to_string();
+    assert!(refused.starts_with("tls-ciphersuites: 'TLS_AES_128_CCM_SHA256' is not one of TLS_AES_256_"), "{refused}");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ impl Metrics {
         self.write_log(text);
         self.write_disk(text);
         self.write_faults(text);
+        self.write_certificates(text);
         self.write_control(text);
     }
 
@@ -103,6 +104,15 @@ impl Metrics {
         for fault in self.node.lab.iter().flat_map(|lab| lab.describe()) {
             text.one("fastness_lab_fault", "gauge", &[("fault", fault)], 1.0);
         }
+    }
+
+    fn write_certificates(&self, text: &mut Exposition) {
+        let certificates = &self.node.certificates;
+        if let Some(own) = certificates.own() {
+            text.one("fastness_tls_certificate_expires_seconds", "gauge", &[], own.expires_in() as f64);
+        }
+        text.one("fastness_tls_reloads_total", "counter", &[], certificates.reloads() as f64);
+        text.one("fastness_tls_reload_failures_total", "counter", &[], certificates.failures() as f64);
     }
 
     fn write_control(&self, text: &mut Exposition) {

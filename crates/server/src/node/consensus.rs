@@ -14,13 +14,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use super::error::NodeError;
-use crate::config::ClientCertificates;
+use crate::certificates::Certificates;
 use crate::descriptors;
 use crate::grpc_accept::{GrpcStream, Guard};
 use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
 use crate::promise;
 use crate::shared::NodeShared;
-use crate::tls::Material;
 
 /// Consensus, the control plane, and group 0 from both sides.
 pub(super) type Started = (Consensus, Control, GroupControl, GroupHandle);
@@ -29,16 +28,16 @@ pub(super) type Started = (Consensus, Control, GroupControl, GroupHandle);
 pub(super) async fn start_consensus(
     runtime: &Handle,
     shared: &Arc<NodeShared>,
-    material: &Material,
+    certificates: &Certificates,
     log: Log,
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<Started, NodeError> {
     let source = shared.config.load().source_address();
-    let transport = Arc::new(TlsTransport::new(shared.cluster, material.for_peers()?, source, shared.lab.clone()));
-    let tls = material.for_grpc(ClientCertificates::Required)?;
+    let transport =
+        Arc::new(TlsTransport::new(shared.cluster, certificates.to_peers.clone(), source, shared.lab.clone()));
     // Handshakes run on this runtime, not on consensus' own.
     let listening = listeners.into_iter().map(|listener| {
-        let guard = Guard::new("peer-port", tls.clone(), descriptors::bounds());
+        let guard = Guard::new("peer-port", certificates.peers.clone(), descriptors::bounds());
         Ok::<_, std::io::Error>(guard.accept(TcpListener::from_std(listener)?))
     });
     let listening = listening.collect::<Result<Vec<_>, _>>()?;

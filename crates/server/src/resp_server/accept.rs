@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::clients::Arrival;
 use crate::auth::Origin;
+use crate::certificates::Newest;
 use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::shared::{ClientSlot, NodeShared, Phase};
 
@@ -51,7 +52,7 @@ pub fn listen(address: IpAddr, port: u16, backlog: u64) -> io::Result<std::net::
 /// Accepts for one replica until the node serves no more.
 pub async fn accept(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Newest<ServerConfig>>,
     node: Arc<NodeShared>,
     replica: mpsc::Sender<ToReplica>,
 ) {
@@ -66,7 +67,7 @@ pub async fn accept(
         match accepted {
             Ok((tcp, address)) => {
                 pause = ACCEPT_PAUSE.0;
-                welcome(tcp, address, tls.clone(), &node, &replica).await;
+                welcome(tcp, address, tls.as_ref().map(Newest::load), &node, &replica).await;
             }
             Err(error) => {
                 node.accept_errors.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use super::acl_file;
 use super::change::{NAMES, SettingsError, change_of, request_of, users_request_of};
 use crate::accounts::{self, DEFAULT_USER};
+use crate::certificates::Newest;
 use crate::config::Config;
 use crate::shared::{NodeShared, Phase};
 
@@ -49,7 +50,7 @@ pub struct SettingsServer {
     node: Arc<NodeShared>,
     control: Control,
     group: GroupHandle,
-    client_tls: ClientTlsConfig,
+    client_tls: Newest<ClientTlsConfig>,
     table: &'static CommandTable,
     runtime: tokio::runtime::Handle,
 }
@@ -61,7 +62,7 @@ impl SettingsServer {
         node: Arc<NodeShared>,
         control: Control,
         group: GroupHandle,
-        client_tls: ClientTlsConfig,
+        client_tls: Newest<ClientTlsConfig>,
         table: &'static CommandTable,
     ) -> SettingsServer {
         SettingsServer { node, control, group, client_tls, table, runtime: tokio::runtime::Handle::current() }
@@ -207,8 +208,8 @@ impl SettingsServer {
         let address = self.control.map().and_then(|map| Some(map.node(leader)?.grpc_address.clone()));
         let address = address.ok_or_else(|| Status::unavailable(format!("node {leader} is not in the map")))?;
         let source = self.node.config.load().source_address();
-        let endpoint =
-            Endpoint::from_shared(format!("https://{address}")).and_then(|e| e.tls_config(self.client_tls.clone()));
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))
+            .and_then(|e| e.tls_config(ClientTlsConfig::clone(&self.client_tls.load())));
         let endpoint = endpoint.map_err(|error| Status::unavailable(error.to_string()))?;
         let endpoint = endpoint.connect_timeout(COMMIT_MAX / 5).timeout(COMMIT_MAX).local_address(source);
         let channel =

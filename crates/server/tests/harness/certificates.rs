@@ -31,8 +31,14 @@ impl Ca {
 
     /// The same with several names.
     pub fn sign_all(&self, name: &str, uris: &[&str]) {
+        self.sign_until(name, uris, 4096);
+    }
+
+    /// The same, valid until this year begins.
+    pub fn sign_until(&self, name: &str, uris: &[&str], year: i32) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         params.subject_alt_names.push(SanType::DnsName("localhost".try_into().unwrap()));

@@ -153,7 +153,7 @@ impl FrontEnd {
         let (shared, mailbox) = (node.clone(), replica.mailbox.clone());
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            accept::accept(listener, options.tls, shared, mailbox).await;
+            accept::accept(listener, options.tls.map(Into::into), shared, mailbox).await;
         });
         let server = FrontEnd { node, address, group, driver, replica: Some(replica), runtime };
         server.play();

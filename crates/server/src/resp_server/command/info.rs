@@ -4,6 +4,7 @@
 //! with the data.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use fastness_types::Durability;
 
 use super::call::{Call, ServerCommand};
 use crate::access::Lacking;
+use crate::certificates::CertificateFacts;
 use crate::config::{Config, OPTIONS};
 use crate::names;
 use crate::node_disk::DiskInfo;
@@ -25,7 +27,7 @@ pub(super) const INFO: ServerCommand =
     ServerCommand::reply("info", "[<section> ...]", "Returns information and statistics about the server.", info);
 
 /// The sections in their order; `true`: part of a bare INFO.
-const SECTIONS: [(&str, bool, Write); 15] = [
+const SECTIONS: [(&str, bool, Write); 16] = [
     ("server", true, server),
     ("clients", true, clients),
     ("memory", true, memory),
@@ -33,6 +35,7 @@ const SECTIONS: [(&str, bool, Write); 15] = [
     ("durability", true, durability),
     ("stats", true, stats),
     ("replication", true, replication),
+    ("tls", true, tls),
     ("cpu", true, cpu),
     ("modules", true, modules),
     ("commandstats", false, commandstats),
@@ -433,6 +436,24 @@ fn replication(facts: &Facts<'_>, text: &mut String) {
          master_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\n\
          repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
         0
+    );
+}
+
+fn tls(facts: &Facts<'_>, text: &mut String) {
+    let certificates = &facts.replica.node.certificates;
+    // A node shows one certificate both to clients and to other nodes.
+    let (own, ca) = (certificates.own(), certificates.ca());
+    let serial = |facts: &Option<Arc<CertificateFacts>>| facts.as_ref().map_or("none".to_owned(), |f| f.serial.clone());
+    let expires_in = |facts: &Option<Arc<CertificateFacts>>| facts.as_ref().map_or(0, |f| f.expires_in().max(0));
+    lines!(text, "TLS",
+        "tls_server_cert_serial": serial(&own),
+        "tls_server_cert_expires_in_seconds": expires_in(&own),
+        "tls_client_cert_serial": serial(&own),
+        "tls_client_cert_expires_in_seconds": expires_in(&own),
+        "tls_ca_cert_serial": serial(&ca),
+        "tls_ca_cert_expires_in_seconds": expires_in(&ca),
+        "tls_reloads": certificates.reloads(),
+        "tls_reload_failures": certificates.failures(),
     );
 }
 
