@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-recovery bench-pauses chaos soak sim plants failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses chaos soak sim plants failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -61,6 +61,10 @@ build-tools: setup-test
 
 bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+bench-grpc: build-tools ## what a call over gRPC costs beside the same command over the protocol; ARGS='SECONDS ROUNDS'
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness"; \
+		cargo bench --locked -p fastness-testkit --bench grpc_cost -- $(ARGS)
 
 bench-recovery: build-tools ## restarts and undos with many keys, compared with a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)

@@ -10,7 +10,7 @@ use tonic::Code;
 ///
 /// | variant | a write has happened | repeating it is safe |
 /// |---|---|---|
-/// | [`Refused`](ClientError::Refused) | only with the reason `REPLY_TOO_LONG` | if not; it will be refused again |
+/// | [`Refused`](ClientError::Refused) | only with a reason `REPLY_…` | if not; it will be refused again |
 /// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | only if doing it twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
@@ -18,8 +18,9 @@ use tonic::Code;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The server has refused the call, and would do so again. A write has not happened, with one exception: the reason
-    /// `REPLY_TOO_LONG` says that it has, and that only its reply was too long for a message.
+    /// The server has refused the call, and would do so again. A write has not happened, with one exception: the reasons
+    /// `REPLY_TOO_LONG` and `REPLY_DROPPED` say that it has, and that only its reply was too long for a message, or
+    /// found no room in the node's memory for messages.
     #[error("refused ({reason}): {message}")]
     Refused {
         /// The code of the gRPC status.
@@ -89,7 +90,7 @@ impl ClientError {
     pub fn may_have_happened(&self) -> bool {
         match self {
             ClientError::OutcomeUnknown { .. } => true,
-            ClientError::Refused { reason, .. } => reason == "REPLY_TOO_LONG",
+            ClientError::Refused { reason, .. } => reason == "REPLY_TOO_LONG" || reason == "REPLY_DROPPED",
             _ => false,
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use fastness_acl::User;
+use fastness_acl::{RuleError, User};
 use fastness_control::{Password, UserRules, Users};
 use fastness_engine::command::CommandTable;
 use fastness_types::limits::{USER_NAME_BYTES_MAX, USERS_BYTES_MAX, USERS_MAX};
@@ -138,22 +138,45 @@ impl AccountBook {
     }
 }
 
+/// Why a change of users is refused. The texts are those of error replies without their first word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UsersError {
+    /// A rule is wrong.
+    #[error("{}", String::from_utf8_lossy(.0.reply().strip_prefix(b"ERR ").unwrap_or_default()))]
+    Rule(RuleError),
+    /// The stored rules are not readable by this version.
+    #[error("the stored rules of this user are not readable by this version: {0}")]
+    Stored(RuleError),
+    /// Rules that are not UTF-8.
+    #[error("the rules of a user must be UTF-8 text")]
+    NoText,
+    /// A name is too long.
+    #[error("the name of a user has at most {USER_NAME_BYTES_MAX} bytes")]
+    LongName,
+    /// There would be too many.
+    #[error("a cluster has at most {USERS_MAX} users")]
+    TooMany,
+    /// They would take too much.
+    #[error("names and rules of all users together have at most {USERS_BYTES_MAX} bytes")]
+    TooLong,
+}
+
 /// The stored form of rules.
 ///
 /// # Errors
 /// They are not UTF-8.
-pub fn text(user: &User) -> Result<String, String> {
-    String::from_utf8(user.rules()).map_err(|_| "the rules of a user must be UTF-8 text".to_owned())
+pub fn text(user: &User) -> Result<String, UsersError> {
+    String::from_utf8(user.rules()).map_err(|_| UsersError::NoText)
 }
 
 /// The users after a change, in the form in which a change is computed; all bounds are checked.
 ///
 /// # Errors
 /// There are too many users, a name is not allowed, or all of it takes too much.
-pub fn check_bounds(users: &Users, change: &UserRules) -> Result<(), String> {
+pub fn check_bounds(users: &Users, change: &UserRules) -> Result<(), UsersError> {
     for name in change.keys() {
         if name.len() > USER_NAME_BYTES_MAX {
-            return Err(format!("the name of a user has at most {USER_NAME_BYTES_MAX} bytes"));
+            return Err(UsersError::LongName);
         }
     }
     let kept = users.rules.iter().filter(|(name, _)| !change.contains_key(*name));
@@ -161,10 +184,10 @@ pub fn check_bounds(users: &Users, change: &UserRules) -> Result<(), String> {
     let (count, bytes) =
         kept.chain(new).fold((0, 0), |(n, bytes), (name, rules)| (n + 1, bytes + name.len() + rules.len()));
     if count > USERS_MAX {
-        return Err(format!("a cluster has at most {USERS_MAX} users"));
+        return Err(UsersError::TooMany);
     }
     if bytes > USERS_BYTES_MAX {
-        return Err(format!("names and rules of all users together have at most {USERS_BYTES_MAX} bytes"));
+        return Err(UsersError::TooLong);
     }
     Ok(())
 }
@@ -194,10 +217,10 @@ pub fn stored_user(
     users: &Users,
     password: &Password,
     name: &str,
-) -> Result<User, String> {
+) -> Result<User, UsersError> {
     let first = first_rules(password);
     match users.rules.get(name).or_else(|| (name == DEFAULT_USER).then_some(&first)) {
-        Some(stored) => User::from_stored(table, stored.as_bytes()).map_err(|error| error.to_string()),
+        Some(stored) => User::from_stored(table, stored.as_bytes()).map_err(UsersError::Stored),
         None => Ok(User::new(table)),
     }
 }
@@ -206,9 +229,13 @@ pub fn stored_user(
 ///
 /// # Errors
 /// The stored rules of `default` are not readable by this version.
-pub fn with_password(table: &'static CommandTable, users: &Users, password: &Password) -> Result<UserRules, String> {
+pub fn with_password(
+    table: &'static CommandTable,
+    users: &Users,
+    password: &Password,
+) -> Result<UserRules, UsersError> {
     let user = stored_user(table, users, password, DEFAULT_USER)?;
     let password = hashed(password);
-    let user = user.with_rules([&b"resetpass"[..], password.as_bytes()]).map_err(|error| error.to_string())?;
+    let user = user.with_rules([&b"resetpass"[..], password.as_bytes()]).map_err(UsersError::Rule)?;
     Ok([(DEFAULT_USER.to_owned(), Some(text(&user)?))].into())
 }

@@ -77,9 +77,9 @@ impl Origin {
     }
 }
 
-/// Lets a client in without a password: as the user that its certificate names, or as `default`, if that one needs none.
-/// A node that has just started does not know yet. One that is cut off later goes by what it knows of `default`: a
-/// cluster without a password must not need its control plane to be read from.
+/// Lets a client in without a password: as the user that its certificate names, or as `default`, if that one needs
+/// none. A node that has just started does not know yet. One that is cut off later goes by what it knows of `default`:
+/// a cluster without a password must not need its control plane to be read from.
 pub(crate) fn without_password(
     node: &NodeShared,
     now: BootNs,

@@ -1,5 +1,5 @@
-//! Clients of the gRPC port that misuse HTTP/2: each flood is answered or ends its own connection; the node's memory stays
-//! bounded, and others are served meanwhile.
+//! Clients of the gRPC port that misuse HTTP/2: each flood is answered or ends its own connection; the node's memory
+//! stays bounded, and others are served meanwhile.
 //!
 //! Sources: CVE-2019-9512 (PING), 9515 (SETTINGS), 9518 (empty DATA), 9516 (empty header names), CVE-2023-44487 (rapid
 //! reset), CVE-2024-27316 and its like (CONTINUATION), RFC 9113 sections 6.5 to 6.10 and 10.5.

@@ -7,41 +7,100 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use fastness_acl::User;
+use fastness_acl::{RuleError, User};
 use fastness_engine::command::CommandTable;
 use fastness_types::limits::USERS_BYTES_MAX;
 
-use crate::accounts;
+use crate::accounts::{self, UsersError};
 
 /// Longest file that is read, bytes: users may be written with more words than they are stored with.
 const FILE_BYTES_MAX: usize = 4 * USERS_BYTES_MAX;
+
+/// Why an ACL file is not read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AclFileError {
+    /// The system does not let it be read.
+    #[error("{path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The system does not let it be written.
+    #[error("{path}: {why}. The file is as it was")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// It is too long.
+    #[error("{path}: an ACL file has at most {FILE_BYTES_MAX} bytes")]
+    TooLong {
+        /// The file.
+        path: String,
+    },
+    /// A line is wrong.
+    #[error("{path}:{number}: {why}. No user was changed")]
+    Line {
+        /// The file.
+        path: String,
+        /// From 1.
+        number: usize,
+        /// What is wrong.
+        why: LineProblem,
+    },
+}
+
+/// What is wrong with a line of an ACL file, in Valkey's words where it has them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    /// It is no user's.
+    #[error("should start with user keyword")]
+    NoUser,
+    /// It has no name.
+    #[error("a user has a name")]
+    NoName,
+    /// There is a line of this user before.
+    #[error("Duplicate user '{0}' found")]
+    Duplicate(String),
+    /// A rule is wrong.
+    #[error(transparent)]
+    Rule(RuleError),
+    /// The user cannot be stored.
+    #[error(transparent)]
+    User(UsersError),
+}
 
 /// Reads the users in a file, by name, with their rules in the stored form.
 ///
 /// # Errors
 /// A text that names the line.
-pub(super) fn read(table: &'static CommandTable, path: &Path) -> Result<BTreeMap<String, String>, String> {
-    let shown = path.display();
-    let length = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.len();
+pub(super) fn read(table: &'static CommandTable, path: &Path) -> Result<BTreeMap<String, String>, AclFileError> {
+    let shown = path.display().to_string();
+    let unreadable = |error: io::Error| AclFileError::Unreadable { path: shown.clone(), why: error.to_string() };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > FILE_BYTES_MAX as u64 {
-        return Err(format!("{shown}: an ACL file has at most {FILE_BYTES_MAX} bytes"));
+        return Err(AclFileError::TooLong { path: shown });
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let mut users = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let wrong = |why: String| format!("{shown}:{number}: {why}. No user was changed");
+        let wrong = |why: LineProblem| AclFileError::Line { path: shown.clone(), number, why };
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             None => continue,
             Some(word) if word.starts_with('#') => continue,
             Some("user") => {}
-            Some(_) => return Err(wrong("should start with user keyword".to_owned())),
+            Some(_) => return Err(wrong(LineProblem::NoUser)),
         }
-        let Some(name) = words.next() else { return Err(wrong("a user has a name".to_owned())) };
-        let user = User::new(table).with_rules(words.map(str::as_bytes)).map_err(|error| wrong(error.to_string()))?;
-        let rules = accounts::text(&user).map_err(wrong)?;
+        let Some(name) = words.next() else { return Err(wrong(LineProblem::NoName)) };
+        let user =
+            User::new(table).with_rules(words.map(str::as_bytes)).map_err(|error| wrong(LineProblem::Rule(error)))?;
+        let rules = accounts::text(&user).map_err(|error| wrong(LineProblem::User(error)))?;
         if users.insert(name.to_owned(), rules).is_some() {
-            return Err(wrong(format!("Duplicate user '{name}' found")));
+            return Err(wrong(LineProblem::Duplicate(name.to_owned())));
         }
     }
     Ok(users)
@@ -88,7 +147,7 @@ mod tests {
             ("user", "users.acl:1: a user has a name"),
         ] {
             std::fs::write(&path, wrong).unwrap();
-            let error = read(table, &path).unwrap_err();
+            let error = read(table, &path).unwrap_err().to_string();
             assert!(error.contains(why) && error.ends_with("No user was changed"), "{error}");
         }
         assert!(read(table, &folder.path().join("none")).is_err());

@@ -10,6 +10,8 @@ use fastness_types::limits::USERS_BYTES_MAX;
 use fastness_wire::admin::v1::{ChangeUsersRequest, SetSettingsRequest, UserChange};
 use tonic::Status;
 
+use super::acl_file::AclFileError;
+use crate::accounts::UsersError;
 use crate::config::Config;
 
 /// Options of [`crate::config`] that are settings of the cluster.
@@ -27,13 +29,15 @@ pub enum SettingsError {
     /// It may have become part of the map or not.
     #[error("it is unknown whether the change was made: {0}")]
     Unknown(String),
-    /// Nothing was changed: others have changed users meanwhile, and after that the rules do not apply any more, or they
-    /// go on doing so.
+    /// Nothing was changed: others have changed users meanwhile, and to these the rules do not apply.
     #[error("users were changed meanwhile: {0}")]
-    Users(String),
+    Users(UsersError),
+    /// Nothing was changed: others go on changing users.
+    #[error("users were changed meanwhile, again and again: repeat the command")]
+    Contended,
     /// Nothing was changed: the ACL file cannot be read or written.
-    #[error("{0}")]
-    File(String),
+    #[error(transparent)]
+    File(AclFileError),
     /// It is part of the map and comes into force by itself.
     #[error("the change is made, but {} not confirmed yet that it is applied", names_of(.0))]
     Unconfirmed(Vec<NodeId>),

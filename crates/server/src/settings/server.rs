@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
-use super::acl_file;
+use super::acl_file::{self, AclFileError};
 use super::change::{NAMES, SettingsError, change_of, request_of, users_request_of};
-use crate::accounts::{self, DEFAULT_USER};
+use crate::accounts::{self, DEFAULT_USER, UsersError};
 use crate::certificates::Newest;
 use crate::config::Config;
 use crate::shared::{NodeShared, Phase};
@@ -78,7 +78,7 @@ impl SettingsServer {
 
     /// The same with users: `compute` makes the change from the users as they are.
     #[must_use]
-    pub fn change_users(&self, compute: impl Fn(&Users) -> Result<UserRules, String> + Send + 'static) -> Answered {
+    pub fn change_users(&self, compute: impl Fn(&Users) -> Result<UserRules, UsersError> + Send + 'static) -> Answered {
         let server = self.clone();
         self.in_background(async move { server.change_users_and_wait(compute).await })
     }
@@ -86,10 +86,11 @@ impl SettingsServer {
     /// Replaces all users by those in a file. `default` stays as it is if the file does not have it.
     #[must_use]
     pub fn load_users(&self, path: PathBuf) -> Answered {
-        let (server, table) = (self.clone(), self.table);
+        let (server, table, shown) = (self.clone(), self.table, path.display().to_string());
         self.in_background(async move {
             let read = tokio::task::spawn_blocking(move || acl_file::read(table, &path)).await;
-            let read = read.map_err(|error| SettingsError::File(error.to_string()))?.map_err(SettingsError::File)?;
+            let read = read.map_err(|error| AclFileError::Unreadable { path: shown, why: error.to_string() }).flatten();
+            let read = read.map_err(SettingsError::File)?;
             let compute = move |users: &Users| {
                 let gone = users.rules.keys().filter(|name| *name != DEFAULT_USER && !read.contains_key(*name));
                 let gone = gone.map(|name| (name.clone(), None));
@@ -107,13 +108,14 @@ impl SettingsServer {
             let shown = path.display().to_string();
             let written = tokio::task::spawn_blocking(move || acl_file::write(&path, &lines)).await;
             let written = written.map_err(std::io::Error::other).flatten();
-            written.map(|()| 0).map_err(|error| SettingsError::File(format!("{shown}: {error}")))
+            let unwritable = |error: std::io::Error| AclFileError::Unwritable { path: shown, why: error.to_string() };
+            written.map(|()| 0).map_err(|error| SettingsError::File(unwritable(error)))
         })
     }
 
     async fn change_users_and_wait(
         &self,
-        compute: impl Fn(&Users) -> Result<UserRules, String>,
+        compute: impl Fn(&Users) -> Result<UserRules, UsersError>,
     ) -> Result<usize, SettingsError> {
         let (version, count) = self.commit_users(compute).await?;
         self.until_confirmed(version).await.map(|()| count)
@@ -150,10 +152,9 @@ impl SettingsServer {
     /// users it changes.
     async fn commit_users(
         &self,
-        compute: impl Fn(&Users) -> Result<UserRules, String>,
+        compute: impl Fn(&Users) -> Result<UserRules, UsersError>,
     ) -> Result<(u64, usize), SettingsError> {
         let until = Instant::now() + COMMIT_MAX;
-        let mut others = "others go on changing them".to_owned();
         while Instant::now() < until {
             let users = self.control.map().map(|map| map.settings.users.clone()).unwrap_or_default();
             let rules = compute(&users).map_err(SettingsError::Users)?;
@@ -163,12 +164,12 @@ impl SettingsServer {
             }
             let change = UsersChange { base: users.version, rules };
             match self.commit(&Proposed::Users(change)).await {
-                Err(SettingsError::Users(why)) => others = why,
+                Err(SettingsError::Contended) => {}
                 outcome => return outcome.map(|version| (version, count)),
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(SettingsError::Users(others))
+        Err(SettingsError::Contended)
     }
 
     /// Brings the change into the map, here or at group 0's leader. Returns the version of the settings that have it.
@@ -178,8 +179,8 @@ impl SettingsServer {
         while Instant::now() < until {
             let leader = match propose(&self.control, &self.group, change).await {
                 Ok(version) => return Ok(version),
-                Err(Refused::NotLeader(leader)) => leader,
-                Err(Refused::Error(error)) => return Err(error),
+                Err(NotProposed::NotLeader(leader)) => leader,
+                Err(NotProposed::Error(error)) => return Err(error),
             };
             if let Some(leader) = leader.filter(|leader| *leader != self.node.node) {
                 match self.forward(leader, change).await {
@@ -193,9 +194,7 @@ impl SettingsServer {
                     }
                     Err(status) if status.code() == Code::Unavailable => why = status.message().to_owned(),
                     Err(status) if status.code() == Code::Unimplemented => return Err(SettingsError::Format),
-                    Err(status) if status.code() == Code::Aborted => {
-                        return Err(SettingsError::Users(status.message().to_owned()));
-                    }
+                    Err(status) if status.code() == Code::Aborted => return Err(SettingsError::Contended),
                     Err(status) => return Err(SettingsError::Unknown(status.message().to_owned())),
                 }
             }
@@ -250,31 +249,29 @@ impl SettingsServer {
     }
 }
 
-enum Refused {
+enum NotProposed {
     NotLeader(Option<NodeId>),
     Error(SettingsError),
 }
 
-async fn propose(control: &Control, group: &GroupHandle, change: &Proposed) -> Result<u64, Refused> {
+async fn propose(control: &Control, group: &GroupHandle, change: &Proposed) -> Result<u64, NotProposed> {
     // Asked before, so that a follower of an older version's leader says where that is.
     if !control.leads() {
-        return Err(Refused::NotLeader(control.leader()));
+        return Err(NotProposed::NotLeader(control.leader()));
     }
     let (command, level) = match change {
         Proposed::Settings(change) => (Command::SetSettings(change.clone()), FormatLevel::BOUNDS),
         Proposed::Users(change) => (Command::ChangeUsers(change.clone()), FormatLevel::USERS),
     };
     if group.format() < level {
-        return Err(Refused::Error(SettingsError::Format));
+        return Err(NotProposed::Error(SettingsError::Format));
     }
     match control.propose(command).await {
-        Ok(false) if matches!(change, Proposed::Users(_)) => {
-            Err(Refused::Error(SettingsError::Users("others go on changing them".to_owned())))
-        }
+        Ok(false) if matches!(change, Proposed::Users(_)) => Err(NotProposed::Error(SettingsError::Contended)),
         Ok(_) => Ok(control.map().map_or(0, |map| map.settings.version)),
-        Err(ProposeError::NotLeader(leader)) => Err(Refused::NotLeader(leader)),
-        Err(error @ ProposeError::OutcomeUnknown) => Err(Refused::Error(SettingsError::Unknown(error.to_string()))),
-        Err(error) => Err(Refused::Error(SettingsError::Unreachable(error.to_string()))),
+        Err(ProposeError::NotLeader(leader)) => Err(NotProposed::NotLeader(leader)),
+        Err(error @ ProposeError::OutcomeUnknown) => Err(NotProposed::Error(SettingsError::Unknown(error.to_string()))),
+        Err(error) => Err(NotProposed::Error(SettingsError::Unreachable(error.to_string()))),
     }
 }
 
@@ -286,11 +283,11 @@ async fn propose(control: &Control, group: &GroupHandle, change: &Proposed) -> R
 pub async fn propose_here(control: &Control, group: &GroupHandle, change: &Proposed) -> Result<u64, Status> {
     match propose(control, group, change).await {
         Ok(version) => Ok(version),
-        Err(Refused::NotLeader(_)) => Err(Status::failed_precondition("this node does not lead the control plane")),
-        Err(Refused::Error(error @ SettingsError::Format)) => Err(Status::failed_precondition(error.to_string())),
-        Err(Refused::Error(error @ SettingsError::Unreachable(_))) => Err(Status::unavailable(error.to_string())),
-        Err(Refused::Error(SettingsError::Users(why))) => Err(Status::aborted(why)),
-        Err(Refused::Error(error)) => Err(Status::unknown(error.to_string())),
+        Err(NotProposed::NotLeader(_)) => Err(Status::failed_precondition("this node does not lead the control plane")),
+        Err(NotProposed::Error(error @ SettingsError::Format)) => Err(Status::failed_precondition(error.to_string())),
+        Err(NotProposed::Error(error @ SettingsError::Unreachable(_))) => Err(Status::unavailable(error.to_string())),
+        Err(NotProposed::Error(error @ SettingsError::Contended)) => Err(Status::aborted(error.to_string())),
+        Err(NotProposed::Error(error)) => Err(Status::unknown(error.to_string())),
     }
 }
 

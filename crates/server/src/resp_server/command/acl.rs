@@ -11,7 +11,7 @@ use rand::RngCore as _;
 use super::call::{Call, ServerCommand, integer, is};
 use super::cluster_change::await_change;
 use crate::access::LogEntry;
-use crate::accounts::{self, Account, DEFAULT_USER};
+use crate::accounts::{self, Account, DEFAULT_USER, UsersError};
 use crate::settings::{Answered, SettingsServer};
 use crate::shared::NodeShared;
 
@@ -231,11 +231,9 @@ fn setuser(call: Call<'_, '_>) -> FrontEndOutcome {
 }
 
 /// The change that applies rules to a user.
-fn set_rules(node: &NodeShared, users: &Users, name: &str, rules: &[Vec<u8>]) -> Result<UserRules, String> {
+fn set_rules(node: &NodeShared, users: &Users, name: &str, rules: &[Vec<u8>]) -> Result<UserRules, UsersError> {
     let user = accounts::stored_user(node.accounts.table(), users, &node.password(), name)?;
-    let user = user.with_rules(rules.iter().map(Vec::as_slice)).map_err(|error| {
-        String::from_utf8_lossy(error.reply().strip_prefix(b"ERR ").unwrap_or_default()).into_owned()
-    })?;
+    let user = user.with_rules(rules.iter().map(Vec::as_slice)).map_err(UsersError::Rule)?;
     let change = [(name.to_owned(), Some(accounts::text(&user)?))].into();
     accounts::check_bounds(users, &change)?;
     Ok(change)
