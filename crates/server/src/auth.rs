@@ -63,8 +63,8 @@ pub(crate) fn check(
 /// Where a client comes from, and what it has shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The names in its certificate that may be those of its user (`tls-auth-clients-user`); `None`: it has presented no
-    /// certificate.
+    /// The names in its certificate that may be those of its user (`tls-auth-clients-user`); `None`: it has presented
+    /// no certificate.
     pub certificate: Option<Vec<String>>,
 }
 

@@ -32,8 +32,8 @@ pub trait FrontEnd {
         out: &mut ReplyBuf,
     ) -> FrontEndOutcome;
 
-    /// Whether the client may still run a command that it has queued: rights are checked again at EXEC, because they may
-    /// have changed. If not, the error has been appended.
+    /// Whether the client may still run a command that it has queued: rights are checked again at EXEC, because they
+    /// may have changed. If not, the error has been appended.
     fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
 
     /// `host:port` of the replica that serves `slot`, as this client reaches it (its TLS port for a TLS client).

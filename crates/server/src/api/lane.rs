@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 
-use super::memory::{Held, MessageMemory, ReplyRoom};
+use super::memory::{MessageMemory, ReplyRoom, Reservations};
 use super::refusal::{ApiRefusal, reason};
 use crate::accounts::Account;
 use crate::auth::Origin;
@@ -57,8 +57,8 @@ pub(super) struct LaneReader {
 }
 
 impl LaneReader {
-    /// The next reply, after others of the same call that have `before` bytes and values. One that is too long, or finds
-    /// no room, is read to its end and dropped, so that the next one is another command's.
+    /// The next reply, after others of the same call that have `before` bytes and values. One that is too long, or
+    /// finds no room, is read to its end and dropped, so that the next one is another command's.
     async fn reply(&mut self, room: &mut ReplyRoom, before: &mut (usize, usize)) -> Result<Value, LaneError> {
         let mut dropped = None;
         loop {
@@ -197,7 +197,7 @@ pub(super) struct Caller {
     /// What messages may take.
     pub(super) memory: Arc<MessageMemory>,
     /// What this call's take.
-    pub(super) held: Held,
+    pub(super) held: Reservations,
 }
 
 /// The lanes of one gRPC connection that have no call.

@@ -130,9 +130,9 @@ impl ReplyRoom {
 
 /// What the messages of one call have reserved, until its response is sent.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held(Arc<Mutex<VecDeque<OwnedSemaphorePermit>>>);
+pub(super) struct Reservations(Arc<Mutex<VecDeque<OwnedSemaphorePermit>>>);
 
-impl Held {
+impl Reservations {
     /// The reservation of the next request of a stream, in the order in which they came.
     pub(super) fn next(&self) -> Option<OwnedSemaphorePermit> {
         self.0.lock().pop_front()
@@ -166,7 +166,7 @@ where
     }
 
     fn call(&mut self, request: hyper::Request<B>) -> Self::Future {
-        let held = Held::default();
+        let held = Reservations::default();
         let (mut parts, inner) = request.into_parts();
         parts.extensions.insert(held.clone());
         let body = MeteredBody {
@@ -225,7 +225,7 @@ type Reserving = BoxFuture<'static, Result<OwnedSemaphorePermit, Status>>;
 pub struct MeteredBody<B> {
     inner: Pin<Box<B>>,
     memory: Arc<MessageMemory>,
-    held: Held,
+    held: Reservations,
     lengths: Lengths,
     /// Bytes that wait for room, with what each message in them takes.
     reserving: Option<(Bytes, Vec<usize>, Reserving)>,
@@ -302,7 +302,7 @@ where
 /// The body of a response, with what its call has reserved.
 struct HeldBody<R> {
     inner: Pin<Box<R>>,
-    _held: Held,
+    _held: Reservations,
 }
 
 impl<R: Body> Body for HeldBody<R> {
@@ -340,10 +340,10 @@ mod tests {
     fn metered(
         memory: &Arc<MessageMemory>,
         pieces: Vec<Vec<u8>>,
-    ) -> (MeteredBody<impl Body<Data = Bytes, Error = Status>>, Held) {
+    ) -> (MeteredBody<impl Body<Data = Bytes, Error = Status>>, Reservations) {
         let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
         let inner = StreamBody::new(futures::stream::iter(frames).chain(futures::stream::pending()));
-        let held = Held::default();
+        let held = Reservations::default();
         let body = MeteredBody {
             inner: Box::pin(inner),
             memory: memory.clone(),

@@ -26,7 +26,7 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use super::gateway::Gateway;
 use super::guard::{ApiGuard, addresses};
 use super::lane::Caller;
-use super::memory::{Held, MessageMemory, Metered};
+use super::memory::{MessageMemory, Metered, Reservations};
 use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
@@ -82,7 +82,7 @@ fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Result<Caller
     let lanes = info.map(|info| info.lanes.clone()).unwrap_or_default();
     let account = request.extensions().get::<Arc<Account>>().cloned();
     let account = account.ok_or_else(|| Status::internal("the call has no user"))?;
-    let held = request.extensions().get::<Held>().cloned().unwrap_or_default();
+    let held = request.extensions().get::<Reservations>().cloned().unwrap_or_default();
     Ok(Caller { account, lanes, addresses: addresses(info), memory: memory.clone(), held })
 }
 
