@@ -19,8 +19,8 @@ use tonic::Code;
 #[non_exhaustive]
 pub enum ClientError {
     /// The server has refused the call, and would do so again. A write has not happened, with one exception: the
-    /// reasons `REPLY_TOO_LONG` and `REPLY_DROPPED` say that it has, and that only its reply was too long for a message, or
-    /// found no room in the node's memory for messages.
+    /// reasons `REPLY_TOO_LONG` and `REPLY_DROPPED` say that it has, and that only its reply was too long for a
+    /// message, or found no room in the node's memory for messages.
     #[error("refused ({reason}): {message}")]
     Refused {
         /// The code of the gRPC status.

@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
 /// requests only.
-const REFUSALS: [&[u8]; 16] = [
+const REFUSALS: [&[u8]; 18] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -26,6 +26,8 @@ const REFUSALS: [&[u8]; 16] = [
     b"OOM",
     b"MASTERDOWN",
     b"NOAUTH",
+    b"NOPERM",
+    b"DENIED",
     b"WRONGPASS",
     b"NOPROTO",
     b"CROSSSLOT",

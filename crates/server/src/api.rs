@@ -10,8 +10,8 @@
 //!
 //! - `health`: what load balancers ask for.
 //! - [`guard`]: users. `service`: the calls. `operation`: from requests to commands, and from replies to responses.
-//! - [`memory`]: what messages may take. `pipeline`: streams of operations. `transaction`: comparisons and operations as
-//!   one.
+//! - [`memory`]: what messages may take. `pipeline`: streams of operations. `transaction`: comparisons and operations
+//!   as one.
 //! - `gateway`: which replica runs it. [`lane`]: connections to replicas. `refusal`: errors. `values`: replies.
 
 mod gateway;

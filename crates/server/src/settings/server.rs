@@ -118,6 +118,9 @@ impl SettingsServer {
         compute: impl Fn(&Users) -> Result<UserRules, UsersError>,
     ) -> Result<usize, SettingsError> {
         let (version, count) = self.commit_users(compute).await?;
+        if count == 0 {
+            return Ok(0);
+        }
         self.until_confirmed(version).await.map(|()| count)
     }
 
