@@ -144,7 +144,7 @@ async fn run(span: Duration, rounds: usize) -> Result<()> {
     let ca = std::fs::read(cluster.dir().join("ca.crt"))?;
     let endpoint = Endpoint::from_shared(format!("https://{}", cluster.node(1)?.grpc))?;
     let endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)))?;
-    let mut figures: BTreeMap<(Work, &str), (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    let mut figures: BTreeMap<(Work, &str), Vec<Figures>> = BTreeMap::new();
     for _ in 0..rounds {
         for work in WORKS {
             for way in ["RESP", "RESP over TLS", "gRPC"] {
@@ -167,15 +167,13 @@ async fn run(span: Duration, rounds: usize) -> Result<()> {
                         }
                     });
                 }
-                let (rate, cost) = measure(pid, span, clients).await?;
-                let of = figures.entry((work, way)).or_default();
-                of.0.push(rate);
-                of.1.push(cost);
+                figures.entry((work, way)).or_default().push(measure(pid, span, clients).await?);
             }
         }
     }
     println!("| {CLIENTS} clients | | operations per second | CPU of the node per operation, us |\n|---|---|---|---|");
-    for ((work, way), (mut rates, mut costs)) in figures {
+    for ((work, way), all) in figures {
+        let (mut rates, mut costs): (Vec<f64>, Vec<f64>) = all.into_iter().unzip();
         println!("| {work:?} | {way} | {:.0} | {:.1} |", median(&mut rates), median(&mut costs));
     }
     Ok(())

@@ -2,8 +2,8 @@
 //! until they are sent.
 //!
 //! - A request reserves its length once that is known, before it is read. While there is no room, its call is not read,
-//!   for [`RESERVE_MAX`]; then it is refused, with nothing done. Once begun, a message must arrive within
-//!   [`MESSAGE_TIME_MAX`].
+//!   for `RESERVE_MAX`; then it is refused, with nothing done. Once begun, a message must arrive within
+//!   `MESSAGE_TIME_MAX`.
 //! - A reply reserves as it grows, without waiting: whoever waits for it holds what others wait for. One that finds no
 //!   room is read to its end and dropped, as one that is too long.
 //! - A reservation ends when the response has been taken by the connection. A client that does not read keeps its own.
