@@ -83,8 +83,7 @@ impl tonic::service::Interceptor for ApiGuard {
                 Ok(request)
             }
             Err(refusal @ AuthRefusal::TooMany) => {
-                let (_, text) =
-                    refusal.to_string().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default();
+                let text = refusal.to_string();
                 Err(ApiRefusal::new(Code::ResourceExhausted, reason::TOO_MANY_FAILURES, text).into())
             }
             Err(refusal) => Err(ApiRefusal::from_reply(refusal.to_string().as_bytes()).into()),

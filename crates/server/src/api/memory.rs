@@ -2,7 +2,7 @@
 //! until they are sent.
 //!
 //! - A request reserves its length once that is known, before it is read. While there is no room, its call is not read,
-//!   for `RESERVE_MAX`; then it is refused, with nothing done. Once begun, a message must arrive within
+//!   for `RESERVE_MAX`; then it is refused, with nothing done. Once begun, a message is waited for at most
 //!   `MESSAGE_TIME_MAX`.
 //! - A reply reserves as it grows, without waiting: whoever waits for it holds what others wait for. One that finds no
 //!   room is read to its end and dropped, as one that is too long.
@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 use hyper::body::{Body, Frame};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::codegen::Service;
 use tonic::{Code, Status};
 
@@ -175,7 +175,8 @@ where
             held: held.clone(),
             lengths: Lengths::default(),
             reserving: None,
-            time: None,
+            waited: Duration::ZERO,
+            waits: None,
         };
         let response = self.inner.call(hyper::Request::from_parts(parts, body));
         async move {
@@ -229,8 +230,10 @@ pub struct MeteredBody<B> {
     lengths: Lengths,
     /// Bytes that wait for room, with what each message in them takes.
     reserving: Option<(Bytes, Vec<usize>, Reserving)>,
-    /// Until when the message that has begun must have arrived.
-    time: Option<Pin<Box<Sleep>>>,
+    /// How long the message that has begun was waited for until now.
+    waited: Duration,
+    /// Since when it is waited for, and until when it must have arrived.
+    waits: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<B> MeteredBody<B> {
@@ -238,19 +241,26 @@ impl<B> MeteredBody<B> {
     fn note(&mut self, bytes: Bytes) -> Option<Bytes> {
         let mut costs = Vec::new();
         self.lengths.pass(&bytes, |length| costs.push(length.min(GRPC_MESSAGE_BYTES_MAX) + MESSAGE_COST));
-        if self.lengths.is_inside() {
-            if self.time.is_none() || !costs.is_empty() {
-                self.time = Some(Box::pin(tokio::time::sleep(MESSAGE_TIME_MAX)));
-            }
-        } else {
-            self.time = None;
-        }
         if costs.is_empty() {
             return Some(bytes);
         }
+        self.waited = Duration::ZERO;
         let reserving = self.memory.clone().reserve_request(costs.iter().sum()).boxed();
         self.reserving = Some((bytes, costs, reserving));
         None
+    }
+
+    /// Nothing has arrived. Only the time in which the client is waited for counts: a stream that takes no further
+    /// message for a while has time.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if !self.lengths.is_inside() {
+            return Poll::Pending;
+        }
+        let left = MESSAGE_TIME_MAX.saturating_sub(self.waited);
+        let (_, time) = self.waits.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+        ready!(time.poll_unpin(cx));
+        let text = format!("the message has not arrived within {} s", MESSAGE_TIME_MAX.as_secs());
+        Poll::Ready(Some(Err(Status::deadline_exceeded(text))))
     }
 }
 
@@ -277,13 +287,11 @@ where
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            if let Some(time) = &mut this.time
-                && time.poll_unpin(cx).is_ready()
-            {
-                let text = format!("the message has not arrived within {} s", MESSAGE_TIME_MAX.as_secs());
-                return Poll::Ready(Some(Err(Status::deadline_exceeded(text))));
+            let Poll::Ready(arrived) = this.inner.as_mut().poll_frame(cx) else { return this.poll_time(cx) };
+            if let Some((since, _)) = this.waits.take() {
+                this.waited += since.elapsed();
             }
-            match ready!(this.inner.as_mut().poll_frame(cx)) {
+            match arrived {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -350,7 +358,8 @@ mod tests {
             held: held.clone(),
             lengths: Lengths::default(),
             reserving: None,
-            time: None,
+            waited: Duration::ZERO,
+            waits: None,
         };
         (body, held)
     }
@@ -399,6 +408,11 @@ mod tests {
         let (mut slow, _held) = metered(&memory, vec![message(100)[..50].to_vec()]);
         assert!(slow.frame().await.unwrap().is_ok());
         assert_eq!(slow.frame().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+        let halves = message(100).chunks(53).map(<[u8]>::to_vec).collect();
+        let (mut unasked, _held) = metered(&memory, halves);
+        assert!(unasked.frame().await.unwrap().is_ok());
+        tokio::time::sleep(2 * MESSAGE_TIME_MAX).await;
+        assert!(unasked.frame().await.unwrap().is_ok(), "nobody has waited for it");
         let (mut idle, _held) = metered(&memory, vec![message(100)]);
         assert!(idle.frame().await.unwrap().is_ok());
         assert!(tokio::time::timeout(2 * MESSAGE_TIME_MAX, idle.frame()).await.is_err());

@@ -118,9 +118,6 @@ impl SettingsServer {
         compute: impl Fn(&Users) -> Result<UserRules, UsersError>,
     ) -> Result<usize, SettingsError> {
         let (version, count) = self.commit_users(compute).await?;
-        if count == 0 {
-            return Ok(0);
-        }
         self.until_confirmed(version).await.map(|()| count)
     }
 
@@ -163,7 +160,8 @@ impl SettingsServer {
             let rules = compute(&users).map_err(SettingsError::Users)?;
             let count = rules.len();
             if count == 0 {
-                return Ok((0, 0));
+                // What others have changed may not be in force everywhere yet.
+                return Ok((users.version, 0));
             }
             let change = UsersChange { base: users.version, rules };
             match self.commit(&Proposed::Users(change)).await {
