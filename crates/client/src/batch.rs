@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
-use crate::calls::{ClientCore, REDIRECTS_MAX};
+use crate::calls::{ClientCore, EarlierTries, REDIRECTS_MAX};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::observe::CallRecord;
@@ -57,6 +57,8 @@ struct BatchRun<'a> {
     requests: Vec<Result<v1::PipelineRequest, ClientError>>,
     until: Instant,
     results: Vec<Option<Result<OperationResult, ClientError>>>,
+    /// Of each operation: what the tries before may have done.
+    earlier: Vec<EarlierTries>,
     record: CallRecord,
 }
 
@@ -74,12 +76,13 @@ impl Client {
         &self,
         operations: impl IntoIterator<Item = Operation>,
     ) -> Vec<Result<OperationResult, ClientError>> {
-        let operations: Vec<Operation> = operations.into_iter().collect();
-        let requests = operations.iter().map(|operation| operation.message(self.options())).collect();
+        let mut operations: Vec<Operation> = operations.into_iter().collect();
+        let requests = operations.iter_mut().map(|operation| self.prepare(operation)).collect();
         let results = operations.iter().map(|_| None).collect();
+        let earlier = vec![EarlierTries::default(); operations.len()];
         let (core, until) = (&*self.core, self.until());
         let record = CallRecord::begin(core.observer.clone(), "batch");
-        let mut run = BatchRun { core, operations: &operations, requests, until, results, record };
+        let mut run = BatchRun { core, operations: &operations, requests, until, results, earlier, record };
         run.run().await;
         let missing = || Err(ClientError::OutcomeUnknown { message: "the operation has no result".to_owned() });
         let results: Vec<_> = run.results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
@@ -153,8 +156,11 @@ impl BatchRun<'_> {
             match result {
                 Ok(result) => self.results[at] = Some(Ok(result)),
                 Err(verdict) => match self.judge(&group.address, at, verdict) {
-                    Ok(again) => pending.push(again),
-                    Err(error) => self.results[at] = Some(Err(error)),
+                    Ok(again) => pending.push(Pending { error: self.earlier[at].add(again.error), ..again }),
+                    Err(error) => {
+                        error.key_is_past().into_iter().for_each(|above| self.core.keys.raise(above));
+                        self.results[at] = Some(Err(self.earlier[at].add(error)));
+                    }
                 },
             }
         }
@@ -197,7 +203,7 @@ impl BatchRun<'_> {
         let mut later: BTreeMap<Option<u16>, bool> = BTreeMap::new();
         let mut overtaken = BTreeSet::new();
         for at in group.operations.iter().rev().copied() {
-            let (slot, writes) = (self.slot(at), self.operations[at].kind() == CallKind::Write);
+            let (slot, writes) = (self.slot(at), self.operations[at].kind().writes());
             match &self.results[at] {
                 Some(Err(error)) if !error.may_have_happened() => {}
                 Some(_) => *later.entry(slot).or_default() |= writes,

@@ -16,6 +16,7 @@ use crate::calls::ClientCore;
 use crate::channels::{ChannelError, ChannelPool, ChannelWrapper, NodeChannel, Security};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::idempotency::KeySource;
 use crate::observe::CallObserver;
 use crate::retry::{RetryBudget, RetryOptions};
 
@@ -205,6 +206,7 @@ impl ClientBuilder {
             budget: RetryBudget::new(&self.retries),
             deadline: self.deadline,
             observer: self.observer,
+            keys: KeySource::new(),
         })))
     }
 

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use crate::channels::{ChannelPool, NodeChannel};
 use crate::error::ClientError;
+use crate::idempotency::{HasOptions, KeySource};
 use crate::observe::{CallObserver, CallRecord};
 use crate::retry::{RetryBudget, RetryOptions};
 use crate::slots::SlotTable;
@@ -37,6 +38,8 @@ pub(crate) struct CallPlan {
     pub(crate) slot: Option<u16>,
     /// The deadline of the whole call.
     pub(crate) until: Instant,
+    /// Whether its idempotency key may be replaced by a new one, as long as nothing can have happened.
+    pub(crate) renews_key: bool,
 }
 
 /// See the module.
@@ -49,6 +52,7 @@ pub(crate) struct ClientCore {
     /// The deadline of calls that have none of their own.
     pub(crate) deadline: Duration,
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
+    pub(crate) keys: KeySource,
 }
 
 /// Why a try has failed.
@@ -64,6 +68,27 @@ impl From<ClientError> for FailedTry {
     }
 }
 
+/// Whether a write may have happened by a try before the last one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct EarlierTries {
+    pub(crate) may_have_happened: bool,
+}
+
+impl EarlierTries {
+    /// The error of all tries, after one more has failed: what an earlier try may have done, a refusal of a later one
+    /// has not undone.
+    pub(crate) fn add(&mut self, error: ClientError) -> ClientError {
+        if error.may_have_happened() {
+            self.may_have_happened = true;
+            return error;
+        }
+        if !self.may_have_happened {
+            return error;
+        }
+        ClientError::OutcomeUnknown { message: format!("an earlier try was not answered, and then: {error}") }
+    }
+}
+
 impl ClientCore {
     /// Runs a call: tries until one succeeds, fails for good, or neither the deadline nor the budget allows another.
     pub(crate) async fn call<Q, R, F>(
@@ -73,7 +98,7 @@ impl ClientCore {
         send: impl Fn(NodeClient, Request<Q>) -> F,
     ) -> Result<R, ClientError>
     where
-        Q: Clone,
+        Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let mut record = CallRecord::begin(self.observer.clone(), plan.operation);
@@ -85,23 +110,35 @@ impl ClientCore {
     async fn run<Q, R, F>(
         &self,
         plan: CallPlan,
-        request: Q,
+        mut request: Q,
         send: impl Fn(NodeClient, Request<Q>) -> F,
         record: &mut CallRecord,
     ) -> Result<R, ClientError>
     where
-        Q: Clone,
+        Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.budget.add_call();
         let mut retries = 0;
+        let mut earlier = EarlierTries::default();
         loop {
-            let failed = match self.attempt(plan, &request, &send, record).await {
+            let mut failed = match self.attempt(plan, &request, &send, record).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
-            let Some(after) = failed.again_after else { return Err(failed.error) };
-            let Some(wait) = self.next_try(plan.until, retries, after) else { return Err(failed.error) };
+            if let Some(above) = failed.error.key_is_past() {
+                self.keys.raise(above);
+                if plan.renews_key && !earlier.may_have_happened {
+                    if let Some(options) = request.options_mut() {
+                        options.idempotency_key = Some(self.keys.next().message());
+                    }
+                    failed.again_after = Some(Duration::ZERO);
+                }
+            }
+            let after = failed.again_after;
+            let error = earlier.add(failed.error);
+            let Some(after) = after else { return Err(error) };
+            let Some(wait) = self.next_try(plan.until, retries, after) else { return Err(error) };
             tokio::time::sleep(wait).await;
             retries += 1;
         }

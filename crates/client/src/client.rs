@@ -12,11 +12,14 @@ use tonic::{Request, Response, Status};
 
 use crate::calls::{CallPlan, ClientCore, DEADLINE_MAX, NodeClient};
 use crate::error::ClientError;
+use crate::idempotency::{HasOptions, Idempotency, IdempotencyKey};
+use crate::operation::Operation;
 use crate::reply::ReplyValue;
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
 use crate::settings::CallSettings;
 use crate::slots::key_slot;
 use crate::verdict::CallKind;
+use crate::write_commands::writes_data;
 
 /// A client of one cluster. Clones are cheap; they share connections, what was learned about the cluster, and the retry
 /// budget.
@@ -98,7 +101,7 @@ impl Client {
     ) -> Result<SetOutcome, ClientError> {
         let key = key.as_ref();
         let mut request = options.request(Bytes::copy_from_slice(key), value.into())?;
-        request.options = self.options();
+        request.options = self.write_options();
         let send = |mut node: NodeClient, request| async move { node.set(request).await };
         let v1::SetResponse { applied, previous } = self.write("set", key, request, send).await?;
         Ok(SetOutcome { applied, previous })
@@ -122,7 +125,7 @@ impl Client {
         if keys.iter().any(|key| key_slot(key) != key_slot(&first)) {
             return Err(ClientError::several_slots());
         }
-        let request = v1::DeleteRequest { keys, options: self.options() };
+        let request = v1::DeleteRequest { keys, options: self.write_options() };
         let send = |mut node: NodeClient, request| async move { node.delete(request).await };
         Ok(self.write("delete", &first, request, send).await?.deleted)
     }
@@ -133,7 +136,7 @@ impl Client {
     /// See [`ClientError`]; refused with the reason `ERR` if the value is no integer, or would be out of range.
     pub async fn increment(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, ClientError> {
         let key = key.as_ref();
-        let request = v1::IncrementRequest { key: Bytes::copy_from_slice(key), by, options: self.options() };
+        let request = v1::IncrementRequest { key: Bytes::copy_from_slice(key), by, options: self.write_options() };
         let send = |mut node: NodeClient, request| async move { node.increment(request).await };
         Ok(self.write("increment", key, request, send).await?.value)
     }
@@ -164,13 +167,14 @@ impl Client {
     }
 
     async fn set_expiry(&self, key: &[u8], expiry: Option<expire_request::Expiry>) -> Result<bool, ClientError> {
-        let request = v1::ExpireRequest { key: Bytes::copy_from_slice(key), expiry, options: self.options() };
+        let request = v1::ExpireRequest { key: Bytes::copy_from_slice(key), expiry, options: self.write_options() };
         let send = |mut node: NodeClient, request| async move { node.expire(request).await };
         Ok(self.write("expire", key, request, send).await?.applied)
     }
 
-    /// Runs any command that does not change the state of a connection: its name, then its arguments. It is never
-    /// repeated if it may have happened; see [`Client::execute_read`] for commands that only read.
+    /// Runs any command that does not change the state of a connection: its name, then its arguments. If it may have
+    /// happened, it is sent again only if it is known to write data, so that its idempotency key makes that safe; see
+    /// [`Client::execute_read`] for commands that only read.
     ///
     /// # Errors
     /// See [`ClientError`]. A command that is answered with an error is refused; errors within a reply are values.
@@ -201,15 +205,51 @@ impl Client {
         }
         // The first key of almost every command; for the others the node that is called names the right one.
         let slot = args.get(1).map(|key| key_slot(key));
-        let request = v1::ExecuteRequest { args, shard: 0, options: self.options() };
+        let is_keyed = kind == CallKind::Write && writes_data(&args);
+        let (kind, options) = if is_keyed { (self.write_kind(), self.write_options()) } else { (kind, self.options()) };
+        let request = v1::ExecuteRequest { args, shard: 0, options };
         let send = |mut node: NodeClient, request| async move { node.execute(request).await };
         let response = self.core.call(self.plan("execute", kind, slot), request, send).await?;
         Ok(response.reply.map_or(ReplyValue::Unsupported, ReplyValue::from))
     }
 
-    /// The options of a request.
+    /// The options of a request that reads.
     pub(crate) fn options(&self) -> Option<v1::CallOptions> {
-        self.settings.message()
+        self.settings.message(None)
+    }
+
+    /// The options of a request that writes.
+    pub(crate) fn write_options(&self) -> Option<v1::CallOptions> {
+        self.settings.message(self.next_key())
+    }
+
+    /// The key of the next write.
+    fn next_key(&self) -> Option<IdempotencyKey> {
+        match self.settings.idempotency {
+            Idempotency::Automatic => Some(self.core.keys.next()),
+            Idempotency::Off => None,
+            Idempotency::Key(key) => Some(key),
+        }
+    }
+
+    /// What a write is to calls: whether it has a key.
+    pub(crate) fn write_kind(&self) -> CallKind {
+        if self.settings.idempotency == Idempotency::Off { CallKind::Write } else { CallKind::KeyedWrite }
+    }
+
+    /// An operation for a message of several, with its options.
+    ///
+    /// # Errors
+    /// An argument is wrong, or one key was given for several writes.
+    pub(crate) fn prepare(&self, operation: &mut Operation) -> Result<v1::PipelineRequest, ClientError> {
+        if matches!(self.settings.idempotency, Idempotency::Key(_)) {
+            return Err(ClientError::invalid("an idempotency key belongs to one write, not to a batch or a pipeline"));
+        }
+        let is_keyed = operation.takes_key() && self.settings.idempotency == Idempotency::Automatic;
+        if is_keyed {
+            operation.set_kind(CallKind::KeyedWrite);
+        }
+        operation.message(if is_keyed { self.write_options() } else { self.options() })
     }
 
     /// Makes a call that reads a key.
@@ -221,7 +261,7 @@ impl Client {
         send: impl Fn(NodeClient, Request<Q>) -> F,
     ) -> Result<R, ClientError>
     where
-        Q: Clone,
+        Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         self.core.call(self.plan(operation, CallKind::Read, Some(key_slot(key))), request, send).await
@@ -236,14 +276,15 @@ impl Client {
         send: impl Fn(NodeClient, Request<Q>) -> F,
     ) -> Result<R, ClientError>
     where
-        Q: Clone,
+        Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.core.call(self.plan(operation, CallKind::Write, Some(key_slot(key))), request, send).await
+        self.core.call(self.plan(operation, self.write_kind(), Some(key_slot(key))), request, send).await
     }
 
     pub(crate) fn plan(&self, operation: &'static str, kind: CallKind, slot: Option<u16>) -> CallPlan {
-        CallPlan { operation, kind, slot, until: self.until() }
+        let renews_key = kind == CallKind::KeyedWrite && self.settings.idempotency == Idempotency::Automatic;
+        CallPlan { operation, kind, slot, until: self.until(), renews_key }
     }
 
     /// When a call that begins now must have ended.

@@ -11,7 +11,7 @@ use tonic::Code;
 /// | variant | a write has happened | repeating it is safe |
 /// |---|---|---|
 /// | [`Refused`](ClientError::Refused) | only with a reason `REPLY_…` | if not; it will be refused again |
-/// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | only if doing it twice is harmless |
+/// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | with the same idempotency key, or if doing it twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
 /// | [`Invalid`](ClientError::Invalid) | no | yes, but it will fail again |
@@ -34,7 +34,8 @@ pub enum ClientError {
         metadata: BTreeMap<String, String>,
     },
     /// A write that may or may not have happened: its connection broke, its deadline passed, or the server could not
-    /// find out. Repeating it is safe only if doing it twice is harmless; otherwise read first what is stored.
+    /// find out. Repeating it is safe with the same idempotency key ([`Idempotency::Key`](crate::Idempotency::Key)), or
+    /// if doing it twice is harmless; otherwise read first what is stored.
     #[error("outcome unknown, the write may have happened: {message}")]
     OutcomeUnknown {
         /// A text for people.
@@ -73,6 +74,9 @@ pub const MOVED: &str = "MOVED";
 /// Reason of [`ClientError::Unavailable`]: other clients kept changing what a transaction or an update compares.
 pub const CONFLICT: &str = "CONFLICT";
 
+/// The reason of a refusal: the idempotency key is too old.
+const KEY_PAST: &str = "IDEMPOTENCYPAST";
+
 impl ClientError {
     /// The word that programs go by: the server's reason, or the name of the variant in capitals.
     #[must_use]
@@ -92,6 +96,14 @@ impl ClientError {
             ClientError::OutcomeUnknown { .. } => true,
             ClientError::Refused { reason, .. } => reason == "REPLY_TOO_LONG" || reason == "REPLY_DROPPED",
             _ => false,
+        }
+    }
+
+    /// If the idempotency key is too old: the number above which keys are accepted.
+    pub(crate) fn key_is_past(&self) -> Option<u64> {
+        match self {
+            ClientError::Refused { reason, metadata, .. } if reason == KEY_PAST => metadata.get("above")?.parse().ok(),
+            _ => None,
         }
     }
 

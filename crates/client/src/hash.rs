@@ -68,7 +68,7 @@ impl Client {
         if fields.is_empty() {
             return Err(ClientError::invalid("at least one field is needed"));
         }
-        let request = v1::HashSetRequest { key: Bytes::copy_from_slice(key), fields, options: self.options() };
+        let request = v1::HashSetRequest { key: Bytes::copy_from_slice(key), fields, options: self.write_options() };
         let send = |mut node: NodeClient, request| async move { node.hash_set(request).await };
         Ok(self.write("hash_set", key, request, send).await?.added)
     }
@@ -87,7 +87,7 @@ impl Client {
         if fields.is_empty() {
             return Err(ClientError::invalid("at least one field is needed"));
         }
-        let request = v1::HashDeleteRequest { key: Bytes::copy_from_slice(key), fields, options: self.options() };
+        let request = v1::HashDeleteRequest { key: Bytes::copy_from_slice(key), fields, options: self.write_options() };
         let send = |mut node: NodeClient, request| async move { node.hash_delete(request).await };
         Ok(self.write("hash_delete", key, request, send).await?.deleted)
     }

@@ -70,6 +70,7 @@ mod channels;
 mod client;
 mod error;
 mod hash;
+mod idempotency;
 mod observe;
 mod operation;
 mod pipeline;
@@ -82,11 +83,13 @@ mod slots;
 pub mod testing;
 mod txn;
 mod verdict;
+mod write_commands;
 
 pub use builder::ClientBuilder;
 pub use channels::{ChannelError, NodeChannel};
 pub use client::{Client, ExpiringValue};
 pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use idempotency::{Idempotency, IdempotencyKey, InvalidIdempotencyKey};
 pub use observe::{CallObserver, FinishedCall, OutcomeKind};
 pub use operation::{Operation, OperationResult};
 pub use pipeline::{Pipeline, PipelineFull, PipelineOptions, PipelineResults, PipelineSender};
@@ -98,3 +101,4 @@ pub use slots::key_slot;
 /// The code of a refusal.
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};
+pub use write_commands::WRITE_COMMANDS;

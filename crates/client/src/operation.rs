@@ -13,6 +13,7 @@ use crate::reply::ReplyValue;
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
 use crate::slots::key_slot;
 use crate::verdict::{CallKind, Disposition, reasoned};
+use crate::write_commands::writes_data;
 
 /// An operation on a key, to be run in a [`Txn`](crate::Txn) or a [batch](crate::Client::batch). It does what the call
 /// of the same name does.
@@ -270,6 +271,18 @@ impl Operation {
         Operation { message, place, expects: Expects::Reply, kind }
     }
 
+    /// Whether it is known to write data, so that an idempotency key has an effect.
+    pub(crate) fn takes_key(&self) -> bool {
+        match &self.message {
+            Ok(request::Operation::Execute(request)) => self.kind.writes() && writes_data(&request.args),
+            _ => self.kind.writes(),
+        }
+    }
+
+    pub(crate) fn set_kind(&mut self, kind: CallKind) {
+        self.kind = kind;
+    }
+
     /// What it does to data.
     pub(crate) fn kind(&self) -> CallKind {
         self.kind
@@ -363,8 +376,8 @@ mod tests {
         ] {
             assert!(matches!(operation.message(None), Err(ClientError::Invalid { .. })), "{operation:?}");
         }
-        let options = v1::CallOptions { durability: 1, consistency: 0 };
-        let message = Operation::persist("a").message(Some(options)).unwrap();
+        let options = v1::CallOptions { durability: 1, ..v1::CallOptions::default() };
+        let message = Operation::persist("a").message(Some(options.clone())).unwrap();
         let Some(request::Operation::Expire(request)) = message.operation else { panic!() };
         assert_eq!(request.options, Some(options));
     }

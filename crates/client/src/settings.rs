@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastness_wire::v1;
 
+use crate::idempotency::{Idempotency, IdempotencyKey};
+
 /// What calls ask for. [`Client::with_options`](crate::Client::with_options) returns a client whose calls have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallSettings {
@@ -14,14 +16,20 @@ pub struct CallSettings {
     pub durability_sync: bool,
     /// Whether a read is confirmed by a quorum, which does not depend on clocks, instead of the primary's lease.
     pub consistency_quorum: bool,
+    /// Whether writes have an idempotency key; by default each has a new one.
+    pub idempotency: Idempotency,
 }
 
 impl CallSettings {
     /// As requests have them; absent if all is as the cluster's mode says.
-    pub(crate) fn message(&self) -> Option<v1::CallOptions> {
+    pub(crate) fn message(&self, key: Option<IdempotencyKey>) -> Option<v1::CallOptions> {
         let durability = if self.durability_sync { v1::Durability::Sync } else { v1::Durability::Unspecified };
         let consistency = if self.consistency_quorum { v1::Consistency::Quorum } else { v1::Consistency::Unspecified };
-        let asks = self.durability_sync || self.consistency_quorum;
-        asks.then_some(v1::CallOptions { durability: durability.into(), consistency: consistency.into() })
+        let asks = self.durability_sync || self.consistency_quorum || key.is_some();
+        asks.then(|| v1::CallOptions {
+            durability: durability.into(),
+            consistency: consistency.into(),
+            idempotency_key: key.map(IdempotencyKey::message),
+        })
     }
 }

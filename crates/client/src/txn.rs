@@ -134,8 +134,14 @@ impl Txn {
     }
 
     fn kind(&self) -> CallKind {
-        let writes = self.operations.iter().chain(&self.otherwise).any(|operation| operation.kind() == CallKind::Write);
+        let writes = self.operations.iter().chain(&self.otherwise).any(|operation| operation.kind().writes());
         if writes { CallKind::Write } else { CallKind::Read }
+    }
+
+    /// Whether all that may write is known to write data: a key covers it.
+    fn takes_key(&self) -> bool {
+        let mut writes = self.operations.iter().chain(&self.otherwise).filter(|operation| operation.kind().writes());
+        writes.all(Operation::takes_key)
     }
 
     fn request(&self, options: Option<v1::CallOptions>) -> Result<v1::TxnRequest, ClientError> {
@@ -157,9 +163,14 @@ impl Client {
     /// that fails is an error of the transaction: see [`TxnOutcome`].
     pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, ClientError> {
         let slot = txn.slot()?;
-        let request = txn.request(self.options())?;
+        let (kind, options) = match txn.kind() {
+            CallKind::Read => (CallKind::Read, self.options()),
+            CallKind::Write | CallKind::KeyedWrite if txn.takes_key() => (self.write_kind(), self.write_options()),
+            kind => (kind, self.options()),
+        };
+        let request = txn.request(options)?;
         let send = |mut node: NodeClient, request| async move { node.txn(request).await };
-        let plan = self.plan("txn", txn.kind(), Some(slot));
+        let plan = self.plan("txn", kind, Some(slot));
         let response: v1::TxnResponse = self.core.call(plan, request, send).await?;
         let v1::TxnResponse { succeeded, responses } = response;
         let branch = if succeeded { &txn.operations } else { &txn.otherwise };

@@ -22,6 +22,15 @@ pub(crate) enum CallKind {
     Read,
     /// It may change data: it must not run twice.
     Write,
+    /// It may change data, and the cluster recognises it if it is sent again.
+    KeyedWrite,
+}
+
+impl CallKind {
+    /// Whether it may change data.
+    pub(crate) fn writes(self) -> bool {
+        self != CallKind::Read
+    }
 }
 
 /// What to do after a failed try.
@@ -36,7 +45,8 @@ pub(crate) enum Disposition {
         key_slot: Option<u16>,
         error: ClientError,
     },
-    /// Trying again is safe, at the earliest after this time. The error is for a call that must not.
+    /// Trying again is safe, at the earliest after this time. The error is for a call that must not; of a write that
+    /// the cluster recognises it may be that the outcome is unknown.
     Again { after: Duration, error: ClientError },
     /// Nothing has happened, because others changed what was compared: as for `Again`, but the node is the right one.
     Contended { after: Duration, error: ClientError },
@@ -141,6 +151,9 @@ fn without_reason(kind: CallKind, status: &Status) -> Disposition {
 fn unanswered(kind: CallKind, code: Code, message: String) -> Disposition {
     match (kind, code) {
         (CallKind::Write, _) => Disposition::Lost(ClientError::OutcomeUnknown { message }),
+        (CallKind::KeyedWrite, _) => {
+            Disposition::Again { after: Duration::ZERO, error: ClientError::OutcomeUnknown { message } }
+        }
         // A broken connection cancels its calls as well; if the deadline has passed, there is no time for another try.
         (CallKind::Read, Code::DeadlineExceeded | Code::Cancelled) => {
             Disposition::Again { after: Duration::ZERO, error: ClientError::DeadlineExceeded { message } }
@@ -183,7 +196,7 @@ pub(crate) fn timed_out(kind: CallKind, address: &str) -> ClientError {
     let message = format!("no answer from {address} within the deadline");
     match kind {
         CallKind::Read => ClientError::DeadlineExceeded { message },
-        CallKind::Write => ClientError::OutcomeUnknown { message },
+        CallKind::Write | CallKind::KeyedWrite => ClientError::OutcomeUnknown { message },
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fastness_client::testing::MockFault;
 use fastness_client::{CallSettings, Client, ClientBuilder, ClientError, ReplyValue, RetryOptions, key_slot};
-use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node};
+use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use tonic::Code;
 
 /// A wait that does not slow the tests down.
@@ -103,9 +103,9 @@ async fn an_unavailable_node_is_not_the_only_one_to_be_called() {
 }
 
 #[tokio::test]
-async fn a_write_with_an_unknown_outcome_is_never_repeated() {
+async fn a_write_with_an_unknown_outcome_is_never_repeated_without_a_key() {
     let node = start_node().await;
-    let client = client(&[node.address()]);
+    let client = unkeyed(&client(&[node.address()]));
     for fault in [
         refuse(Code::Unknown, "OUTCOME_UNKNOWN", None),
         // No promise comes with it.
@@ -169,7 +169,7 @@ async fn a_read_is_repeated_after_its_connection_broke_and_a_write_is_not() {
     assert_eq!((names(&node).len(), *broken.lock().unwrap()), (3, 2));
 
     let (proxy, broken) = breaking_proxy(1, &node).await;
-    let writer = client(&[&proxy]);
+    let writer = unkeyed(&client(&[&proxy]));
     let error = writer.set("a", "1").await.unwrap_err();
     assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{error}");
     assert_eq!((names(&node).len(), *broken.lock().unwrap()), (4, 1));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fastness_client::testing::MockFault;
 use fastness_client::{CallObserver, CallSettings, Client, Code, FinishedCall, Operation, OutcomeKind, Txn};
-use mock::{moved, refuse, script, start_node};
+use mock::{moved, refuse, script, start_node, unkeyed};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Keeps what it learns.
@@ -55,7 +55,7 @@ async fn every_call_is_reported_once_with_its_attempts() {
     client.hash_get("a", "f").await.unwrap_err();
     assert_eq!(seen.take(), one("hash_get", 1, OutcomeKind::Refused, "WRONGTYPE"));
     script(&second, [MockFault::OutcomeUnknown { applied: false }]);
-    client.txn(Txn::new().then(Operation::set("a", "1"))).await.unwrap_err();
+    unkeyed(&client).txn(Txn::new().then(Operation::set("a", "1"))).await.unwrap_err();
     assert_eq!(seen.take(), one("txn", 1, OutcomeKind::OutcomeUnknown, "OUTCOME_UNKNOWN"));
     assert!(client.execute([""; 0]).await.is_err() && seen.take().is_empty(), "nothing was sent");
 

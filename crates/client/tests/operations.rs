@@ -13,7 +13,7 @@ use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{
     CONFLICT, CallSettings, Client, ClientError, MOVED, Operation, OperationResult, RetryOptions, Txn, key_slot,
 };
-use mock::{batches, moved, moved_slots, names, refuse, script, start_node};
+use mock::{batches, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use tonic::Code;
 
 /// A wait that does not slow the tests down.
@@ -98,7 +98,7 @@ async fn a_transaction_with_a_conflict_is_tried_again_at_the_same_node() {
     assert!(!error.may_have_happened());
     assert_eq!(names(&second).len(), 5);
     second.fail_always(unknown());
-    assert!(client.txn(txn()).await.unwrap_err().may_have_happened());
+    assert!(unkeyed(&client).txn(txn()).await.unwrap_err().may_have_happened());
     assert_eq!((names(&first).len(), names(&second).len()), (1, 6));
 }
 
@@ -152,7 +152,7 @@ async fn an_update_ends_when_it_is_told_to_or_nobody_knows_or_time_is_over() {
     node.put("a", "1");
     let before = names(&node).len();
     let scripted = node.clone();
-    let error = client
+    let error = unkeyed(&client)
         .update("a", |_| {
             script(&scripted, [unknown()]);
             Some("2".into())
@@ -194,7 +194,7 @@ async fn a_batch_is_one_message_to_each_node_and_results_keep_their_order() {
 #[tokio::test]
 async fn only_what_has_not_happened_is_in_the_next_message() {
     let node = start_node().await;
-    let client = client(&[node.address()]);
+    let client = unkeyed(&client(&[node.address()]));
     let refused = Some(refuse(Code::FailedPrecondition, "WRONGTYPE", None));
     script(
         &node,
@@ -230,7 +230,7 @@ async fn no_operation_overtakes_another_of_its_slot() {
 #[tokio::test]
 async fn a_message_that_fails_as_a_whole_repeats_its_reads() {
     let node = start_node().await;
-    let client = client(&[node.address()]);
+    let client = unkeyed(&client(&[node.address()]));
     script(&node, [unknown()]);
     let results = client.batch([Operation::set("a", "1"), Operation::get("b")]).await;
     assert!(matches!(results[0], Err(ClientError::OutcomeUnknown { .. })), "{results:?}");

@@ -13,7 +13,7 @@ use fastness_client::{
     CallSettings, Client, ClientError, Code, Operation, OperationResult, Pipeline, PipelineOptions, RetryOptions,
     key_slot,
 };
-use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node};
+use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 
 /// A wait that does not slow the tests down.
 const SHORT: Duration = Duration::from_millis(2);
@@ -154,7 +154,7 @@ async fn what_nobody_could_run_is_sent_again_in_order_within_the_budget() {
 #[tokio::test]
 async fn each_operation_has_its_own_outcome_and_unknown_writes_are_not_repeated() {
     let node = start_node().await;
-    let client = client_with(10, &node);
+    let client = unkeyed(&client_with(10, &node));
     let wrong = refuse(Code::FailedPrecondition, "WRONGTYPE", None);
     let (happened, not) = (MockFault::OutcomeUnknown { applied: true }, MockFault::OutcomeUnknown { applied: false });
     script(&node, [MockFault::Delayed(SHORT), happened, not, wrong]);
@@ -169,7 +169,7 @@ async fn each_operation_has_its_own_outcome_and_unknown_writes_are_not_repeated(
 #[tokio::test]
 async fn a_broken_stream_leaves_writes_unknown_and_repeats_reads() {
     let node = start_node().await;
-    let client = client_with(10, &node);
+    let client = unkeyed(&client_with(10, &node));
     script(&node, [MockFault::Delayed(SHORT), MockFault::Disconnected { applied: true }]);
     let operations = [append("a", 0), append("a", 1), append("a", 2), Operation::get("b"), Operation::get("c")];
     let mut pipeline = client.pipeline();
@@ -191,7 +191,7 @@ async fn a_broken_stream_leaves_writes_unknown_and_repeats_reads() {
     let (proxy, broken) = breaking_proxy(1, &node).await;
     let builder = Client::builder().address(proxy).plaintext();
     let retries = RetryOptions { backoff_min: SHORT, backoff_max: SHORT, ..RetryOptions::default() };
-    let client = builder.retries(retries).build().unwrap();
+    let client = unkeyed(&builder.retries(retries).build().unwrap());
     let results = run(client.pipeline(), [append("d", 0), Operation::get("b")]).await;
     assert_eq!((reasons(&results), *broken.lock().unwrap()), (vec!["OUTCOME_UNKNOWN", ""], 1));
 }
@@ -254,7 +254,8 @@ async fn order_holds_with_random_refusals() {
                 }),
             );
         }
-        let client = client_with(10_000, &nodes[0]);
+        // What one of them recognises is new to the other.
+        let client = unkeyed(&client_with(10_000, &nodes[0]));
         let (mut sender, mut results) = client.pipeline().split();
         let sending = tokio::spawn(async move {
             for number in 0..OPERATIONS {

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{
-    CallSettings, Client, ClientError, Code, Operation, OperationResult, ReplyValue, SetExpiry, SetIf, SetOptions, Txn,
+    CallSettings, Client, ClientError, Code, Idempotency, Operation, OperationResult, ReplyValue, SetExpiry, SetIf,
+    SetOptions, Txn,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -142,7 +143,9 @@ async fn some_commands_are_run_and_the_others_say_so() {
 
 #[tokio::test]
 async fn faults_say_whether_the_call_has_happened() {
-    let (server, client) = start().await;
+    let (server, keyed) = start().await;
+    let without = CallSettings { idempotency: Idempotency::Off, ..CallSettings::default() };
+    let client = keyed.with_options(without);
     for (applied, expected) in [(true, 1), (false, 1)] {
         server.fail_next(MockFault::OutcomeUnknown { applied });
         assert!(client.increment("n", 1).await.unwrap_err().may_have_happened());

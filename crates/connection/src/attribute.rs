@@ -2,40 +2,73 @@
 //! with the command, because the client relies on what it asks for.
 
 use fastness_resp::Args;
-use fastness_shard::{DurabilityOverride, ReadConfirmation};
+use fastness_shard::{DurabilityOverride, IdempotencyKey, ReadConfirmation};
 
 /// What the reply waits for.
 const DURABILITY: &str = "durability";
 /// How a read is confirmed.
 const READS: &str = "reads";
+/// By what a write is recognised when it is sent again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// What tells a write from others with its key.
+const IDEMPOTENCY_PAYLOAD: &str = "idempotency-payload";
 
 /// What one command overrides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Overrides {
+pub struct Overrides<'a> {
     /// What its reply waits for.
     pub durability: Option<DurabilityOverride>,
     /// How its read is confirmed.
     pub reads: Option<ReadConfirmation>,
+    /// By what a write is recognised when it is sent again.
+    pub idempotency: Option<IdempotencyKey<'a>>,
 }
 
 /// Parses names and values.
 ///
 /// # Errors
 /// The text of the error reply.
-pub fn parse(pairs: Args<'_>) -> Result<Overrides, Vec<u8>> {
+pub fn parse(pairs: Args<'_>) -> Result<Overrides<'_>, Vec<u8>> {
     let mut overrides = Overrides::default();
+    let mut payload = None;
     for i in (0..pairs.len()).step_by(2) {
         let (name, value) = (pairs.get(i), pairs.get(i + 1));
         if name.eq_ignore_ascii_case(DURABILITY.as_bytes()) {
             set(&mut overrides.durability, DurabilityOverride::named(value), DURABILITY, "'sync' or 'default'", value)?;
         } else if name.eq_ignore_ascii_case(READS.as_bytes()) {
             set(&mut overrides.reads, ReadConfirmation::named(value), READS, "'quorum' or 'default'", value)?;
+        } else if name.eq_ignore_ascii_case(IDEMPOTENCY_KEY.as_bytes()) {
+            set(&mut overrides.idempotency, key(value), IDEMPOTENCY_KEY, "CLIENT:SEQUENCE", value)?;
+        } else if name.eq_ignore_ascii_case(IDEMPOTENCY_PAYLOAD.as_bytes()) {
+            set(&mut payload, checksum(value), IDEMPOTENCY_PAYLOAD, "32 hexadecimal digits", value)?;
         } else {
-            let behind = "' in front of the command: it takes 'durability' and 'reads'";
+            let behind = "' in front of the command: it takes 'durability', 'reads', 'idempotency-key' and \
+                          'idempotency-payload'";
             return Err(quoting("ERR unknown attribute '", name, behind));
         }
     }
+    match (&mut overrides.idempotency, payload) {
+        (Some(key), payload) => key.payload = payload,
+        (None, Some(_)) => {
+            return Err(b"ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'".into());
+        }
+        (None, None) => {}
+    }
     Ok(overrides)
+}
+
+/// A key: the client, which may hold colons, and the sequence number after the last one.
+fn key(value: &[u8]) -> Option<IdempotencyKey<'_>> {
+    let at = value.iter().rposition(|byte| *byte == b':')?;
+    let sequence = std::str::from_utf8(&value[at + 1..]).ok()?;
+    let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
+    let sequence = sequence.parse().ok().filter(|_| is_number)?;
+    Some(IdempotencyKey { client: &value[..at], sequence, payload: None })
+}
+
+fn checksum(value: &[u8]) -> Option<u128> {
+    let is_hexadecimal = value.len() == 32 && value.iter().all(u8::is_ascii_hexdigit);
+    u128::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok().filter(|_| is_hexadecimal)
 }
 
 fn set<T: PartialEq>(
@@ -67,19 +100,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(pairs: &[&str], expect: Result<Overrides, &str>) {
+    fn check(pairs: &[&str], expect: Result<Overrides<'_>, &str>) {
         let words: Vec<&[u8]> = pairs.iter().map(|word| word.as_bytes()).collect();
         assert_eq!(parse(Args::slices(&words)), expect.map_err(|text| text.as_bytes().to_vec()));
     }
 
     #[test]
     fn attributes() {
-        let durability = |wanted| Ok(Overrides { durability: Some(wanted), reads: None });
+        let durability = |wanted| Ok(Overrides { durability: Some(wanted), ..Overrides::default() });
         check(&["durability", "sync"], durability(DurabilityOverride::Sync));
         check(&["Durability", "DEFAULT"], durability(DurabilityOverride::Default));
         check(&["durability", "sync", "durability", "sync"], durability(DurabilityOverride::Sync));
-        check(&["reads", "QUORUM"], Ok(Overrides { durability: None, reads: Some(ReadConfirmation::Quorum) }));
-        let both = Overrides { durability: Some(DurabilityOverride::Sync), reads: Some(ReadConfirmation::Default) };
+        check(&["reads", "QUORUM"], Ok(Overrides { reads: Some(ReadConfirmation::Quorum), ..Overrides::default() }));
+        let both = Overrides {
+            durability: Some(DurabilityOverride::Sync),
+            reads: Some(ReadConfirmation::Default),
+            idempotency: None,
+        };
         check(&["reads", "default", "durability", "sync"], Ok(both));
         check(
             &["reads", "lease"],
@@ -95,7 +132,31 @@ mod tests {
         );
         check(
             &["durability", "sync", "ttl", "5"],
-            Err("ERR unknown attribute 'ttl' in front of the command: it takes 'durability' and 'reads'"),
+            Err(
+                "ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', 'idempotency-key' \
+                 and 'idempotency-payload'",
+            ),
+        );
+        let keyed = |client: &'static [u8], sequence, payload| {
+            let idempotency = Some(IdempotencyKey { client, sequence, payload });
+            Ok(Overrides { idempotency, ..Overrides::default() })
+        };
+        check(&["idempotency-key", "a:b:17"], keyed(b"a:b", 17, None));
+        check(&["Idempotency-Key", ":18446744073709551615"], keyed(b"", u64::MAX, None));
+        let digits = "000000000000000000000000000000fF";
+        check(&["idempotency-payload", digits, "idempotency-key", "c:1"], keyed(b"c", 1, Some(255)));
+        for wrong in ["17", "a:", "a:+1", "a:-1", "a:18446744073709551616", "a:1 "] {
+            let text =
+                format!("ERR attribute 'idempotency-key' in front of the command takes CLIENT:SEQUENCE, not '{wrong}'");
+            check(&["idempotency-key", wrong], Err(&text));
+        }
+        check(
+            &["idempotency-key", "a:1", "idempotency-payload", "+f"],
+            Err("ERR attribute 'idempotency-payload' in front of the command takes 32 hexadecimal digits, not '+f'"),
+        );
+        check(
+            &["idempotency-payload", digits],
+            Err("ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'"),
         );
     }
 }

@@ -398,9 +398,9 @@ impl Connection {
             self.session.fail_transaction();
             return Outcome::REPLY;
         }
-        let Overrides { durability, reads } = overrides;
+        let Overrides { durability, reads, idempotency } = overrides;
         let call = shard.call(spec, args, prepared.now).with_first(prepared.key);
-        let call = call.with_durability_override(durability).with_reads(reads);
+        let call = call.with_durability_override(durability).with_reads(reads).with_idempotency(idempotency);
         host.set_running(true);
         let outcome = shard.run(&mut self.session, call, &mut self.replies.out, host);
         host.set_running(false);

@@ -116,6 +116,12 @@ impl TransactionState {
         self.queue.as_ref().map_or(0, |queue| queue.commands.len())
     }
 
+    /// The queued commands.
+    #[must_use]
+    pub fn commands(&self) -> &[Queued] {
+        self.queue.as_ref().map_or(&[], |queue| &queue.commands)
+    }
+
     /// Bytes that queued commands take. A failed transaction keeps none.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

@@ -36,6 +36,8 @@ pub struct ReplyBuf {
     buf: SharedBuf,
     /// The protocol version in which replies are written.
     pub protocol: Protocol,
+    /// Replies are written so that they can be rewritten for either version: as in RESP3, with null arrays.
+    recording: bool,
 }
 
 /// A position whose length is written later; see [`ReplyBuf::defer`].
@@ -49,7 +51,14 @@ impl ReplyBuf {
     /// An empty buffer.
     #[must_use]
     pub fn new(protocol: Protocol) -> ReplyBuf {
-        ReplyBuf { buf: SharedBuf::default(), protocol }
+        ReplyBuf { buf: SharedBuf::default(), protocol, recording: false }
+    }
+
+    /// An empty buffer whose replies can be parsed and written for either version of the protocol
+    /// ([`crate::value`]), whichever its own is.
+    #[must_use]
+    pub fn recording(protocol: Protocol) -> ReplyBuf {
+        ReplyBuf { recording: true, ..ReplyBuf::new(protocol) }
     }
 
     /// Bytes written so far.
@@ -99,7 +108,7 @@ impl ReplyBuf {
     }
 
     fn is_resp3(&self) -> bool {
-        self.protocol == Protocol::Resp3
+        self.recording || self.protocol == Protocol::Resp3
     }
 
     fn header(&mut self, kind: u8, number: usize) {
@@ -170,7 +179,7 @@ impl ReplyBuf {
 
     /// No array (the same as [`ReplyBuf::null`] in RESP3).
     pub fn null_array(&mut self) {
-        let text: &[u8] = if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+        let text: &[u8] = if self.is_resp3() && !self.recording { b"_\r\n" } else { b"*-1\r\n" };
         self.own().extend_from_slice(text);
     }
 
@@ -219,11 +228,11 @@ impl ReplyBuf {
 
     /// A boolean; 1 or 0 in RESP2.
     pub fn bool(&mut self, yes: bool) {
-        let text: &[u8] = match (self.protocol, yes) {
-            (Protocol::Resp3, true) => b"#t\r\n",
-            (Protocol::Resp3, false) => b"#f\r\n",
-            (Protocol::Resp2, true) => b":1\r\n",
-            (Protocol::Resp2, false) => b":0\r\n",
+        let text: &[u8] = match (self.is_resp3(), yes) {
+            (true, true) => b"#t\r\n",
+            (true, false) => b"#f\r\n",
+            (false, true) => b":1\r\n",
+            (false, false) => b":0\r\n",
         };
         self.own().extend_from_slice(text);
     }
@@ -266,7 +275,7 @@ impl ReplyBuf {
     }
 
     fn insert_header(&mut self, place: Deferred, write: impl FnOnce(&mut ReplyBuf)) {
-        let mut header = ReplyBuf::new(self.protocol);
+        let mut header = ReplyBuf { recording: self.recording, ..ReplyBuf::new(self.protocol) };
         write(&mut header);
         self.buf.insert_own(place.at, |own| own.extend_from_slice(header.buf.piece_at(0)));
     }
@@ -308,6 +317,33 @@ mod tests {
         check(|r| r.big_number("123"), "$3\r\n123\r\n", "(123\r\n");
         check(|r| r.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|r| assert_eq!(r.attribute(1), r.is_resp3()), "", "|1\r\n");
+    }
+
+    #[test]
+    fn a_recorded_reply_is_written_for_either_version() {
+        let write = |r: &mut ReplyBuf| {
+            let place = r.defer();
+            r.null();
+            r.null_array();
+            r.bool(true);
+            r.double(1.5);
+            r.map(1);
+            r.bulk("a");
+            r.big_number("12");
+            r.set(1);
+            r.verbatim(*b"txt", b"b");
+            r.error("ERR c");
+            r.finish_array(place, 7);
+        };
+        for protocol in [Protocol::Resp2, Protocol::Resp3] {
+            let (mut plain, mut recording) = (ReplyBuf::new(protocol), ReplyBuf::recording(Protocol::Resp2));
+            write(&mut plain);
+            write(&mut recording);
+            let (value, _) = crate::value::parse(&recording.to_vec()).unwrap().unwrap();
+            let mut again = ReplyBuf::new(protocol);
+            value.encode(&mut again);
+            assert_eq!(again.to_vec(), plain.to_vec());
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_control::LagBound;
 use fastness_engine::EngineOptions;
 use fastness_shard::{
-    Batching, DesiredLagBound, DesiredMode, FollowCopies, Shard, ShardOptions, SlotSet, SnapshotStore, StableCopies,
+    Batching, DesiredLagBound, DesiredMode, FollowCopies, IdempotencyLimits, Shard, ShardOptions, SlotSet,
+    SnapshotStore, StableCopies,
 };
 use fastness_types::{Clock, HashSeed, LogIndex, ShardId};
 use tokio::sync::mpsc;
@@ -142,6 +143,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
         copies: Rc::new(copies),
         random_seed: rand::random(),
         batching: options.batching,
+        idempotency: IdempotencyLimits::default(),
         snapshots: options.snapshots.map(|files| Rc::new(files) as Rc<dyn SnapshotStore>),
         snapshot_log_bytes,
         max_lag,

@@ -10,19 +10,21 @@
 //! durability   u8      the mode in force when the batch was closed (types::Durability)
 //! units        varint  how many heads follow
 //! unit heads   each:
-//!   kind       u8      1 write, 2 expiry, 3 mode, 4 time, 5 setting
+//!   kind       u8      1 write, 2 expiry, 3 mode, 4 time, 5 setting, 6 leave
 //!   durability u8      0: the shard's mode; else the override of this write alone. Of a mode unit: the new mode
 //!   flags      u8      bit 0: an idempotency record follows
 //!   delay      varint  ms from the batch's timestamp to the unit's own: the time its command ran with
 //!   length     varint  bytes of effects
 //!   record     varint length, bytes; only with bit 0. Of a mode unit: u64 le, the version of the desired mode that
-//!              it fulfils; without a record that is 0. Of a setting unit: see below
-//! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 5 have none
+//!              it fulfils; without a record that is 0. Of a setting unit: see below. Of a write or leave unit: see
+//!              idempotency/record.rs
+//! effects      the units' effects, one after the other, as engine/src/effect encodes them; kinds 3 to 6 have none
 //! ```
 //!
 //! A setting unit's record: u8, which setting (1: the bound of the durability lag, ms); u64 le, the version of the
 //! desired bound that it fulfils; u64 le, the value. Kinds 4 and 5 are written from
-//! [`fastness_types::FormatLevel::BOUNDS`] on.
+//! [`fastness_types::FormatLevel::BOUNDS`] on, kind 6 and records of writes from
+//! [`fastness_types::FormatLevel::IDEMPOTENCY`] on.
 //!
 //! A unit is atomic: one command, one MULTI/EXEC, one script. Each unit has its own timestamp, because a batch can stay
 //! open for long when the log is slow, and replicas must apply effects with the time at which the command ran.
@@ -38,8 +40,11 @@ use bytes::Bytes;
 use fastness_resp::SharedBuf;
 use fastness_types::{Durability, Seq, WallMs};
 
+use crate::idempotency::record::{self, RecordChange, UnitRecord};
 use crate::lag_bound::DesiredLagBound;
 use crate::mode::DesiredMode;
+pub use crate::reader::BatchError;
+use crate::reader::{Reader, put_varint};
 
 /// The version of a whole batch. Version 2 is a part of one: [`crate::fragment`].
 pub(crate) const VERSION: u8 = 1;
@@ -65,6 +70,8 @@ pub enum UnitKind {
     Time = 4,
     /// A setting of the shard changes.
     Setting = 5,
+    /// Idempotency records leave.
+    Leave = 6,
 }
 
 impl UnitKind {
@@ -75,6 +82,7 @@ impl UnitKind {
             3 => Some(UnitKind::Mode),
             4 => Some(UnitKind::Time),
             5 => Some(UnitKind::Setting),
+            6 => Some(UnitKind::Leave),
             _ => None,
         }
     }
@@ -102,8 +110,8 @@ pub struct UnitHead {
     pub timestamp: WallMs,
     /// Bytes of effects.
     pub length: usize,
-    /// Reserved for writes that can be recognised when they are sent again. Of a mode unit: the desired mode's
-    /// version.
+    /// Of a write with an idempotency key: by what it is recognised when it is sent again. Of a mode unit: the desired
+    /// mode's version.
     pub record: Option<Box<[u8]>>,
 }
 
@@ -136,6 +144,12 @@ impl UnitHead {
 }
 
 impl UnitHead {
+    /// The `count` oldest idempotency records leave.
+    pub(crate) fn of_leave(count: u64, timestamp: WallMs) -> UnitHead {
+        let record = Some(record::encode_leave(count));
+        UnitHead { kind: UnitKind::Leave, durability: None, timestamp, length: 0, record }
+    }
+
     /// A change of the bound of the durability lag.
     pub(crate) fn of_lag_bound(desired: DesiredLagBound, timestamp: WallMs) -> UnitHead {
         let mut record = Vec::with_capacity(SETTING_BYTES);
@@ -176,38 +190,6 @@ pub(crate) enum Run<'a> {
     Mode(DesiredMode),
     /// The bound of the durability lag changes.
     LagBound(DesiredLagBound),
-}
-
-/// Why a payload is not a batch. Any of these in a committed entry stops the replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// The payload is truncated.
-    #[error("a batch ends early")]
-    Truncated,
-    /// Written by a newer version.
-    #[error("batch format version {0} is not known here")]
-    Version(u8),
-    /// A flag, kind or mode that this version does not know.
-    #[error("batch field {0} has the unknown value {1}")]
-    Unknown(&'static str, u8),
-    /// A timestamp is lower than the preceding one, or out of range.
-    #[error("the timestamps in a batch run backwards")]
-    Timestamp,
-    /// A mode unit without a mode, with effects, or with a version that is no number.
-    #[error("a mode unit in a batch is malformed")]
-    Mode,
-    /// A time unit with anything but its timestamp.
-    #[error("a time unit in a batch is malformed")]
-    Time,
-    /// A setting unit with effects or a mode, or whose record is no setting.
-    #[error("a setting unit in a batch is malformed")]
-    Setting,
-    /// Heads and effects do not add up.
-    #[error("the lengths in a batch do not add up")]
-    Length,
-    /// A fragment that is malformed, or does not follow the one before.
-    #[error("a fragment of a batch is malformed or out of place")]
-    Fragment,
 }
 
 /// Encodes a batch: `effects` are those of all units, in the units' order.
@@ -255,6 +237,8 @@ pub struct Batch<'a> {
     pub header: BatchHeader,
     /// How many units there are.
     pub unit_count: usize,
+    /// Whether a unit has an idempotency record, or lets some leave.
+    has_records: bool,
     heads: &'a [u8],
     effects: &'a [u8],
 }
@@ -271,8 +255,10 @@ impl<'a> Batch<'a> {
         let heads_and_rest = reader.0;
         let mut effects_len = 0usize;
         let mut newest = 0u64;
+        let mut has_records = false;
         for _ in 0..count {
             let head = read_head(&mut reader)?;
+            has_records |= head.record.is_some() && matches!(head.kind, UnitKind::Write | UnitKind::Leave);
             if head.delay < newest || header.timestamp.0.checked_add(head.delay).is_none() {
                 return Err(BatchError::Timestamp);
             }
@@ -284,7 +270,7 @@ impl<'a> Batch<'a> {
             return Err(if effects.len() < effects_len { BatchError::Truncated } else { BatchError::Length });
         }
         let heads = &heads_and_rest[..heads_and_rest.len() - effects.len()];
-        Ok(Batch { header, unit_count: count, heads, effects })
+        Ok(Batch { header, unit_count: count, has_records, heads, effects })
     }
 
     /// The units in order.
@@ -327,6 +313,17 @@ impl<'a> Batch<'a> {
             let (effects, others) = rest.split_at_checked(length)?;
             rest = others;
             Some(Run::Effects { timestamp: first.timestamp, effects })
+        })
+    }
+
+    /// What the units do to the idempotency records, in order, each with the unit's timestamp.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (WallMs, RecordChange<'a>)> + use<'a> {
+        let units = self.has_records.then(|| self.units()).into_iter().flatten();
+        // Both were read before, when the batch was checked.
+        units.filter_map(|unit| match (unit.kind, unit.record?) {
+            (UnitKind::Write, bytes) => Some((unit.timestamp, RecordChange::Add(UnitRecord::decode(bytes).ok()?))),
+            (UnitKind::Leave, bytes) => Some((unit.timestamp, RecordChange::Leave(record::decode_leave(bytes).ok()?))),
+            _ => None,
         })
     }
 
@@ -403,50 +400,14 @@ fn read_head<'a>(reader: &mut Reader<'a>) -> Result<HeadRef<'a>, BatchError> {
         }
         read_setting(record.ok_or(BatchError::Setting)?)?;
     }
+    match (kind, record) {
+        (UnitKind::Write, Some(bytes)) => drop(UnitRecord::decode(bytes)?),
+        (UnitKind::Expiry, Some(_)) | (UnitKind::Leave, None) => return Err(BatchError::Record),
+        (UnitKind::Leave, Some(_)) if durability.is_some() || length != 0 => return Err(BatchError::Record),
+        (UnitKind::Leave, Some(bytes)) => drop(record::decode_leave(bytes)?),
+        _ => {}
+    }
     Ok(HeadRef { kind, durability, delay, length, record })
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], BatchError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(BatchError::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, BatchError> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn u64(&mut self) -> Result<u64, BatchError> {
-        let bytes = self.take(8)?;
-        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
-    }
-
-    fn varint(&mut self) -> Result<u64, BatchError> {
-        let mut value = 0u64;
-        for shift in (0..70).step_by(7) {
-            let byte = self.byte()?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                return Err(BatchError::Length);
-            }
-            value |= part << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(BatchError::Length)
-    }
 }
 
 #[cfg(test)]

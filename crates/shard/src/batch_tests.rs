@@ -15,6 +15,10 @@ fn late(kind: UnitKind, length: usize) -> UnitHead {
     UnitHead { timestamp: WallMs(HEADER.timestamp.0 + 300), ..head(kind, length) }
 }
 
+fn record(reply: &[u8]) -> Box<[u8]> {
+    UnitRecord { leave: 0, leave_own: 0, client: b"\x01uc", sequence: 9, payload: 8, reply }.encode()
+}
+
 fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
     let units = vec![
         head(UnitKind::Write, 3),
@@ -23,7 +27,7 @@ fn golden_units() -> (Vec<UnitHead>, Vec<u8>) {
             durability: Some(Durability::Sync),
             timestamp: WallMs(HEADER.timestamp.0 + 300),
             length: 0,
-            record: Some(Box::from(&b"id-1"[..])),
+            record: Some(record(b"+OK\r\n")),
         },
         late(UnitKind::Expiry, 200),
         UnitHead { durability: Some(Durability::Sync), ..late(UnitKind::Mode, 0) },
@@ -44,7 +48,9 @@ fn golden() {
         2, // async
         4, // units
         1, 0, 0, 0, 3, // write, the shard's mode, no record, at once, 3 bytes
-        1, 1, 1, 0xac, 2, 0, 4, b'i', b'd', b'-', b'1', // write, sync, a record, 300 ms later, no effects
+        1, 1, 1, 0xac, 2, 0, 36, // write, sync, a record of 36 bytes, 300 ms later, no effects
+        1, 0, 0, 3, 1, b'u', b'c', 9, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'+', b'O',
+        b'K', 13, 10, // its record
         2, 0, 0, 0xac, 2, 200, 1, // expiry, 200 bytes
         3, 1, 0, 0xac, 2, 0, // mode sync
     ];
@@ -57,7 +63,7 @@ fn golden() {
     assert_eq!(batch.unit_count, 4);
     let read: Vec<_> = batch.units().collect();
     assert_eq!(read[0].effects, b"abc");
-    assert_eq!(read[1].record, Some(&b"id-1"[..]));
+    assert_eq!(read[1].record, Some(&*record(b"+OK\r\n")));
     assert_eq!(read[1].durability, Some(Durability::Sync));
     assert_eq!(read[2].effects, [0x55; 200]);
     assert_eq!((read[3].kind, read[3].durability), (UnitKind::Mode, Some(Durability::Sync)));
@@ -179,12 +185,12 @@ proptest::proptest! {
             proptest::collection::vec(0u8..255, 0..300)), 0..20),
     ) {
         let header = BatchHeader { seq: Seq(seq), timestamp: WallMs(timestamp), durability: Durability::Sync };
-        let heads: Vec<UnitHead> = units.iter().map(|(mode, record, effects)| UnitHead {
+        let heads: Vec<UnitHead> = units.iter().map(|(mode, reply, effects)| UnitHead {
             kind: UnitKind::Write,
             durability: Durability::from_number(*mode),
             timestamp: WallMs(timestamp.saturating_add(delay)),
             length: effects.len(),
-            record: record.clone().map(Vec::into_boxed_slice),
+            record: reply.as_ref().map(|reply| record(reply)),
         }).collect();
         let effects: Vec<u8> = units.iter().flat_map(|unit| unit.2.clone()).collect();
         let bytes = encode(header, &heads, &effects);
@@ -192,12 +198,33 @@ proptest::proptest! {
         proptest::prop_assert_eq!(batch.header, header);
         let read: Vec<_> = batch.units().collect();
         proptest::prop_assert_eq!(read.len(), units.len());
-        for (unit, (mode, record, effects)) in read.iter().zip(&units) {
+        for (unit, (mode, reply, effects)) in read.iter().zip(&units) {
             proptest::prop_assert_eq!(unit.durability, Durability::from_number(*mode));
-            proptest::prop_assert_eq!(unit.record, record.as_deref());
+            let expected = reply.as_ref().map(|reply| record(reply));
+            proptest::prop_assert_eq!(unit.record, expected.as_deref());
             proptest::prop_assert_eq!(unit.timestamp, WallMs(timestamp.saturating_add(delay)));
             proptest::prop_assert_eq!(unit.effects, &effects[..]);
         }
+    }
+}
+
+/// Frozen: kinds of format level 4.
+#[test]
+fn a_leave_unit_says_how_many() {
+    let bytes = encode(HEADER, &[UnitHead::of_leave(300, HEADER.timestamp)], b"");
+    assert_eq!(&bytes[20..], [6, 0, 1, 0, 0, 2, 0xac, 2], "frozen");
+    let batch = Batch::decode(&bytes).unwrap();
+    assert_eq!(batch.records().collect::<Vec<_>>(), [(HEADER.timestamp, RecordChange::Leave(300))]);
+    let leave = || UnitHead::of_leave(1, HEADER.timestamp);
+    for (wrong, effects) in [
+        (UnitHead { record: None, ..leave() }, &b""[..]),
+        (UnitHead { durability: Some(Durability::Sync), ..leave() }, b""),
+        (UnitHead { length: 1, ..leave() }, b"x"),
+        (UnitHead { record: Some(Box::from(&[1, 1][..])), ..leave() }, b""),
+        (UnitHead { kind: UnitKind::Expiry, ..leave() }, b""),
+        (UnitHead { record: Some(record(b"")), ..UnitHead::of_time(HEADER.timestamp) }, b""),
+    ] {
+        assert!(Batch::decode(&encode(HEADER, std::slice::from_ref(&wrong), effects)).is_err(), "{wrong:?}");
     }
 }
 

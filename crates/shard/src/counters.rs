@@ -20,6 +20,9 @@ pub(crate) struct Counters {
     pub(crate) delayed_by_override: u64,
     /// Timestamps staged alone.
     pub(crate) time_units: u64,
+    /// Writes that were sent again, and writes refused because of their idempotency key.
+    pub(crate) repeated_writes: u64,
+    pub(crate) keys_refused: u64,
     pub(crate) restores: u64,
     /// Commands that waited for a primary, each pipeline once, and those that were refused after it.
     pub(crate) lease_waits: u64,

@@ -4,6 +4,7 @@
 //! (`engine/src/image/`), which shows the data at one point in the log however long it takes to write. The written
 //! bytes are discarded; only their checksum is kept.
 //!
+//! - The digest of the idempotency records, which is known at any time, is added to that of the data.
 //! - One slice is computed per turn, as for a snapshot. Only one image exists at a time, so a digest waits for a
 //!   snapshot in progress, and vice versa.
 //! - At most one digest is computed at a time. Requests that arrive meanwhile share its result, which names its index.
@@ -15,6 +16,7 @@ use fastness_engine::{Digest, Engine};
 use fastness_types::LogIndex;
 use tokio::sync::oneshot;
 
+use crate::idempotency::records::Records;
 use crate::snapshots::{SLICE_BYTES, SLICE_PAUSE};
 
 /// How often a digest checks whether the snapshot in progress has ended.
@@ -38,8 +40,8 @@ pub type DigestResult = Result<(LogIndex, Digest), DigestError>;
 #[derive(Default)]
 pub(crate) struct Digests {
     waiting: Vec<oneshot::Sender<DigestResult>>,
-    /// The log position of the digest that is being computed.
-    walk: Option<LogIndex>,
+    /// The log position of the digest that is being computed, and the digest of the idempotency records there.
+    walk: Option<(LogIndex, u128)>,
     chunk: Vec<u8>,
 }
 
@@ -65,7 +67,7 @@ impl Digests {
     /// digest can be computed there.
     pub(crate) fn follow(
         &mut self,
-        engine: &mut Engine,
+        (engine, records): (&mut Engine, &Records),
         at: Result<LogIndex, DigestError>,
         is_snapshot_in_progress: bool,
     ) -> Option<Duration> {
@@ -79,13 +81,13 @@ impl Digests {
             }
             return None;
         }
-        let index = match (self.walk, at) {
+        let (index, of_records) = match (self.walk, at) {
             (_, Err(DigestError::NotServing)) => {
                 self.walk = None;
                 self.answer(Err(DigestError::NotServing));
                 return None;
             }
-            (Some(index), _) => index,
+            (Some(walk), _) => walk,
             (None, _) if is_snapshot_in_progress => return Some(TURN_CHECK),
             (None, Err(error)) => {
                 self.answer(Err(error));
@@ -94,14 +96,14 @@ impl Digests {
             (None, Ok(index)) => {
                 // No other node reads this image, so it may use parts even if other members cannot read them.
                 engine.begin_image(SLICE_BYTES);
-                index
+                (index, records.digest())
             }
         };
-        self.walk = Some(index);
+        self.walk = Some((index, of_records));
         self.chunk.clear();
         let result = match engine.image_step(SLICE_BYTES, &mut self.chunk) {
             Ok(None) => return Some(SLICE_PAUSE),
-            Ok(Some(sum)) => Ok((index, sum.digest)),
+            Ok(Some(sum)) => Ok((index, Digest(sum.digest.0.wrapping_add(of_records)))),
             Err(_) => Err(DigestError::Open),
         };
         self.walk = None;

@@ -8,6 +8,7 @@ use fastness_resp::ReplyBuf;
 
 use crate::execution::Execution;
 use crate::front_end::{Call, FrontEnd};
+use crate::idempotency::IdempotencyCounter;
 use crate::inner::Inner;
 use crate::outcome::Outcome;
 use crate::refusal;
@@ -21,13 +22,13 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
-    let Call { spec, args, at, first, durability_override, reads } = call;
+    let Call { spec, args, at, first, durability_override, reads, idempotency } = call;
     if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
         session.data.fail();
         out.error(refusal::not_in_transaction(spec.name));
         return Outcome::REPLY;
     }
-    if (durability_override.is_some() || reads.is_some())
+    if (durability_override.is_some() || reads.is_some() || idempotency.is_some())
         && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
     {
         session.data.fail();
@@ -36,6 +37,9 @@ pub(crate) fn run(
     }
     inner.edges.handle.report_running(Some(spec.index));
     session.waits_for = WaitsFor::Shard;
+    let writes = spec.flags.has(Flags::WRITE) && !(session.data.in_multi() && is_queued(spec));
+    let writes = writes || matches!(spec.run, Run::Session(SessionCommand::Exec));
+    let counter = if writes && idempotency.is_none() { session.idempotency.clone() } else { None };
     let state = &mut *inner.state.borrow_mut();
     state.count_memory();
     let mut execution = Execution {
@@ -43,6 +47,7 @@ pub(crate) fn run(
         now: state.replica.stamped(at),
         durability_override: durability_override.unwrap_or(session.durability_override),
         reads: reads.unwrap_or(session.reads),
+        idempotency: idempotency.filter(|_| writes).or(counter.as_ref().map(IdempotencyCounter::key)),
         mode: state.replica.settings.mode.in_force(),
         session,
         out,
@@ -51,14 +56,20 @@ pub(crate) fn run(
     if execution.session.data.in_multi() && is_queued(spec) {
         return execution.queue(state, spec, args);
     }
-    match spec.run {
+    let outcome = match spec.run {
         Run::Data(_) => execution.data(state, spec, args, first),
         run if execution.is_run_paused(&state.replica.flow, run) => Outcome::Busy,
         Run::Session(command) => execution.session(state, command, spec, args),
         Run::Table(_) => execution.table(spec, args),
         Run::FrontEnd => execution.front_end(state, spec, args),
         Run::Refused(_) | Run::Missing => unreachable!("no look-up returns such a command"),
+    };
+    if outcome != Outcome::Busy
+        && let (Some(_), Some(counter)) = (counter, &mut session.idempotency)
+    {
+        counter.next += 1;
     }
+    outcome
 }
 
 /// Whether a command inside of MULTI is queued until EXEC.

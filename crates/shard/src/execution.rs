@@ -19,11 +19,14 @@ use crate::data::Data;
 use crate::edges::Edges;
 use crate::flow::FlowControl;
 use crate::front_end::FrontEnd;
+use crate::idempotency::IdempotencyKey;
 use crate::lag::GateState;
 use crate::now::Now;
+use crate::once::{Attempt, payload_of_command};
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
 use crate::session::{Session, SlotsSeen, WaitsFor};
+use crate::stage::StagedUnit;
 use crate::state::{Primary, Replica, State};
 
 /// One command in execution, with everything but the replica's state.
@@ -37,6 +40,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) durability_override: DurabilityOverride,
     /// How a read is confirmed: set by the command, or else by its connection.
     pub(crate) reads: ReadConfirmation,
+    /// By what a write is recognised when it is sent again.
+    pub(crate) idempotency: Option<IdempotencyKey<'a>>,
     /// The mode in force.
     pub(crate) mode: Durability,
 }
@@ -44,7 +49,7 @@ pub(crate) struct Execution<'a> {
 /// One command or transaction that runs on the primary and has not been staged.
 pub(crate) struct UnitInProgress {
     /// Where its effects and its reply start.
-    before: usize,
+    pub(crate) before: usize,
     reply: usize,
     savepoint: Savepoint,
 }
@@ -77,9 +82,14 @@ impl Execution<'_> {
                 if self.is_paused(flow, request.writes) || self.is_slowed(flow, request.writes) {
                     return Outcome::Busy;
                 }
+                let attempt = match self.attempt(&mut primary, || payload_of_command(args)) {
+                    Attempt::Runs(attempt) => attempt,
+                    Attempt::Answered(outcome) => return outcome,
+                };
+                let recording = self.record(attempt);
                 let unit = self.begin_unit(&mut primary);
                 self.execute(&mut primary, spec, args, first, MemoryCheck::Needed);
-                let wrote = self.end_unit(&mut primary, unit);
+                let wrote = self.end_recorded(&mut primary, unit, recording);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }
             Admitted::Replica => true,
@@ -273,14 +283,20 @@ impl Execution<'_> {
     /// Stages what was appended since the unit started; true if anything was. A unit that was too long is rolled back,
     /// and its reply is an error.
     #[inline]
-    pub(crate) fn end_unit(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress) -> bool {
+    pub(crate) fn end_unit(
+        &mut self,
+        primary: &mut Primary<'_>,
+        unit: UnitInProgress,
+        record: Option<Box<[u8]>>,
+    ) -> bool {
         if primary.leader.stage.effects.has_overflowed() {
             let bytes_max = primary.leader.stage.unit_bytes_max();
             self.roll_back(primary, unit, &Refusal::TooLarge { bytes_max });
             primary.replica.counters.units_too_large += 1;
             return false;
         }
-        if !primary.stage(UnitKind::Write, unit.before, self.now) {
+        let staged = StagedUnit { kind: UnitKind::Write, before: unit.before, record };
+        if !primary.stage(staged, self.now) {
             return false;
         }
         let (stage, batching) = (&mut primary.leader.stage, &primary.replica.batching);
@@ -366,7 +382,7 @@ impl Execution<'_> {
     /// Records that a reply waits for batch `seq` because of an override, so that the batch is closed before its
     /// maximum age.
     #[cold]
-    fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
+    pub(crate) fn await_commit(&self, primary: &mut Primary<'_>, seq: Seq) {
         primary.replica.counters.delayed_by_override += 1;
         if primary.leader.stage.await_commit(seq) {
             self.edges.work.notify_one();

@@ -6,10 +6,11 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::CommandSpec;
 use fastness_engine::{Engine, Key};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{BootNs, NodeId, Slot};
+use fastness_types::{BootNs, NodeId, Slot, WallMs};
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
+use crate::idempotency::IdempotencyKey;
 use crate::info::ShardInfo;
 use crate::leader::Leader;
 use crate::now::Now;
@@ -36,6 +37,9 @@ pub trait FrontEnd {
     /// may have changed. If not, the error has been appended.
     fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
 
+    /// The name of the connection's user, to which an idempotency key is bound.
+    fn user(&self) -> Vec<u8>;
+
     /// `host:port` of the replica that serves `slot`, as this client reaches it (its TLS port for a TLS client).
     /// `primary`: the node that leads this shard, if the slot belongs to this shard. `None`: the slot belongs to
     /// another shard, whose primary is looked up in the map.
@@ -52,6 +56,7 @@ pub struct Call<'a> {
     pub(crate) first: Option<Key<'a>>,
     pub(crate) durability_override: Option<DurabilityOverride>,
     pub(crate) reads: Option<ReadConfirmation>,
+    pub(crate) idempotency: Option<IdempotencyKey<'a>>,
 }
 
 impl<'a> Call<'a> {
@@ -74,6 +79,14 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn with_reads(mut self, reads: Option<ReadConfirmation>) -> Call<'a> {
         self.reads = reads;
+        self
+    }
+
+    /// Sets the key by which this write is recognised when it is sent again, instead of the connection's next one.
+    /// Without effect for a command that does not write.
+    #[must_use]
+    pub fn with_idempotency(mut self, key: Option<IdempotencyKey<'a>>) -> Call<'a> {
+        self.idempotency = key;
         self
     }
 }
@@ -128,6 +141,12 @@ impl ShardView<'_> {
         self.now.boot
     }
 
+    /// The time that commands see.
+    #[must_use]
+    pub fn wall_now(&self) -> WallMs {
+        self.now.wall
+    }
+
     /// Whether the command may wait (`false` inside of EXEC).
     #[must_use]
     pub fn may_block(&self) -> bool {
@@ -157,5 +176,6 @@ impl ShardView<'_> {
         session.no_touch = false;
         session.durability_override = DurabilityOverride::Default;
         session.reads = ReadConfirmation::Default;
+        session.idempotency = None;
     }
 }

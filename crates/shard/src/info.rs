@@ -112,6 +112,12 @@ pub struct ShardInfo {
     pub delayed_by_override: u64,
     /// Timestamps that were staged alone, because keys have deadlines and nobody wrote.
     pub time_units: u64,
+    /// Idempotency records held.
+    pub idempotency_records: usize,
+    /// Writes that were sent again and answered from their record.
+    pub repeated_writes: u64,
+    /// Writes refused because of their idempotency key.
+    pub keys_refused: u64,
     /// Restores from the log, the one at the start included.
     pub restores: u64,
     /// Commands that waited because the lease had lapsed and no other primary was known; a pipeline counts once.
@@ -176,6 +182,9 @@ impl ShardInfo {
             unknown_replies: counters.unknown_replies,
             delayed_by_override: counters.delayed_by_override,
             time_units: counters.time_units,
+            idempotency_records: replica.records.len(),
+            repeated_writes: counters.repeated_writes,
+            keys_refused: counters.keys_refused,
             restores: counters.restores,
             lease_waits: counters.lease_waits,
             lease_waits_refused: counters.lease_waits_refused,

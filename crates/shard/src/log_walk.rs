@@ -228,6 +228,7 @@ impl Primary<'_> {
         fail_point!("shard::commit");
         leader.committed = seq;
         replica.data.engine.forget_undo(seq);
+        replica.records.commit(seq);
         debug_assert_eq!(leader.index_of(seq), index, "batches follow one another");
         replica.flow.lag.record(batch.opened, now);
         replica.committed_time.advance(batch.timestamp, now);
@@ -277,6 +278,9 @@ impl Replica {
                     self.data.engine.apply(timestamp, effects).map_err(|error| Fatal::Apply { index, error })?;
                 }
             }
+        }
+        for (timestamp, change) in batch.records() {
+            self.records.apply(&change, timestamp);
         }
         self.data.engine.advance_timestamp(batch.header.timestamp);
         self.counters.batches_applied += 1;

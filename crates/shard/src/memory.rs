@@ -3,7 +3,7 @@
 //! As in Valkey, all allocated memory counts, except buffers that only serve replication. Counted are: the data, an
 //! image of it that is being written, and undo records (all three counted by the engine); uncommitted effects; and for
 //! every connection its unexecuted input, its unsent replies (pending for a commit, or not read by the client), queued
-//! commands and watched keys. The memory of the log and of the links to other nodes is not counted; it is bounded by
+//! commands and watched keys; idempotency records. The memory of the log and of the links to other nodes is not counted; it is bounded by
 //! its own options.
 //!
 //! Nothing is scanned. A front end reports the memory of a connection when it changes ([`ClientShare::set`]). The sum
@@ -27,6 +27,8 @@ pub struct MemoryUse {
     pub fragments: u64,
     /// Memory of connections.
     pub clients: u64,
+    /// Idempotency records.
+    pub records: u64,
 }
 
 impl MemoryUse {
@@ -39,7 +41,7 @@ impl MemoryUse {
     /// All but the data.
     #[must_use]
     pub fn overhead(&self) -> u64 {
-        self.image + self.open_effects + self.undo + self.fragments + self.clients
+        self.image + self.open_effects + self.undo + self.fragments + self.clients + self.records
     }
 }
 

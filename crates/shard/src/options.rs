@@ -11,6 +11,7 @@ use fastness_engine::EngineOptions;
 use fastness_engine::command::CommandTable;
 use fastness_types::{Clock, LogIndex, NodeId, SLOTS, ShardId, Slot, limits};
 
+use crate::idempotency::records::IdempotencyLimits;
 use crate::mode::DesiredMode;
 use crate::snapshot_store::SnapshotStore;
 
@@ -38,6 +39,8 @@ pub struct ShardOptions {
     pub random_seed: u64,
     /// When batches are closed, and how many are in flight.
     pub batching: Batching,
+    /// How many writes are recognised when they are sent again.
+    pub idempotency: IdempotencyLimits,
     /// Where snapshots are kept; `None`: none are made, and memory is restored from the log alone.
     pub snapshots: Option<Rc<dyn SnapshotStore>>,
     /// A snapshot is cut after this many bytes of log, or after as many as the newest snapshot has, if that is more. 0:

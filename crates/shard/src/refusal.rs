@@ -21,6 +21,13 @@ pub const CUT_OFF: &str = "CLUSTERDOWN This replica hears no primary, and a key 
 /// `disabled`: a client requested that its replies wait for their commit.
 pub const NOT_DURABLE: &str = "ERR this cluster's durability is disabled: no reply can be made to wait for a commit";
 
+/// Another write was sent with the idempotency key before. Nothing has happened now.
+pub const KEY_REUSED: &str =
+    "IDEMPOTENCYREUSED the idempotency key belongs to another write: nothing was done with this one";
+/// The idempotency key is too old: whether its write ran is not known any more. Nothing has happened now.
+pub const KEY_PAST: &str = "IDEMPOTENCYPAST the idempotency key is older than what is remembered: nothing was done now, and whether its write \
+     was done before is not known";
+
 /// An attribute on a queued command has no effect, because its reply is part of the reply to EXEC.
 pub(crate) const MISPLACED_ATTRIBUTE: &str =
     "ERR a transaction's attribute belongs before its EXEC: neither MULTI nor a queued command takes one";
@@ -97,6 +104,21 @@ pub enum Refusal {
     KeyTooLong,
     /// The client overrides the mode, and the mode promises no commit.
     NotDurable,
+    /// Another write was sent with the idempotency key before.
+    KeyReused,
+    /// The idempotency key is so old that a record of its write may have left.
+    KeyPast {
+        /// Sequence numbers above this one are not.
+        floor: u64,
+    },
+    /// The idempotency key's sequence number lies in the future.
+    KeyAhead,
+    /// The idempotency key has no client, or a name that is too long.
+    KeyClient,
+    /// The reply is too long to be kept under an idempotency key; the write was rolled back.
+    ReplyTooLong,
+    /// A replica of the shard is of a version that does not know idempotency keys.
+    KeysUnknown,
 }
 
 impl Refusal {
@@ -119,6 +141,22 @@ impl Refusal {
             }
             Refusal::TooSlow { time_max } => {
                 format!("ERR the transaction has run for longer than {} ms; no data was changed", time_max.as_millis())
+            }
+            Refusal::KeyReused => KEY_REUSED.into(),
+            Refusal::KeyPast { floor } => format!("{KEY_PAST} (sequence numbers above {floor} are accepted)"),
+            Refusal::KeyAhead => format!(
+                "ERR the idempotency key's sequence number is a time more than {} s in the future",
+                limits::IDEMPOTENCY_AHEAD_MAX.as_secs()
+            ),
+            Refusal::KeyClient => {
+                format!("ERR the client of an idempotency key is 1 to {} bytes", limits::IDEMPOTENCY_CLIENT_BYTES_MAX)
+            }
+            Refusal::ReplyTooLong => format!(
+                "ERR the reply is longer than the {} bytes that an idempotency key keeps; no data was changed",
+                limits::IDEMPOTENCY_REPLY_BYTES_MAX
+            ),
+            Refusal::KeysUnknown => {
+                "ERR idempotency keys are not available until every node of the shard has been upgraded".into()
             }
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }

@@ -4,12 +4,13 @@
 
 use fail::fail_point;
 use fastness_consensus::handle::OwnSnapshot;
-use fastness_types::{LogIndex, Plant, WallMs};
+use fastness_types::{LogIndex, Plant};
 
+use crate::idempotency::stored;
 use crate::inner::Inner;
 use crate::loading::Loading;
 use crate::role::Phase;
-use crate::snapshot_format::{Tail, UnusableSnapshot, read_head, read_tail};
+use crate::snapshot_format::{SnapshotHead, Tail, UnusableSnapshot, read_head, read_tail};
 use crate::snapshot_store::{SnapshotPart, SnapshotSource};
 use crate::state::Replica;
 use crate::time::CommittedTime;
@@ -18,6 +19,7 @@ impl Replica {
     /// Empties memory, to be restored from snapshot and log.
     pub(crate) fn restart_from_log(&mut self) {
         self.data.restart();
+        self.records.restart();
         fail_point!("shard::restore");
         self.position.restart();
         self.committed_time = CommittedTime::default();
@@ -29,22 +31,32 @@ impl Replica {
         self.counters.restores += 1;
     }
 
-    /// Loads one part of a snapshot; true if it was the last. `timestamp`: the timestamp in the head.
-    fn take_part(&mut self, part: SnapshotPart, timestamp: &mut Option<WallMs>) -> Result<bool, UnusableSnapshot> {
-        match (part, *timestamp) {
-            (SnapshotPart::Head(head), None) => {
-                let at = read_head(self.shard, &head)?;
+    /// Loads one part of a snapshot; true if it was the last. `head`: what the head says, with the chunks of records
+    /// that are still to come.
+    fn take_part(&mut self, part: SnapshotPart, head: &mut Option<SnapshotHead>) -> Result<bool, UnusableSnapshot> {
+        match (part, &mut *head) {
+            (SnapshotPart::Head(bytes), None) => {
+                let read = read_head(self.shard, &bytes)?;
                 // Even without any key, because time must never run backwards.
-                self.data.engine.advance_timestamp(at);
-                *timestamp = Some(at);
+                self.data.engine.advance_timestamp(read.timestamp);
+                *head = Some(read);
                 self.snapshots.begin_read();
                 Ok(false)
             }
-            (SnapshotPart::Chunk(chunk), Some(timestamp)) => {
+            (SnapshotPart::Chunk(chunk), Some(head)) => {
                 self.snapshots.read_chunk(chunk.len());
                 self.loading.read_chunk(chunk.len());
-                self.data.engine.load_image(timestamp, &chunk)?;
+                match head.record_chunks {
+                    0 => self.data.engine.load_image(head.timestamp, &chunk)?,
+                    left => {
+                        stored::load(&mut self.records, &chunk)?;
+                        head.record_chunks = left - 1;
+                    }
+                }
                 Ok(false)
+            }
+            (SnapshotPart::Tail(_), Some(head)) if head.record_chunks > 0 => {
+                Err(UnusableSnapshot::Parts("it has fewer chunks than its head says"))
             }
             (SnapshotPart::Tail(tail), Some(_)) => {
                 self.take_position(&read_tail(&tail)?)?;
@@ -115,12 +127,12 @@ pub(crate) async fn restore(inner: &Inner) {
 }
 
 async fn load(inner: &Inner, source: &mut dyn SnapshotSource) -> Result<(), UnusableSnapshot> {
-    let mut timestamp = None;
+    let mut head = None;
     loop {
         inner.edges.handle.report_turn();
         let part = source.next().await.map_err(UnusableSnapshot::Unreadable)?;
         let part = part.ok_or(UnusableSnapshot::Parts("it has no tail"))?;
-        if inner.state.borrow_mut().replica.take_part(part, &mut timestamp)? {
+        if inner.state.borrow_mut().replica.take_part(part, &mut head)? {
             return Ok(());
         }
         // Connected clients are answered LOADING meanwhile.

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use fastness_types::{BootNs, Slot};
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
+use crate::idempotency::IdempotencyCounter;
 use crate::inner::Inner;
 use crate::outcome::WrittenAt;
 use crate::reply_queue::Waiter;
@@ -34,6 +35,8 @@ pub struct Session {
     pub(crate) durability_override: DurabilityOverride,
     /// How its reads are confirmed.
     pub(crate) reads: ReadConfirmation,
+    /// CLIENT IDEMPOTENCY.
+    pub(crate) idempotency: Option<IdempotencyCounter>,
     pub(crate) waiter: Rc<Waiter>,
     pub(crate) shard: Weak<Inner>,
 }
@@ -158,6 +161,17 @@ impl Session {
     /// See [`Session::reads`].
     pub fn set_reads(&mut self, reads: ReadConfirmation) {
         self.reads = reads;
+    }
+
+    /// CLIENT IDEMPOTENCY: the keys of the writes that follow.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<&IdempotencyCounter> {
+        self.idempotency.as_ref()
+    }
+
+    /// See [`Session::idempotency`].
+    pub fn set_idempotency(&mut self, counter: Option<IdempotencyCounter>) {
+        self.idempotency = counter;
     }
 
     /// Number of watched keys.

@@ -28,7 +28,7 @@ use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
 use crate::release::Released;
 use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
-use crate::state::State;
+use crate::state::{Replica, State};
 
 /// How often a command with the outcome [`Outcome::Busy`] is tried again without a notification.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -71,6 +71,7 @@ impl Shard {
             no_touch: false,
             durability_override: DurabilityOverride::Default,
             reads: ReadConfirmation::Default,
+            idempotency: None,
             waiter: Rc::new(Waiter::default()),
             shard: Rc::downgrade(&self.inner),
         }
@@ -94,7 +95,7 @@ impl Shard {
     /// them.
     #[must_use]
     pub fn call<'a>(&self, spec: &'static CommandSpec, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { spec, args, at, first: None, durability_override: None, reads: None }
+        Call { spec, args, at, first: None, durability_override: None, reads: None, idempotency: None }
     }
 
     /// Runs one command of one session, and appends the reply to `out`. Never blocks.
@@ -310,7 +311,8 @@ impl Shard {
     pub fn digest(&self) -> Result<(LogIndex, Digest), DigestError> {
         let state = self.inner.state.borrow();
         let position = state.digest_position()?;
-        Ok((position, state.replica.data.engine.digest()))
+        let Replica { data, records, .. } = &state.replica;
+        Ok((position, Digest(data.engine.digest().0.wrapping_add(records.digest()))))
     }
 
     /// CLIENT PAUSE, as [`crate::ShardView::pause_clients`].

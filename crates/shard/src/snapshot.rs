@@ -38,7 +38,8 @@ impl State {
             && let Some(place) = self.snapshot_place(edges, now)
         {
             let (replica, format) = (&mut self.replica, edges.handle.format());
-            replica.snapshots.cut(&mut replica.data.engine, replica.shard, place, format);
+            let data = (&mut replica.data.engine, &replica.records);
+            replica.snapshots.cut(data, replica.shard, place, format);
         }
         let replica = &mut self.replica;
         let next = replica.snapshots.write_slice(replica.shard, &mut replica.data.engine, &edges.handle, now);

@@ -3,18 +3,21 @@
 
 use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_engine::{ApplyError, Digest, Engine, EngineOptions};
-use fastness_types::{Epoch, HashSeed, LogIndex, Seq, ShardId, WallMs};
+use fastness_types::{Epoch, HashSeed, LogIndex, Seq, ShardId};
 
 use crate::batch::{Batch, BatchError, Run};
 use crate::fragment::{Fragments, Part};
+use crate::idempotency::records::Records;
+use crate::idempotency::stored;
 use crate::position::chain;
-use crate::snapshot_format::{UnusableSnapshot, read_head, read_tail};
+use crate::snapshot_format::{SnapshotHead, UnusableSnapshot, read_head, read_tail};
 
 /// A snapshot that is loaded into a separate engine, to verify its data against its tail.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     engine: Engine,
-    timestamp: WallMs,
+    records: Records,
+    head: SnapshotHead,
 }
 
 /// Position and content of a complete snapshot.
@@ -38,18 +41,24 @@ impl SnapshotCheck {
     /// # Errors
     /// The snapshot belongs to another shard, or has an unknown version.
     pub fn new(shard: ShardId, head: &[u8]) -> Result<SnapshotCheck, UnusableSnapshot> {
-        let timestamp = read_head(shard, head)?;
+        let head = read_head(shard, head)?;
         // A digest does not depend on the seed.
         let options = EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 };
-        Ok(SnapshotCheck { engine: Engine::new(options), timestamp })
+        Ok(SnapshotCheck { engine: Engine::new(options), records: Records::default(), head })
     }
 
     /// Loads the next chunk.
     ///
     /// # Errors
-    /// The chunk contains something other than keys and values.
+    /// The chunk contains something other than keys and values, or idempotency records where these are due.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), UnusableSnapshot> {
-        Ok(self.engine.load_image(self.timestamp, chunk)?)
+        match self.head.record_chunks {
+            0 => Ok(self.engine.load_image(self.head.timestamp, chunk)?),
+            left => {
+                self.head.record_chunks = left - 1;
+                Ok(stored::load(&mut self.records, chunk)?)
+            }
+        }
     }
 
     /// Compares the data with the tail. Returns a replay of the log that starts at the snapshot's position.
@@ -59,7 +68,7 @@ impl SnapshotCheck {
     pub fn finish(mut self, tail: &[u8]) -> Result<(SnapshotReport, SnapshotReplay), UnusableSnapshot> {
         let tail = read_tail(tail)?;
         self.engine.end_image_load()?;
-        let (keys, digest) = (self.engine.keyspace_stats().keys, self.engine.digest());
+        let (keys, digest) = (self.engine.keyspace_stats().keys, digest_of(&self.engine, &self.records));
         if (keys, digest.to_string()) != (tail.keys, tail.digest.clone()) {
             let (tail_keys, tail_digest) = (tail.keys, tail.digest);
             return Err(UnusableSnapshot::Data { keys, digest, tail_keys, tail_digest });
@@ -68,9 +77,22 @@ impl SnapshotCheck {
         let report = SnapshotReport { index, epoch, log_checksum: tail.log_checksum, keys, digest };
         Ok((
             report,
-            SnapshotReplay { engine: self.engine, index, epoch, seq, checksum, fragments: Fragments::default() },
+            SnapshotReplay {
+                engine: self.engine,
+                records: self.records,
+                index,
+                epoch,
+                seq,
+                checksum,
+                fragments: Fragments::default(),
+            },
         ))
     }
+}
+
+/// The digest of the data and of the idempotency records.
+fn digest_of(engine: &Engine, records: &Records) -> Digest {
+    Digest(engine.digest().0.wrapping_add(records.digest()))
 }
 
 /// Why replaying the log from one snapshot does not lead to the next.
@@ -132,6 +154,7 @@ pub enum ReplayError {
 #[derive(Debug)]
 pub struct SnapshotReplay {
     engine: Engine,
+    records: Records,
     index: LogIndex,
     epoch: Epoch,
     seq: Seq,
@@ -186,6 +209,9 @@ impl SnapshotReplay {
                 applied.map_err(|error| ReplayError::Apply { index, error })?;
             }
         }
+        for (timestamp, change) in batch.records() {
+            self.records.apply(&change, timestamp);
+        }
         self.engine.advance_timestamp(batch.header.timestamp);
         Ok(())
     }
@@ -195,7 +221,7 @@ impl SnapshotReplay {
     /// # Errors
     /// They differ.
     pub fn compare(&self, with: &SnapshotReport) -> Result<(), ReplayError> {
-        let (index, epoch, digest) = (self.index, self.epoch, self.engine.digest());
+        let (index, epoch, digest) = (self.index, self.epoch, digest_of(&self.engine, &self.records));
         let log_checksum = format!("{:016x}", self.checksum);
         if (index, epoch, &log_checksum, digest) != (with.index, with.epoch, &with.log_checksum, with.digest) {
             return Err(ReplayError::Differs { index, epoch, log_checksum, digest });

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::lag_bound::DesiredLagBound;
 use crate::mode::DesiredMode;
 use crate::position::LogPosition;
+use crate::reader::BatchError;
 use crate::settings::Settings;
 use crate::snapshot_store::SourceError;
 
@@ -46,6 +47,9 @@ pub enum UnusableSnapshot {
     /// A chunk contains something other than keys and values, or the last value is incomplete.
     #[error("{0}")]
     Image(#[from] ImageError),
+    /// A chunk contains something other than idempotency records.
+    #[error("{0}")]
+    Records(#[from] BatchError),
     /// The number of keys differs from that in the tail.
     #[error("{read} keys were read, {written} were written")]
     Keys {
@@ -73,6 +77,8 @@ pub enum UnusableSnapshot {
 
 /// Version of head and tail.
 const VERSION: u32 = 1;
+/// The version if chunks with idempotency records precede the image.
+const VERSION_WITH_RECORDS: u32 = 2;
 
 /// The head of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +88,18 @@ struct Head {
     /// The newest timestamp in the data, ms since the Unix epoch.
     #[serde(rename = "stamp")]
     timestamp: u64,
+    /// Chunks with idempotency records before the image; only in version 2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    record_chunks: u64,
+}
+
+/// What a head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SnapshotHead {
+    /// The newest timestamp in the data.
+    pub(crate) timestamp: WallMs,
+    /// How many chunks precede the image.
+    pub(crate) record_chunks: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -167,19 +185,20 @@ impl Tail {
     }
 }
 
-/// Encodes the head of a snapshot whose newest timestamp is `timestamp`.
-pub(crate) fn encode_head(shard: ShardId, timestamp: WallMs) -> Vec<u8> {
-    let head = Head { version: VERSION, shard: shard.0, timestamp: timestamp.0 };
+/// Encodes the head of a snapshot.
+pub(crate) fn encode_head(shard: ShardId, SnapshotHead { timestamp, record_chunks }: SnapshotHead) -> Vec<u8> {
+    let version = if record_chunks > 0 { VERSION_WITH_RECORDS } else { VERSION };
+    let head = Head { version, shard: shard.0, timestamp: timestamp.0, record_chunks };
     serde_json::to_vec(&head).expect("numbers have a JSON form")
 }
 
-/// The timestamp in a head.
-pub(crate) fn read_head(shard: ShardId, head: &[u8]) -> Result<WallMs, UnusableSnapshot> {
-    let Head { version, shard: of, timestamp } = serde_json::from_slice(head).map_err(UnusableSnapshot::Head)?;
-    if (version, of) != (VERSION, shard.0) {
+pub(crate) fn read_head(shard: ShardId, head: &[u8]) -> Result<SnapshotHead, UnusableSnapshot> {
+    let Head { version, shard: of, timestamp, record_chunks } =
+        serde_json::from_slice(head).map_err(UnusableSnapshot::Head)?;
+    if !matches!(version, VERSION | VERSION_WITH_RECORDS) || of != shard.0 {
         return Err(UnusableSnapshot::Foreign { version, shard: of });
     }
-    Ok(WallMs(timestamp))
+    Ok(SnapshotHead { timestamp: WallMs(timestamp), record_chunks })
 }
 
 pub(crate) fn read_tail(tail: &[u8]) -> Result<Tail, UnusableSnapshot> {

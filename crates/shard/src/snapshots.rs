@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, IncomingBytes, OwnSnapshot};
-use fastness_engine::{Engine, ImageSum};
+use fastness_engine::{Digest, Engine, ImageSum};
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{BootNs, FormatLevel, LogIndex, Seq, ShardId};
 
+use crate::idempotency::records::Records;
+use crate::idempotency::stored::FrozenRecords;
 use crate::outcome::Tenure;
-use crate::snapshot_format::{Tail, encode_head};
+use crate::snapshot_format::{SnapshotHead, Tail, encode_head};
 use crate::snapshot_store::{SnapshotSink, SnapshotSource, SnapshotStore};
 
 /// Bytes of an image that are written per turn, which takes about ten microseconds.
@@ -59,6 +61,8 @@ pub(crate) enum SnapshotPlace {
 struct SnapshotInProgress {
     sink: Box<dyn SnapshotSink>,
     place: SnapshotPlace,
+    /// The idempotency records at that position, as far as they are not written.
+    records: FrozenRecords,
     bytes: u64,
     sum: Option<ImageSum>,
     /// Whether the tail was pushed. The snapshot is not known to be on stable storage yet.
@@ -179,15 +183,23 @@ impl Snapshots {
         admits
     }
 
-    /// Cuts a snapshot of the engine's data, whose log position is `place`.
-    pub(crate) fn cut(&mut self, engine: &mut Engine, shard: ShardId, place: SnapshotPlace, format: FormatLevel) {
+    /// Cuts a snapshot of the engine's data and the idempotency records, whose log position is `place`.
+    pub(crate) fn cut(
+        &mut self,
+        (engine, records): (&mut Engine, &Records),
+        shard: ShardId,
+        place: SnapshotPlace,
+        format: FormatLevel,
+    ) {
         let Some(store) = &self.store else { return };
-        let sink = store.create(encode_head(shard, engine.newest_timestamp()));
+        let records = FrozenRecords::of(records, SLICE_BYTES);
+        let head = SnapshotHead { timestamp: engine.newest_timestamp(), record_chunks: records.chunks() };
+        let sink = store.create(encode_head(shard, head));
         engine.begin_image(record_max(format));
         fail_point!("shard::cut");
         self.wanted = false;
         self.info.log_bytes = 0;
-        self.cut = Some(SnapshotInProgress { sink, place, bytes: 0, sum: None, finishing: false });
+        self.cut = Some(SnapshotInProgress { sink, place, records, bytes: 0, sum: None, finishing: false });
     }
 
     /// Records that batch `seq` of `tenure` has committed as the newest entry in memory; `tail` describes that entry.
@@ -222,6 +234,14 @@ impl Snapshots {
             self.fail(now);
             return None;
         }
+        if !cut.records.is_empty() {
+            if cut.sink.has_room() {
+                let chunk = cut.records.next_chunk();
+                cut.bytes += chunk.len() as u64;
+                cut.sink.push(chunk);
+            }
+            return Some(SLICE_PAUSE);
+        }
         if cut.sum.is_none() && cut.sink.has_room() {
             let mut chunk = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
             cut.sum = match engine.image_step(SLICE_BYTES, &mut chunk) {
@@ -242,7 +262,8 @@ impl Snapshots {
         let SnapshotPlace::Known(tail) = &mut cut.place else { return None };
         let index = tail.index();
         if !cut.finishing {
-            (tail.keys, tail.digest) = (sum.keys, sum.digest.to_string());
+            let digest = Digest(sum.digest.0.wrapping_add(cut.records.digest));
+            (tail.keys, tail.digest) = (sum.keys, digest.to_string());
             cut.sink.finish(index, tail.encode());
             cut.finishing = true;
         }

@@ -106,6 +106,15 @@ pub(crate) enum Close {
     At(BootNs),
 }
 
+/// A unit that is about to be staged.
+pub(crate) struct StagedUnit {
+    pub(crate) kind: UnitKind,
+    /// Where its effects start in the open batch.
+    pub(crate) before: usize,
+    /// Its idempotency record.
+    pub(crate) record: Option<Box<[u8]>>,
+}
+
 /// The staging side of one tenure.
 pub(crate) struct Stage {
     epoch: Epoch,
@@ -117,6 +126,8 @@ pub(crate) struct Stage {
     cut: Option<(Seq, Durability)>,
     pub(crate) effects: EffectBuf,
     heads: Vec<UnitHead>,
+    /// Bytes of the records in `heads`.
+    record_bytes: usize,
     opened: BootNs,
     /// Writes in the open batch whose clients wait for its commit; in `sync` all of them.
     writes: usize,
@@ -124,7 +135,7 @@ pub(crate) struct Stage {
     lag_bound: Option<DesiredLagBound>,
     sealed: VecDeque<(Batched, Payload)>,
     in_flight: VecDeque<InFlight>,
-    /// Bytes of effects in `sealed` and `in_flight`.
+    /// Bytes of effects and records in `sealed` and `in_flight`.
     closed_bytes: usize,
     /// Bytes of the payloads in `sealed` and `in_flight`.
     closed_payload_bytes: usize,
@@ -162,6 +173,7 @@ impl Stage {
             cut: None,
             effects: EffectBuf::new(),
             heads: Vec::new(),
+            record_bytes: 0,
             opened: BootNs(0),
             writes: 0,
             mode: None,
@@ -194,16 +206,16 @@ impl Stage {
         self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Size of the uncommitted effects, in bytes.
+    /// Size of the uncommitted effects and records, in bytes.
     #[inline]
     pub(crate) fn open_bytes(&self) -> usize {
-        self.closed_bytes + self.effects.len()
+        self.closed_bytes + self.effects.len() + self.record_bytes
     }
 
     /// Memory of all uncommitted batches, in bytes, without buffers that are kept for reuse.
     #[inline]
     pub(crate) fn memory(&self) -> usize {
-        self.closed_payload_bytes + self.effects.len() + self.heads.len() * size_of::<UnitHead>()
+        self.closed_payload_bytes + self.effects.len() + self.record_bytes + self.heads.len() * size_of::<UnitHead>()
     }
 
     pub(crate) fn open_batches(&self) -> usize {
@@ -243,22 +255,17 @@ impl Stage {
     }
 
     /// Stages the effects from `before` on as one unit. The unit joins the open batch if both fit into one entry.
-    pub(crate) fn stage(
-        &mut self,
-        kind: UnitKind,
-        before: usize,
-        now: Now,
-        in_force: Durability,
-        dirty: &mut DirtyKeys,
-    ) {
-        let heads = (self.heads.len() + 1) * HEAD_BYTES_MAX + HEADER_BYTES_MAX;
+    pub(crate) fn stage(&mut self, unit: StagedUnit, now: Now, in_force: Durability, dirty: &mut DirtyKeys) {
+        let StagedUnit { kind, before, record } = unit;
+        let own = HEAD_BYTES_MAX + record.as_ref().map_or(0, |record| record.len());
+        let heads = self.heads.len() * HEAD_BYTES_MAX + self.record_bytes + own + HEADER_BYTES_MAX;
         let is_large = self.effects.len() + heads > self.limits.whole_bytes_max();
         if (is_large || self.cut.is_some()) && !self.heads.is_empty() {
             self.seal_before_unit(in_force);
-            return self.stage(kind, 0, now, in_force, dirty);
+            return self.stage(StagedUnit { kind, before: 0, record }, now, in_force, dirty);
         }
         let unit =
-            UnitHead { kind, durability: None, timestamp: now.wall, length: self.effects.len() - before, record: None };
+            UnitHead { kind, durability: None, timestamp: now.wall, length: self.effects.len() - before, record };
         if is_large && self.limits.cuts {
             self.cut_open(&unit, in_force);
         }
@@ -323,6 +330,7 @@ impl Stage {
         if self.heads.is_empty() {
             self.opened = now.boot;
         }
+        self.record_bytes += head.record.as_ref().map_or(0, |record| record.len());
         self.heads.push(head);
     }
 
@@ -397,7 +405,7 @@ impl Stage {
         let seq = self.open_seq;
         let header = BatchHeader { seq, timestamp: first.timestamp, durability };
         let timestamp = self.heads.last().map_or(first.timestamp, |last| last.timestamp);
-        let bytes = self.effects.len();
+        let bytes = self.effects.len() + std::mem::take(&mut self.record_bytes);
         let (payload, payload_bytes, entry_bytes) = match self.cut.take() {
             Some((first, _)) => {
                 let fragment_bytes = self.limits.fragment_bytes_max;
@@ -499,6 +507,12 @@ impl Stage {
     /// Stages a unit that has only a timestamp.
     pub(crate) fn stage_time(&mut self, now: Now) {
         self.push(UnitHead::of_time(now.wall), now);
+    }
+
+    /// Stages a unit by which the `count` oldest idempotency records leave.
+    pub(crate) fn stage_leave(&mut self, count: u64, now: Now) {
+        self.seal_cut();
+        self.push(UnitHead::of_leave(count, now.wall), now);
     }
 
     /// Stages a change of the lag bound. The batch is closed without waiting.

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Clock, LogIndex, ShardId};
 
-use crate::batch::UnitKind;
 use crate::counters::Counters;
 use crate::data::Data;
 use crate::digest::{DigestError, Digests};
 use crate::edges::Edges;
 use crate::flow::FlowControl;
+use crate::idempotency::records::{IdempotencyLimits, Records};
 use crate::leader::Leader;
 use crate::loading::Loading;
 use crate::memory::{ClientMemory, MemoryUse};
@@ -30,6 +30,7 @@ use crate::role::{Phase, SeenRole};
 use crate::served::Served;
 use crate::settings::Settings;
 use crate::snapshots::Snapshots;
+use crate::stage::StagedUnit;
 use crate::tenures::Tenures;
 use crate::time::CommittedTime;
 use crate::waits::{Acknowledged, Waiting, Waits};
@@ -48,6 +49,9 @@ pub(crate) struct Replica {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) batching: Batching,
     pub(crate) data: Data,
+    /// What recognises writes that are sent again.
+    pub(crate) records: Records,
+    pub(crate) idempotency: IdempotencyLimits,
     pub(crate) phase: Phase,
     pub(crate) role: SeenRole,
     pub(crate) position: LogPosition,
@@ -79,14 +83,14 @@ pub(crate) struct Primary<'a> {
 }
 
 impl Primary<'_> {
-    /// Stages the effects that were appended to the open batch since `before` as one unit. False if there are none.
+    /// Stages the effects that were appended to the open batch as one unit. False if there are none.
     #[inline]
-    pub(crate) fn stage(&mut self, kind: UnitKind, before: usize, now: Now) -> bool {
-        if self.leader.stage.effects.len() <= before {
+    pub(crate) fn stage(&mut self, unit: StagedUnit, now: Now) -> bool {
+        if self.leader.stage.effects.len() <= unit.before {
             return false;
         }
         let mode = self.replica.settings.mode.in_force();
-        self.leader.stage.stage(kind, before, now, mode, &mut self.leader.dirty);
+        self.leader.stage.stage(unit, now, mode, &mut self.leader.dirty);
         self.end_unit(now);
         true
     }
@@ -119,6 +123,8 @@ impl Replica {
             clock: options.clock.clone(),
             batching: options.batching,
             data: Data::new(options),
+            records: Records::default(),
+            idempotency: options.idempotency,
             phase: Phase::Restoring,
             role: SeenRole::Follower { leader: None },
             position: LogPosition::default(),
@@ -193,10 +199,10 @@ impl State {
     /// Passes the memory that counts against `maxmemory` besides the data to the engine.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
-        let Replica { data, position, snapshots, clients, .. } = &mut self.replica;
+        let Replica { data, records, position, snapshots, clients, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
         let waiting = position.fragments.bytes() as u64 + snapshots.waiting_bytes();
-        data.engine.set_memory_beside(open as u64 + waiting + clients.bytes());
+        data.engine.set_memory_beside(open as u64 + waiting + clients.bytes() + records.bytes() as u64);
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
@@ -248,7 +254,7 @@ impl State {
 
 /// Memory of a replica by purpose.
 pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUse {
-    let Replica { data, position, snapshots, clients, .. } = replica;
+    let Replica { data, records, position, snapshots, clients, .. } = replica;
     MemoryUse {
         data: data.engine.memory_of_data(),
         image: data.engine.memory_of_image() + snapshots.waiting_bytes(),
@@ -256,5 +262,6 @@ pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUs
         undo: data.engine.undo_bytes(),
         fragments: position.fragments.bytes() as u64,
         clients: clients.bytes(),
+        records: records.bytes() as u64,
     }
 }

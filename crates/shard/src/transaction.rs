@@ -11,6 +11,7 @@ use crate::data::Data;
 use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::front_end::FrontEndOutcome;
 use crate::leader::Leader;
+use crate::once::{Attempt, FirstAttempt, payload_of_queue};
 use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
 use crate::session::QueuedFacts;
@@ -123,8 +124,17 @@ impl Execution<'_> {
                 if self.is_slowed(&primary.replica.flow, facts.writes) {
                     return Outcome::Busy;
                 }
+                let payload = self.session.data.commands();
+                let payload = self.idempotency.map_or(0, |_| payload_of_queue(payload));
+                let attempt = match self.attempt(&mut primary, || payload) {
+                    Attempt::Runs(attempt) => attempt,
+                    Attempt::Answered(outcome) => {
+                        self.session.data.end(&mut primary.replica.data.engine);
+                        return outcome;
+                    }
+                };
                 match self.take_queue(&mut primary.replica.data) {
-                    Exec::Run(queue) => self.exec_as_primary(&mut primary, facts, &queue),
+                    Exec::Run(queue) => self.exec_as_primary(&mut primary, facts, &queue, attempt),
                     Exec::Touched => self.answer_touched(Some(primary)),
                     Exec::Refused(error) => self.answer(Err(error)),
                 }
@@ -190,7 +200,14 @@ impl Execution<'_> {
     }
 
     /// Runs a transaction as one unit.
-    fn exec_as_primary(&mut self, primary: &mut Primary<'_>, facts: QueuedFacts, queue: &[Queued]) -> Outcome {
+    fn exec_as_primary(
+        &mut self,
+        primary: &mut Primary<'_>,
+        facts: QueuedFacts,
+        queue: &[Queued],
+        attempt: Option<FirstAttempt>,
+    ) -> Outcome {
+        let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
         let ran = self.run_queue(primary.replica.batching.unit_time_max, queue, |execution, queued| {
             let shows_keys = execution.exec_one(primary, queued);
@@ -201,10 +218,13 @@ impl Execution<'_> {
             Err(why) => {
                 primary.replica.counters.units_too_slow += 1;
                 self.roll_back(primary, unit, &why);
+                if let Some(recording) = recording {
+                    self.stop_recording(recording);
+                }
                 return Outcome::REPLY;
             }
         };
-        let wrote = self.end_unit(primary, unit);
+        let wrote = self.end_recorded(primary, unit, recording);
         self.reply(primary, wrote, |primary| {
             if shows_keys {
                 return primary.leader.stage.last_staged();

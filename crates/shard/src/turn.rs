@@ -4,7 +4,7 @@
 //! 2. the log: entries committed since the last turn, in slices (a primary marks its batches as committed and releases
 //!    replies; a replica applies them, or restores memory)
 //! 3. a tenure starts, if it can, and the desired mode is staged, if the log has another
-//! 4. expired keys are removed, or only a timestamp is staged (primary)
+//! 4. expired keys are removed, or only a timestamp is staged, and old idempotency records leave (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
@@ -163,6 +163,7 @@ impl State {
         self.follow_desired(handle, now);
         let expiry = self.expire(now);
         let time = self.keep_time(handle, now);
+        let records = self.drop_old_records(now);
         let close = self.primary().and_then(|mut primary| primary.close_batch(handle, now.boot));
         let gate = self.move_gate(now.boot);
         let snapshot = if behind { None } else { self.follow_snapshot(edges, now.boot) };
@@ -178,7 +179,7 @@ impl State {
         let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
         let copies = self.follow_waits(edges, now.boot);
         NextTurn {
-            work: [expiry, time, close, snapshot, digest, clock, copies, opening, served, confirm, frees]
+            work: [expiry, time, records, close, snapshot, digest, clock, copies, opening, served, confirm, frees]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -213,8 +214,8 @@ impl State {
     /// Computes a slice of a digest, if one is requested; returns when to continue.
     fn follow_digest(&mut self) -> Option<Duration> {
         let position = self.digest_position();
-        let Replica { digests, data, snapshots, .. } = &mut self.replica;
-        digests.follow(&mut data.engine, position, snapshots.is_in_progress())
+        let Replica { digests, data, records, snapshots, .. } = &mut self.replica;
+        digests.follow((&mut data.engine, records), position, snapshots.is_in_progress())
     }
 
     fn report(&self, handle: &GroupHandle) {

@@ -120,6 +120,9 @@ impl Replica {
             self.data.engine.drop_undo();
             return true;
         }
+        if !Plant::RecordsKeptOverUndo.is_on() {
+            self.records.undo();
+        }
         self.data.engine.undo()
     }
 }

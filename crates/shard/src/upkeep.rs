@@ -13,6 +13,8 @@ use fastness_types::{FormatLevel, Plant, limits};
 
 use crate::batch::UnitKind;
 use crate::now::Now;
+use crate::outcome::WrittenAt;
+use crate::stage::StagedUnit;
 use crate::state::{Primary, State};
 
 /// While keys have deadlines, the longest wait without reading the wall clock.
@@ -20,6 +22,8 @@ const EXPIRE_CHECK_MAX: Duration = Duration::from_secs(1);
 /// Maximum age of the newest timestamp while keys have deadlines. This, plus the delay of the commit, is the precision
 /// of expiration on a replica.
 const TIMESTAMP_EVERY: Duration = Duration::from_secs(1);
+/// How often a primary checks for idempotency records that are too old, while there are any.
+const RECORDS_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 impl State {
     /// Stages the desired mode and the desired lag bound, if the log does not have them yet.
@@ -37,6 +41,14 @@ impl State {
             return Some(left.min(EXPIRE_CHECK_MAX));
         }
         self.staging(now).filter(|primary| !primary.is_pressed())?.expire(now)
+    }
+
+    /// Lets idempotency records leave that are older than they may be; returns when to check again. A write with a key
+    /// does the same for itself, so this is for shards without such writes.
+    pub(crate) fn drop_old_records(&mut self, now: Now) -> Option<Duration> {
+        self.replica.records.oldest()?;
+        let now = self.replica.stamped(now);
+        self.staging(now).filter(|primary| !primary.is_pressed())?.drop_old_records(now)
     }
 
     /// Stages a unit with only a timestamp, if one is due; returns when to check again.
@@ -85,7 +97,7 @@ impl Primary<'_> {
             );
             return Some(EXPIRE_CHECK_MAX);
         }
-        if self.stage(UnitKind::Expiry, before, now) {
+        if self.stage(StagedUnit { kind: UnitKind::Expiry, before, record: None }, now) {
             self.leader.stage.seal_cut();
         }
         let first = self.replica.data.engine.first_deadline();
@@ -96,6 +108,19 @@ impl Primary<'_> {
         let due = first.map(|at| Duration::from_millis((at.0 + 1).saturating_sub(now.wall.0)));
         // The wall clock may jump, so it is read again from time to time, however far away the deadline is.
         due.map(|due| due.min(EXPIRE_CHECK_MAX).max(self.replica.batching.expire_every))
+    }
+
+    fn drop_old_records(&mut self, now: Now) -> Option<Duration> {
+        let replica = &mut *self.replica;
+        let count = replica.records.overdue(now.wall, &replica.idempotency);
+        // One unit at a time, so that a slow log does not accumulate them.
+        if count > 0 && self.leader.stage.is_clean() {
+            self.leader.stage.stage_leave(count, now);
+            let at = WrittenAt { tenure: self.leader.tenure, seq: self.leader.stage.last_staged() };
+            replica.records.leave(count, Some(at));
+            self.end_unit(now);
+        }
+        Some(RECORDS_CHECK_EVERY)
     }
 
     fn keep_time(&mut self, format: FormatLevel, now: Now) -> Option<Duration> {

@@ -20,8 +20,10 @@ impl FormatLevel {
     pub const BOUNDS: FormatLevel = FormatLevel(2);
     /// Users in group 0.
     pub const USERS: FormatLevel = FormatLevel(3);
+    /// Idempotency records in batches and snapshots.
+    pub const IDEMPOTENCY: FormatLevel = FormatLevel(4);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::USERS;
+    pub const CURRENT: FormatLevel = FormatLevel::IDEMPOTENCY;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

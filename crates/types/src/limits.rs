@@ -97,6 +97,19 @@ pub const UNREAD_MAX: Duration = Duration::from_secs(10);
 /// client.
 pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// Longest name of a client in an idempotency key, bytes.
+pub const IDEMPOTENCY_CLIENT_BYTES_MAX: usize = 64;
+/// Longest reply that an idempotency key keeps, bytes: a write with a longer one is refused.
+pub const IDEMPOTENCY_REPLY_BYTES_MAX: usize = 64 * KIB;
+/// Writes of one client that a shard recognises when they are sent again.
+pub const IDEMPOTENCY_CLIENT_RECORDS_MAX: usize = 16_384;
+/// Memory of everything by which a shard recognises writes, bytes; the oldest leave for new ones.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 64 * MIB;
+/// For how long a write is recognised.
+pub const IDEMPOTENCY_AGE_MAX: Duration = Duration::from_secs(600);
+/// How far an idempotency key's sequence number, as a time, may lie in the future.
+pub const IDEMPOTENCY_AHEAD_MAX: Duration = Duration::from_secs(60);
+
 /// Longest message of the data API over gRPC, bytes: a request, and a reply before it is encoded.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls at a time on one gRPC connection; further ones wait at the client.

@@ -81,6 +81,8 @@ plants! {
     AppliedTwice = "applied-twice",
     /// Staged effects that did not commit are not undone.
     NoUndo = "no-undo",
+    /// The idempotency record of a write whose effects are undone stays.
+    RecordsKeptOverUndo = "records-kept-over-undo",
     /// Keys with uncommitted effects are read as if the effects had committed.
     DirtyRead = "dirty-read",
     /// A former primary shows uncommitted effects to READONLY clients.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::calls::EarlierTries;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::observe::CallRecord;
@@ -197,20 +198,29 @@ impl PipelineSender {
         self.submit(operation, room.map_err(|_| ClientError::invalid("the pipeline has ended"))?)
     }
 
-    fn submit(&mut self, operation: Operation, room: OwnedSemaphorePermit) -> Result<(), ClientError> {
+    fn submit(&mut self, mut operation: Operation, room: OwnedSemaphorePermit) -> Result<(), ClientError> {
         let (reply, result) = oneshot::channel();
+        let request = self.client.prepare(&mut operation);
         let (kind, until) = (operation.kind(), self.client.until());
         let due = DueResult { result, kind, until, _room: room };
         // Neither channel is ever full: both have room for all that may be in flight.
         if self.to_results.try_send(due).is_err() {
             return Err(ClientError::invalid("the results of this pipeline are not taken any more"));
         }
-        match operation.message(self.client.options()) {
+        match request {
             // Its result is the error.
             Err(error) => drop(reply.send(Err(error))),
             Ok(request) => {
                 let record = CallRecord::begin(self.client.core.observer.clone(), "pipeline");
-                let submitted = Submitted { operation, request, until, reply, record, failure: None };
+                let submitted = Submitted {
+                    operation,
+                    request,
+                    until,
+                    reply,
+                    record,
+                    failure: None,
+                    earlier: EarlierTries::default(),
+                };
                 // If the run has ended with its runtime, the result says so.
                 drop(self.to_run.try_send(submitted));
             }
@@ -230,7 +240,9 @@ impl PipelineResults {
         let result = match tokio::time::timeout_at(first.until, &mut first.result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(match first.kind {
-                CallKind::Write => ClientError::OutcomeUnknown { message: "the pipeline has ended".to_owned() },
+                CallKind::Write | CallKind::KeyedWrite => {
+                    ClientError::OutcomeUnknown { message: "the pipeline has ended".to_owned() }
+                }
                 CallKind::Read => ClientError::unavailable(crate::error::CONNECTION_LOST, "the pipeline has ended"),
             }),
             Err(_) => Err(timed_out(first.kind, "the node")),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::order::{Numbered, SlotLine};
-use crate::calls::{ClientCore, REDIRECTS_MAX};
+use crate::calls::{ClientCore, EarlierTries, REDIRECTS_MAX};
 use crate::error::{CONNECTION_LOST, ClientError};
 use crate::observe::CallRecord;
 use crate::operation::{Operation, OperationResult, Place};
@@ -29,6 +29,8 @@ pub(super) struct Submitted {
     pub(super) record: CallRecord,
     /// Why it has not happened, where it is to be sent again.
     pub(super) failure: Option<FailedSending>,
+    /// What the tries before may have done.
+    pub(super) earlier: EarlierTries,
 }
 
 /// Why an operation has not happened.
@@ -186,7 +188,7 @@ impl PipelineRun {
             Place::Slot(slot) | Place::Guess(slot) => LineKey::Slot(slot),
             Place::Any => LineKey::Alone(number),
         };
-        let writes = submitted.operation.kind() == CallKind::Write;
+        let writes = submitted.operation.kind().writes();
         let operation = Numbered { number, writes, item: submitted };
         let line = self.lines.entry(key).or_default();
         let Some(operation) = line.order.arrive(operation) else { return };
@@ -207,7 +209,10 @@ impl PipelineRun {
         let request = operation.item.request.clone();
         let stream = match self.stream(node) {
             Ok(stream) => stream,
-            Err(error) => return finish(operation.item, Err(error)),
+            Err(error) => {
+                let error = operation.item.earlier.add(error);
+                return finish(operation.item, Err(error));
+            }
         };
         // What is sent and not answered is bounded by what may be in flight, except for operations whose callers have
         // stopped waiting: a node that does not answer keeps those.
@@ -216,6 +221,7 @@ impl PipelineRun {
         let line = self.lines.entry(key).or_default();
         if !sent {
             let error = ClientError::unavailable(CONNECTION_LOST, format!("{node} takes no more operations"));
+            let error = operation.item.earlier.add(error);
             operation.item.failure = Some(FailedSending { error, after: Some(Duration::ZERO) });
             line.order.again(operation);
             return;
@@ -323,6 +329,8 @@ impl PipelineRun {
                     self.lost(key.slot(), node);
                 }
                 let error = verdict.into_error();
+                error.key_is_past().into_iter().for_each(|above| self.core.keys.raise(above));
+                let error = operation.item.earlier.add(error);
                 if error.may_have_happened() {
                     let line = self.lines.entry(key).or_default();
                     line.order.happened(operation.number, operation.writes);
@@ -331,7 +339,8 @@ impl PipelineRun {
                 return self.answered(key);
             }
         };
-        operation.item.failure = Some(failure);
+        let FailedSending { error, after } = failure;
+        operation.item.failure = Some(FailedSending { error: operation.item.earlier.add(error), after });
         self.lines.entry(line).or_default().order.again(operation);
         self.answered(key);
         if line != key {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fastness_wire::v1::compare::Condition;
+use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, expire_request, set_request};
 
 use super::fault::MockRefusal;
@@ -28,6 +29,9 @@ struct MockKey {
 #[derive(Debug)]
 pub(super) struct Keyspace {
     keys: BTreeMap<Bytes, MockKey>,
+    /// What writes with these idempotency keys have led to: the client, and the sequence number.
+    pub(super) recorded: BTreeMap<(Bytes, u64), Outcome>,
+    pub(super) recorded_txns: BTreeMap<(Bytes, u64), v1::TxnResponse>,
     /// Since the Unix epoch. It starts at the real time, and is moved by the test only.
     now_ms: u64,
 }
@@ -39,7 +43,8 @@ fn whole_ms(span: Duration) -> u64 {
 impl Default for Keyspace {
     fn default() -> Keyspace {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Keyspace { keys: BTreeMap::new(), now_ms: whole_ms(now) }
+        let (recorded, recorded_txns) = (BTreeMap::new(), BTreeMap::new());
+        Keyspace { keys: BTreeMap::new(), recorded, recorded_txns, now_ms: whole_ms(now) }
     }
 }
 

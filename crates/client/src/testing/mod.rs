@@ -4,7 +4,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use fastness_client::ClientError;
+//! use fastness_client::{CallSettings, ClientError, Idempotency};
 //! use fastness_client::testing::{MockFault, MockServer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,11 +20,16 @@
 //! server.advance(Duration::from_secs(1));
 //! assert!(client.get("session").await?.is_none());
 //!
-//! // A write whose outcome is unknown, and which has happened. What does the code under test make of it?
+//! // The answer to a write is lost: it is sent again, and happens once.
 //! server.fail_next(MockFault::OutcomeUnknown { applied: true });
-//! let error = client.increment("orders", 1).await.unwrap_err();
+//! assert_eq!(client.increment("orders", 1).await?, 1);
+//!
+//! // A write whose outcome stays unknown. What does the code under test make of it?
+//! let once = client.with_options(CallSettings { idempotency: Idempotency::Off, ..CallSettings::default() });
+//! server.fail_next(MockFault::OutcomeUnknown { applied: true });
+//! let error = once.increment("orders", 1).await.unwrap_err();
 //! assert!(matches!(error, ClientError::OutcomeUnknown { .. }));
-//! assert_eq!(client.increment("orders", 0).await?, 1);
+//! assert_eq!(client.increment("orders", 0).await?, 2);
 //! # Ok(())
 //! # }
 //! ```
@@ -32,6 +37,7 @@
 //! # What it does as a cluster does
 //!
 //! - All typed calls on strings and hashes, transactions with their comparisons, batches, and pipelines.
+//! - Idempotency keys: a write that is sent again is answered with its first result.
 //! - Expiry, at a clock that only [`MockServer::advance`] moves.
 //! - These commands of [`Client::execute`](crate::Client::execute): APPEND, DBSIZE, DECR, DEL, ECHO, EXISTS, EXPIRE,
 //!   FLUSHALL, GET, HDEL, HEXISTS, HGET, HLEN, HSET, INCR, INCRBY, PERSIST, PING, PTTL, SET (without options), STRLEN,

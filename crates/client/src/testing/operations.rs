@@ -29,8 +29,33 @@ pub(super) fn keys_of_all(operations: &[PipelineRequest]) -> Vec<Bytes> {
     operations.iter().filter_map(|request| request.operation.as_ref()).flat_map(keys_of).collect()
 }
 
-/// Runs one operation.
+/// Runs one operation. A write that was sent before with its idempotency key has its first outcome.
 pub(super) fn run(keys: &mut Keyspace, operation: Operation) -> Result<Outcome, MockRefusal> {
+    let Some(v1::IdempotencyKey { client, sequence }) = key_of(&operation) else { return run_once(keys, operation) };
+    if let Some(outcome) = keys.recorded.get(&(client.clone(), sequence)) {
+        return Ok(outcome.clone());
+    }
+    let outcome = run_once(keys, operation)?;
+    keys.recorded.insert((client, sequence), outcome.clone());
+    Ok(outcome)
+}
+
+fn key_of(operation: &Operation) -> Option<v1::IdempotencyKey> {
+    let options = match operation {
+        Operation::Get(request) => &request.options,
+        Operation::Set(request) => &request.options,
+        Operation::Delete(request) => &request.options,
+        Operation::Increment(request) => &request.options,
+        Operation::Expire(request) => &request.options,
+        Operation::HashGet(request) => &request.options,
+        Operation::HashSet(request) => &request.options,
+        Operation::HashDelete(request) => &request.options,
+        Operation::Execute(request) => &request.options,
+    };
+    options.as_ref()?.idempotency_key.clone()
+}
+
+fn run_once(keys: &mut Keyspace, operation: Operation) -> Result<Outcome, MockRefusal> {
     Ok(match operation {
         Operation::Get(request) => Outcome::Get(keys.get(&request)?),
         Operation::Set(request) => Outcome::Set(keys.set(request)?),
@@ -98,10 +123,17 @@ pub(super) fn transact(
     request: v1::TxnRequest,
     faults: Vec<Option<MockFault>>,
 ) -> Result<v1::TxnResponse, MockRefusal> {
+    let key = request.options.as_ref().and_then(|options| options.idempotency_key.clone());
+    let key = key.map(|key| (key.client, key.sequence));
+    if let Some(response) = key.as_ref().and_then(|key| keys.recorded_txns.get(key)) {
+        return Ok(response.clone());
+    }
     let mut succeeded = true;
     for compare in &request.compares {
         succeeded &= keys.holds(compare)?;
     }
     let branch = if succeeded { request.operations } else { request.otherwise };
-    Ok(v1::TxnResponse { succeeded, responses: run_all(keys, branch, faults) })
+    let response = v1::TxnResponse { succeeded, responses: run_all(keys, branch, faults) };
+    keys.recorded_txns.extend(key.map(|key| (key, response.clone())));
+    Ok(response)
 }

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fastness_client::Code;
 use fastness_client::testing::{MockFault, MockServer};
+use fastness_client::{CallSettings, Client, Code, Idempotency};
 use tokio::net::TcpListener;
 
 pub async fn start_node() -> MockServer {
@@ -62,6 +62,11 @@ pub async fn breaking_proxy(count: usize, node: &MockServer) -> (String, Arc<Mut
         }
     });
     (address, broken)
+}
+
+/// The same client, whose writes have no idempotency key.
+pub fn unkeyed(client: &Client) -> Client {
+    client.with_options(CallSettings { idempotency: Idempotency::Off, ..CallSettings::default() })
 }
 
 /// Passes bytes on until the node has seen a call and its answer is on its way, which is the worst moment.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fastness_engine::command::{CommandTable, Flags};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
-use fastness_types::{ShardId, Slot, slot_of};
+use fastness_types::{ShardId, Slot, limits, slot_of};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, CallOptions, expire_request, set_request};
@@ -174,7 +174,7 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
         // Whatever is not known to only read: CONFIG SET and CLIENT KILL change something as well.
         writes: !spec.flags.has(Flags::READONLY),
         steps: vec![request.args.clone()],
-        attributes: Attributes::of(request.options)?,
+        attributes: Attributes::of(request.options.clone())?,
         meaning: Meaning::Execute,
     })
 }
@@ -192,24 +192,44 @@ fn write(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Mean
     Ok(Prepared { writes: true, ..read(key, args, options, meaning)? })
 }
 
+/// The attribute with the idempotency key.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// What a call asks for, as the attribute before a command has it: names and values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<(&'static str, &'static str)>);
+pub(super) struct Attributes(Vec<(&'static str, Vec<u8>)>);
 
 impl Attributes {
     pub(super) fn of(options: Option<CallOptions>) -> Result<Attributes, ApiRefusal> {
-        let CallOptions { durability, consistency } = options.unwrap_or_default();
+        let CallOptions { durability, consistency, idempotency_key } = options.unwrap_or_default();
         let mut attributes = Vec::new();
         let unknown = |name: &str, number: i32| ApiRefusal::invalid(format!("options.{name}: {number} is unknown"));
         match v1::Durability::try_from(durability).map_err(|_| unknown("durability", durability))? {
             v1::Durability::Unspecified => {}
-            v1::Durability::Sync => attributes.push(("durability", "sync")),
+            v1::Durability::Sync => attributes.push(("durability", b"sync".to_vec())),
         }
         match v1::Consistency::try_from(consistency).map_err(|_| unknown("consistency", consistency))? {
             v1::Consistency::Unspecified => {}
-            v1::Consistency::Quorum => attributes.push(("reads", "quorum")),
+            v1::Consistency::Quorum => attributes.push(("reads", b"quorum".to_vec())),
+        }
+        if let Some(v1::IdempotencyKey { client, sequence }) = idempotency_key {
+            if client.is_empty() || client.len() > limits::IDEMPOTENCY_CLIENT_BYTES_MAX {
+                let text =
+                    format!("options.idempotency_key.client: 1 to {} bytes", limits::IDEMPOTENCY_CLIENT_BYTES_MAX);
+                return Err(ApiRefusal::invalid(text));
+            }
+            attributes.push((IDEMPOTENCY_KEY, [&client[..], b":", sequence.to_string().as_bytes()].concat()));
         }
         Ok(Attributes(attributes))
+    }
+
+    /// The same for a write that its idempotency key is bound to by this checksum; `None`: it has no key.
+    pub(super) fn bound_to(&self, payload: u128) -> Option<Attributes> {
+        self.0.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY).then(|| {
+            let mut attributes = self.clone();
+            attributes.0.push(("idempotency-payload", format!("{payload:032x}").into_bytes()));
+            attributes
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {

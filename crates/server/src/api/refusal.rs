@@ -80,6 +80,9 @@ impl ApiRefusal {
         let word = text.split(' ').next().unwrap_or_default();
         let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
         let word = if is_word { word } else { "ERR" };
+        if word == "IDEMPOTENCYPAST" {
+            return past_key(&text);
+        }
         let code = match word {
             "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "TRYAGAIN" | "BUSY" => {
                 return ApiRefusal::unavailable(word, &*text);
@@ -92,6 +95,16 @@ impl ApiRefusal {
             _ => Code::FailedPrecondition,
         };
         ApiRefusal::new(code, word, &*text)
+    }
+}
+
+/// A key that is too old: the sequence number above which keys are accepted is in the metadata.
+fn past_key(text: &str) -> ApiRefusal {
+    let refusal = ApiRefusal::new(Code::FailedPrecondition, "IDEMPOTENCYPAST", text);
+    let above = text.split_once("above ").and_then(|(_, rest)| rest.split(' ').next());
+    match above.and_then(|above| above.parse::<u64>().ok()) {
+        Some(above) => refusal.with("above", above),
+        None => refusal,
     }
 }
 

@@ -9,7 +9,9 @@ use fastness_types::{ShardId, Slot, slot_of};
 use fastness_wire::v1::compare::Condition;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, Compare, PipelineRequest, PipelineResponse};
+use prost::Message as _;
 use tonic::Code;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::gateway::{Gateway, failed};
 use super::lane::Caller;
@@ -28,7 +30,14 @@ struct Transaction {
     operations: Vec<Prepared>,
     otherwise: Vec<Prepared>,
     attributes: Attributes,
+    /// The same with the checksum of the request, if it has an idempotency key: what of it runs depends on the data, so
+    /// the commands that run are no checksum of it.
+    keyed: Option<Attributes>,
 }
+
+/// What stands before the replies of a transaction with an idempotency key: which operations have run.
+const OPERATIONS: &str = "operations";
+const OTHERWISE: &str = "otherwise";
 
 /// Runs one.
 pub(super) async fn run(
@@ -41,6 +50,11 @@ pub(super) async fn run(
     let (shard, replica) = gateway.replica(target)?;
     // Kept only if it ends well: what it watches must not outlast the call. A conflict has ended the watches.
     let mut lane = gateway.lane(caller, shard, &replica).await?;
+    let sent_before = transaction.answer_again(&mut lane, shard, caller).await;
+    if let Some(response) = sent_before.map_err(|refusal| gateway.located(target, refusal))? {
+        caller.lanes.keep(lane);
+        return Ok(response);
+    }
     for _ in 0..TRIES_MAX {
         let tried = transaction.try_once(&mut lane, shard, caller).await;
         if let Some(response) = tried.map_err(|refusal| gateway.located(target, refusal))? {
@@ -54,6 +68,7 @@ pub(super) async fn run(
 }
 
 fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, ApiRefusal> {
+    let payload = v1::TxnRequest { options: None, ..request.clone() };
     let prepare_all = |requests: Vec<PipelineRequest>| -> Result<Vec<Prepared>, ApiRefusal> {
         let prepare_one = |request: PipelineRequest| {
             let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
@@ -78,7 +93,8 @@ fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, Ap
         prepared.steps()?;
     }
     let attributes = Attributes::of(request.options)?;
-    Ok(Transaction { slot, compares, watched, operations, otherwise, attributes })
+    let keyed = attributes.bound_to(xxh3_128(&payload.encode_to_vec()));
+    Ok(Transaction { slot, compares, watched, operations, otherwise, attributes, keyed })
 }
 
 /// The command whose reply a comparison judges.
@@ -91,6 +107,11 @@ fn reading(compare: Compare) -> Result<(Vec<Bytes>, Condition), ApiRefusal> {
         (Condition::Exists(_), Some(field)) => vec!["HEXISTS".into(), compare.key, field],
     };
     Ok((command, condition))
+}
+
+fn is_marker(reply: Option<&Value>) -> bool {
+    let text = reply.and_then(Value::as_bytes);
+    text.is_some_and(|text| text == OPERATIONS.as_bytes() || text == OTHERWISE.as_bytes())
 }
 
 /// Whether a comparison holds; `None`: the reply is none to its command.
@@ -112,22 +133,62 @@ impl Transaction {
         caller: &Caller,
     ) -> Result<Option<v1::TxnResponse>, ApiRefusal> {
         let succeeded = self.compare(lane, shard, caller).await?;
-        let branch = if succeeded { &self.operations } else { &self.otherwise };
+        let branch = self.branch(succeeded);
         let mut commands = Commands::default();
         if branch.is_empty() {
             commands.add(&["UNWATCH".into()], &Attributes::default());
         } else {
             let steps: Vec<&[Vec<Bytes>]> = branch.iter().map(Prepared::steps).collect::<Result<_, _>>()?;
-            commands.add_transaction(steps.into_iter().flatten(), &self.attributes);
+            let steps = steps.into_iter().flatten();
+            match &self.keyed {
+                None => commands.add_transaction(steps, &self.attributes),
+                Some(keyed) => {
+                    let marker = vec!["ECHO".into(), if succeeded { OPERATIONS } else { OTHERWISE }.into()];
+                    commands.add_transaction([&marker].into_iter().chain(steps), keyed);
+                }
+            }
         }
         let writes = branch.iter().any(|prepared| prepared.writes);
         let replies = lane.exchange(&commands.encoded(), commands.count, caller).await;
         let last = last_reply(replies.map_err(|error| failed(writes, shard, error))?)?;
-        let mut replies = match last {
-            Value::Array(replies) => replies.into_iter(),
-            Value::Simple(_) => Vec::new().into_iter(),
-            _ => return Ok(None),
-        };
+        match last {
+            Value::Array(replies) => self.response(succeeded, replies).map(Some),
+            Value::Simple(_) => self.response(succeeded, Vec::new()).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn branch(&self, succeeded: bool) -> &[Prepared] {
+        if succeeded { &self.operations } else { &self.otherwise }
+    }
+
+    /// The response of a request that was sent before with its idempotency key, and has run; `None`: it has not.
+    async fn answer_again(
+        &self,
+        lane: &mut Lane,
+        shard: ShardId,
+        caller: &Caller,
+    ) -> Result<Option<v1::TxnResponse>, ApiRefusal> {
+        let Some(keyed) = self.keyed.as_ref().filter(|_| !self.compares.is_empty()) else { return Ok(None) };
+        let mut commands = Commands::default();
+        // What it reads routes it to the primary of the slot, and changes nothing.
+        commands.add_transaction([&self.compares[0].0], keyed);
+        let replies = lane.exchange(&commands.encoded(), commands.count, caller).await;
+        match last_reply(replies.map_err(|error| failed(false, shard, error))?)? {
+            Value::Array(replies) if is_marker(replies.first()) && replies.len() > 1 => {
+                self.response(true, replies).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The response whose operations have these replies, after a marker if it has an idempotency key.
+    fn response(&self, succeeded: bool, replies: Vec<Value>) -> Result<v1::TxnResponse, ApiRefusal> {
+        let mut replies = replies.into_iter().peekable();
+        let marker = self.keyed.as_ref().and_then(|_| replies.next_if(|reply| is_marker(Some(reply))));
+        // A transaction that was sent before has perhaps run the other branch.
+        let succeeded = marker.map_or(succeeded, |marker| marker.as_bytes() == Some(OPERATIONS.as_bytes()));
+        let branch = self.branch(succeeded);
         let mut responses = Vec::with_capacity(branch.len());
         for prepared in branch {
             let own = replies.by_ref().take(prepared.steps()?.len()).collect();
@@ -135,7 +196,7 @@ impl Transaction {
             let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));
             responses.push(PipelineResponse { outcome: Some(outcome) });
         }
-        Ok(Some(v1::TxnResponse { succeeded, responses }))
+        Ok(v1::TxnResponse { succeeded, responses })
     }
 
     /// Watches and compares.

@@ -235,6 +235,7 @@ pub struct Setup {
     pub slots: SlotSet,
     pub maxmemory: u64,
     pub batching: Batching,
+    pub idempotency: IdempotencyLimits,
     pub max_lag: Duration,
     pub snapshots: Option<Rc<MemorySnapshots>>,
     /// Zero: what nobody can serve is refused at once.
@@ -250,6 +251,7 @@ impl Default for Setup {
             slots: SlotSet::all(),
             maxmemory: 0,
             batching: Batching::default(),
+            idempotency: IdempotencyLimits::default(),
             max_lag: limits::DURABILITY_LAG_MAX,
             snapshots: None,
             lease_wait_max: Duration::ZERO,
@@ -375,6 +377,7 @@ impl World {
             copies: copies.clone(),
             random_seed: 1,
             batching: setup.batching,
+            idempotency: setup.idempotency,
             max_lag: setup.max_lag,
             snapshots: setup.snapshots.map(|store| store as Rc<dyn SnapshotStore>),
             snapshot_log_bytes: 0,
@@ -565,7 +568,22 @@ impl Client {
         self.call(words, None)
     }
 
+    /// The same with an idempotency key: a client and a sequence number.
+    pub fn run_keyed(&mut self, line: &str, (client, sequence): (&str, u64)) -> Reply {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.call_keyed(&words, None, Some(IdempotencyKey { client: client.as_bytes(), sequence, payload: None }))
+    }
+
     fn call(&mut self, words: &[&[u8]], durability_override: Option<DurabilityOverride>) -> Reply {
+        self.call_keyed(words, durability_override, None)
+    }
+
+    fn call_keyed(
+        &mut self,
+        words: &[&[u8]],
+        durability_override: Option<DurabilityOverride>,
+        key: Option<IdempotencyKey<'_>>,
+    ) -> Reply {
         let mut out = ReplyBuf::new(self.protocol);
         let args = Args::slices(words);
         let spec = match commands().look_up(args) {
@@ -577,6 +595,7 @@ impl Client {
             }
         };
         let call = self.shard.call(spec, args, self.shard.now()).with_durability_override(durability_override);
+        let call = call.with_idempotency(key);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedFrontEnd);
         Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
@@ -649,6 +668,10 @@ impl FrontEnd for ScriptedFrontEnd {
 
     fn permit_queued(&mut self, _: &'static CommandSpec, _: Args<'_>, _: &mut ReplyBuf) -> bool {
         true
+    }
+
+    fn user(&self) -> Vec<u8> {
+        b"default".to_vec()
     }
 
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {

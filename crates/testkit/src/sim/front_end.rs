@@ -325,6 +325,10 @@ impl FrontEnd for SimHost {
         true
     }
 
+    fn user(&self) -> Vec<u8> {
+        b"default".to_vec()
+    }
+
     fn address(&self, _: Slot, primary: Option<NodeId>) -> Option<String> {
         primary.map(|node| format!("{}:{}", host(node), self.port))
     }

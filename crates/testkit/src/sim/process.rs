@@ -10,7 +10,7 @@ use fastness_consensus::{
 };
 use fastness_engine::EngineOptions;
 use fastness_log::{Log, LogOptions, WriterDriver};
-use fastness_shard::{FollowCopies, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
+use fastness_shard::{FollowCopies, IdempotencyLimits, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
 use fastness_types::limits::{LEASE_WAIT_MAX, LOOP_STALL_MAX};
 use fastness_types::{Clock, FormatLevel, GroupId, HashSeed, LogIndex, SLOTS, ShardId};
 use rand::rngs::SmallRng;
@@ -123,6 +123,7 @@ async fn start_replica(
         copies: Rc::new(GroupCopies(control.clone())),
         random_seed,
         batching: node.batching,
+        idempotency: IdempotencyLimits::default(),
         snapshots: Some(Rc::new(SimSnapshots(files))),
         snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
         max_lag: node.max_lag,

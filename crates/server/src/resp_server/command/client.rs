@@ -8,7 +8,9 @@ use fastness_engine::command::arguments::{Kind, arg};
 use fastness_engine::command::own::OwnFacts;
 use fastness_engine::command::spec::{category, fact, flag};
 use fastness_resp::Protocol;
-use fastness_shard::{DurabilityOverride, FrontEndOutcome, ReadConfirmation, refusal};
+use fastness_shard::refusal::{self, Refusal};
+use fastness_shard::{DurabilityOverride, FrontEndOutcome, IdempotencyCounter, ReadConfirmation};
+use fastness_types::limits;
 
 use super::call::{Call, SYNTAX, ServerCommand, is};
 use super::client_filter::Filter;
@@ -29,6 +31,14 @@ const READS_FACTS: OwnFacts = OwnFacts {
     arguments: &[arg("confirmed-by", Kind::Oneof)
         .optional()
         .of(&[arg("quorum", Kind::PureToken).token("QUORUM"), arg("default", Kind::PureToken).token("DEFAULT")])],
+};
+
+const IDEMPOTENCY_FACTS: OwnFacts = OwnFacts {
+    facts: fact("client|idempotency", Group::Connection, -2, OVERRIDE_FLAGS, OVERRIDE_CATEGORIES, &[], &[], VERSION),
+    arguments: &[arg("keys", Kind::Oneof).optional().of(&[
+        arg("off", Kind::PureToken).token("OFF"),
+        arg("of-client", Kind::Block).of(&[arg("client", Kind::String), arg("sequence", Kind::Integer).optional()]),
+    ])],
 };
 
 pub(super) const CAPA: ServerCommand = ServerCommand::reply(
@@ -55,6 +65,14 @@ pub(super) const GETREDIR: ServerCommand = ServerCommand::reply(
     getredir,
 );
 pub(super) const ID: ServerCommand = ServerCommand::reply("client|id", "", "Returns the id of this connection.", id);
+pub(super) const IDEMPOTENCY: ServerCommand = ServerCommand::reply(
+    "client|idempotency",
+    "[OFF|<client> [<sequence>]]",
+    "Gives the writes of this connection idempotency keys with consecutive sequence numbers; returns the next one.",
+    idempotency,
+)
+.with_facts(&IDEMPOTENCY_FACTS)
+.changing_connection();
 pub(super) const INFO: ServerCommand = ServerCommand::reply("client|info", "", "Describes this connection.", info);
 pub(super) const KILL: ServerCommand = ServerCommand::outcome(
     "client|kill",
@@ -289,6 +307,37 @@ fn reads(call: Call<'_, '_>) {
         }
         _ => call.out.error(SYNTAX),
     }
+}
+
+/// `CLIENT IDEMPOTENCY [OFF|<client> [<sequence>]]`: Fastness' own. Each command that writes and each EXEC takes the
+/// next number, whatever it is answered. Without a sequence it begins with the time in microseconds.
+fn idempotency(call: Call<'_, '_>) {
+    let sequence = call.args.try_get(3).map(|text| std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()));
+    let next = match (call.args.try_get(2), sequence) {
+        _ if call.args.len() > 4 => return call.out.error(SYNTAX),
+        (None, _) => {
+            return match call.session.idempotency() {
+                Some(counter) => call.out.integer(i64::try_from(counter.next).unwrap_or(i64::MAX)),
+                None => call.out.null(),
+            };
+        }
+        (Some(off), None) if is(off, "off") => {
+            call.session.set_idempotency(None);
+            return call.out.ok();
+        }
+        (Some(_), Some(None)) => return call.out.error("ERR value is not an integer or out of range"),
+        (Some(_), Some(Some(next))) => next,
+        (Some(_), None) => call.shard.wall_now().0.saturating_mul(1000),
+    };
+    let client = call.args.get(2);
+    if client.is_empty() || client.len() > limits::IDEMPOTENCY_CLIENT_BYTES_MAX {
+        return call.out.error(Refusal::KeyClient.text());
+    }
+    if i64::try_from(next).is_err() {
+        return call.out.error("ERR value is not an integer or out of range");
+    }
+    call.session.set_idempotency(Some(IdempotencyCounter { client: client.into(), next }));
+    call.out.integer(next as i64);
 }
 
 /// The connection drops the replies; here only the mode is set. ON alone is answered.

@@ -234,6 +234,10 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
         checked.is_ok()
     }
 
+    fn user(&self) -> Vec<u8> {
+        self.client.account().map(|account| account.name.clone().into_bytes()).unwrap_or_default()
+    }
+
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String> {
         self.replica.with_view(self.client.tls, 0, true, |view| view.address(slot, primary)).flatten()
     }

@@ -21,6 +21,7 @@ const COMMANDS: &[ServerCommand] = &[
     client::GETNAME,
     client::GETREDIR,
     client::ID,
+    client::IDEMPOTENCY,
     client::INFO,
     client::KILL,
     client::LIST,
