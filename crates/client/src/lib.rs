@@ -23,8 +23,10 @@
 //! 2. A call that certainly has not happened is tried again: the node was not the primary (MOVED, which is followed at
 //!    once), the server says that nothing has happened (UNAVAILABLE with a RetryInfo), or no connection could be
 //!    established. A read is also tried again after its connection broke.
-//! 3. **A write whose outcome is unknown is never repeated.** It fails with [`ClientError::OutcomeUnknown`], because
-//!    only the caller knows whether doing it twice is harmless.
+//! 3. **A write takes effect once.** It has an idempotency key ([`Idempotency`]): if its outcome is unknown it is sent
+//!    again, and the cluster answers what it recognises with the first result. Without time or budget for another try
+//!    it fails with [`ClientError::OutcomeUnknown`]. So does, at once, a write without a key: one of a client with
+//!    [`Idempotency::Off`], and a command ([`Client::execute`]) that is not known to write data.
 //! 4. Retries wait (exponential backoff with full jitter, at least what the server asks for), end with the deadline of
 //!    the call, and take from a budget that all clones of a client share ([`RetryOptions`]): a cluster that is in
 //!    trouble is not called many times as often. The server receives the remaining time with each try.
@@ -44,7 +46,8 @@
 //! Both are off by default. What a client does can be observed in any case: a [`CallObserver`] learns of each finished
 //! call, and each call is a span of `tracing` (target `fastness_client`, level DEBUG) with a span for each attempt.
 //!
-//! Dropping the future of a write leaves its outcome unknown, as a deadline does.
+//! Dropping the future of a write leaves its outcome unknown, as a deadline does. Where that matters, make the key
+//! before ([`Client::new_idempotency_key`]), and send the write again with it.
 //!
 //! # Not there yet
 //!

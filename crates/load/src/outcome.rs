@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
 /// requests only.
-const REFUSALS: [&[u8]; 18] = [
+const REFUSALS: [&[u8]; 19] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -34,11 +34,12 @@ const REFUSALS: [&[u8]; 18] = [
     b"WRONGTYPE",
     b"EXECABORT",
     b"BUSYKEY",
+    b"IDEMPOTENCYREUSED",
 ];
 
 /// Error codes after which a write may have happened or may still happen. `UNBLOCKED` ends a wait for the commit of an
-/// earlier write.
-const DOUBTS: [&[u8]; 2] = [b"UNKNOWN", b"UNBLOCKED"];
+/// earlier write; `IDEMPOTENCYPAST` refuses to repeat a write about which nothing is known any more.
+const DOUBTS: [&[u8]; 3] = [b"UNKNOWN", b"UNBLOCKED", b"IDEMPOTENCYPAST"];
 
 /// The outcome that an error code means; `None` for an unknown code, which [`classify`] takes for [`Outcome::Unknown`].
 #[must_use]

@@ -12,6 +12,9 @@ use crate::sim::{CoverageEvent, SimFault, SimOptions, SimProfile, SimReport};
 /// How long faults are injected: an order occurs within a few of them or not at all.
 const FAULTS_FOR: Duration = Duration::from_secs(10);
 
+/// The schedule in which clients send writes with idempotency keys.
+const IDEMPOTENT_RETRIES: u32 = 51;
+
 /// Evidence that an order occurred.
 #[derive(Debug, Clone, Copy)]
 pub enum Shown {
@@ -39,6 +42,7 @@ impl EventOrder {
     #[must_use]
     pub fn options(&self) -> SimOptions {
         SimOptions {
+            keyed: (self.number == IDEMPOTENT_RETRIES).then_some(true),
             profile: Some(self.profile),
             max_lag: Some(Duration::from_secs(1)),
             faults_for: FAULTS_FOR,
@@ -149,6 +153,12 @@ const ROWS: &[EventOrderRow] = &[
         By(Plant::ClockWithoutMajority),
         SimProfile::Sync,
         &[SimFault::WallJump, SimFault::CrashAll, SimFault::CrashAny],
+    ),
+    (
+        IDEMPOTENT_RETRIES,
+        By(Plant::RecordsKeptOverUndo),
+        SimProfile::Sync,
+        &[SimFault::Partition, SimFault::Hold, SimFault::CrashPrimary],
     ),
 ];
 

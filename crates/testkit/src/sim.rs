@@ -72,6 +72,7 @@ mod fault;
 mod flushes;
 mod front_end;
 mod invariants;
+mod keyed;
 mod ledger;
 mod net;
 mod node;

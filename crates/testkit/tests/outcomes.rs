@@ -38,6 +38,11 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::TooSlow { time_max: Duration::from_secs(1) },
         Refusal::KeyTooLong,
         Refusal::NotDurable,
+        Refusal::KeyReused,
+        Refusal::KeyAhead,
+        Refusal::KeyClient,
+        Refusal::ReplyTooLong,
+        Refusal::KeysUnknown,
     ];
     for refusal in &refusals {
         // A new code belongs into the list above.
@@ -54,11 +59,19 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::TooLarge { .. }
             | Refusal::TooSlow { .. }
             | Refusal::KeyTooLong
-            | Refusal::NotDurable => {}
+            | Refusal::NotDurable
+            | Refusal::KeyReused
+            | Refusal::KeyAhead
+            | Refusal::KeyClient
+            | Refusal::ReplyTooLong
+            | Refusal::KeysUnknown => {}
+            // Below: it refuses this attempt, and says nothing of those before.
+            Refusal::KeyPast { .. } => unreachable!("it is not in the list"),
         }
         assert_eq!(classify(&error(&refusal.text())), Outcome::Refused, "{}", refusal.text());
     }
     assert_eq!(classify(&error(refusal::UNKNOWN)), Outcome::Unknown);
+    assert_eq!(classify(&error(&Refusal::KeyPast { floor: 7 }.text())), Outcome::Unknown);
     let command_errors = [
         CommandError::Syntax,
         CommandError::WrongType,

@@ -34,6 +34,9 @@ struct Arguments {
     /// The lag bound in async, milliseconds; default: each seed chooses.
     #[arg(long)]
     max_lag_ms: Option<u64>,
+    /// Whether clients send writes with idempotency keys; default: in one seed of four.
+    #[arg(long)]
+    keyed: Option<bool>,
     /// Name of a planted bug, see tests/PLANTS.md.
     #[arg(long, value_parser = plant)]
     plant: Option<Plant>,
@@ -88,6 +91,7 @@ impl Arguments {
             max_lag: self.max_lag_ms.map(Duration::from_millis),
             faults_for: Duration::from_millis(self.faults_for_ms),
             kinds,
+            keyed: self.keyed,
             plant: self.plant,
             trace: self.trace.clone(),
         }
@@ -193,7 +197,8 @@ fn main() -> ExitCode {
     if arguments.report {
         return report(&arguments, seeds[0]);
     }
-    let is_plain = arguments.plant.is_none() && arguments.kinds.is_empty() && arguments.max_lag_ms.is_none();
+    let is_plain = arguments.plant.is_none() && arguments.kinds.is_empty();
+    let is_plain = is_plain && arguments.max_lag_ms.is_none() && arguments.keyed.is_none();
     let checkout = match (arguments.ledger && is_plain).then(Checkout::now).transpose() {
         Ok(checkout) => checkout,
         Err(error) => {

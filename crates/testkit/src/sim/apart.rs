@@ -83,6 +83,7 @@ fn arguments(options: &SimOptions) -> Vec<String> {
     ];
     arguments.extend(options.profile.map(|profile| format!("--profile={profile}")));
     arguments.extend(options.max_lag.map(|bound| format!("--max-lag-ms={}", bound.as_millis())));
+    arguments.extend(options.keyed.map(|keyed| format!("--keyed={keyed}")));
     arguments.extend(options.plant.map(|plant| format!("--plant={}", plant.name())));
     arguments.extend(options.trace.as_ref().map(|file| format!("--trace={}", file.display())));
     arguments

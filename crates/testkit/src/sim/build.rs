@@ -35,6 +35,8 @@ pub struct Builder {
     pub profile: SimProfile,
     /// Whether clients send FLUSHALL.
     pub flushes: bool,
+    /// If clients send writes with idempotency keys: the last sequence number of all of them.
+    pub keyed: Option<Rc<Cell<u64>>>,
     /// `durability-max-lag`.
     pub max_lag: Duration,
     /// How shards batch.

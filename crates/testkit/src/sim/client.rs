@@ -19,6 +19,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
 
 use crate::sim::connection::{Connection, connect, connect_readonly};
+use crate::sim::keyed::{KeyedAnswer, KeyedRaise, KeyedRaises};
 use crate::sim::ledger::{Ledger, ReadStart};
 use crate::sim::net::host;
 use crate::sim::origin::ReplyOrigin;
@@ -45,6 +46,8 @@ const LONG_VALUE_BYTES: usize = 300 * 1024;
 
 /// Keeps the choices of how connections are used apart from those of what is sent.
 const MANNERS_SEED: u64 = 0x6d61_6e6e_6572_7300;
+/// Does the same for writes with idempotency keys.
+const KEYED_SEED: u64 = 0x6b65_7965_6400;
 
 /// Cuts of a pipeline that is sent in pieces, at most: a long value cut everywhere would keep its client silent for
 /// seconds.
@@ -94,6 +97,8 @@ pub struct ClientOptions {
     pub shards: u32,
     /// Whether there is FLUSHALL; then there are no counters.
     pub flushes: bool,
+    /// Whether it raises counters with idempotency keys: the last sequence number of all clients.
+    pub keyed: Option<Rc<Cell<u64>>>,
     /// The ledger of all clients.
     pub ledger: Rc<RefCell<Ledger>>,
     /// See [`Phase`].
@@ -114,6 +119,8 @@ pub struct Client {
     rng: SmallRng,
     /// Of how it uses its connections, apart from what it sends.
     manners: SmallRng,
+    /// Writes with idempotency keys.
+    keyed: Option<KeyedRaises>,
     /// The first one writes, in any case.
     only_reads: bool,
     /// Whether it was in [`Phase::Flush`] when it last looked.
@@ -138,6 +145,8 @@ enum Command {
     Incr {
         key: String,
     },
+    /// The same with an idempotency key.
+    Raise(KeyedRaise),
     Get {
         key: String,
         start: ReadStart,
@@ -159,6 +168,7 @@ impl Command {
             Command::Set { key, .. } | Command::Incr { key } | Command::Get { key, .. } | Command::Expiring { key } => {
                 key
             }
+            Command::Raise(raise) => &raise.key,
             Command::Flush { .. } => "FLUSHALL",
         }
     }
@@ -170,6 +180,10 @@ impl Command {
                 request::encode(&[b"SET", key.as_bytes(), value, b"PX", LIVES_MS], out);
             }
             Command::Incr { key } => request::encode(&["INCR", key], out),
+            Command::Raise(KeyedRaise { key, sequence }) => {
+                request::encode_attribute(&[("idempotency-key", &*format!("{key}:{sequence}"))], out);
+                request::encode(&["INCR", key], out);
+            }
             Command::Get { key, .. } => request::encode(&["GET", key], out),
             Command::Flush { .. } => request::encode(&["FLUSHALL"], out),
             Command::Expiring { key } => request::encode(&["SET", key, "x", "PX", "150"], out),
@@ -184,6 +198,7 @@ impl Client {
         let mut rng = SmallRng::seed_from_u64(options.seed);
         Client {
             only_reads: options.id > 0 && rng.random_ratio(1, READER_ODDS),
+            keyed: options.keyed.clone().map(|last| KeyedRaises::new(options.id, options.seed ^ KEYED_SEED, last)),
             flushing: false,
             rng,
             manners: SmallRng::seed_from_u64(options.seed ^ MANNERS_SEED),
@@ -208,6 +223,8 @@ impl Client {
             }
             let fine = if flushing && self.options.id == 0 {
                 self.flush().await
+            } else if self.is_keyed_next() {
+                self.raise().await
             } else if self.rng.random_ratio(1, 12) {
                 self.read_from_replica().await
             } else {
@@ -215,6 +232,9 @@ impl Client {
             };
             let pause = if fine { Duration::from_millis(self.rng.random_range(0..4)) } else { BACK_OFF };
             tokio::time::sleep(pause).await;
+        }
+        if let Some(raise) = self.keyed.as_mut().and_then(KeyedRaises::take_pending) {
+            self.options.ledger.borrow_mut().raised(&raise.key, Outcome::Unknown, None, None);
         }
         Ok(())
     }
@@ -252,6 +272,37 @@ impl Client {
             }
         }
         None
+    }
+
+    fn is_keyed_next(&mut self) -> bool {
+        self.options.phase.get() == Phase::Load && self.keyed.as_mut().is_some_and(KeyedRaises::is_next)
+    }
+
+    /// Sends one write with an idempotency key, for the first time or again. True if it was answered well.
+    async fn raise(&mut self) -> bool {
+        let Some((raise, is_new)) = self.keyed.as_mut().map(KeyedRaises::next) else { return true };
+        let key = raise.key.clone();
+        if is_new {
+            self.options.ledger.borrow_mut().raise_started(&key);
+        }
+        let command = Command::Raise(raise);
+        let answer = self.call(shard_of(&key, self.options.shards), std::slice::from_ref(&command)).await.pop();
+        let answer = answer.and_then(Result::ok);
+        let value = answer.as_ref().map(|(value, _)| value);
+        let Some(meaning) = self.keyed.as_mut().map(|keyed| keyed.answered(value)) else { return true };
+        self.options.trace.note(|| format!("{} {key} {meaning:?} {:?}", self.options.id, value.map(short)));
+        let mut ledger = self.options.ledger.borrow_mut();
+        match (meaning, &answer) {
+            (KeyedAnswer::Happened, Some((value, origin))) => {
+                ledger.check_mode(*origin, self.options.plan.borrow().mode_of(origin.version));
+                let raised = if let Value::Integer(number) = value { Some(*number) } else { None };
+                ledger.raised(&key, Outcome::Acknowledged, raised, Some(*origin));
+            }
+            (KeyedAnswer::Mistaken, _) => ledger.mistaken(&key),
+            (KeyedAnswer::Forgotten, _) => ledger.raised(&key, Outcome::Unknown, None, None),
+            (KeyedAnswer::Again | KeyedAnswer::Happened, _) => {}
+        }
+        meaning == KeyedAnswer::Happened
     }
 
     /// FLUSHALL of one shard. True if that was answered well.
@@ -364,7 +415,8 @@ impl Client {
                 }
             }
             Command::Flush { shard, which } => ledger.flushed(*shard, *which, outcome),
-            Command::Expiring { .. } => {}
+            // Noted where it is sent.
+            Command::Expiring { .. } | Command::Raise(_) => {}
         }
         outcome
     }

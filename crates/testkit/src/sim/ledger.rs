@@ -213,6 +213,11 @@ impl Ledger {
         }
     }
 
+    /// Records that a write with an idempotency key was taken for another one.
+    pub fn mistaken(&mut self, key: &str) {
+        self.violations.push(format!("{key}: a write was taken for another one with its idempotency key"));
+    }
+
     /// Checks a reply against the mode that had committed where it was given.
     pub fn check_mode(&mut self, origin: ReplyOrigin, committed: Option<Durability>) {
         let Some(committed) = committed.filter(|_| origin.primary) else { return };

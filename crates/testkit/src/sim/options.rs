@@ -21,6 +21,8 @@ pub struct SimOptions {
     pub faults_for: Duration,
     /// The kinds of faults.
     pub kinds: Vec<SimFault>,
+    /// Whether clients send writes with idempotency keys; `None`: in one seed of four.
+    pub keyed: Option<bool>,
     /// A planted bug.
     pub plant: Option<Plant>,
     /// File to which the trace is written, line by line.
@@ -37,6 +39,7 @@ impl SimOptions {
             max_lag: None,
             faults_for: Duration::from_secs(20),
             kinds: SimFault::ALL.to_vec(),
+            keyed: None,
             plant: None,
             trace: None,
         }

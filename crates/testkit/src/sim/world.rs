@@ -97,6 +97,7 @@ impl World {
             shards: rng.random_range(1..=2),
             profile,
             flushes: false,
+            keyed: None,
             max_lag,
             batching: choose_batching(&mut rng),
             scale,
@@ -107,6 +108,9 @@ impl World {
         let clients = rng.random_range(2..=4);
         // A missing key must not be a lost one, which only `sync` guarantees.
         builder.flushes = profile == SimProfile::Sync && rng.random_ratio(1, 3);
+        // A counter that is flushed says nothing.
+        let keyed = !builder.flushes && options.keyed.unwrap_or(options.seed.is_multiple_of(4));
+        builder.keyed = keyed.then(Rc::default);
         let mut world = World {
             began,
             fault_rng: SmallRng::seed_from_u64(rng.random()),
@@ -145,6 +149,7 @@ impl World {
             plan: self.builder.plan.clone(),
             shards: self.builder.shards,
             flushes: self.builder.flushes,
+            keyed: self.builder.keyed.clone(),
             ledger: self.ledger.clone(),
             phase: self.phase.clone(),
             trace: self.trace.clone(),
