@@ -213,6 +213,13 @@ impl Client {
         Ok(response.reply.map_or(ReplyValue::Unsupported, ReplyValue::from))
     }
 
+    /// A new key for [`Idempotency::Key`]. Store it before the write is sent, and use it again when it is not known
+    /// whether the write has happened.
+    #[must_use]
+    pub fn new_idempotency_key(&self) -> IdempotencyKey {
+        self.core.keys.next()
+    }
+
     /// The options of a request that reads.
     pub(crate) fn options(&self) -> Option<v1::CallOptions> {
         self.settings.message(None)

@@ -11,7 +11,7 @@ use tonic::Code;
 /// | variant | a write has happened | repeating it is safe |
 /// |---|---|---|
 /// | [`Refused`](ClientError::Refused) | only with a reason `REPLY_…` | if not; it will be refused again |
-/// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | with the same idempotency key, or if doing it twice is harmless |
+/// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | with the same key, or if twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
 /// | [`Invalid`](ClientError::Invalid) | no | yes, but it will fail again |

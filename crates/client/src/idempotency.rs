@@ -9,13 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fastness_wire::v1;
 
-use crate::client::Client;
-
 /// Whether writes have an idempotency key. With one, a write whose outcome is unknown is sent again, takes effect once,
 /// and returns its first result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Idempotency {
-    /// Each write has a new key. Commands ([`Client::execute`]) have one if they are known to write data.
+    /// Each write has a new key. Commands ([`Client::execute`](crate::Client::execute)) have one if they are known to
+    /// write data.
     #[default]
     Automatic,
     /// No write has one: it is never sent again if it may have happened.
@@ -58,15 +57,6 @@ impl FromStr for IdempotencyKey {
         let wrong = |error| InvalidIdempotencyKey(Some(error));
         let client = u128::from_str_radix(client, 16).map_err(wrong)?;
         Ok(IdempotencyKey { client, sequence: sequence.parse().map_err(wrong)? })
-    }
-}
-
-impl Client {
-    /// A new key for [`Idempotency::Key`]. Store it before the write is sent, and use it again when it is not known
-    /// whether the write has happened.
-    #[must_use]
-    pub fn new_idempotency_key(&self) -> IdempotencyKey {
-        self.core.keys.next()
     }
 }
 

@@ -30,6 +30,8 @@ impl CallSettings {
             durability: durability.into(),
             consistency: consistency.into(),
             idempotency_key: key.map(IdempotencyKey::message),
+            // This client follows MOVED.
+            forward: false,
         })
     }
 }

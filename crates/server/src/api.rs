@@ -12,8 +12,10 @@
 //! - [`guard`]: users. `service`: the calls. `operation`: from requests to commands, and from replies to responses.
 //! - [`memory`]: what messages may take. `pipeline`: streams of operations. `transaction`: comparisons and operations
 //!   as one.
-//! - `gateway`: which replica runs it. [`lane`]: connections to replicas. `refusal`: errors. `values`: replies.
+//! - `gateway`: which replica runs it. `forward`: what another node runs, for clients that know no shards. [`lane`]:
+//!   connections to replicas. `refusal`: errors. `values`: replies.
 
+mod forward;
 mod gateway;
 pub mod guard;
 pub(crate) mod health;

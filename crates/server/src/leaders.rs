@@ -4,8 +4,6 @@
 //! The answer is a hint that may be out of date: a former primary redirects the clients that are sent to it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +11,10 @@ use fastness_control::{ClusterMap, NodeInfo, ShardMap};
 use fastness_types::{NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{DescribeClusterRequest, DescribeClusterResponse, ReplicaStatus};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig};
 
 use crate::certificates::Newest;
+use crate::node_channels::NodeChannels;
 use crate::shared::{NodeShared, Phase};
 
 /// Time between two rounds of questions.
@@ -60,23 +59,19 @@ fn member(shard: &ShardMap, round: usize) -> NodeId {
 
 /// Connections to other nodes' administration services.
 pub struct Members {
-    channels: BTreeMap<NodeId, Channel>,
-    tls: Newest<ClientTlsConfig>,
-    /// What the channels were made with.
-    made_with: Arc<ClientTlsConfig>,
-    source: Option<IpAddr>,
+    channels: NodeChannels,
 }
 
 impl Members {
     /// `tls` has this node's certificate.
     #[must_use]
     pub fn new(node: &NodeShared, tls: Newest<ClientTlsConfig>) -> Members {
-        Members { channels: BTreeMap::new(), made_with: tls.load(), tls, source: node.config.load().source_address() }
+        Members { channels: NodeChannels::new(node, tls, ANSWER_MAX, Some(ANSWER_MAX)) }
     }
 
     /// The replicas that a node reports; empty if it does not answer in time.
     pub async fn poll(&mut self, node: &NodeInfo) -> Vec<ReplicaStatus> {
-        let Some(channel) = self.channel(node).cloned() else { return Vec::new() };
+        let Some(channel) = self.channels.channel(node) else { return Vec::new() };
         describe(channel).await.map_or_else(Vec::new, |described| described.replicas)
     }
 
@@ -85,27 +80,9 @@ impl Members {
         &mut self,
         nodes: impl Iterator<Item = &'n NodeInfo>,
     ) -> Vec<(NodeId, DescribeClusterResponse)> {
-        let channels: Vec<_> = nodes.filter_map(|node| Some((node.id, self.channel(node)?.clone()))).collect();
+        let channels: Vec<_> = nodes.filter_map(|node| Some((node.id, self.channels.channel(node)?))).collect();
         let requests = channels.into_iter().map(|(id, channel)| async move { Some((id, describe(channel).await?)) });
         futures::future::join_all(requests).await.into_iter().flatten().collect()
-    }
-
-    fn channel(&mut self, node: &NodeInfo) -> Option<&Channel> {
-        let newest = self.tls.load();
-        if !Arc::ptr_eq(&newest, &self.made_with) {
-            // A channel connects again by itself, and would show the previous certificate.
-            self.channels.clear();
-            self.made_with = newest;
-        }
-        match self.channels.entry(node.id) {
-            Entry::Occupied(known) => Some(known.into_mut()),
-            Entry::Vacant(place) => {
-                let endpoint = Endpoint::from_shared(format!("https://{}", node.grpc_address)).ok()?;
-                let endpoint = endpoint.tls_config(ClientTlsConfig::clone(&self.made_with)).ok()?;
-                let endpoint = endpoint.connect_timeout(ANSWER_MAX).timeout(ANSWER_MAX).local_address(self.source);
-                Some(place.insert(endpoint.connect_lazy()))
-            }
-        }
     }
 }
 

@@ -38,6 +38,7 @@ mod members;
 pub mod metrics;
 pub mod names;
 pub mod node;
+mod node_channels;
 pub mod node_disk;
 pub mod pause;
 pub mod peer_server;

@@ -343,7 +343,12 @@ impl Inner {
                 pristine: self.pristine,
             };
             let lab = LabServer::service(self.shared.clone());
-            let data = KvServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
+            let data = KvServer::service(
+                self.shared.clone(),
+                self.replicas.clone(),
+                self.clock.clone(),
+                self.certificates.to_nodes.clone(),
+            );
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), self.certificates.grpc.clone());

@@ -75,6 +75,8 @@ pub struct NodeShared {
     modes: RwLock<BTreeMap<ShardId, ModeReport>>,
     /// What messages of the data API over gRPC may take.
     pub messages: Arc<MessageMemory>,
+    /// Operations that this node has passed on to others.
+    pub forwarded: AtomicU64,
     /// The users that this node knows.
     pub accounts: AccountBook,
     /// Who has failed to authenticate.
@@ -148,6 +150,7 @@ impl NodeShared {
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             run_id,
             connected: AtomicU64::new(0),
+            forwarded: AtomicU64::new(0),
             consensus_nice: AtomicI32::new(0),
             shard_nice: AtomicI32::new(0),
             clients_max: AtomicU64::new(u64::MAX),

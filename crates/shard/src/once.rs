@@ -3,40 +3,17 @@
 //! While such a write runs, its reply goes into a buffer of its own, in a form from which it can be written for either
 //! version of the protocol: the connection that sends it again may speak the other one.
 
-use fastness_engine::transaction::Queued;
-use fastness_resp::{Args, ReplyBuf, value};
+use fastness_resp::{ReplyBuf, value};
 use fastness_types::{BootNs, Durability, FormatLevel, limits};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::execution::{Execution, UnitInProgress};
 use crate::idempotency::IdempotencyKey;
+use crate::idempotency::attempt::{Attempt, FirstAttempt, Recording};
 use crate::idempotency::record::{UnitRecord, client_of};
 use crate::idempotency::records::{Known, Record};
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
 use crate::state::Primary;
-
-/// A write with a key that has not run.
-pub(crate) struct FirstAttempt {
-    client: Vec<u8>,
-    sequence: u64,
-    payload: u128,
-}
-
-/// A write with a key that runs.
-pub(crate) struct Recording {
-    attempt: FirstAttempt,
-    /// The replies of the connection, without that of the write.
-    replies: ReplyBuf,
-}
-
-/// Whether a write runs.
-pub(crate) enum Attempt {
-    /// It runs, and leaves a record if it has a key.
-    Runs(Option<FirstAttempt>),
-    /// It was sent before, or its key is refused: this was answered.
-    Answered(Outcome),
-}
 
 impl Execution<'_> {
     /// Whether a write runs now. `payload`: the checksum of what it is.
@@ -155,28 +132,5 @@ impl Execution<'_> {
             // A command without a reply: CLIENT REPLY does not write, so it has none here.
             Ok(None) | Err(_) => self.out.error("ERR the recorded reply cannot be read"),
         }
-    }
-}
-
-/// The checksum of one command.
-pub(crate) fn payload_of_command(args: Args<'_>) -> u128 {
-    let mut sum = Xxh3::new();
-    add_command(&mut sum, args);
-    sum.digest128()
-}
-
-/// The checksum of a transaction.
-pub(crate) fn payload_of_queue(queue: &[Queued]) -> u128 {
-    let mut sum = Xxh3::new();
-    sum.update(b"EXEC");
-    queue.iter().for_each(|queued| add_command(&mut sum, queued.args()));
-    sum.digest128()
-}
-
-fn add_command(sum: &mut Xxh3, args: Args<'_>) {
-    sum.update(&(args.len() as u64).to_le_bytes());
-    for arg in args.iter() {
-        sum.update(&(arg.len() as u64).to_le_bytes());
-        sum.update(arg);
     }
 }

@@ -556,7 +556,7 @@ async fn transactions_compare_and_change_as_one() -> Result<()> {
     let operations =
         [operations, vec![operation(Operation::Get(with_ttl)), operation(Operation::Set(set("{s}sold", "1")))]]
             .concat();
-    let options = Some(v1::CallOptions { durability: 1, consistency: 1 });
+    let options = Some(v1::CallOptions { durability: 1, consistency: 1, ..v1::CallOptions::default() });
     let request =
         v1::TxnRequest { compares: holds.clone(), operations: operations.clone(), options, otherwise: vec![] };
     let response = kv.txn(request.clone()).await?.into_inner();
@@ -585,7 +585,7 @@ async fn wrong_transactions_are_refused() -> Result<()> {
     let cluster = Cluster::start(&one_node(1))?;
     let mut kv = primary(&cluster).await?;
     kv.execute(execute("HSET {s}h f 1")).await?;
-    let options = Some(v1::CallOptions { durability: 1, consistency: 1 });
+    let options = Some(v1::CallOptions { durability: 1, consistency: 1, ..v1::CallOptions::default() });
     let holds = vec![compare("{s}none", None, Exists(false))];
     let with_options = Operation::Get(v1::GetRequest { options, ..get("{s}stock") });
     let other_slot = Operation::Get(get("elsewhere"));
@@ -714,5 +714,99 @@ async fn health_and_reflection() -> Result<()> {
     let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
     let names: Vec<_> = list.service.iter().map(|service| &*service.name).collect();
     ensure!(names.contains(&"fastness.v1.KvService") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    Ok(())
+}
+
+/// A client that knows no shards sends everything to one node, as another user than the node's own, in every kind of
+/// call; it is answered as if it had called the primary, and keeps its rights, its deadline and its idempotency key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_passes_on_what_it_does_not_serve() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let leader = cluster.primary(1, PATIENCE).await?;
+    let other = cluster.others(leader)?[0];
+    let mut admin = cluster.connect(leader, 1, PATIENCE).await?;
+    let set_user: [&[u8]; 7] = [b"ACL", b"SETUSER", b"limited", b"on", b">pass", b"~open:*", b"+@all"];
+    ensure!(admin.call(&set_user).await? == Reply::Simple(b"OK".to_vec()));
+    let mut node = kv(&cluster, other).await?;
+    let forward = || Some(v1::CallOptions { forward: true, ..v1::CallOptions::default() });
+    let as_limited = |message: v1::SetRequest| {
+        let mut request = Request::new(message);
+        // limited:pass
+        let basic = MetadataValue::from_static("Basic bGltaXRlZDpwYXNz");
+        request.metadata_mut().insert("authorization", basic);
+        request
+    };
+
+    let keys: Vec<String> = (0..30).map(|i| format!("open:{i}")).collect();
+    let mut moved = 0;
+    for key in &keys {
+        let plain = node.set(set(key.as_str(), "1")).await;
+        moved += usize::from(plain.as_ref().is_err_and(|status| seen(status).1 == "MOVED"));
+        let passed = v1::SetRequest { options: forward(), ..set(key.as_str(), "2") };
+        ensure!(node.set(as_limited(passed)).await?.into_inner().applied);
+        let read = v1::GetRequest { options: forward(), ..get(key.as_str()) };
+        ensure!(node.get(read).await?.into_inner().value.as_deref() == Some(&b"2"[..]));
+    }
+    ensure!(moved > 0, "the node is the primary of every shard");
+
+    // Rights are those of the caller, checked where the operation runs.
+    for key in ["closed:1", "closed:2", "closed:3", "closed:4", "closed:5"] {
+        let passed = v1::SetRequest { options: forward(), ..set(key, "1") };
+        refused(node.set(as_limited(passed)).await, Code::PermissionDenied, "NOPERM")?;
+    }
+    // Nobody but a node may speak for another user.
+    let mut forged = Request::new(set("open:1", "3"));
+    forged.metadata_mut().insert_bin("fastness-user-bin", tonic::metadata::MetadataValue::from_bytes(b"default"));
+    refused(node.set(forged).await, Code::PermissionDenied, "DENIED")?;
+
+    // In a batch, a pipeline and a transaction, in order, once for each idempotency key.
+    let increment = |key: &str, sequence: u64| {
+        let idempotency_key = Some(v1::IdempotencyKey { client: "forwarded".into(), sequence });
+        let options = Some(v1::CallOptions { forward: true, idempotency_key, ..v1::CallOptions::default() });
+        operation(Operation::Increment(v1::IncrementRequest { key: key.to_owned().into(), by: 1, options }))
+    };
+    let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as u64;
+    let counters: Vec<String> = (0..6).map(|i| format!("n{i}")).collect();
+    let operations: Vec<_> = (0..18).map(|i| increment(&counters[i % 6], start + i as u64)).collect();
+    for _ in 0..2 {
+        let responses = node.batch(v1::BatchRequest { operations: operations.clone() }).await?.into_inner().responses;
+        for (i, response) in responses.iter().enumerate() {
+            let expect = Outcome::Increment(v1::IncrementResponse { value: i as i64 / 6 + 1 });
+            ensure!(response.outcome.as_ref() == Some(&expect), "{i}: {response:?}");
+        }
+        let stream = node.pipeline(futures::stream::iter(operations.clone())).await?.into_inner();
+        let streamed: Vec<_> = stream.collect::<Vec<_>>().await.into_iter().collect::<Result<_, Status>>()?;
+        ensure!(streamed == responses, "{streamed:?}");
+    }
+    for key in &counters {
+        let add = Operation::Increment(v1::IncrementRequest { key: key.clone().into(), by: 10, options: None });
+        let compares = vec![v1::Compare {
+            key: key.clone().into(),
+            field: None,
+            condition: Some(v1::compare::Condition::Equals("3".into())),
+        }];
+        let request =
+            v1::TxnRequest { compares, operations: vec![operation(add)], otherwise: vec![], options: forward() };
+        ensure!(node.txn(request).await?.into_inner().succeeded, "{key}");
+    }
+
+    // A write whose primary does not answer in time may have happened.
+    let elsewhere = keys
+        .iter()
+        .find(|key| {
+            (1..=3).any(|shard| {
+                let slots = 16_384 / 3;
+                let slot = usize::from(fastness_client::key_slot(key.as_bytes()));
+                shard == 1 && slot < slots
+            })
+        })
+        .context("a key of shard 1")?;
+    tokio::task::block_in_place(|| cluster.pause(leader))?;
+    let mut late = Request::new(v1::SetRequest { options: forward(), ..set(elsewhere.as_str(), "4") });
+    late.set_timeout(Duration::from_millis(150));
+    let status = node.set(late).await.err().context("the primary is paused")?;
+    let unknown = matches!(status.code(), Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
+    ensure!(unknown || seen(&status).2, "{status:?}");
+    tokio::task::block_in_place(|| cluster.resume(leader))?;
     Ok(())
 }

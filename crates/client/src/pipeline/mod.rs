@@ -90,11 +90,11 @@ impl PipelineFull {
 ///
 /// # Failures
 ///
-/// Each result says what has happened to its own operation. A write whose outcome is unknown, as that of all writes that
-/// were not answered when a stream breaks, is sent again with its idempotency key, in its order; without a key
+/// Each result says what has happened to its own operation. A write whose outcome is unknown, as that of all writes
+/// that were not answered when a stream breaks, is sent again with its idempotency key, in its order; without a key
 /// ([`Idempotency::Off`](crate::Idempotency::Off)), or if a later operation on its slot has happened, it is reported as
-/// [`ClientError::OutcomeUnknown`]. Later operations go on, on a new stream. The deadline of each operation begins when it is sent; when it passes, its
-/// result is returned, but those on the same stream after it still wait for the node.
+/// [`ClientError::OutcomeUnknown`]. Later operations go on, on a new stream. The deadline of each operation begins when
+/// it is sent; when it passes, its result is returned, but those on the same stream after it still wait for the node.
 pub struct Pipeline {
     sender: PipelineSender,
     results: PipelineResults,

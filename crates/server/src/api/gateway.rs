@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use fastness_engine::command::CommandTable;
 use fastness_resp::Value;
-use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use fastness_types::{NodeId, ShardId, Slot};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use tonic::Code;
 
-use super::lane::{Caller, Lane, LaneError, not_served};
-use super::operation::{Prepared, Target, prepare};
+use super::forward::Forwarder;
+use super::lane::{Caller, Lane, LaneError, dropped, not_served};
+use super::operation::{Prepared, Target, prepare, to_forward};
 use super::refusal::{ApiRefusal, reason};
 use crate::replicas::{Replicas, Running};
 use crate::shared::NodeShared;
@@ -22,11 +22,34 @@ pub(super) struct Gateway {
     pub(super) node: Arc<NodeShared>,
     pub(super) replicas: Arc<Replicas>,
     pub(super) commands: &'static CommandTable,
+    pub(super) forwarder: Arc<Forwarder>,
 }
 
 impl Gateway {
-    /// Runs one operation.
+    /// Runs one operation, here or where it is served.
     pub(super) async fn run(&self, caller: &Caller, operation: Operation) -> Result<Outcome, ApiRefusal> {
+        let forwarding = Forwarding::of(caller, &operation);
+        let outcome = self.run_here(caller, operation).await;
+        self.or_forward(caller, outcome, forwarding).await
+    }
+
+    /// The outcome, or that of the operation where a refusal has named the node to call.
+    pub(super) async fn or_forward(
+        &self,
+        caller: &Caller,
+        outcome: Result<Outcome, ApiRefusal>,
+        forwarding: Option<Forwarding>,
+    ) -> Result<Outcome, ApiRefusal> {
+        match (outcome, forwarding) {
+            (Err(refusal), Some(Forwarding(operation))) if refusal.reason == "MOVED" => {
+                let writes = self.prepare(operation.clone())?.writes;
+                self.forwarder.run(caller, &refusal, operation, writes).await
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn run_here(&self, caller: &Caller, operation: Operation) -> Result<Outcome, ApiRefusal> {
         let prepared = self.prepare(operation)?;
         let (shard, replica) = self.replica(prepared.target)?;
         let mut lane = self.lane(caller, shard, &replica).await?;
@@ -120,20 +143,21 @@ impl Gateway {
     }
 }
 
+/// An operation that is passed on if it is served elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Forwarding(Operation);
+
+impl Forwarding {
+    /// `None`: its caller follows MOVED, or it was forwarded before.
+    pub(super) fn of(caller: &Caller, operation: &Operation) -> Option<Forwarding> {
+        if caller.is_forwarded { None } else { to_forward(operation).map(Forwarding) }
+    }
+}
+
 /// Why an operation, which may have changed data, has no response.
 pub(super) fn failed(writes: bool, shard: ShardId, error: LaneError) -> ApiRefusal {
     match error {
-        LaneError::NoMemory => {
-            let text = "the reply found no room in this node's memory for messages (grpc-memory); if it is that of a \
-                        write, the write has happened";
-            ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_DROPPED, text)
-        }
-        LaneError::TooLong => {
-            let text = format!(
-                "the reply is longer than {GRPC_MESSAGE_BYTES_MAX} bytes; if it is that of a write, the write has happened"
-            );
-            ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_TOO_LONG, text)
-        }
+        LaneError::NoMemory | LaneError::TooLong => dropped(error),
         LaneError::Closed if writes => {
             ApiRefusal::unknown("the connection to the replica was closed before the write was answered")
         }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use fastness_types::Clock;
+use tonic::metadata::MetadataValue;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Status};
 
+use super::forward::{Forwarded, USER_HEADER};
 use super::refusal::{ApiRefusal, reason};
 use crate::access::{Lacking, Refused};
 use crate::accounts::Account;
 use crate::auth::{self, AuthRefusal, Origin};
 use crate::grpc_accept::GrpcConnectInfo;
 use crate::shared::NodeShared;
+use crate::tls::Identity;
 
 /// The metadata with user and password.
 const AUTHORIZATION: &str = "authorization";
@@ -29,6 +32,22 @@ pub struct ApiGuard {
 impl ApiGuard {
     pub(super) fn new(node: Arc<NodeShared>, clock: Arc<dyn Clock>) -> ApiGuard {
         ApiGuard { node, clock }
+    }
+
+    /// The user of a call that another node has passed on.
+    fn forwarded(
+        &self,
+        info: Option<&TlsConnectInfo<GrpcConnectInfo>>,
+        user: Option<&[u8]>,
+    ) -> Result<Arc<Account>, Status> {
+        let identity = info.and_then(TlsConnectInfo::peer_certs).and_then(|chain| Identity::of(chain.first()?));
+        if !matches!(identity, Some(Identity::Node(cluster, _)) if cluster == self.node.cluster) {
+            let text = format!("DENIED only nodes of the cluster may send {USER_HEADER}");
+            return Err(ApiRefusal::from_reply(text.as_bytes()).into());
+        }
+        let account = user.and_then(|user| self.node.accounts.load().get(user).cloned());
+        let account = account.filter(|account| account.user.is_on());
+        account.ok_or_else(|| ApiRefusal::from_reply(AuthRefusal::Required.to_string().as_bytes()).into())
     }
 
     /// The user of a call from this address.
@@ -76,6 +95,12 @@ fn basic(header: &[u8]) -> Option<Vec<u8>> {
 
 impl tonic::service::Interceptor for ApiGuard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(user) = request.metadata().get_bin(USER_HEADER).map(MetadataValue::to_bytes) {
+            let account = self.forwarded(request.extensions().get(), user.ok().as_deref())?;
+            request.extensions_mut().insert(account);
+            request.extensions_mut().insert(Forwarded);
+            return Ok(request);
+        }
         let header = request.metadata().get(AUTHORIZATION).map(tonic::metadata::AsciiMetadataValue::as_bytes);
         match self.check(request.extensions().get(), header) {
             Ok(account) => {

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fastness_resp::{ReplyExtent, Value, value};
 use fastness_types::ShardId;
@@ -188,6 +189,23 @@ pub(super) fn not_served(shard: ShardId) -> ApiRefusal {
     ApiRefusal::unavailable(reason::NOT_SERVED, format!("this node's replica of shard {shard} does not run"))
 }
 
+/// Why a response is not delivered.
+pub(super) fn dropped(error: LaneError) -> ApiRefusal {
+    match error {
+        LaneError::NoMemory => {
+            let text = "the reply found no room in this node's memory for messages (grpc-memory); if it is that of a \
+                        write, the write has happened";
+            ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_DROPPED, text)
+        }
+        LaneError::TooLong | LaneError::Closed => {
+            let text = format!(
+                "the reply is longer than {GRPC_MESSAGE_BYTES_MAX} bytes; if it is that of a write, the write has happened"
+            );
+            ApiRefusal::new(Code::ResourceExhausted, reason::REPLY_TOO_LONG, text)
+        }
+    }
+}
+
 /// Who calls: its user, its connection's lanes, and both ends' addresses.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -198,6 +216,10 @@ pub(super) struct Caller {
     pub(super) memory: Arc<MessageMemory>,
     /// What this call's take.
     pub(super) held: Reservations,
+    /// Whether another node has passed the call on.
+    pub(super) is_forwarded: bool,
+    /// When its client stops waiting, if it has said so.
+    pub(super) until: Option<Instant>,
 }
 
 /// The lanes of one gRPC connection that have no call.

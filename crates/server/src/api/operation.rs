@@ -192,6 +192,22 @@ fn write(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Mean
     Ok(Prepared { writes: true, ..read(key, args, options, meaning)? })
 }
 
+/// The operation again, if its options say that it may be forwarded.
+pub(super) fn to_forward(operation: &Operation) -> Option<Operation> {
+    let options = match operation {
+        Operation::Get(request) => &request.options,
+        Operation::Set(request) => &request.options,
+        Operation::Delete(request) => &request.options,
+        Operation::Increment(request) => &request.options,
+        Operation::Expire(request) => &request.options,
+        Operation::HashGet(request) => &request.options,
+        Operation::HashSet(request) => &request.options,
+        Operation::HashDelete(request) => &request.options,
+        Operation::Execute(request) => &request.options,
+    };
+    options.as_ref().is_some_and(|options| options.forward).then(|| operation.clone())
+}
+
 /// The attribute with the idempotency key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -201,7 +217,8 @@ pub(super) struct Attributes(Vec<(&'static str, Vec<u8>)>);
 
 impl Attributes {
     pub(super) fn of(options: Option<CallOptions>) -> Result<Attributes, ApiRefusal> {
-        let CallOptions { durability, consistency, idempotency_key } = options.unwrap_or_default();
+        // Whether it is forwarded, the gateway looks up itself.
+        let CallOptions { durability, consistency, idempotency_key, forward: _ } = options.unwrap_or_default();
         let mut attributes = Vec::new();
         let unknown = |name: &str, number: i32| ApiRefusal::invalid(format!("options.{name}: {number} is unknown"));
         match v1::Durability::try_from(durability).map_err(|_| unknown("durability", durability))? {

@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
-use super::gateway::{Gateway, failed};
+use super::gateway::{Forwarding, Gateway, failed};
 use super::lane::{Caller, LaneReader};
 use super::operation::Prepared;
 use super::refusal::ApiRefusal;
@@ -32,9 +32,10 @@ enum Due {
         reader: Arc<Mutex<LaneReader>>,
         /// What it takes until its response has left.
         kept: Kept,
+        forwarding: Option<Forwarding>,
     },
     /// It was not sent.
-    Refused(ApiRefusal),
+    Refused { refusal: ApiRefusal, forwarding: Option<Forwarding> },
 }
 
 /// What an operation has reserved, until its response has left.
@@ -113,6 +114,7 @@ async fn send_all(
             None => return None,
             Some(Err(status)) => return Some(status),
         };
+        let forwarding = request.operation.as_ref().and_then(|operation| Forwarding::of(caller, operation));
         let sent = match prepare(gateway, caller, request, &mut lanes).await {
             Ok((prepared, shard)) => {
                 let (end, reader) = &lanes[&shard];
@@ -124,14 +126,14 @@ async fn send_all(
                 let kept = Kept { of_stream: vec![bytes], of_node: caller.held.next().into_iter().collect() };
                 let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
                 // In this order: a lane that takes no more waits for its replies to be read.
-                let sent = due.send(Due::On { prepared, replies, shard, reader, kept }).await;
+                let sent = due.send(Due::On { prepared, replies, shard, reader, kept, forwarding }).await;
                 // A lane that is closed fails its next reply.
                 let _ = end.write(&encoded).await;
                 sent
             }
             Err(refusal) => {
                 drop(caller.held.next());
-                due.send(Due::Refused(refusal)).await
+                due.send(Due::Refused { refusal, forwarding }).await
             }
         };
         if sent.is_err() {
@@ -166,8 +168,10 @@ async fn answer_all(
     let unsent = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     while let Some(due) = dues.recv().await {
         let (outcome, kept) = match due {
-            Due::Refused(refusal) => (Err(refusal), Kept::default()),
-            Due::On { prepared, replies, shard, reader, mut kept } => {
+            Due::Refused { refusal, forwarding } => {
+                (gateway.or_forward(caller, Err(refusal), forwarding).await, Kept::default())
+            }
+            Due::On { prepared, replies, shard, reader, mut kept, forwarding } => {
                 let replies = reader.lock().await.replies(replies, &caller.memory).await;
                 let outcome = match replies {
                     Ok((replies, permit)) => {
@@ -180,7 +184,7 @@ async fn answer_all(
                     }
                     Err(error) => Err(failed(prepared.writes, shard, error)),
                 };
-                (outcome, kept)
+                (gateway.or_forward(caller, outcome, forwarding).await, kept)
             }
         };
         let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));

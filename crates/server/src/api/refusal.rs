@@ -108,6 +108,33 @@ fn past_key(text: &str) -> ApiRefusal {
     }
 }
 
+impl ApiRefusal {
+    /// The refusal that another node has made a status of; `None`: no node has made it.
+    pub(super) fn from_status(status: &Status) -> Option<ApiRefusal> {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
+        Some(ApiRefusal {
+            code: status.code(),
+            reason: info.reason.clone(),
+            message: status.message().to_owned(),
+            metadata: info.metadata.clone().into_iter().collect(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        })
+    }
+}
+
+impl From<v1::Error> for ApiRefusal {
+    fn from(error: v1::Error) -> ApiRefusal {
+        ApiRefusal {
+            code: Code::from(error.code),
+            reason: error.reason,
+            message: error.message,
+            metadata: error.metadata.into_iter().collect(),
+            retry_after: error.retry_after_ms.map(Duration::from_millis),
+        }
+    }
+}
+
 impl From<ApiRefusal> for Status {
     fn from(refusal: ApiRefusal) -> Status {
         let metadata: HashMap<String, String> = refusal.metadata.into_iter().collect();

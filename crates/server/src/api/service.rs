@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fastness_types::Clock;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
@@ -19,10 +20,12 @@ use futures::Stream;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+use super::forward::{Forwarded, Forwarder};
 use super::gateway::Gateway;
 use super::guard::{ApiGuard, addresses};
 use super::lane::Caller;
@@ -31,6 +34,7 @@ use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
 use crate::accounts::Account;
+use crate::certificates::Newest;
 use crate::grpc_accept::GrpcConnectInfo;
 use crate::replicas::Replicas;
 use crate::shared::NodeShared;
@@ -51,10 +55,12 @@ impl KvServer {
         node: Arc<NodeShared>,
         replicas: Arc<Replicas>,
         clock: Arc<dyn Clock>,
+        to_nodes: Newest<ClientTlsConfig>,
     ) -> InterceptedService<Metered<KvServiceServer<KvServer>>, ApiGuard> {
         let guard = ApiGuard::new(node.clone(), clock);
         let memory = node.messages.clone();
-        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table() };
+        let forwarder = Arc::new(Forwarder::new(node.clone(), to_nodes));
+        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table(), forwarder };
         let server = KvServiceServer::new(KvServer { gateway, memory: memory.clone() })
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * GRPC_MESSAGE_BYTES_MAX);
@@ -83,7 +89,25 @@ fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Result<Caller
     let account = request.extensions().get::<Arc<Account>>().cloned();
     let account = account.ok_or_else(|| Status::internal("the call has no user"))?;
     let held = request.extensions().get::<Reservations>().cloned().unwrap_or_default();
-    Ok(Caller { account, lanes, addresses: addresses(info), memory: memory.clone(), held })
+    let is_forwarded = request.extensions().get::<Forwarded>().is_some();
+    let until = timeout(request).and_then(|left| Instant::now().checked_add(left));
+    Ok(Caller { account, lanes, addresses: addresses(info), memory: memory.clone(), held, is_forwarded, until })
+}
+
+/// How long the client waits: the header `grpc-timeout`, a number of up to eight digits and a unit.
+fn timeout<T>(request: &Request<T>) -> Option<Duration> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
 }
 
 /// The response of this kind.

@@ -45,7 +45,22 @@ pub(super) async fn run(
     caller: &Caller,
     request: v1::TxnRequest,
 ) -> Result<v1::TxnResponse, ApiRefusal> {
+    let forwards = request.options.as_ref().is_some_and(|options| options.forward) && !caller.is_forwarded;
+    let again = forwards.then(|| request.clone());
     let transaction = prepare(gateway, request)?;
+    match (run_here(gateway, caller, &transaction).await, again) {
+        (Err(refusal), Some(request)) if refusal.reason == "MOVED" => {
+            gateway.forwarder.run_txn(caller, &refusal, request, transaction.writes()).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn run_here(
+    gateway: &Gateway,
+    caller: &Caller,
+    transaction: &Transaction,
+) -> Result<v1::TxnResponse, ApiRefusal> {
     let target = Target::Slot(transaction.slot);
     let (shard, replica) = gateway.replica(target)?;
     // Kept only if it ends well: what it watches must not outlast the call. A conflict has ended the watches.
@@ -156,6 +171,10 @@ impl Transaction {
             Value::Simple(_) => self.response(succeeded, Vec::new()).map(Some),
             _ => Ok(None),
         }
+    }
+
+    fn writes(&self) -> bool {
+        self.operations.iter().chain(&self.otherwise).any(|prepared| prepared.writes)
     }
 
     fn branch(&self, succeeded: bool) -> &[Prepared] {

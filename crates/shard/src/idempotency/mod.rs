@@ -28,6 +28,7 @@
 //! when the connection started to count. One that lies far in the future is refused, because it would raise the floor
 //! for all clients.
 
+pub(crate) mod attempt;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod stored;

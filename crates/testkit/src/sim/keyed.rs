@@ -1,5 +1,5 @@
-//! A client's writes with idempotency keys: counters that it raises one at a time, each raise sent until it is answered,
-//! to whichever primary there is. They must count exactly once.
+//! A client's writes with idempotency keys: counters that it raises one at a time. Each raise is sent until it is
+//! answered, to whichever primary there is, and must count exactly once.
 
 use std::cell::Cell;
 use std::rc::Rc;
