@@ -1,5 +1,6 @@
 //! Whether a user may run a request.
 
+use fastness_engine::command::spec::key_flag;
 use fastness_engine::command::{ChannelArguments, CommandSpec, DatabaseUse, Flags, KeyFlags};
 use fastness_resp::Args;
 
@@ -52,6 +53,25 @@ impl User {
     #[must_use]
     pub fn may_run_on_every_key(&self, spec: &CommandSpec, args: Args<'_>, flags: KeyFlags) -> bool {
         self.all_selectors().any(|selector| selector.check(0, spec, args).is_ok() && selector.allows_every_key(flags))
+    }
+
+    /// Whether the user may run this request on database 0, and read all of these keys and every key with one of these
+    /// prefixes. One selector must allow all of it. Number and kind of the arguments do not matter.
+    #[must_use]
+    pub fn may_read_all<'k>(
+        &self,
+        (spec, args): (&CommandSpec, Args<'_>),
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        prefixes: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> bool {
+        let reads = KeyFlags(key_flag::ACCESS);
+        self.is_unrestricted
+            || self.all_selectors().any(|selector| {
+                selector.check_databases(0, spec, args).is_ok()
+                    && selector.commands.allow(spec, args)
+                    && keys.clone().all(|key| selector.allows_key(key, reads))
+                    && prefixes.clone().all(|prefix| selector.allows_keys_with_prefix(prefix, reads))
+            })
     }
 
     /// Whether one of the selectors allows this channel, or this pattern of channels (as PSUBSCRIBE's): a connection

@@ -64,6 +64,14 @@ impl KeyPattern {
         self.access.covers(needed) && self.pattern == b"*"
     }
 
+    /// Whether it allows this with every key that starts with `prefix`: it is a text without special characters, which
+    /// `prefix` starts with, and `*`. Other patterns may match all of these keys, too; that is not found out.
+    pub(crate) fn allows_keys_with_prefix(&self, prefix: &[u8], needed: KeyAccess) -> bool {
+        let Some(text) = self.pattern.strip_suffix(b"*") else { return false };
+        let is_plain = !text.iter().any(|byte| b"*?[]\\".contains(byte));
+        self.access.covers(needed) && is_plain && prefix.starts_with(text)
+    }
+
     /// Appends the rule.
     pub(crate) fn write(&self, text: &mut Vec<u8>) {
         let sign: &[u8] = match (self.access.reads, self.access.writes) {

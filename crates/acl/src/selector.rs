@@ -138,6 +138,12 @@ impl Selector {
         self.all_keys || self.keys.iter().any(|pattern| pattern.allows_every_key(needed))
     }
 
+    /// Whether it allows a command to do this with every key that starts with `prefix`.
+    pub(crate) fn allows_keys_with_prefix(&self, prefix: &[u8], flags: KeyFlags) -> bool {
+        let needed = KeyAccess::needed_for(flags);
+        self.all_keys || self.keys.iter().any(|pattern| pattern.allows_keys_with_prefix(prefix, needed))
+    }
+
     /// Whether it allows all channels.
     pub(crate) fn has_all_channels(&self) -> bool {
         self.all_channels

@@ -18,6 +18,7 @@
 
 mod admit;
 pub mod batch;
+pub mod changes;
 mod client_override;
 mod client_pause;
 mod confirm;

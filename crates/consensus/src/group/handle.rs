@@ -21,7 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use fastness_types::{BootNs, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Plant, Seq, WallMs};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use crate::group::committed::{Committed, CommittedLog, EntryPayload, ReadError};
 use crate::lease::clocks::{ClockCheck, TrustedWall, WallState};
@@ -128,6 +128,21 @@ pub struct LoopStalls {
     pub stuck: bool,
 }
 
+/// Notifies of changes of the applied position. Any number of followers; the owner never waits for them.
+#[derive(Debug)]
+pub struct AppliedMoves(watch::Receiver<()>);
+
+impl AppliedMoves {
+    /// Resolves after the applied position has changed since the last call. A change at the moment of the first call
+    /// may be missed, so callers check the position from time to time as well.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The group is gone: nothing changes any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// The state of one group that owner and consensus share.
 #[derive(Debug)]
 struct GroupShared {
@@ -137,6 +152,8 @@ struct GroupShared {
     owner_wake: Notify,
     // Set by the owner.
     applied: AtomicU64,
+    /// Notifies whoever follows the applied position.
+    applied_moved: watch::Sender<()>,
     held_keys: AtomicU64,
     held_bytes: AtomicU64,
     ready: AtomicBool,
@@ -190,6 +207,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         role: ArcSwap::from_pointee(Role::Follower { leader: None }),
         owner_wake: Notify::new(),
         applied: AtomicU64::new(0),
+        applied_moved: watch::Sender::new(()),
         held_keys: AtomicU64::new(0),
         held_bytes: AtomicU64::new(0),
         ready: AtomicBool::new(false),
@@ -269,7 +287,17 @@ impl GroupHandle {
 
     /// Reports the owner's applied position. Purging and readiness depend on it.
     pub fn report_applied(&self, index: LogIndex) {
-        self.shared.applied.store(index.0, Ordering::Release);
+        let moved = self.shared.applied.swap(index.0, Ordering::AcqRel) != index.0;
+        // Usually nobody follows.
+        if moved && self.shared.applied_moved.receiver_count() > 0 {
+            self.shared.applied_moved.send_replace(());
+        }
+    }
+
+    /// Follows the applied position.
+    #[must_use]
+    pub fn follow_applied(&self) -> AppliedMoves {
+        AppliedMoves(self.shared.applied_moved.subscribe())
     }
 
     /// The applied position that the owner has reported.
