@@ -14,6 +14,7 @@
 //!   as one.
 //! - `gateway`: which replica runs it. `forward`: what another node runs, for clients that know no shards. [`lane`]:
 //!   connections to replicas. `refusal`: errors. `values`: replies.
+//! - [`watch`]: streams of committed changes.
 
 mod forward;
 mod gateway;
@@ -27,3 +28,4 @@ mod refusal;
 pub mod service;
 mod transaction;
 mod values;
+pub mod watch;

@@ -33,7 +33,7 @@ use fastness_shard::{Batching, SlotSet};
 use fastness_types::limits::{GRPC_CALLS_MAX, GRPC_CONNECTION_WINDOW_BYTES, GRPC_WINDOW_BYTES};
 use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use fastness_wire::lab::v1::lab_service_server;
-use fastness_wire::v1::kv_service_server;
+use fastness_wire::v1::{kv_service_server, watch_service_server};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -48,6 +48,7 @@ use tonic_reflection::pb::v1::server_reflection_server;
 use crate::admin::Admin;
 use crate::api::health;
 use crate::api::service::{KvServer, reflection};
+use crate::api::watch::WatchServer;
 use crate::beside::Beside;
 use crate::certificates::Certificates;
 use crate::config::Config;
@@ -349,6 +350,7 @@ impl Inner {
                 self.clock.clone(),
                 self.certificates.to_nodes.clone(),
             );
+            let watch = WatchServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), self.certificates.grpc.clone());
@@ -376,6 +378,7 @@ impl Inner {
                         named: InterceptedService::new(reflection, anybody),
                         other,
                     };
+                    let other = Beside { name: watch_service_server::SERVICE_NAME, named: watch, other };
                     let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other };
                     server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::access::{AccessLog, Refused};
 use crate::accounts::AccountBook;
 use crate::api::memory::MessageMemory;
+use crate::api::watch::watchers::Watchers;
 use crate::attempts::Attempts;
 use crate::certificates::CertificateStatus;
 use crate::config::Config;
@@ -77,6 +78,8 @@ pub struct NodeShared {
     pub messages: Arc<MessageMemory>,
     /// Operations that this node has passed on to others.
     pub forwarded: AtomicU64,
+    /// Streams of changes.
+    pub watchers: Watchers,
     /// The users that this node knows.
     pub accounts: AccountBook,
     /// Who has failed to authenticate.
@@ -165,6 +168,7 @@ impl NodeShared {
             observed: OnceLock::new(),
             disk: OnceLock::new(),
             messages,
+            watchers: Watchers::default(),
             accounts,
             attempts: Attempts::default(),
             access: AccessLog::default(),
@@ -227,6 +231,12 @@ impl NodeShared {
     /// Enters the group of a replica on this node: it knows who leads.
     pub fn add_group(&self, shard: ShardId, handle: GroupHandle) {
         self.groups.write().insert(shard, handle);
+    }
+
+    /// The group of this node's replica of a shard.
+    #[must_use]
+    pub fn group(&self, shard: ShardId) -> Option<GroupHandle> {
+        self.groups.read().get(&shard).cloned()
     }
 
     /// Notes the leader that a member of a remote shard has reported.

@@ -125,6 +125,24 @@ pub const GRPC_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same of one gRPC connection: its calls do not wait for each other, however many of them the node does not take.
 pub const GRPC_CONNECTION_WINDOW_BYTES: u32 = GRPC_CALLS_MAX * GRPC_WINDOW_BYTES;
 
+/// Streams of changes that a node serves at a time; a further one is refused.
+pub const WATCHERS_MAX: usize = 256;
+/// Keys and prefixes that one stream of changes watches.
+pub const WATCH_FILTERS_MAX: usize = 1024;
+/// The same, bytes.
+pub const WATCH_FILTER_BYTES_MAX: usize = 64 * KIB;
+/// Longest value and longest name of a key or field in a change, bytes. A longer value is omitted, a longer name cut.
+pub const WATCH_VALUE_BYTES_MAX: usize = MIB;
+/// A response of a stream of changes is sent once it has so many bytes; the last change in it may exceed that.
+pub const WATCH_MESSAGE_BYTES: usize = 512 * KIB;
+/// Responses of one stream that the client has not taken, bytes; a single one may be longer.
+pub const WATCH_BUFFER_BYTES_MAX: usize = MIB;
+/// How long the client of a stream may take nothing while no further response may wait. Then it is cut off.
+pub const WATCH_STALL_MAX: Duration = Duration::from_secs(10);
+/// Batches of several log entries that all streams of a node have in memory at a time; other streams that need one
+/// wait.
+pub const WATCH_LARGE_BATCHES_MAX: usize = 1;
+
 /// Users of a cluster.
 pub const USERS_MAX: usize = 1000;
 /// Longest name of a user, bytes.

@@ -34,6 +34,16 @@ pub(super) mod reason {
     pub(in crate::api) const TOO_MANY_FAILURES: &str = "TOO_MANY_FAILURES";
     /// The replica is not there (yet), or ends.
     pub(in crate::api) const NOT_SERVED: &str = "NOT_SERVED";
+    /// The log does not have what follows a position any more.
+    pub(in crate::api) const POSITION_PURGED: &str = "POSITION_PURGED";
+    /// The replica has not reached a position.
+    pub(in crate::api) const POSITION_AHEAD: &str = "POSITION_AHEAD";
+    /// A watcher took nothing for too long.
+    pub(in crate::api) const WATCH_TOO_SLOW: &str = "WATCH_TOO_SLOW";
+    /// This node has as many watchers as it serves.
+    pub(in crate::api) const MAX_WATCHERS: &str = "MAX_WATCHERS";
+    /// The log is damaged, or of a newer version.
+    pub(in crate::api) const LOG_UNREADABLE: &str = "LOG_UNREADABLE";
 }
 
 /// Why an operation has failed.

@@ -10,6 +10,7 @@ use fastness_wire::admin::v1::admin_service_server;
 use fastness_wire::v1::kv_service_server::{self, KvService, KvServiceServer};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::watch_service_server;
 use fastness_wire::v1::{
     BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExecuteRequest, ExecuteResponse, ExpireRequest,
     ExpireResponse, GetRequest, GetResponse, HashDeleteRequest, HashDeleteResponse, HashGetRequest, HashGetResponse,
@@ -77,13 +78,14 @@ pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ton
         .register_encoded_file_descriptor_set(fastness_wire::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(kv_service_server::SERVICE_NAME)
+        .with_service_name(watch_service_server::SERVICE_NAME)
         .with_service_name(admin_service_server::SERVICE_NAME)
         .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
         .build_v1()
 }
 
 /// Who calls. The guard has let it in as a user.
-fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Result<Caller, Status> {
+pub(super) fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Result<Caller, Status> {
     let info = request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>().map(TlsConnectInfo::get_ref);
     let lanes = info.map(|info| info.lanes.clone()).unwrap_or_default();
     let account = request.extensions().get::<Arc<Account>>().cloned();

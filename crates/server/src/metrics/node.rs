@@ -31,6 +31,10 @@ impl Metrics {
         text.one("fastness_grpc_request_bytes", "gauge", &[], requests as f64);
         text.one("fastness_grpc_reply_bytes", "gauge", &[], replies as f64);
         text.one("fastness_grpc_messages_refused_total", "counter", &[], node.messages.refused() as f64);
+        let watchers = &node.watchers;
+        text.one("fastness_watchers", "gauge", &[], watchers.count() as f64);
+        text.one("fastness_watch_units_total", "counter", &[], watchers.units() as f64);
+        text.one("fastness_watchers_cut_off_total", "counter", &[], watchers.cut_off() as f64);
         for lacking in Lacking::ALL {
             let reason = [("reason", lacking.name().to_owned())];
             text.one("fastness_access_denied_total", "counter", &reason, node.access.count(lacking) as f64);

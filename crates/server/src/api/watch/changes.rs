@@ -1,0 +1,208 @@
+//! From effects in the log to changes in responses.
+//!
+//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields are split, so that a response stays
+//! below what gRPC clients accept by default (4 MiB).
+
+use bytes::Bytes;
+use fastness_engine::ExpiryChange;
+use fastness_engine::effect::{Effect, Items, KeyEffect, TypeEffect as _};
+use fastness_engine::hash::effect::HashEffect;
+use fastness_engine::string::effect::StringEffect;
+use fastness_shard::changes::{ChangeFilter, ChangePosition};
+use fastness_types::LogIndex;
+use fastness_types::limits::WATCH_VALUE_BYTES_MAX;
+use fastness_wire::v1::watch_change::Change;
+use fastness_wire::v1::{self, WatchChange, WatchPosition, watch_expiry};
+
+/// What a change takes beside its bytes, in a response and in memory.
+const CHANGE_COST: usize = 64;
+/// A change of fields is split once it has so many bytes.
+const FIELDS_BYTES: usize = 256 * 1024;
+
+/// A position as messages have it.
+pub(super) fn write_position(position: ChangePosition) -> WatchPosition {
+    WatchPosition { index: position.index.0, unit: position.unit }
+}
+
+/// A position from a message.
+pub(super) fn read_position(position: &WatchPosition) -> ChangePosition {
+    ChangePosition { index: LogIndex(position.index), unit: position.unit }
+}
+
+/// Makes changes, and notes how long they are.
+#[derive(Default)]
+struct Writer {
+    bytes: usize,
+    name_cut: bool,
+}
+
+impl Writer {
+    fn name(&mut self, name: &[u8]) -> Bytes {
+        let cut = &name[..name.len().min(WATCH_VALUE_BYTES_MAX)];
+        self.name_cut |= cut.len() < name.len();
+        self.bytes += cut.len();
+        Bytes::copy_from_slice(cut)
+    }
+
+    /// The value, whether it is omitted, and its length.
+    fn value(&mut self, value: &[u8]) -> (Bytes, bool, u64) {
+        let omitted = value.len() > WATCH_VALUE_BYTES_MAX;
+        let kept = if omitted { &[] } else { value };
+        self.bytes += kept.len();
+        (Bytes::copy_from_slice(kept), omitted, value.len() as u64)
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) -> v1::HashFieldChange {
+        let name = self.name(name);
+        let (value, value_omitted, value_bytes) = self.value(value);
+        self.bytes += CHANGE_COST;
+        v1::HashFieldChange { name, value, value_omitted, value_bytes }
+    }
+
+    /// The change, with its size in memory.
+    fn finish(self, change: Change) -> (WatchChange, usize) {
+        (WatchChange { change: Some(change), name_cut: self.name_cut }, self.bytes + CHANGE_COST)
+    }
+}
+
+fn expiry(change: ExpiryChange) -> Option<v1::WatchExpiry> {
+    let expiry = match change {
+        ExpiryChange::Drop => return None,
+        ExpiryChange::Keep => watch_expiry::Expiry::KeepTtl(true),
+        ExpiryChange::At(at) => watch_expiry::Expiry::ExpireAtMs(at.0),
+    };
+    Some(v1::WatchExpiry { expiry: Some(expiry) })
+}
+
+/// The changes that an effect makes to what is watched, each with its size in memory.
+pub(super) fn changes_of<'a>(
+    effect: &Effect<'a>,
+    filter: &ChangeFilter,
+) -> Box<dyn Iterator<Item = (WatchChange, usize)> + Send + 'a> {
+    match *effect {
+        Effect::String(effect) => Box::new(of_string(effect, filter).into_iter()),
+        Effect::Key(effect) => Box::new(of_key(effect, filter).into_iter()),
+        Effect::Hash(effect) => match effect {
+            HashEffect::Set { key, .. }
+            | HashEffect::Remove { key, .. }
+            | HashEffect::ExpireAt { key, .. }
+            | HashEffect::Persist { key, .. }
+                if !filter.matches(key.bytes) =>
+            {
+                Box::new(std::iter::empty())
+            }
+            HashEffect::Set { key, pairs, expiry } => Box::new(set_fields(key.bytes, pairs, expiry)),
+            HashEffect::Remove { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+                Change::HashDelete(v1::HashDeleteChange { key, fields })
+            })),
+            HashEffect::ExpireAt { key, at, fields } => {
+                Box::new(named_fields(key.bytes, fields, move |key, fields| {
+                    Change::HashExpire(v1::HashExpireChange { key, fields, expire_at_ms: at.0 })
+                }))
+            }
+            HashEffect::Persist { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+                Change::HashPersist(v1::HashPersistChange { key, fields })
+            })),
+        },
+        #[allow(unreachable_patterns, reason = "types that exist in tests only")]
+        _ => {
+            let watched: Vec<_> = effect.keys().changed().filter(|key| filter.matches(key.bytes)).collect();
+            Box::new(watched.into_iter().map(|key| {
+                let mut writer = Writer::default();
+                let key = writer.name(key.bytes);
+                writer.finish(Change::Other(v1::OtherChange { key }))
+            }))
+        }
+    }
+}
+
+fn of_string(effect: StringEffect<'_>, filter: &ChangeFilter) -> Option<(WatchChange, usize)> {
+    let (StringEffect::Set { key, .. } | StringEffect::Append { key, .. } | StringEffect::SetRange { key, .. }) =
+        effect;
+    if !filter.matches(key.bytes) {
+        return None;
+    }
+    let mut writer = Writer::default();
+    let key = writer.name(key.bytes);
+    let change = match effect {
+        StringEffect::Set { value, expiry: change, .. } => {
+            let (value, value_omitted, value_bytes) = writer.value(value);
+            let expiry = expiry(change);
+            Change::StringSet(v1::StringSetChange { key, value, value_omitted, value_bytes, expiry })
+        }
+        StringEffect::Append { bytes, .. } => {
+            let (value, value_omitted, value_bytes) = writer.value(bytes);
+            Change::StringAppend(v1::StringAppendChange { key, value, value_omitted, value_bytes })
+        }
+        StringEffect::SetRange { offset, bytes, .. } => {
+            let (value, value_omitted, value_bytes) = writer.value(bytes);
+            Change::StringSetRange(v1::StringSetRangeChange { key, offset, value, value_omitted, value_bytes })
+        }
+    };
+    Some(writer.finish(change))
+}
+
+fn of_key(effect: KeyEffect<'_>, filter: &ChangeFilter) -> Option<(WatchChange, usize)> {
+    let mut writer = Writer::default();
+    // The name of a key that is not watched is not shown: its user may not read it.
+    let mut watched = |key: &[u8]| filter.matches(key).then(|| writer.name(key));
+    let change = match effect {
+        KeyEffect::Unlink { key } => Change::KeyDelete(v1::KeyDeleteChange { key: watched(key.bytes)? }),
+        KeyEffect::ExpireAt { key, at } => {
+            Change::KeyExpire(v1::KeyExpireChange { key: watched(key.bytes)?, expire_at_ms: at.0 })
+        }
+        KeyEffect::Persist { key } => Change::KeyPersist(v1::KeyPersistChange { key: watched(key.bytes)? }),
+        KeyEffect::FlushAll => Change::Flush(v1::FlushChange {}),
+        KeyEffect::Rename { from, to } => {
+            let (from, to) = (watched(from.bytes), watched(to.bytes));
+            if from.is_none() && to.is_none() {
+                return None;
+            }
+            Change::KeyRename(v1::KeyRenameChange { from, to })
+        }
+        KeyEffect::Copy { from, to } => {
+            let to = watched(to.bytes)?;
+            Change::KeyCopy(v1::KeyCopyChange { from: watched(from.bytes), to })
+        }
+    };
+    Some(writer.finish(change))
+}
+
+fn set_fields<'a>(
+    key: &'a [u8],
+    pairs: Items<'a>,
+    change: ExpiryChange,
+) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut pairs = pairs.pairs().peekable();
+    std::iter::from_fn(move || {
+        pairs.peek()?;
+        let mut writer = Writer::default();
+        let (key, mut fields) = (writer.name(key), Vec::new());
+        while writer.bytes < FIELDS_BYTES
+            && let Some((name, value)) = pairs.next()
+        {
+            fields.push(writer.field(name, value));
+        }
+        Some(writer.finish(Change::HashSet(v1::HashSetChange { key, fields, expiry: expiry(change) })))
+    })
+}
+
+fn named_fields<'a>(
+    key: &'a [u8],
+    fields: Items<'a>,
+    change: impl Fn(Bytes, Vec<Bytes>) -> Change + Send + 'a,
+) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = fields.iter().peekable();
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let mut writer = Writer::default();
+        let (key, mut fields) = (writer.name(key), Vec::new());
+        while writer.bytes < FIELDS_BYTES
+            && let Some(name) = rest.next()
+        {
+            fields.push(writer.name(name));
+            writer.bytes += CHANGE_COST;
+        }
+        Some(writer.finish(change(key, fields)))
+    })
+}

@@ -1,0 +1,90 @@
+//! Streams of committed changes: `fastness.v1.WatchService`.
+//!
+//! ```text
+//! log of the replica ─▶ ChangeReader (shard/src/changes) ─▶ follow: filter, changes ─▶ outbox ─▶ the client's stream
+//! ```
+//!
+//! One task for each stream, on the runtime of the gRPC port. A replica's thread only publishes its applied position: it
+//! never waits for a watcher, and a watcher never reads its memory. The log is the buffer of a watcher; the
+//! `outbox` holds little more than a message, and ends a stream whose client takes nothing.
+
+mod changes;
+mod follow;
+mod outbox;
+mod request;
+pub mod watchers;
+
+pub use outbox::WatchResponses;
+
+use std::sync::Arc;
+
+use fastness_types::Clock;
+use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
+use fastness_wire::v1::watch_service_server::{WatchService, WatchServiceServer};
+use fastness_wire::v1::{ListShardsRequest, ListShardsResponse, ShardReplicas, WatchRequest};
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status};
+
+use super::gateway::Gateway;
+use super::guard::ApiGuard;
+use super::memory::{MessageMemory, Metered};
+use super::refusal::{ApiRefusal, reason};
+use super::service::caller;
+use crate::replicas::Replicas;
+use crate::shared::NodeShared;
+
+/// The service.
+pub struct WatchServer {
+    gateway: Gateway,
+    memory: Arc<MessageMemory>,
+    clock: Arc<dyn Clock>,
+}
+
+impl WatchServer {
+    /// As a tonic service that checks every caller.
+    #[must_use]
+    pub fn service(
+        node: Arc<NodeShared>,
+        replicas: Arc<Replicas>,
+        clock: Arc<dyn Clock>,
+    ) -> InterceptedService<Metered<WatchServiceServer<WatchServer>>, ApiGuard> {
+        let guard = ApiGuard::new(node.clone(), clock.clone());
+        let memory = node.messages.clone();
+        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table() };
+        let server = WatchServiceServer::new(WatchServer { gateway, memory: memory.clone(), clock })
+            .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
+        InterceptedService::new(Metered { inner: server, memory }, guard)
+    }
+
+    fn shards(&self) -> Result<Vec<ShardReplicas>, ApiRefusal> {
+        let node = &self.gateway.node;
+        let map = node.map.load();
+        let none = || ApiRefusal::unavailable(reason::NOT_SERVED, "the cluster is not created yet");
+        let map = map.as_ref().ok_or_else(none)?;
+        let replicas = map.shards.iter().map(|shard| {
+            let leader = node.leader(shard.id);
+            let leads = |member: &&fastness_control::NodeInfo| Some(member.id) == leader;
+            let (first, others): (Vec<_>, Vec<_>) = map.members_of(shard.id).partition(leads);
+            let addresses = first.into_iter().chain(others).map(|member| member.grpc_address.clone()).collect();
+            let (first_slot, last_slot) = (shard.first.0.into(), shard.last.0.into());
+            ShardReplicas { shard: shard.id.0, first_slot, last_slot, addresses }
+        });
+        Ok(replicas.collect())
+    }
+}
+
+#[tonic::async_trait]
+impl WatchService for WatchServer {
+    type WatchStream = WatchResponses;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<WatchResponses>, Status> {
+        let caller = caller(&request, &self.memory)?;
+        let watched = request::parse(&self.gateway, request.into_inner())?;
+        Ok(Response::new(follow::start(&self.gateway, caller, watched, self.clock.clone()).await?))
+    }
+
+    async fn list_shards(&self, _: Request<ListShardsRequest>) -> Result<Response<ListShardsResponse>, Status> {
+        Ok(Response::new(ListShardsResponse { shards: self.shards()? }))
+    }
+}
