@@ -14,6 +14,7 @@ use tonic::Code;
 /// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | with the same key, or if twice is harmless |
 /// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
+/// | [`PositionPurged`](ClientError::PositionPurged) | watches only | no |
 /// | [`Invalid`](ClientError::Invalid) | no | yes, but it will fail again |
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -57,6 +58,15 @@ pub enum ClientError {
         /// A text for people.
         message: String,
     },
+    /// No node of the shard has the changes after the position of a watch any more (`watch-log-bytes`): some are missed.
+    /// Read the data, and watch from now on.
+    #[error("the changes after the position in shard {shard} are purged: {message}")]
+    PositionPurged {
+        /// The shard.
+        shard: u32,
+        /// A text for people.
+        message: String,
+    },
     /// An argument or an option of the client is wrong, or the address that a node named. Nothing has happened.
     #[error("invalid: {message}")]
     Invalid {
@@ -85,6 +95,7 @@ impl ClientError {
             ClientError::Refused { reason, .. } | ClientError::Unavailable { reason, .. } => reason,
             ClientError::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
             ClientError::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED",
+            ClientError::PositionPurged { .. } => "POSITION_PURGED",
             ClientError::Invalid { .. } => "INVALID",
         }
     }

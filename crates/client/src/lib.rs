@@ -38,6 +38,11 @@
 //! - [`Client::batch`] runs operations on any keys, in one message to each node.
 //! - [`Client::pipeline`] sends operations without waiting for those before them.
 //!
+//! # Changes
+//!
+//! [`Client::watch`] streams every committed change of keys, prefixes or all keys. It continues by itself after nodes
+//! have failed, and in another process from the positions that were kept ([`WatchStream::positions`]).
+//!
 //! # Features
 //!
 //! - `blocking`: a client for code that is not async (`blocking::Client`).
@@ -62,6 +67,8 @@
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
+//! - `testing::MockServer` serves no watches, and there is no blocking one. An event says what was done, not what the value
+//!   is afterwards.
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;
@@ -87,6 +94,7 @@ pub mod testing;
 mod txn;
 mod verdict;
 mod write_commands;
+mod watch;
 
 pub use builder::ClientBuilder;
 pub use channels::{ChannelError, NodeChannel};
@@ -105,3 +113,7 @@ pub use slots::key_slot;
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};
 pub use write_commands::WRITE_COMMANDS;
+pub use watch::{
+    ChangeCause, ChangedExpiry, ChangedValue, ParsePositionsError, Watch, WatchChange, WatchEvent, WatchPosition,
+    WatchPositions, WatchStream,
+};

@@ -47,10 +47,11 @@ impl OutcomeKind {
     fn of(error: Option<&ClientError>) -> OutcomeKind {
         match error {
             None => OutcomeKind::Ok,
-            Some(ClientError::Refused { .. }) => OutcomeKind::Refused,
             Some(ClientError::OutcomeUnknown { .. }) => OutcomeKind::OutcomeUnknown,
             Some(ClientError::DeadlineExceeded { .. }) => OutcomeKind::DeadlineExceeded,
             Some(ClientError::Unavailable { .. }) => OutcomeKind::Unavailable,
+            // Watches are no calls.
+            Some(ClientError::Refused { .. } | ClientError::PositionPurged { .. }) => OutcomeKind::Refused,
             Some(ClientError::Invalid { .. }) => OutcomeKind::Invalid,
         }
     }

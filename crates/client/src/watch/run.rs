@@ -1,0 +1,381 @@
+//! The task that watches one shard: which node serves it, and what follows the end of a stream.
+//!
+//! Invariants:
+//! - A stream starts after the last unit that was passed on as a whole, and units are passed on in the order of their
+//!   positions: nothing is missed or doubled, whichever node serves.
+//! - Only a user error, a refusal for good, or a position that no node has any more ends the task.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastness_wire::v1::watch_request::Start;
+use fastness_wire::v1::watch_service_client::WatchServiceClient;
+use fastness_wire::v1::{self, ListShardsRequest, ShardReplicas, WatchRequest, WatchResponse};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::Status;
+
+use super::change::{WatchEvent, time};
+use super::position::WatchPosition;
+use crate::calls::ClientCore;
+use crate::channels::NodeChannel;
+use crate::error::{CONNECTION_LOST, ClientError};
+use crate::verdict::{CallKind, Disposition, disposition};
+
+/// How long a node may take to accept a stream, and may send nothing of it: it sends a response every second.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a node that does not answer is tried after another one has said that it has purged the position.
+const PURGED_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Reasons after which the same stream may be served a moment later, or elsewhere.
+const PASSING: [&str; 3] = ["WATCH_TOO_SLOW", "MAX_WATCHERS", "NO_MEMORY"];
+const POSITION_PURGED: &str = "POSITION_PURGED";
+
+/// What a task passes to the stream.
+pub(super) enum WatchItem {
+    Event(WatchEvent),
+    /// Everything up to here was passed on.
+    Progress {
+        shard: u32,
+        position: WatchPosition,
+    },
+    Failed(ClientError),
+}
+
+/// How far the start of a task has come.
+#[derive(Debug, Clone)]
+pub(super) enum StartStatus {
+    /// With the newest reason.
+    Waits(Option<ClientError>),
+    Started {
+        shard: u32,
+        position: WatchPosition,
+    },
+    Failed(ClientError),
+}
+
+impl StartStatus {
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, StartStatus::Waits(_))
+    }
+
+    /// Where it has started.
+    ///
+    /// # Errors
+    /// It has failed, or not started yet.
+    pub(super) fn into_result(self) -> Result<(u32, WatchPosition), ClientError> {
+        match self {
+            StartStatus::Started { shard, position } => Ok((shard, position)),
+            StartStatus::Failed(error) | StartStatus::Waits(Some(error)) => Err(error),
+            StartStatus::Waits(None) => {
+                let message = "no node has accepted the watch within the deadline".to_owned();
+                Err(ClientError::DeadlineExceeded { message })
+            }
+        }
+    }
+}
+
+type WatchClient = WatchServiceClient<NodeChannel>;
+
+/// The generated client of one node.
+fn service(core: &ClientCore, address: &Arc<str>) -> Result<WatchClient, ClientError> {
+    Ok(WatchClient::new(core.pool.channel(address)?).max_decoding_message_size(16 * 1024 * 1024))
+}
+
+/// The shards of the cluster, from any node.
+pub(super) async fn list_shards(core: &ClientCore, until: Instant) -> Result<Vec<ShardReplicas>, ClientError> {
+    let mut retries = 0;
+    loop {
+        let address = core.pool.any();
+        let mut service = service(core, &address)?;
+        let call = service.list_shards(core.authorized(ListShardsRequest {}));
+        let (after, error) = match timeout_at(until.min(Instant::now() + SILENCE_MAX), call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner().shards),
+            Ok(Err(status)) => match disposition(CallKind::Read, &status) {
+                Disposition::Again { after, error } => (after, error),
+                other => return Err(other.into_error()),
+            },
+            Err(_) => (Duration::ZERO, silent(&address)),
+        };
+        core.pool.failed(&address);
+        let wait = core.retries.wait(retries, rand::random::<f64>(), after);
+        if wait >= until.saturating_duration_since(Instant::now()) {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        retries += 1;
+    }
+}
+
+fn silent(address: &str) -> ClientError {
+    ClientError::unavailable(CONNECTION_LOST, format!("{address} has sent nothing for {} s", SILENCE_MAX.as_secs()))
+}
+
+/// How a try has ended.
+enum TryEnd {
+    /// The stream is not read any more.
+    Dropped,
+    /// Another node is named.
+    Moved(Arc<str>, ClientError),
+    /// Another try may succeed.
+    Again(Duration, ClientError),
+    /// This node has purged the position.
+    Purged(ClientError),
+    Failed(ClientError),
+}
+
+/// See the module.
+pub(super) struct ShardRun {
+    core: Arc<ClientCore>,
+    shard: u32,
+    /// Where it is served.
+    addresses: Vec<Arc<str>>,
+    /// Which of them is tried.
+    turn: usize,
+    keys: Vec<Bytes>,
+    prefixes: Vec<Bytes>,
+    /// Where a stream starts before there is a position.
+    start: Option<Start>,
+    /// After the last unit that was passed on.
+    position: Option<WatchPosition>,
+    /// A unit of which parts were received.
+    open: Option<v1::WatchUnit>,
+    /// Tries without a response since the last one.
+    failures: u32,
+    /// Nodes among these tries that had purged the position, and since when there is one.
+    purged: HashSet<Arc<str>>,
+    purged_since: Option<Instant>,
+    started: watch::Sender<StartStatus>,
+}
+
+impl ShardRun {
+    /// A task, and how its start proceeds.
+    pub(super) fn new(
+        core: Arc<ClientCore>,
+        replicas: ShardReplicas,
+        (keys, prefixes): (Vec<Bytes>, Vec<Bytes>),
+        start: Option<Start>,
+    ) -> (ShardRun, watch::Receiver<StartStatus>) {
+        let (started, follows) = watch::channel(StartStatus::Waits(None));
+        let addresses: Vec<Arc<str>> = replicas.addresses.iter().map(|address| address.as_str().into()).collect();
+        // The node that is known to serve the shard has a connection already.
+        let slot = u16::try_from(replicas.first_slot).unwrap_or_default();
+        let known = core.slots.read().address(slot).cloned();
+        let turn = addresses.iter().position(|address| Some(address) == known.as_ref()).unwrap_or(0);
+        let run = ShardRun {
+            core,
+            shard: replicas.shard,
+            addresses,
+            turn,
+            keys,
+            prefixes,
+            start,
+            position: None,
+            open: None,
+            failures: 0,
+            purged: HashSet::new(),
+            purged_since: None,
+            started,
+        };
+        (run, follows)
+    }
+
+    /// Runs until the stream is dropped, or fails for good.
+    pub(super) async fn run(mut self, to_stream: mpsc::Sender<WatchItem>) {
+        let mut moved_to = None;
+        loop {
+            let address = match moved_to.take().or_else(|| self.addresses.get(self.turn).cloned()) {
+                Some(address) => address,
+                None => self.core.pool.any(),
+            };
+            let (after, error) = match self.attempt(&address, &to_stream).await {
+                TryEnd::Dropped => return,
+                TryEnd::Failed(error) => return self.fail(error, &to_stream).await,
+                TryEnd::Moved(to, error) => {
+                    // Nodes that name each other are tried no faster than others.
+                    moved_to = (self.failures == 0).then_some(to);
+                    (Duration::ZERO, error)
+                }
+                TryEnd::Again(after, error) => (after, error),
+                TryEnd::Purged(error) => {
+                    self.purged.insert(address);
+                    if self.is_gone() {
+                        return self.fail(error, &to_stream).await;
+                    }
+                    (Duration::ZERO, error)
+                }
+            };
+            tracing::debug!(target: "fastness_client", shard = self.shard, %error, "a watch continues");
+            self.started.send_if_modified(|status| {
+                let waits = !status.is_final();
+                if waits {
+                    *status = StartStatus::Waits(Some(error));
+                }
+                waits
+            });
+            if to_stream.is_closed() {
+                return;
+            }
+            if moved_to.is_none() {
+                self.next_address(after).await;
+            } else {
+                self.failures += 1;
+            }
+        }
+    }
+
+    /// Whether the position counts as purged: on all nodes, or on those that answer.
+    fn is_gone(&mut self) -> bool {
+        let since = *self.purged_since.get_or_insert_with(Instant::now);
+        self.addresses.iter().all(|address| self.purged.contains(address)) || since.elapsed() >= PURGED_WAIT_MAX
+    }
+
+    async fn fail(&self, error: ClientError, to_stream: &mpsc::Sender<WatchItem>) {
+        self.started.send_if_modified(|status| {
+            let waits = !status.is_final();
+            if waits {
+                *status = StartStatus::Failed(error.clone());
+            }
+            waits
+        });
+        // Nobody may be reading any more.
+        let _ = to_stream.send(WatchItem::Failed(error)).await;
+    }
+
+    /// Turns to the next node. The first one is tried at once, further ones after a pause.
+    async fn next_address(&mut self, after: Duration) {
+        self.turn += 1;
+        if self.turn >= self.addresses.len() {
+            self.turn = 0;
+            self.learn_addresses().await;
+        }
+        let retries = self.failures.saturating_sub(1);
+        let wait = self.core.retries.wait(retries, rand::random::<f64>(), after);
+        if self.failures > 0 {
+            tokio::time::sleep(wait).await;
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Nodes may have been replaced.
+    async fn learn_addresses(&mut self) {
+        let until = Instant::now() + SILENCE_MAX / 10;
+        let Ok(shards) = list_shards(&self.core, until).await else { return };
+        if let Some(found) = shards.into_iter().find(|found| found.shard == self.shard) {
+            self.addresses = found.addresses.iter().map(|address| address.as_str().into()).collect();
+        }
+    }
+
+    fn request(&self) -> WatchRequest {
+        let start = self.position.map(|after| Start::After(after.into())).or(self.start);
+        WatchRequest { shard: self.shard, keys: self.keys.clone(), prefixes: self.prefixes.clone(), start }
+    }
+
+    /// Reads one stream to its end.
+    async fn attempt(&mut self, address: &Arc<str>, to_stream: &mpsc::Sender<WatchItem>) -> TryEnd {
+        self.open = None;
+        let mut service = match service(&self.core, address) {
+            Ok(service) => service,
+            Err(error) => return TryEnd::Again(Duration::ZERO, error),
+        };
+        let call = service.watch(self.core.authorized(self.request()));
+        let stream = tokio::select! {
+            stream = timeout(SILENCE_MAX, call) => stream,
+            () = to_stream.closed() => return TryEnd::Dropped,
+        };
+        let mut stream = match stream {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return self.ended(address, &status),
+            Err(_) => return self.lost(address),
+        };
+        loop {
+            let next = tokio::select! {
+                next = timeout(SILENCE_MAX, stream.message()) => next,
+                () = to_stream.closed() => return TryEnd::Dropped,
+            };
+            let response = match next {
+                Ok(Ok(Some(response))) => response,
+                Ok(Ok(None)) => return self.lost(address),
+                Ok(Err(status)) => return self.ended(address, &status),
+                Err(_) => return self.lost(address),
+            };
+            self.failures = 0;
+            self.purged.clear();
+            self.purged_since = None;
+            if self.pass_on(response, to_stream).await.is_none() {
+                return TryEnd::Dropped;
+            }
+        }
+    }
+
+    fn lost(&self, address: &str) -> TryEnd {
+        self.core.pool.failed(address);
+        TryEnd::Again(Duration::ZERO, silent(address))
+    }
+
+    /// What the status at the end of a stream leads to.
+    fn ended(&self, address: &str, status: &Status) -> TryEnd {
+        match disposition(CallKind::Read, status) {
+            Disposition::Moved { address, error, .. } => TryEnd::Moved(address, error),
+            Disposition::Again { after, error } | Disposition::Contended { after, error } => {
+                self.core.pool.failed(address);
+                TryEnd::Again(after, error)
+            }
+            Disposition::Refused(error) if PASSING.contains(&error.reason()) => TryEnd::Again(Duration::ZERO, error),
+            Disposition::Refused(error) if error.reason() == POSITION_PURGED => {
+                TryEnd::Purged(ClientError::PositionPurged { shard: self.shard, message: error.to_string() })
+            }
+            Disposition::Refused(error) | Disposition::Lost(error) => TryEnd::Failed(error),
+        }
+    }
+
+    /// Passes on what a response has; absent: the stream is dropped.
+    async fn pass_on(&mut self, response: WatchResponse, to_stream: &mpsc::Sender<WatchItem>) -> Option<()> {
+        for unit in response.units {
+            let unit = match self.open.take() {
+                Some(mut open) => {
+                    open.changes.extend(unit.changes);
+                    open.continued = unit.continued;
+                    open
+                }
+                None => unit,
+            };
+            if unit.continued {
+                self.open = Some(unit);
+                continue;
+            }
+            let position = WatchPosition::from(unit.position.unwrap_or_default());
+            // Was passed on before: a node that ignores the start of the stream.
+            if self.position.is_some_and(|last| position <= last) {
+                continue;
+            }
+            let event = WatchEvent {
+                shard: self.shard,
+                position,
+                time: time(unit.time_ms),
+                cause: unit.cause().into(),
+                changes: unit.changes.into_iter().map(Into::into).collect(),
+            };
+            to_stream.send(WatchItem::Event(event)).await.ok()?;
+            self.position = Some(position);
+        }
+        let reached = WatchPosition::from(response.position?);
+        let position = self.position.map_or(reached, |last| last.max(reached));
+        self.position = Some(position);
+        let shard = self.shard;
+        self.started.send_if_modified(|status| {
+            let waits = !status.is_final();
+            if waits {
+                *status = StartStatus::Started { shard, position };
+            }
+            waits
+        });
+        // A stream that is not read gets the position with its next event.
+        match to_stream.try_send(WatchItem::Progress { shard, position }) {
+            Ok(()) | Err(TrySendError::Full(_)) => Some(()),
+            Err(TrySendError::Closed(_)) => None,
+        }
+    }
+}
