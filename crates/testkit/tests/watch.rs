@@ -1,0 +1,520 @@
+//! Streams of committed changes on real clusters, as a client of the protocol sees them: every kind of change, whole
+//! transactions, the same positions on every replica, and the ends of a stream.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fastness_load::Connection;
+use fastness_resp::Value as Reply;
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_wire::v1::watch_change::Change;
+use fastness_wire::v1::watch_request::Start;
+use fastness_wire::v1::watch_service_client::WatchServiceClient;
+use fastness_wire::v1::{
+    ListShardsRequest, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, watch_expiry,
+};
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The unit of a position after a whole log entry.
+const END: u32 = u32::MAX;
+
+async fn service(cluster: &Cluster, node: u64) -> Result<WatchServiceClient<Channel>> {
+    let ca = std::fs::read(cluster.dir().join("ca.crt"))?;
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    let address = cluster.node(node)?.grpc;
+    let channel = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await?;
+    Ok(WatchServiceClient::new(channel))
+}
+
+fn shard(shard: u32) -> WatchRequest {
+    WatchRequest { shard, ..WatchRequest::default() }
+}
+
+fn after(position: WatchPosition) -> Option<Start> {
+    Some(Start::After(position))
+}
+
+/// Code and reason of a refusal.
+fn seen(status: &Status) -> (Code, String) {
+    let info = status.get_error_details().error_info().map(|info| info.reason.clone());
+    (status.code(), info.unwrap_or_default())
+}
+
+fn fact(status: &Status, name: &str) -> Option<String> {
+    status.get_error_details().error_info()?.metadata.get(name).cloned()
+}
+
+/// A stream whose parts of units are put together.
+struct Watcher {
+    stream: Streaming<WatchResponse>,
+    position: WatchPosition,
+    units: Vec<WatchUnit>,
+    /// Responses so far.
+    responses: usize,
+}
+
+impl Watcher {
+    /// Starts a stream, and waits for its first response.
+    async fn start(cluster: &Cluster, node: u64, request: WatchRequest) -> Result<Watcher> {
+        let stream = service(cluster, node).await?.watch(request).await?.into_inner();
+        let mut watcher = Watcher { stream, position: WatchPosition::default(), units: Vec::new(), responses: 0 };
+        watcher.read().await?;
+        Ok(watcher)
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let next = tokio::time::timeout(PATIENCE, self.stream.message()).await.context("no response in time")?;
+        let response = next?.context("the stream has ended")?;
+        self.responses += 1;
+        self.position = response.position.context("no position")?;
+        for unit in response.units {
+            match self.units.last_mut() {
+                Some(open) if open.continued => {
+                    ensure!(open.position == unit.position, "another unit within a unit: {unit:?}");
+                    open.changes.extend(unit.changes);
+                    open.continued = unit.continued;
+                }
+                _ => self.units.push(unit),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until there are so many units, the last one of them whole.
+    async fn until(&mut self, count: usize) -> Result<&[WatchUnit]> {
+        while self.units.len() < count || self.units.last().is_some_and(|unit| unit.continued) {
+            self.read().await?;
+        }
+        ensure!(self.units.len() == count, "too many: {:?}", self.units);
+        Ok(&self.units)
+    }
+
+    /// The status with which the stream ends.
+    async fn end(&mut self) -> Result<Status> {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.stream.message()).await.context("it does not end")?;
+            match next {
+                Ok(Some(_)) => {}
+                Ok(None) => bail!("it ended without a status"),
+                Err(status) => return Ok(status),
+            }
+        }
+    }
+}
+
+/// A change in one line.
+fn text(change: &Change) -> String {
+    let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let names = |fields: &[bytes::Bytes]| fields.iter().map(|field| of(field)).collect::<Vec<_>>().join(",");
+    let expiry = |expiry: &Option<fastness_wire::v1::WatchExpiry>| match expiry.and_then(|expiry| expiry.expiry) {
+        None => "",
+        Some(watch_expiry::Expiry::ExpireAtMs(_)) => " at",
+        Some(watch_expiry::Expiry::KeepTtl(_)) => " keep",
+    };
+    match change {
+        Change::StringSet(set) => format!("set {} {}{}", of(&set.key), of(&set.value), expiry(&set.expiry)),
+        Change::StringAppend(append) => format!("append {} {}", of(&append.key), of(&append.value)),
+        Change::StringSetRange(set) => format!("setrange {} {} {}", of(&set.key), set.offset, of(&set.value)),
+        Change::KeyDelete(delete) => format!("delete {}", of(&delete.key)),
+        Change::KeyExpire(expire) => format!("expire {}", of(&expire.key)),
+        Change::KeyPersist(persist) => format!("persist {}", of(&persist.key)),
+        Change::Flush(_) => "flush".to_owned(),
+        Change::KeyRename(rename) => {
+            let name = |name: &Option<bytes::Bytes>| name.as_ref().map_or("-".to_owned(), |name| of(name));
+            format!("rename {} {}", name(&rename.from), name(&rename.to))
+        }
+        Change::KeyCopy(copy) => {
+            format!("copy {} {}", copy.from.as_ref().map_or("-".to_owned(), |from| of(from)), of(&copy.to))
+        }
+        Change::HashSet(set) => {
+            let fields = set.fields.iter().map(|field| format!("{}={}", of(&field.name), of(&field.value)));
+            format!("hset {} {}{}", of(&set.key), fields.collect::<Vec<_>>().join(","), expiry(&set.expiry))
+        }
+        Change::HashDelete(delete) => format!("hdel {} {}", of(&delete.key), names(&delete.fields)),
+        Change::HashExpire(expire) => format!("hexpire {} {}", of(&expire.key), names(&expire.fields)),
+        Change::HashPersist(persist) => format!("hpersist {} {}", of(&persist.key), names(&persist.fields)),
+        Change::Other(other) => format!("other {}", of(&other.key)),
+    }
+}
+
+/// A unit in one line, without the hash tag that lets keys be in one transaction.
+fn line(unit: &WatchUnit) -> String {
+    let changes: Vec<String> =
+        unit.changes.iter().map(|change| change.change.as_ref().map_or("none".to_owned(), text)).collect();
+    let cause = if unit.cause() == WatchCause::Expiry { "expired: " } else { "" };
+    format!("{cause}{}", changes.join("; ")).replace("{t}", "")
+}
+
+fn lines(units: &[WatchUnit]) -> Vec<String> {
+    units.iter().map(line).collect()
+}
+
+/// Runs commands. `#` stands for a hash tag.
+async fn run(resp: &mut Connection, commands: &[&str]) -> Result<()> {
+    for command in commands {
+        let command = command.replace('#', "{t}");
+        let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        let reply = resp.call(&args).await?;
+        ensure!(!matches!(reply, Reply::Error(_)), "{command}: {reply:?}");
+    }
+    Ok(())
+}
+
+/// A cluster of three nodes and one shard, its primary, and a connection to that.
+async fn cluster(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)> {
+    let cluster = Cluster::start(options)?;
+    let primary = cluster.primary(1, PATIENCE).await?;
+    let resp = cluster.connect(primary, 1, Duration::from_secs(10)).await?;
+    Ok((cluster, primary, resp))
+}
+
+/// Every kind of change is typed, transactions are whole, and every replica shows the same units with the same
+/// positions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let mut watcher = Watcher::start(&cluster, primary, shard(1)).await?;
+    let start = watcher.position;
+    let commands = [
+        "SET #s 1",
+        "SET #s 2 PX 100000",
+        "SET #s 3 KEEPTTL",
+        "APPEND #s tail",
+        "SETRANGE #s 1 xy",
+        "PERSIST #s",
+        "EXPIRE #s 1000",
+        "INCR #n",
+        "GET #s",
+        "HSET #h a 1 b 2 c 3",
+        "HPEXPIRE #h 100000 FIELDS 1 a",
+        "HPERSIST #h FIELDS 1 a",
+        "HSETEX #h PX 100000 FIELDS 1 b 5",
+        "HDEL #h c",
+        "MULTI",
+        "SET #m1 1",
+        "DEL #n",
+        "APPEND #m1 2",
+        "EXEC",
+        "RENAME #s #t",
+        "COPY #t #u",
+        "MSET #p 1 #q 2",
+        "SET #e 1 PX 1",
+    ];
+    run(&mut resp, &commands).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    run(&mut resp, &["FLUSHALL"]).await?;
+    let expect = [
+        "set s 1",
+        "set s 2 at",
+        "set s 3 keep",
+        "append s tail",
+        "setrange s 1 xy",
+        "persist s",
+        "expire s",
+        "set n 1 keep",
+        "hset h a=1,b=2,c=3",
+        "hexpire h a",
+        "hpersist h a",
+        "hset h b=5 at",
+        "hdel h c",
+        "set m1 1; delete n; append m1 2",
+        "rename s t",
+        "copy t u",
+        "set p 1; set q 2",
+        "set e 1 at",
+        "expired: delete e",
+        "flush",
+    ];
+    let units = watcher.until(expect.len()).await?.to_vec();
+    ensure!(lines(&units) == expect, "{:#?}", lines(&units));
+    let positions: Vec<_> = units.iter().map(|unit| unit.position.map(|p| (p.index, p.unit))).collect();
+    ensure!(positions.is_sorted() && positions.iter().collect::<BTreeSet<_>>().len() == units.len(), "{positions:?}");
+    ensure!(units.is_sorted_by_key(|unit| unit.time_ms) && units[0].time_ms > 1_600_000_000_000, "{units:?}");
+
+    for node in cluster.node_ids()? {
+        // From the same place, and after each unit: exactly the rest.
+        for (at, position) in std::iter::once(start).chain(units.iter().filter_map(|unit| unit.position)).enumerate() {
+            if at % 4 == 0 || node != primary {
+                let mut other =
+                    Watcher::start(&cluster, node, WatchRequest { start: after(position), ..shard(1) }).await?;
+                let rest = other.until(units.len() - at).await?;
+                ensure!(rest == &units[at..], "node {node} from {position:?}: {:#?}", lines(rest));
+            }
+        }
+        let request = WatchRequest { start: Some(Start::FromOldest(true)), ..shard(1) };
+        let mut oldest = Watcher::start(&cluster, node, request).await?;
+        while oldest.units.last() != units.last() {
+            oldest.read().await?;
+        }
+        ensure!(oldest.units.ends_with(&units), "node {node} from the oldest: {:#?}", lines(&oldest.units));
+    }
+    Ok(())
+}
+
+/// Only what is watched is shown; a key that is not watched is not even named. Of a transaction, the watched part.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_shows_keys_and_prefixes_alone() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let request =
+        WatchRequest { keys: vec!["{t}k".into()], prefixes: vec!["{t}a:".into(), "{t}a:b".into()], ..shard(0) };
+    let mut watcher = Watcher::start(&cluster, primary, request).await?;
+    let commands = [
+        "SET #k 1",
+        "SET #kk 1",
+        "SET #a: 1",
+        "MULTI",
+        "SET #x 1",
+        "SET #a:1 2",
+        "HSET #y f 1",
+        "SET #k 2",
+        "EXEC",
+        "RENAME #k #secret",
+        "RENAME #secret #a:2",
+        "RENAME #x #z",
+        "COPY #a:2 #other",
+        "COPY #z #a:3",
+        "DEL #a",
+        "FLUSHALL",
+    ];
+    run(&mut resp, &commands).await?;
+    let expect = ["set k 1", "set a: 1", "set a:1 2; set k 2", "rename k -", "rename - a:2", "copy - a:3", "flush"];
+    let units = watcher.until(expect.len()).await?;
+    ensure!(lines(units) == expect, "{:#?}", lines(units));
+    Ok(())
+}
+
+/// While nothing that is watched changes, the position advances, so a later stream need not read that again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_position_advances_without_changes_of_what_is_watched() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let request = WatchRequest { keys: vec!["k".into()], ..shard(1) };
+    let mut watcher = Watcher::start(&cluster, primary, request.clone()).await?;
+    let start = watcher.position;
+    let (since, before) = (Instant::now(), watcher.responses);
+    while since.elapsed() < Duration::from_secs(4) {
+        run(&mut resp, &["SET other 1"]).await?;
+        if watcher.position.index < start.index + 3 || watcher.responses < before + 3 {
+            watcher.read().await?;
+        }
+    }
+    ensure!(watcher.responses >= before + 3 && watcher.position.index >= start.index + 3, "{:?}", watcher.position);
+    ensure!(watcher.units.is_empty() && watcher.position.unit == END, "{:?}", watcher.units);
+    let at = watcher.position;
+    run(&mut resp, &["SET k 1"]).await?;
+    let mut other = Watcher::start(&cluster, primary, WatchRequest { start: after(at), ..request }).await?;
+    ensure!(lines(other.until(1).await?) == ["set k 1"]);
+    Ok(())
+}
+
+/// Requests that make no sense, nodes that have no replica, and positions that were not reached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_watched_is_refused_with_a_reason() -> Result<()> {
+    let options = ClusterOptions { azs: vec!["a", "b", "c"], shards: 3, replicas: 1, ..ClusterOptions::default() };
+    let cluster = Cluster::start(&options)?;
+    for shard in 1..=3 {
+        cluster.primary(shard, PATIENCE).await?;
+    }
+    let mut node = service(&cluster, 1).await?;
+    let shards = node.list_shards(ListShardsRequest {}).await?.into_inner().shards;
+    let slots: Vec<_> = shards.iter().map(|shard| (shard.first_slot, shard.last_slot)).collect();
+    ensure!(slots.len() == 3 && slots[0].0 == 0 && slots[2].1 == 16_383, "{shards:?}");
+    ensure!(shards.iter().all(|shard| shard.addresses.len() == 2), "{shards:?}");
+    let own = cluster.node(1)?.grpc.to_string();
+    let elsewhere = shards.iter().find(|shard| !shard.addresses.contains(&own)).context("it has all shards")?;
+    let here = shards.iter().find(|shard| shard.addresses.contains(&own)).context("it has no shard")?.shard;
+
+    let invalid = [
+        (shard(0), "INVALID_REQUEST"),
+        (shard(9), "INVALID_REQUEST"),
+        (WatchRequest { keys: vec!["a".into(), "b".into(), "c".into()], ..shard(0) }, "CROSSSLOT"),
+        (WatchRequest { start: Some(Start::FromOldest(false)), ..shard(here) }, "INVALID_REQUEST"),
+        (WatchRequest { keys: vec!["k".into(); 1025], ..shard(here) }, "INVALID_REQUEST"),
+        (WatchRequest { prefixes: vec![vec![b'x'; 65_537].into()], ..shard(here) }, "INVALID_REQUEST"),
+    ];
+    for (request, reason) in invalid {
+        let status = node.watch(request).await.err().context(reason)?;
+        ensure!(seen(&status) == (Code::InvalidArgument, reason.to_owned()), "{status:?}");
+    }
+    let status = node.watch(shard(elsewhere.shard)).await.err().context("it has no replica")?;
+    ensure!(seen(&status).1 == "MOVED", "{status:?}");
+    let address = fact(&status, "address").context("no address")?;
+    ensure!(elsewhere.addresses.contains(&address), "{status:?}");
+
+    let ahead = WatchPosition { index: 1 << 40, unit: 1 };
+    let status = node.watch(WatchRequest { start: after(ahead), ..shard(here) }).await.err().context("ahead")?;
+    ensure!(seen(&status) == (Code::Unavailable, "POSITION_AHEAD".to_owned()), "{status:?}");
+    ensure!(status.get_error_details().retry_info().is_some(), "{status:?}");
+    // A position that is reached a moment later.
+    let now = Watcher::start(&cluster, 1, shard(here)).await?.position;
+    let soon = WatchPosition { index: now.index + 1, unit: 0 };
+    let mut waits = service(&cluster, 1).await?;
+    let request = WatchRequest { start: after(soon), ..shard(here) };
+    let waiting = tokio::spawn(async move { waits.watch(request).await.map(|_| ()) });
+    let primary = cluster.primary(here, PATIENCE).await?;
+    let mut resp = cluster.connect(primary, here, Duration::from_secs(10)).await?;
+    let key = (0..).map(|i| format!("k{i}")).find(|key| {
+        let slot = u32::from(fastness_client::key_slot(key.as_bytes()));
+        shards.iter().any(|shard| shard.shard == here && (shard.first_slot..=shard.last_slot).contains(&slot))
+    });
+    run(&mut resp, &[&format!("SET {} 1", key.context("no key")?)]).await?;
+    waiting.await??;
+    Ok(())
+}
+
+fn as_user<T>(user: &str, message: T) -> Result<Request<T>> {
+    use base64::Engine as _;
+    let pair = base64::prelude::BASE64_STANDARD.encode(format!("{user}:secret"));
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Basic {pair}"))?);
+    Ok(request)
+}
+
+/// A user watches what it may read, and no longer than it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_are_checked_at_the_start_and_when_they_change() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    run(
+        &mut resp,
+        &[
+            "ACL SETUSER some on >secret +@read %R~a:* ~k",
+            "ACL SETUSER all on >secret +dump ~*",
+            "ACL SETUSER writer on >secret +@all -dump ~*",
+            "ACL SETUSER split on >secret +dump ~a:* (+get ~*)",
+            "ACL SETUSER brief on >secret +@all ~*",
+        ],
+    )
+    .await?;
+    let key = WatchRequest { keys: vec!["k".into()], ..shard(1) };
+    let prefix = |prefix: &'static str| WatchRequest { prefixes: vec![prefix.into()], ..shard(1) };
+    let mut node = service(&cluster, primary).await?;
+    for (user, request, allowed) in [
+        ("some", key.clone(), true),
+        ("some", prefix("a:"), true),
+        ("some", prefix("a:b"), true),
+        ("some", prefix("a"), false),
+        ("some", prefix("k"), false),
+        ("some", WatchRequest { keys: vec!["other".into()], ..prefix("a:") }, false),
+        ("some", shard(1), false),
+        ("all", shard(1), true),
+        ("writer", key.clone(), false),
+        ("split", prefix("a:"), true),
+        ("split", key.clone(), false),
+    ] {
+        let outcome = node.watch(as_user(user, request.clone())?).await;
+        match outcome {
+            Ok(_) => ensure!(allowed, "{user} {request:?}"),
+            Err(status) => {
+                let denied = (Code::PermissionDenied, "NOPERM".to_owned());
+                ensure!(!allowed && seen(&status) == denied, "{user} {request:?}: {status:?}");
+            }
+        }
+    }
+    let Reply::Array(log) = resp.call(&[b"ACL", b"LOG"]).await? else { bail!("no log") };
+    ensure!(log.len() == 6, "{} entries of ACL LOG", log.len());
+
+    for change in ["ACL SETUSER some resetkeys ~b", "ACL SETUSER all -dump", "ACL DELUSER brief"] {
+        let user = change.split(' ').nth(2).unwrap_or_default();
+        let stream = node.watch(as_user(user, prefix("a:"))?).await?.into_inner();
+        let mut watcher = Watcher { stream, position: WatchPosition::default(), units: Vec::new(), responses: 0 };
+        run(&mut resp, &["SET a:1 1", "ACL SETUSER other on"]).await?;
+        watcher.until(1).await?;
+        run(&mut resp, &[change]).await?;
+        let status = watcher.end().await?;
+        ensure!(seen(&status) == (Code::PermissionDenied, "NOPERM".to_owned()), "{change}: {status:?}");
+    }
+    Ok(())
+}
+
+/// Values that are too long for a message are omitted, and a long transaction comes in parts of one unit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_values_are_omitted_and_long_transactions_are_whole() -> Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let mut watcher = Watcher::start(&cluster, primary, shard(1)).await?;
+    let start = watcher.position;
+    resp.call(&[b"SET", b"short", &vec![b'x'; MIB]]).await?;
+    resp.call(&[b"SET", b"long", &vec![b'x'; MIB + 1]]).await?;
+    resp.call(&[b"SET", &vec![b'k'; MIB + 7], b"1"]).await?;
+    let fields: Vec<Vec<u8>> = (0..20_000).flat_map(|i| [format!("f{i}").into(), vec![b'v'; 100]]).collect();
+    let words: Vec<&[u8]> = [&b"HSET"[..], b"h"].into_iter().chain(fields.iter().map(|field| &field[..])).collect();
+    resp.call(&words).await?;
+    // A batch of several log entries, between two small units.
+    resp.call(&[b"SET", b"before", b"1"]).await?;
+    run(&mut resp, &["MULTI"]).await?;
+    for i in 0..40 {
+        resp.call(&[b"SET", format!("{{t}}{i}").as_bytes(), &vec![b'a' + i % 26; MIB]]).await?;
+    }
+    run(&mut resp, &["EXEC", "SET end 1"]).await?;
+
+    for node in cluster.node_ids()? {
+        if node != primary {
+            watcher = Watcher::start(&cluster, node, WatchRequest { start: after(start), ..shard(1) }).await?;
+        }
+        let units = watcher.until(7).await?;
+        let of = |unit: usize, at: usize| units[unit].changes[at].change.clone().context("no change");
+        let Change::StringSet(set) = of(0, 0)? else { bail!("{:?}", units[0]) };
+        ensure!(set.value.len() == MIB && !set.value_omitted && set.value_bytes == MIB as u64);
+        let Change::StringSet(set) = of(1, 0)? else { bail!("{:?}", units[1]) };
+        ensure!(set.value.is_empty() && set.value_omitted && set.value_bytes == MIB as u64 + 1);
+        let Change::StringSet(set) = of(2, 0)? else { bail!("{:?}", units[2]) };
+        ensure!(set.key.len() == MIB && set.value == "1" && units[2].changes[0].name_cut);
+        let mut seen = Vec::new();
+        for change in &units[3].changes {
+            let Some(Change::HashSet(set)) = &change.change else { bail!("{change:?}") };
+            seen.extend(set.fields.iter().flat_map(|field| [field.name.to_vec(), field.value.to_vec()]));
+        }
+        ensure!(units[3].changes.len() > 3 && seen == fields, "{} changes", units[3].changes.len());
+        ensure!(units[5].changes.len() == 40, "{} changes", units[5].changes.len());
+        for (i, change) in (0..40).zip(&units[5].changes) {
+            let Some(Change::StringSet(set)) = &change.change else { bail!("{change:?}") };
+            ensure!(set.key == format!("{{t}}{i}") && set.value == vec![b'a' + i % 26; MIB], "t{i}");
+        }
+        ensure!(line(&units[4]) == "set before 1" && line(&units[6]) == "set end 1");
+        // After the first unit of a batch of several entries, wherever that is.
+        let position = units[4].position.context("no position")?;
+        let mut rest = Watcher::start(&cluster, node, WatchRequest { start: after(position), ..shard(1) }).await?;
+        ensure!(rest.until(2).await? == &units[5..]);
+    }
+    Ok(())
+}
+
+/// A client that takes nothing is told so and cut off; others, and writers, do not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_is_cut_off() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let mut slow = Watcher::start(&cluster, primary, shard(1)).await?;
+    let mut reads = Watcher::start(&cluster, primary, shard(1)).await?;
+    let (mut written, since) = (0, Instant::now());
+    while since.elapsed() < Duration::from_secs(13) {
+        resp.call(&[b"SET", format!("k{written}").as_bytes(), &vec![b'x'; 100_000]]).await?;
+        written += 1;
+        if written % 20 == 0 {
+            reads.until(written).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    reads.until(written).await?;
+    let taken = loop {
+        match slow.read().await {
+            Ok(()) => {}
+            Err(error) => {
+                let status = error.downcast::<Status>()?;
+                ensure!(seen(&status) == (Code::ResourceExhausted, "WATCH_TOO_SLOW".to_owned()), "{status:?}");
+                let number =
+                    |name: &str| fact(&status, name).context("no position")?.parse::<u64>().context("no number");
+                break WatchPosition { index: number("index")?, unit: u32::try_from(number("unit")?)? };
+            }
+        }
+    };
+    ensure!(taken == slow.position && slow.units.len() < written, "{taken:?} {:?} {}", slow.position, slow.units.len());
+    let mut rest = Watcher::start(&cluster, primary, WatchRequest { start: after(taken), ..shard(1) }).await?;
+    rest.until(written - slow.units.len()).await?;
+    slow.units.extend(rest.units);
+    ensure!(slow.units == reads.units, "what was taken and the rest are not all");
+    Ok(())
+}
