@@ -1,0 +1,343 @@
+//! The SDK's watches miss nothing and double nothing while nodes are killed under load.
+//!
+//! Writers append unique numbers to keys of their own. What a watch has shown of a key, put together, must in the end be
+//! the key's value: nothing is missing, doubled, out of order, or shown and undone. What was acknowledged must be in
+//! it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use fastness_client::{
+    ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, Watch, WatchChange, WatchEvent, WatchPosition,
+    WatchPositions, WatchStream, key_slot,
+};
+use fastness_load::outcome::{Outcome, classify, classify_exec};
+use fastness_load::{Access, SharedTopology};
+use fastness_resp::Protocol;
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use parking_lot::Mutex;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const WRITERS: usize = 6;
+
+fn builder(cluster: &Cluster) -> ClientBuilder {
+    Client::builder().cluster_file(cluster.dir().join("cluster.json")).deadline(PATIENCE)
+}
+
+/// What was appended to each key, as a watch has shown it.
+#[derive(Default)]
+struct Seen {
+    values: BTreeMap<Bytes, Vec<u8>>,
+    latest: BTreeMap<u32, WatchPosition>,
+    events: usize,
+}
+
+impl Seen {
+    fn add(&mut self, event: WatchEvent) -> Result<()> {
+        let latest = self.latest.entry(event.shard).or_default();
+        ensure!(event.position > *latest, "{event:?} after {latest:?}");
+        *latest = event.position;
+        self.events += 1;
+        let is_pair = event.changes.iter().any(|change| change.keys().any(|key| key.starts_with(b"w:{")));
+        ensure!(event.changes.len() == if is_pair { 2 } else { 1 }, "not a whole transaction: {event:?}");
+        for change in event.changes {
+            let WatchChange::StringAppend { key, bytes: ChangedValue::Value(bytes) } = change else {
+                bail!("{change:?}")
+            };
+            self.values.entry(key).or_default().extend_from_slice(&bytes);
+        }
+        Ok(())
+    }
+}
+
+type SharedSeen = Arc<Mutex<Seen>>;
+
+/// Follows a stream until it is aborted.
+async fn follow(mut stream: WatchStream, seen: SharedSeen) -> Result<()> {
+    while let Some(event) = stream.next().await {
+        seen.lock().add(event?)?;
+    }
+    bail!("the stream has ended")
+}
+
+/// Follows a watch that ends again and again, and continues from the text that it has kept.
+async fn follow_with_restarts(watch: Watch, seen: SharedSeen) -> Result<()> {
+    let mut stream = watch.clone().start().await?;
+    let mut restarts = 0_u64;
+    loop {
+        let taken_until = Instant::now() + Duration::from_millis(200 + restarts * 37 % 400);
+        while let Ok(event) = tokio::time::timeout_at(taken_until.into(), stream.next()).await {
+            seen.lock().add(event.context("the stream has ended")??)?;
+        }
+        let text = stream.positions().to_string();
+        drop(stream);
+        stream = watch.clone().after(text.parse::<WatchPositions>()?).start().await?;
+        restarts += 1;
+    }
+}
+
+/// Appends numbers, each once; returns those that were acknowledged.
+async fn write(cluster: Access, topology: SharedTopology, writer: usize, stop: Arc<AtomicBool>) -> Vec<u64> {
+    let mut client = fastness_load::Client::new(cluster, topology);
+    let mut acknowledged = Vec::new();
+    let pair = [format!("w:{{{writer}}}a"), format!("w:{{{writer}}}b")];
+    let key = format!("w:{writer}");
+    for number in 0_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let text = format!(";{number}");
+        let outcome = if writer % 2 == 0 {
+            let reply = client.call(&[b"APPEND", key.as_bytes(), text.as_bytes()]).await;
+            reply.map_or_else(|outcome| outcome, |reply| classify(&reply))
+        } else {
+            match client.primary(pair[0].as_bytes()).await {
+                None => Outcome::Refused,
+                Some(primary) => {
+                    let appends = pair.each_ref().map(|key| [b"APPEND", key.as_bytes(), text.as_bytes()]);
+                    let reply = client.transaction(&primary, &[&appends[0], &appends[1]]).await;
+                    reply.map_or_else(|outcome| outcome, |reply| classify_exec(&reply))
+                }
+            }
+        };
+        match outcome {
+            Outcome::Acknowledged => acknowledged.push(number),
+            Outcome::Refused => tokio::time::sleep(Duration::from_millis(20)).await,
+            Outcome::Unknown => {}
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    acknowledged
+}
+
+/// The numbers in a value.
+fn numbers(value: &[u8]) -> Result<Vec<u64>> {
+    let text = std::str::from_utf8(value)?;
+    text.split(';').skip(1).map(|number| Ok(number.parse::<u64>()?)).collect()
+}
+
+/// Kills nodes while writers and watches run, and compares what was shown with what is stored.
+async fn run(options: ClusterOptions, faults: usize) -> Result<()> {
+    let is_sync = options.durability == "sync";
+    let mut cluster = Cluster::start(&options)?;
+    for shard in 1..=options.shards {
+        cluster.primary(shard, PATIENCE).await?;
+    }
+    let client = builder(&cluster).build()?;
+    let names = ["all", "prefix", "restarted", "keys"];
+    let seen: [SharedSeen; 4] = Default::default();
+    let mut watches = tokio::task::JoinSet::new();
+    watches.spawn(follow(client.watch().start().await?, seen[0].clone()));
+    watches.spawn(follow(client.watch().prefix("w:").start().await?, seen[1].clone()));
+    watches.spawn(follow_with_restarts(client.watch().prefix("w:"), seen[2].clone()));
+    let keys = (0..WRITERS).fold(client.watch(), |watch, writer| {
+        watch.key(format!("w:{writer}")).key(format!("w:{{{writer}}}a")).key(format!("w:{{{writer}}}b"))
+    });
+    watches.spawn(follow(keys.start().await?, seen[3].clone()));
+
+    let access =
+        Access { seeds: cluster.listeners()?, tls: None, protocol: Protocol::Resp3, timeout: Duration::from_secs(5) };
+    let (topology, stop) = (SharedTopology::default(), Arc::new(AtomicBool::new(false)));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(access.clone(), topology.clone(), writer, stop.clone())))
+        .collect();
+    strike(&cluster, &options, faults).await?;
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.push(writer.await?);
+    }
+
+    // What is stored in the end.
+    let mut stored = BTreeMap::new();
+    for (writer, acknowledged) in acknowledged.iter().enumerate() {
+        let own = if writer % 2 == 0 {
+            vec![format!("w:{writer}")]
+        } else {
+            vec![format!("w:{{{writer}}}a"), format!("w:{{{writer}}}b")]
+        };
+        for key in own {
+            let value = client.get(&key).await?.unwrap_or_default();
+            let numbers = numbers(&value)?;
+            ensure!(numbers.is_sorted() && numbers.len() > 10, "{key}: {} numbers", numbers.len());
+            if is_sync {
+                let lost: Vec<_> =
+                    acknowledged.iter().filter(|number| numbers.binary_search(number).is_err()).collect();
+                ensure!(lost.is_empty(), "{key}: lost {lost:?}");
+            }
+            stored.insert(Bytes::from(key), value.to_vec());
+        }
+    }
+    let total: usize = acknowledged.iter().map(Vec::len).sum();
+    for (name, seen) in names.iter().zip(&seen) {
+        let since = Instant::now();
+        loop {
+            if let Some(ended) = watches.try_join_next() {
+                ended?.with_context(|| "a watch has failed".to_owned())?;
+            }
+            let is_complete = seen.lock().values == stored;
+            if is_complete {
+                break;
+            }
+            if since.elapsed() > Duration::from_secs(20) {
+                let seen = seen.lock();
+                for (key, value) in &stored {
+                    let shown = seen.values.get(key).map_or(&[][..], Vec::as_slice);
+                    let (shown, value) = (numbers(shown)?, numbers(value)?);
+                    let differs =
+                        shown.iter().zip(&value).position(|(a, b)| a != b).unwrap_or(shown.len().min(value.len()));
+                    if shown != value {
+                        let of =
+                            |all: &[u64]| format!("{:?}", &all[differs.saturating_sub(2)..all.len().min(differs + 5)]);
+                        println!(
+                            "{name} {key:?}: {} shown, {} stored: {} {}",
+                            shown.len(),
+                            value.len(),
+                            of(&shown),
+                            of(&value)
+                        );
+                    }
+                }
+                bail!("{name}: what was shown is not what is stored");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // Nothing is shown again later.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (name, seen) in names.iter().zip(&seen) {
+        ensure!(seen.lock().values == stored, "{name}: shown again");
+    }
+    println!("{faults} faults, {total} acknowledged, {} events of all keys", seen[0].lock().events);
+    cluster.discard_files();
+    Ok(())
+}
+
+/// Kills the primaries of the shards in turn, any node, and now and then all nodes.
+async fn strike(cluster: &Cluster, options: &ClusterOptions, faults: usize) -> Result<()> {
+    for fault in 0..faults {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let shard = 1 + fault as u32 % options.shards;
+        let nodes = cluster.node_ids()?;
+        match fault % 4 {
+            0 | 2 => {
+                let node = cluster.primary(shard, PATIENCE).await?;
+                tokio::task::block_in_place(|| cluster.kill(node))?;
+                cluster.primary_other_than(node, shard, PATIENCE).await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::task::block_in_place(|| cluster.start_node(node))?;
+            }
+            1 => {
+                let node = nodes[fault % nodes.len()];
+                tokio::task::block_in_place(|| cluster.kill(node))?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::task::block_in_place(|| cluster.start_node(node))?;
+            }
+            _ => {
+                tokio::task::block_in_place(|| cluster.kill_all())?;
+                tokio::task::block_in_place(|| cluster.start_nodes(&nodes))?;
+            }
+        }
+        for shard in 1..=options.shards {
+            cluster.primary(shard, PATIENCE).await?;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_miss_and_double_nothing_through_kills() -> Result<()> {
+    run(ClusterOptions { shards: 3, ..ClusterOptions::default() }, 8).await
+}
+
+/// Writes that were acknowledged before they had committed, and are undone, are never shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_async_mode_watches_show_what_is_stored_in_the_end() -> Result<()> {
+    run(ClusterOptions { shards: 2, durability: "async", ..ClusterOptions::default() }, 8).await
+}
+
+/// What a watch says of changes of every kind, on all shards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_shows_changes_of_all_shards() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
+    let client = builder(&cluster).build()?;
+    let mut all = client.watch().start().await?;
+    let mut one = client.watch().key("k7").key("none").start().await?;
+    let mut shards = std::collections::BTreeSet::new();
+    for i in 0..50 {
+        client.set(format!("k{i}"), format!("v{i}")).await?;
+        shards.insert(key_slot(format!("k{i}").as_bytes()) / 5_462);
+    }
+    ensure!(shards.len() == 3, "{shards:?}");
+    client.hash_set("h", [("x", "1")]).await?;
+    let mut values = BTreeMap::new();
+    for _ in 0..51 {
+        let event = all.next().await.context("ended")??;
+        ensure!(event.cause == ChangeCause::Command && event.changes.len() == 1, "{event:?}");
+        match &event.changes[0] {
+            WatchChange::StringSet { key, value: ChangedValue::Value(value), .. } => {
+                values.insert(key.clone(), value.clone());
+            }
+            WatchChange::HashSet { key, fields, .. } => {
+                ensure!(key == "h" && *fields == [("x".into(), ChangedValue::Value("1".into()))], "{event:?}");
+            }
+            other => bail!("{other:?}"),
+        }
+    }
+    ensure!(values.len() == 50 && values.iter().all(|(key, value)| key[1..] == value[1..]), "{values:?}");
+    let event = one.next().await.context("ended")??;
+    ensure!(event.changes[0].keys().eq([&Bytes::from("k7")]), "{event:?}");
+    let nothing = tokio::time::timeout(Duration::from_secs(2), one.next()).await;
+    ensure!(nothing.is_err(), "{nothing:?}");
+
+    // Users without rights, and positions of another life.
+    client.execute(["ACL", "SETUSER", "some", "on", ">secret", "+@read", "~a*"]).await?;
+    let some = builder(&cluster).password("some", "secret").build()?;
+    match some.watch().start().await.err().context("it was let in")? {
+        ClientError::Refused { code: Code::PermissionDenied, reason, .. } => ensure!(reason == "NOPERM", "{reason}"),
+        other => bail!("{other:?}"),
+    }
+    let mut allowed = some.watch().prefix("a").start().await?;
+    client.execute(["ACL", "DELUSER", "some"]).await?;
+    match allowed.next().await {
+        Some(Err(ClientError::Refused { code: Code::PermissionDenied | Code::Unauthenticated, .. })) => {}
+        other => bail!("{other:?}"),
+    }
+    ensure!(allowed.next().await.is_none(), "an error ends the stream");
+    let mut positions = WatchPositions::default();
+    positions.set(1, WatchPosition { index: 1 << 40, unit: 1 });
+    let hasty = builder(&cluster).deadline(Duration::from_secs(4)).build()?;
+    match hasty.watch().after(positions).start().await.err().context("it has started")? {
+        ClientError::Unavailable { reason, .. } => ensure!(reason == "POSITION_AHEAD", "{reason}"),
+        other => bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+/// A stream that is not read for longer than a node keeps it continues without a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_not_read_continues_later() -> Result<()> {
+    const WRITES: u64 = 300;
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
+    let mut stream = client.watch().start().await?;
+    let written = AtomicU64::new(0);
+    let since = Instant::now();
+    while written.load(Ordering::Relaxed) < WRITES {
+        let number = written.fetch_add(1, Ordering::Relaxed);
+        client.set(format!("k{number}"), vec![b'x'; 100_000]).await?;
+        // Longer than a node waits for its client.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(since.elapsed() > Duration::from_secs(13), "too fast to be cut off");
+    for number in 0..WRITES {
+        let event = tokio::time::timeout(PATIENCE, stream.next()).await?.context("ended")??;
+        ensure!(event.changes[0].keys().eq([&Bytes::from(format!("k{number}"))]), "k{number}: {:?}", event.position);
+    }
+    Ok(())
+}
