@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::entry::{EntryId, EntryKind, LogEntry, PurgeRecord};
 use crate::error::WriteError;
+use crate::sizes::SizeMarks;
 use crate::tail::Tail;
 
 /// Positions of a group's log. They include operations that are not on stable storage yet.
@@ -51,6 +52,8 @@ pub(crate) struct GroupMemory {
     pub(crate) last: Option<EntryId>,
     pub(crate) memberships: BTreeMap<u64, Arc<LogEntry>>,
     pub(crate) tail: Tail,
+    /// How many bytes are after which index.
+    pub(crate) sizes: SizeMarks,
 }
 
 impl GroupMemory {
@@ -64,6 +67,7 @@ impl GroupMemory {
             last: None,
             memberships: BTreeMap::new(),
             tail: Tail::new(0, tail_bytes_max),
+            sizes: SizeMarks::default(),
         }
     }
 
@@ -74,6 +78,7 @@ impl GroupMemory {
         self.last = Some(record.upto);
         self.first = record.upto.index + 1;
         self.tail.drop_before(self.first);
+        self.sizes.purge(record.upto.index);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -122,6 +127,7 @@ impl GroupMemory {
         if entry.kind == EntryKind::Membership {
             self.memberships.insert(entry.index, entry.clone());
         }
+        self.sizes.push(entry.index, entry.payload.len());
         self.tail.push(append, entry);
     }
 
@@ -139,6 +145,7 @@ impl GroupMemory {
         self.last = if from == self.first { self.purged } else { after };
         self.memberships.split_off(&from);
         self.tail.truncate_from(from);
+        self.sizes.truncate_from(from);
         Ok((from, end))
     }
 
@@ -164,6 +171,7 @@ impl GroupMemory {
         self.purged = Some(upto);
         self.first = upto.index + 1;
         self.tail.drop_before(self.first);
+        self.sizes.purge(upto.index);
         Some((from, PurgeRecord { upto, membership: self.purged_membership.as_deref().cloned() }))
     }
 }

@@ -39,6 +39,7 @@ mod queue;
 mod reader;
 mod recover;
 pub mod rocks;
+mod sizes;
 mod snapshot;
 mod stats;
 pub mod store;

@@ -282,6 +282,12 @@ impl GroupLog {
         self.group.memory.lock().tail.bytes_from(index + 1)
     }
 
+    /// An index after which the log has at least `bytes`, and not many more; `None`: there is none.
+    #[must_use]
+    pub fn index_before(&self, bytes: u64) -> Option<u64> {
+        self.group.memory.lock().sizes.index_before(bytes)
+    }
+
     /// Appends entries. Never blocks. The entries can be read when this returns; `done` is called once they are
     /// on stable storage.
     pub fn append(&self, entries: Vec<LogEntry>, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {

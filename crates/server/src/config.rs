@@ -138,6 +138,8 @@ pub struct Config {
     pub maxmemory: u64,
     /// Bytes of log after which a replica makes a snapshot; 0: only on request.
     pub snapshot_log_bytes: u64,
+    /// `watch-log-bytes`.
+    pub watch_log_bytes: u64,
     /// Bytes that log, snapshots and ballast of this node may take together; 0: derived from the file system.
     pub disk_budget: u64,
     pub maxclients: u64,

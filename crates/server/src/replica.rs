@@ -192,8 +192,12 @@ fn housekeeping(server: &ReplicaServer) {
     }
     server.shard.set_lease_wait_max(config.lease_wait_max);
     server.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
-    if let Some(disk) = server.node.disk.get() {
-        server.shard.set_log_share(disk.log_share());
+    let share = server.node.disk.get().map(|disk| disk.log_share());
+    if let Some(share) = share {
+        server.shard.set_log_share(share);
+    }
+    if let Some(group) = server.node.group(server.shard_id) {
+        group.keep_log(config.watch_log_bytes.min(share.unwrap_or(u64::MAX)));
     }
     server.stats.memory_peak(server.shard.memory().total());
     let info = server.shard.info();

@@ -41,6 +41,8 @@ pub struct ClusterOptions {
     pub durability: &'static str,
     /// `snapshot-log-bytes` of every node; `None`: the default.
     pub snapshot_log_bytes: Option<u64>,
+    /// `watch-log-bytes` of every node, if `snapshot_log_bytes` is set.
+    pub watch_log_bytes: u64,
     /// `durability-max-lag` of every node; `None`: the default.
     pub max_lag: Option<Duration>,
     /// More options of every node's config file.
@@ -66,6 +68,7 @@ impl Default for ClusterOptions {
             replicas: 2,
             durability: "sync",
             snapshot_log_bytes: None,
+            watch_log_bytes: 0,
             max_lag: None,
             node_options: Vec::new(),
             env: Vec::new(),
@@ -124,7 +127,9 @@ impl Cluster {
         let faketime = options.sets_clocks.then(Faketime::find).transpose()?;
         let snapshots = options.snapshot_log_bytes.map(|bytes| ("snapshot-log-bytes", bytes.to_string()));
         let max_lag = options.max_lag.map(|bound| ("durability-max-lag", format!("{}ms", bound.as_millis())));
-        let (settings, env) = (snapshots.into_iter().chain(max_lag).collect(), options.env.clone());
+        // Tests of snapshots need a log that is purged.
+        let kept = snapshots.is_some().then(|| ("watch-log-bytes", options.watch_log_bytes.to_string()));
+        let (settings, env) = (snapshots.into_iter().chain(kept).chain(max_lag).collect(), options.env.clone());
         let images = Mutex::new(images);
         let descriptors_max = options.descriptors_max;
         let mut cluster = Cluster { dir, keep: true, settings, env, descriptors_max, images, faketime, ports };

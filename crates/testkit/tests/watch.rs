@@ -518,3 +518,78 @@ async fn a_client_that_takes_nothing_is_cut_off() -> Result<()> {
     ensure!(slow.units == reads.units, "what was taken and the rest are not all");
     Ok(())
 }
+
+/// Writes about so many bytes of log.
+async fn write(resp: &mut Connection, bytes: usize) -> Result<()> {
+    for i in 0..bytes / 10_000 {
+        resp.call(&[b"SET", format!("k{}", i % 7).as_bytes(), &vec![b'x'; 10_000]]).await?;
+    }
+    Ok(())
+}
+
+/// Where each node's log starts.
+async fn oldest(cluster: &Cluster) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    for node in cluster.node_ids()? {
+        let request = WatchRequest { start: Some(Start::FromOldest(true)), ..shard(1) };
+        all.push(Watcher::start(cluster, node, request).await?.position.index);
+    }
+    Ok(all)
+}
+
+/// A position that the log does not reach any more is refused with an error of its own, at the start and under way; as
+/// much log as the option says is kept, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purged_position_is_refused_and_the_option_keeps_log() -> Result<()> {
+    let options =
+        ClusterOptions { snapshot_log_bytes: Some(100_000), watch_log_bytes: 2_000_000, ..ClusterOptions::default() };
+    let (cluster, primary, mut resp) = cluster(&options).await?;
+    let first = Watcher::start(&cluster, primary, shard(1)).await?.position;
+    write(&mut resp, 3_000_000).await?;
+    let second = Watcher::start(&cluster, primary, shard(1)).await?.position;
+    write(&mut resp, 1_500_000).await?;
+    let until = Instant::now() + PATIENCE;
+    while oldest(&cluster).await?.iter().any(|index| *index < first.index) {
+        ensure!(Instant::now() < until, "the log is not purged: {:?}", oldest(&cluster).await?);
+        write(&mut resp, 20_000).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // As much as is written while waiting must not purge more than the option allows.
+        ensure!(
+            second.index + 170 > Watcher::start(&cluster, primary, shard(1)).await?.position.index,
+            "waited too long"
+        );
+    }
+    for node in cluster.node_ids()? {
+        let request = |position| WatchRequest { start: after(position), ..shard(1) };
+        let status = service(&cluster, node).await?.watch(request(first)).await.err().context("it is purged")?;
+        ensure!(seen(&status) == (Code::OutOfRange, "POSITION_PURGED".to_owned()), "{status:?}");
+        let oldest = fact(&status, "oldest_index").context("no index")?.parse::<u64>()?;
+        ensure!(oldest > first.index + 1 && oldest <= second.index, "{oldest}");
+        // Nothing is missing from the first index on.
+        let position = WatchPosition { index: oldest - 1, unit: END };
+        let mut watcher = Watcher::start(&cluster, node, request(position)).await?;
+        while watcher.units.is_empty() {
+            watcher.read().await?;
+        }
+        ensure!(
+            watcher.units[0].position.is_some_and(|first| first.index >= oldest),
+            "{:?}",
+            watcher.units[0].position
+        );
+        Watcher::start(&cluster, node, request(second)).await?.read().await?;
+    }
+
+    // Without the option, only what a restart needs.
+    let stalled = service(&cluster, primary).await?.watch(WatchRequest { start: after(second), ..shard(1) }).await?;
+    for node in cluster.node_ids()? {
+        let mut resp = cluster.connect(node, 1, Duration::from_secs(10)).await?;
+        run(&mut resp, &["CONFIG SET watch-log-bytes 0"]).await?;
+    }
+    let until = Instant::now() + PATIENCE;
+    while oldest(&cluster).await?.iter().any(|index| *index <= second.index) {
+        ensure!(Instant::now() < until, "the log is not purged: {:?}", oldest(&cluster).await?);
+        write(&mut resp, 200_000).await?;
+    }
+    drop(stalled);
+    Ok(())
+}

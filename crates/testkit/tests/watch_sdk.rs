@@ -341,3 +341,28 @@ async fn a_stream_that_is_not_read_continues_later() -> Result<()> {
     }
     Ok(())
 }
+
+/// Positions that no node has any more end a watch with an error of its own; it starts as long as one node has them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_that_no_node_has_is_an_error_of_its_own() -> Result<()> {
+    let options = ClusterOptions { snapshot_log_bytes: Some(50_000), ..ClusterOptions::default() };
+    let cluster = Cluster::start(&options)?;
+    let client = builder(&cluster).build()?;
+    let positions = client.watch().start().await?.positions().clone();
+    ensure!(positions.iter().count() == 1, "{positions}");
+    let until = Instant::now() + PATIENCE;
+    let error = loop {
+        for i in 0..20 {
+            client.set(format!("k{i}"), vec![b'x'; 10_000]).await?;
+        }
+        match client.watch().after(positions.clone()).start().await {
+            Ok(_) => ensure!(Instant::now() < until, "the log is not purged"),
+            Err(error) => break error,
+        }
+    };
+    ensure!(matches!(error, ClientError::PositionPurged { shard: 1, .. }), "{error:?}");
+    ensure!(error.reason() == "POSITION_PURGED" && !error.may_have_happened());
+    let mut oldest = client.watch().from_oldest().start().await?;
+    ensure!(oldest.next().await.context("ended")??.changes.len() == 1);
+    Ok(())
+}

@@ -19,6 +19,8 @@ use crate::node::NodeCore;
 const UNREADY_MAX: Duration = Duration::from_secs(1);
 /// After this time openraft is informed again of a snapshot, or of what has to be purged.
 const INFORM_AGAIN: Duration = Duration::from_secs(1);
+/// How often the part of the log that is kept for watchers is determined again.
+const LIMIT_EVERY: Duration = Duration::from_secs(5);
 /// How long the owner may take to drain for such a hand-over.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -32,7 +34,7 @@ pub(crate) async fn run(control: GroupControl, log: GroupLog) {
     let mut check = tokio::time::interval(group.timers.heartbeat);
     check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_attempt: Option<Instant> = None;
-    let mut informed = None;
+    let (mut informed, mut limit) = (None, PurgeLimit::default());
     loop {
         tokio::select! {
             // Rare events come before frequent ones. After any of them everything below is checked.
@@ -60,7 +62,8 @@ pub(crate) async fn run(control: GroupControl, log: GroupLog) {
             group.stop(&fatal.to_string());
             return;
         }
-        inform_of_snapshots(&group, &raft, &mut informed).await;
+        let own = group.driver.own_snapshot().map(|own| limit.apply(own, &group, &log));
+        inform_of_snapshots(&group, &raft, own, &mut informed).await;
         let stalls = control.node().log_stalls();
         raft.runtime_config().elect(group.driver.ready() && !stalls && !group.silent());
         // Followers must be able to elect a leader that serves, whatever the node that closed its lease does.
@@ -89,10 +92,41 @@ fn publish_format(group: &Group, raft: &Raft, node: &NodeCore) {
     group.driver.set_format(node.identities.lowest_format(members));
 }
 
+/// Up to where the log is purged, if some of it is kept for watchers.
+#[derive(Default)]
+struct PurgeLimit {
+    /// For this snapshot, when it was computed.
+    computed: Option<(OwnSnapshot, u64, Instant)>,
+    upto: LogIndex,
+}
+
+impl PurgeLimit {
+    /// The snapshot, with the lower limit. It rises as the log grows, but not with every entry: each purge costs a
+    /// write.
+    fn apply(&mut self, own: OwnSnapshot, group: &Group, log: &GroupLog) -> OwnSnapshot {
+        let bytes = group.driver.kept_bytes(own.purge_upto);
+        let is_current = |(of, for_bytes, at): &(OwnSnapshot, u64, Instant)| {
+            (*of, *for_bytes) == (own, bytes) && at.elapsed() < LIMIT_EVERY
+        };
+        if bytes == 0 {
+            (self.computed, self.upto) = (None, own.purge_upto);
+        } else if !self.computed.as_ref().is_some_and(is_current) {
+            self.computed = Some((own, bytes, Instant::now()));
+            self.upto = LogIndex(log.index_before(bytes).unwrap_or(0)).min(own.purge_upto);
+        }
+        OwnSnapshot { purge_upto: self.upto, ..own }
+    }
+}
+
 /// Informs openraft of the owner's newest snapshot, and has the log purged up to the one before it. `informed`: what
 /// openraft was last informed of, and when. A purge may be skipped, because it waits while entries are being sent.
-async fn inform_of_snapshots(group: &Group, raft: &Raft, informed: &mut Option<(OwnSnapshot, Instant)>) {
-    let Some(own) = group.driver.own_snapshot() else { return };
+async fn inform_of_snapshots(
+    group: &Group,
+    raft: &Raft,
+    own: Option<OwnSnapshot>,
+    informed: &mut Option<(OwnSnapshot, Instant)>,
+) {
+    let Some(own) = own else { return };
     let (snapshot, purged) = {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();

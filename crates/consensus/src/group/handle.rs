@@ -173,6 +173,9 @@ struct GroupShared {
     format: AtomicU32,
     // Snapshots.
     own_snapshot: Mutex<Option<OwnSnapshot>>,
+    /// Bytes of log that are kept beyond what a restore needs, and up to where they need not be.
+    kept_bytes: AtomicU64,
+    released: AtomicU64,
     installed: AtomicU64,
     incoming: Mutex<Option<IncomingBytes>>,
     turns: Turns,
@@ -221,6 +224,8 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         wall_state: AtomicU8::new(WallState::Fine as u8),
         format: AtomicU32::new(FormatLevel::CURRENT.0),
         own_snapshot: Mutex::new(None),
+        kept_bytes: AtomicU64::new(0),
+        released: AtomicU64::new(0),
         installed: AtomicU64::new(0),
         incoming: Mutex::new(None),
         turns: Turns::default(),
@@ -346,9 +351,15 @@ impl GroupHandle {
         self.shared.reported.notify_one();
     }
 
+    /// Sets how many bytes of log are kept in any case, for watchers. 0: no more than a restore needs.
+    pub fn keep_log(&self, bytes: u64) {
+        self.shared.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Reports that the newest snapshot, if it is the one of `index`, was read back completely: the log up to it is no
-    /// longer needed.
+    /// longer needed, and must give way whatever [`GroupHandle::keep_log`] says.
     pub fn release_log(&self, index: LogIndex) {
+        self.shared.released.fetch_max(index.0, Ordering::AcqRel);
         let released = {
             let mut own = self.shared.own_snapshot.lock();
             match own.as_mut().filter(|own| own.index == index && own.purge_upto < index) {
@@ -523,6 +534,13 @@ impl GroupDriver {
     #[must_use]
     pub fn own_snapshot(&self) -> Option<OwnSnapshot> {
         *self.shared.own_snapshot.lock()
+    }
+
+    /// Bytes of log that must stay when it is purged up to `upto`; 0: none.
+    #[must_use]
+    pub fn kept_bytes(&self, upto: LogIndex) -> u64 {
+        let released = self.shared.released.load(Ordering::Acquire) >= upto.0;
+        if released { 0 } else { self.shared.kept_bytes.load(Ordering::Relaxed) }
     }
 
     /// Publishes the progress of a snapshot that is being received.

@@ -307,6 +307,7 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<ChaosReport> {
         shards: arguments.shards,
         durability: arguments.durability(),
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
+        watch_log_bytes: 0,
         max_lag: max_loss,
         loses_unsynced: needs(Needs::Power),
         disk_bytes: cluster::power::IMAGE_BYTES,
