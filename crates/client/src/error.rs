@@ -58,8 +58,8 @@ pub enum ClientError {
         /// A text for people.
         message: String,
     },
-    /// No node of the shard has the changes after the position of a watch any more (`watch-log-bytes`): some are missed.
-    /// Read the data, and watch from now on.
+    /// No node of the shard has the changes after the position of a watch any more (`watch-log-bytes`): some are
+    /// missed. Read the data, and watch from now on.
     #[error("the changes after the position in shard {shard} are purged: {message}")]
     PositionPurged {
         /// The shard.

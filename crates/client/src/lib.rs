@@ -67,8 +67,7 @@
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
-//! - `testing::MockServer` serves no watches, and there is no blocking one. An event says what was done, not what the value
-//!   is afterwards.
+//! - `testing::MockServer` serves no watches, and there is no blocking one.
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;
@@ -114,6 +113,6 @@ pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};
 pub use write_commands::WRITE_COMMANDS;
 pub use watch::{
-    ChangeCause, ChangedExpiry, ChangedValue, ParsePositionsError, Watch, WatchChange, WatchEvent, WatchPosition,
-    WatchPositions, WatchStream,
+    ChangeCause, ChangedExpiry, ChangedValue, CurrentContent, CurrentValue, ParsePositionsError, Watch, WatchChange,
+    WatchEvent, WatchPosition, WatchPositions, WatchStream,
 };

@@ -9,7 +9,7 @@
 //! - [`random`], [`error`], `codec`: encodings, notations and interfaces that know nothing of the data.
 //! - [`keyspace`]: the keys of all hash slots, with deadlines, undo records and the account of memory.
 //! - [`effect`]: what a command changed, in a form that replicas repeat; [`mod@env`]: the environment of a command.
-//! - [`digest`], [`image`], [`watch`]: what reads all data, or observes changes.
+//! - [`digest`], [`image`], [`watch`], [`stored`]: what reads data outside of commands, or observes changes.
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
 //! - [`expiry`]: deadlines as commands take and report them.
 //! - [`string`], [`hash`]: the data types, each with its representations, effects, changes and commands. [`types`]
@@ -38,6 +38,7 @@ pub mod random;
 pub mod server;
 #[cfg(any(test, feature = "test-type"))]
 mod stack;
+pub mod stored;
 pub mod string;
 #[cfg(test)]
 pub(crate) mod testing;

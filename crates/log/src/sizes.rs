@@ -1,7 +1,7 @@
 //! How many bytes of a group's log are after an index, approximately.
 //!
-//! Every [`SizeMarks::step`] bytes a mark notes an index and the bytes of the log up to there. Their number is bounded: if
-//! there are too many, every second one is dropped.
+//! Every [`SizeMarks::step`] bytes a mark notes an index and the bytes of the log up to there. Their number is bounded:
+//! if there are too many, every second one is dropped.
 
 use std::collections::VecDeque;
 
@@ -48,13 +48,15 @@ impl SizeMarks {
 
     /// Removes the entries from `index` on. Those between the last mark and `index` are not counted any more.
     pub(crate) fn truncate_from(&mut self, index: u64) {
-        while self.marks.pop_back_if(|(at, _)| *at >= index).is_some() {}
+        let kept = self.marks.partition_point(|(at, _)| *at < index);
+        self.marks.truncate(kept);
         self.total = self.marks.back().map_or(0, |(_, upto)| *upto);
     }
 
     /// Removes the entries up to `index`.
     pub(crate) fn purge(&mut self, index: u64) {
-        while self.marks.pop_front_if(|(at, _)| *at <= index).is_some() {}
+        let removed = self.marks.partition_point(|(at, _)| *at <= index);
+        self.marks.drain(..removed);
     }
 
     /// The newest marked index after which the log has at least `bytes`; `None`: the log has no such index.

@@ -1,6 +1,8 @@
 //! The mailbox of a replica's thread: what the rest of the process sends to it.
 
-use fastness_shard::DigestResult;
+use bytes::Bytes;
+use fastness_shard::{CommittedValue, DigestResult};
+use fastness_types::LogIndex;
 use rustls::ServerConnection;
 use tokio::sync::oneshot;
 
@@ -30,6 +32,9 @@ pub struct Incoming {
     pub slot: ClientSlot,
 }
 
+/// What is committed at keys, and the log position at which exactly that is stored; `None`: the replica is not serving.
+pub type CommittedValues = Option<(LogIndex, Vec<CommittedValue>)>;
+
 /// A message to a replica's thread.
 pub enum ToReplica {
     /// A client has connected.
@@ -40,6 +45,8 @@ pub enum ToReplica {
     Digest(oneshot::Sender<DigestResult>),
     /// Make a snapshot as soon as possible; replies `false` if this replica stores none.
     MakeSnapshot(oneshot::Sender<bool>),
+    /// Read what is committed at keys, each if it has at most so many bytes.
+    Values(Vec<Bytes>, usize, oneshot::Sender<CommittedValues>),
     /// Close all connections once their replies have left, and end.
     Stop,
 }

@@ -175,6 +175,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
         // The caller may have stopped waiting.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),
         ToReplica::MakeSnapshot(to) => drop(to.send(server.shard.snapshot())),
+        ToReplica::Values(keys, bytes_max, to) => drop(to.send(server.shard.committed_values(&keys, bytes_max))),
         ToReplica::Stop => {}
     }
 }

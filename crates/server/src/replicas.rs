@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastness_consensus::GroupControl;
 use fastness_shard::DigestResult;
 use fastness_types::ShardId;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::mailbox::ToReplica;
+use crate::mailbox::{CommittedValues, ToReplica};
 use crate::resp_server::snapshot::Snapshot;
 
 /// Longest time for a replica's thread to answer; it may be executing a long command.
@@ -73,6 +74,12 @@ impl Running {
     /// The replica's figures for metrics; `None` if the thread does not answer in time.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         self.request(ToReplica::Snapshot).await
+    }
+
+    /// Reads what is committed at keys, each if it has at most so many bytes; `None` if the replica is not serving, or
+    /// does not answer in time.
+    pub async fn values(&self, keys: Vec<Bytes>, bytes_max: usize) -> CommittedValues {
+        self.request(|answer| ToReplica::Values(keys, bytes_max, answer)).await.flatten()
     }
 
     /// Asks for a snapshot; `None` if the thread does not answer in time.

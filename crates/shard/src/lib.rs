@@ -21,6 +21,7 @@ pub mod batch;
 pub mod changes;
 mod client_override;
 mod client_pause;
+mod committed_value;
 mod confirm;
 mod counters;
 mod data;
@@ -78,6 +79,7 @@ mod waits;
 
 pub use client_override::{DurabilityOverride, ReadConfirmation};
 pub use client_pause::PauseKind;
+pub use committed_value::CommittedValue;
 pub use digest::{DigestError, DigestResult};
 pub use front_end::{Call, FrontEnd, FrontEndOutcome, ShardView};
 pub use idempotency::records::IdempotencyLimits;

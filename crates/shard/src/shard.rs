@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
+use crate::committed_value::CommittedValue;
 use crate::digest::{DigestError, DigestResult};
 use crate::edges::Edges;
 use crate::front_end::{Call, FrontEnd};
@@ -283,6 +284,29 @@ impl Shard {
     /// from a [`FrontEnd`].
     pub fn with_engine<T>(&self, look: impl FnOnce(&mut fastness_engine::Engine) -> T) -> T {
         look(&mut self.inner.state.borrow_mut().replica.data.engine)
+    }
+
+    /// Copies what is committed at keys, each if it has at most `bytes_max` bytes, with the log position at which
+    /// exactly that is stored; `None`: the replica is not serving. See [`CommittedValue`]. Stops once so many bytes are
+    /// copied: the keys after that are to be read later.
+    #[must_use]
+    pub fn committed_values<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        bytes_max: usize,
+    ) -> Option<(LogIndex, Vec<CommittedValue>)> {
+        let state = self.inner.state.borrow();
+        let position = state.committed_position()?;
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        for key in keys {
+            let value = state.committed_value(key.as_ref(), bytes_max);
+            bytes += value.bytes();
+            values.push(value);
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        Some((position, values))
     }
 
     /// Returns the share of a new connection in the memory that counts against `maxmemory`, initially 0.

@@ -1,7 +1,7 @@
 //! Streams of committed changes on real clusters, as a client of the protocol sees them: every kind of change, whole
 //! transactions, the same positions on every replica, and the ends of a stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,8 +11,10 @@ use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
+use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{
-    ListShardsRequest, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, watch_expiry,
+    ListShardsRequest, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash,
+    watch_expiry,
 };
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -591,5 +593,166 @@ async fn a_purged_position_is_refused_and_the_option_keeps_log() -> Result<()> {
         write(&mut resp, 200_000).await?;
     }
     drop(stalled);
+    Ok(())
+}
+
+/// Each current value is exactly what the changes up to its position have made of the key, on the primary and on
+/// replicas, while clients change the keys.
+async fn values_hold_at_their_positions(durability: &'static str) -> Result<()> {
+    let options = ClusterOptions { durability, ..ClusterOptions::default() };
+    let (cluster, primary, mut resp) = cluster(&options).await?;
+    let mut plain = Watcher::start(&cluster, primary, shard(1)).await?;
+    let mut streams = Vec::new();
+    for node in cluster.node_ids()? {
+        let request = WatchRequest { with_values: true, ..shard(1) };
+        streams.push((node, service(&cluster, node).await?.watch(request).await?.into_inner()));
+    }
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..3 {
+        let mut resp = cluster.connect(primary, 1, Duration::from_secs(10)).await?;
+        writers.spawn(async move {
+            for number in 0.. {
+                if Instant::now() > until {
+                    break;
+                }
+                run(
+                    &mut resp,
+                    &[&format!("APPEND #hot {writer}:{number},"), &format!("HSET #h f{} {number}", number % 5)],
+                )
+                .await?;
+                run(&mut resp, &[&format!("SET #d{writer} {number}"), &format!("DEL #d{writer}")]).await?;
+                tokio::time::sleep(Duration::from_millis(number % 7)).await;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended??;
+    }
+    run(&mut resp, &["SET #end 1"]).await?;
+    while plain.units.last().is_none_or(|unit| line(unit) != "set end 1") {
+        plain.read().await?;
+    }
+    for (node, mut stream) in streams {
+        let (mut values, mut units) = (Vec::new(), Vec::new());
+        while units.last().is_none_or(|unit| line(unit) != "set end 1") {
+            let response = tokio::time::timeout(PATIENCE, stream.message()).await??.context("it has ended")?;
+            // What is read is not older than the units before it.
+            let newest = response.units.last().and_then(|unit| unit.position).map_or(0, |position| position.index);
+            ensure!(response.values.iter().all(|value| value.position.is_some_and(|at| at.index >= newest)));
+            values.extend(response.values);
+            units.extend(response.units);
+        }
+        ensure!(units == plain.units, "node {node}: other units");
+        let (mut checked, mut unread) = (0, 0);
+        for value in values {
+            let at = value.position.context("no position")?;
+            ensure!(at.unit == END, "{value:?}");
+            let before = plain.units.iter().filter(|unit| unit.position.is_some_and(|unit| unit.index <= at.index));
+            let mut expect = Value::Missing(true);
+            for change in before.flat_map(|unit| &unit.changes).filter_map(|change| change.change.as_ref()) {
+                apply(&mut expect, &value.key, change)?;
+            }
+            match value.value.context("no value")? {
+                Value::Unread(true) => unread += 1,
+                Value::Hash(mut hash) => {
+                    hash.fields.sort_by(|a, b| a.name.cmp(&b.name));
+                    ensure!(Value::Hash(hash.clone()) == expect, "node {node} at {at:?}: {hash:?}, not {expect:?}");
+                    checked += 1;
+                }
+                found => {
+                    ensure!(found == expect, "node {node} at {at:?}: {found:?}, not {expect:?}");
+                    checked += 1;
+                }
+            }
+        }
+        println!("{durability}, node {node}: {checked} values, {unread} unread");
+        ensure!(checked > 20, "node {node}: {checked} values, {unread} unread");
+        ensure!(node == primary || unread == 0, "node {node}: {unread} unread");
+    }
+    Ok(())
+}
+
+/// What a change makes of a key's value.
+fn apply(value: &mut Value, key: &[u8], change: &Change) -> Result<()> {
+    match change {
+        Change::StringAppend(append) if append.key == key => {
+            let before = if let Value::String(before) = &value { before.clone() } else { bytes::Bytes::new() };
+            *value = Value::String([before, append.value.clone()].concat().into());
+        }
+        Change::StringSet(set) if set.key == key => *value = Value::String(set.value.clone()),
+        Change::KeyDelete(delete) if delete.key == key => *value = Value::Missing(true),
+        Change::HashSet(set) if set.key == key => {
+            let mut hash = if let Value::Hash(hash) = &value { hash.clone() } else { WatchedHash::default() };
+            for field in &set.fields {
+                hash.fields.retain(|known| known.name != field.name);
+                let (name, value) = (field.name.clone(), field.value.clone());
+                hash.fields.push(WatchedField { name, value, expire_at_ms: None });
+            }
+            hash.fields.sort_by(|a, b| a.name.cmp(&b.name));
+            *value = Value::Hash(hash);
+        }
+        Change::StringAppend(_) | Change::StringSet(_) | Change::KeyDelete(_) | Change::HashSet(_) => {}
+        other => bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn current_values_hold_at_their_positions() -> Result<()> {
+    values_hold_at_their_positions("sync").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_async_mode_current_values_are_committed_ones() -> Result<()> {
+    values_hold_at_their_positions("async").await
+}
+
+/// Values that are too long, or too many at once, are omitted; deadlines come with the values.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn current_values_are_bounded() -> Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let mut stream = service(&cluster, primary).await?.watch(WatchRequest { with_values: true, ..shard(1) }).await?;
+    let first = stream.get_mut().message().await?.context("no response")?;
+    resp.call(&[b"SET", b"{t}long", &vec![b'x'; MIB + 1]]).await?;
+    run(&mut resp, &["SET #k 1 PX 100000", "HSET #h a 1", "HPEXPIRE #h 100000 FIELDS 1 a", "RENAME #k #r", "MULTI"])
+        .await?;
+    for i in 0..24_u8 {
+        resp.call(&[b"SET", format!("{{t}}{i:02}").as_bytes(), &vec![b'a' + i; MIB]]).await?;
+    }
+    run(&mut resp, &["EXEC"]).await?;
+    let place = |position: Option<WatchPosition>| position.map(|position| (position.index, position.unit));
+    let (mut values, mut units, mut position) = (BTreeMap::new(), 0, place(first.position));
+    while units < 6 || !values.contains_key(&b"{t}23"[..]) {
+        let response = tokio::time::timeout(PATIENCE, stream.get_mut().message()).await??.context("it has ended")?;
+        units += response.units.iter().filter(|unit| !unit.continued).count();
+        ensure!(place(response.position) >= position, "{:?} after {position:?}", response.position);
+        position = place(response.position);
+        for value in response.values {
+            values.insert(value.key.clone(), value);
+        }
+    }
+    let value = |key: &str| values.get(key.as_bytes()).cloned().context(key.to_owned());
+    let long = value("{t}long")?.value;
+    ensure!(long == Some(Value::OmittedBytes(MIB as u64 + 1)), "{long:?}");
+    ensure!(value("{t}k")?.value == Some(Value::Missing(true)));
+    let renamed = value("{t}r")?;
+    ensure!(renamed.value == Some(Value::String("1".into())) && renamed.expire_at_ms.is_some(), "{renamed:?}");
+    let Some(Value::Hash(hash)) = value("{t}h")?.value else { bail!("no hash") };
+    ensure!(hash.fields.len() == 1 && hash.fields[0].expire_at_ms.is_some(), "{hash:?}");
+    let mut sent = 0;
+    for i in 0..24_u8 {
+        match value(&format!("{{t}}{i:02}"))?.value {
+            Some(Value::String(text)) => {
+                ensure!(text == vec![b'a' + i; MIB], "value {i}");
+                sent += 1;
+            }
+            Some(Value::OmittedBytes(bytes)) => ensure!(bytes == MIB as u64),
+            other => bail!("{other:?}"),
+        }
+    }
+    ensure!((15..=17).contains(&sent), "{sent} values were sent");
     Ok(())
 }

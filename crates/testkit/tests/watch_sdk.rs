@@ -1,7 +1,7 @@
 //! The SDK's watches miss nothing and double nothing while nodes are killed under load.
 //!
-//! Writers append unique numbers to keys of their own. What a watch has shown of a key, put together, must in the end be
-//! the key's value: nothing is missing, doubled, out of order, or shown and undone. What was acknowledged must be in
+//! Writers append unique numbers to keys of their own. What a watch has shown of a key, put together, must in the end
+//! be the key's value: nothing is missing, doubled, out of order, or shown and undone. What was acknowledged must be in
 //! it.
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
-    ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, Watch, WatchChange, WatchEvent, WatchPosition,
-    WatchPositions, WatchStream, key_slot,
+    ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, CurrentContent, Watch, WatchChange,
+    WatchEvent, WatchPosition, WatchPositions, WatchStream, key_slot,
 };
 use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_load::{Access, SharedTopology};
@@ -301,6 +301,27 @@ async fn a_watch_shows_changes_of_all_shards() -> Result<()> {
     match some.watch().start().await.err().context("it was let in")? {
         ClientError::Refused { code: Code::PermissionDenied, reason, .. } => ensure!(reason == "NOPERM", "{reason}"),
         other => bail!("{other:?}"),
+    }
+    // Current values come with the events.
+    let mut values = client.watch().prefix("c").with_values().start().await?;
+    client.set("c1", "one").await?;
+    client.hash_set("c2", [("x", "1")]).await?;
+    client.delete("c1").await?;
+    for _ in 0..3 {
+        let event = values.next().await.context("ended")??;
+        for value in &event.values {
+            ensure!(value.position >= event.position && event.changes[0].keys().eq([&value.key]), "{event:?}");
+            match &value.content {
+                CurrentContent::String(text) => ensure!(value.key == "c1" && text == "one", "{event:?}"),
+                CurrentContent::Missing => ensure!(value.key == "c1", "{event:?}"),
+                CurrentContent::Hash(fields) => {
+                    ensure!(value.key == "c2" && *fields == [("x".into(), "1".into(), None)], "{event:?}");
+                }
+                other => bail!("{other:?}"),
+            }
+        }
+        let is_last = matches!(&event.changes[0], WatchChange::Delete { .. });
+        ensure!(!is_last || event.values.len() == 1, "{event:?}");
     }
     let mut allowed = some.watch().prefix("a").start().await?;
     client.execute(["ACL", "DELUSER", "some"]).await?;

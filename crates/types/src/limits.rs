@@ -133,6 +133,8 @@ pub const WATCH_FILTERS_MAX: usize = 1024;
 pub const WATCH_FILTER_BYTES_MAX: usize = 64 * KIB;
 /// Longest value and longest name of a key or field in a change, bytes. A longer value is omitted, a longer name cut.
 pub const WATCH_VALUE_BYTES_MAX: usize = MIB;
+/// Current values that a stream of changes sends between two of its positions, bytes; further ones are omitted.
+pub const WATCH_VALUES_BYTES_MAX: usize = 16 * MIB;
 /// A response of a stream of changes is sent once it has so many bytes; the last change in it may exceed that.
 pub const WATCH_MESSAGE_BYTES: usize = 512 * KIB;
 /// Responses of one stream that the client has not taken, bytes; a single one may be longer.

@@ -83,6 +83,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         WATCH_FILTERS_MAX,
         WATCH_FILTER_BYTES_MAX,
         WATCH_VALUE_BYTES_MAX,
+        WATCH_VALUES_BYTES_MAX,
         WATCH_MESSAGE_BYTES,
         WATCH_BUFFER_BYTES_MAX,
         WATCH_STALL_MAX,

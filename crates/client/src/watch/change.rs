@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fastness_wire::v1::watch_change::Change;
+use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{self, watch_expiry};
 
 use super::position::WatchPosition;
@@ -21,6 +22,57 @@ pub struct WatchEvent {
     pub cause: ChangeCause,
     /// The changes of watched keys, in their order. At least one.
     pub changes: Vec<WatchChange>,
+    /// With [`Watch::with_values`](super::Watch::with_values): current values of keys that the event has changed, at
+    /// positions of their own, which are not before this event's. A key that a later event has changed as well may have
+    /// its value there alone.
+    pub values: Vec<CurrentValue>,
+}
+
+/// What is stored at a key at one position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentValue {
+    /// The key.
+    pub key: Bytes,
+    /// The value is exactly what all changes up to here have made of it.
+    pub position: WatchPosition,
+    /// The value.
+    pub content: CurrentContent,
+    /// When the key expires; absent: it does not. A key that is past this time is stored until an event removes it.
+    pub expires: Option<SystemTime>,
+}
+
+/// A current value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CurrentContent {
+    /// There is no such key.
+    Missing,
+    /// A string.
+    String(Bytes),
+    /// A hash: names, values, and when a field expires.
+    Hash(Vec<(Bytes, Bytes, Option<SystemTime>)>),
+    /// The value has about so many bytes, which is too long for an event: read it.
+    Omitted(u64),
+    /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
+    /// of a type that is not known.
+    Unread,
+}
+
+impl From<v1::WatchedValue> for CurrentValue {
+    fn from(value: v1::WatchedValue) -> CurrentValue {
+        let content = match value.value {
+            Some(Value::String(text)) => CurrentContent::String(text),
+            Some(Value::Hash(hash)) => {
+                let field = |field: v1::WatchedField| (field.name, field.value, field.expire_at_ms.map(time));
+                CurrentContent::Hash(hash.fields.into_iter().map(field).collect())
+            }
+            Some(Value::Missing(_)) => CurrentContent::Missing,
+            Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
+            Some(Value::Unread(_)) | None => CurrentContent::Unread,
+        };
+        let position = value.position.map(WatchPosition::from).unwrap_or_default();
+        CurrentValue { key: value.key, position, content, expires: value.expire_at_ms.map(time) }
+    }
 }
 
 /// Why data has changed.

@@ -4,7 +4,7 @@ mod change;
 mod position;
 mod run;
 
-pub use change::{ChangeCause, ChangedExpiry, ChangedValue, WatchChange, WatchEvent};
+pub use change::{ChangeCause, ChangedExpiry, ChangedValue, CurrentContent, CurrentValue, WatchChange, WatchEvent};
 pub use position::{ParsePositionsError, WatchPosition, WatchPositions};
 
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use fastness_wire::v1::WatchRequest;
 use fastness_wire::v1::watch_request::Start;
 use futures::Stream;
 use tokio::sync::mpsc;
@@ -45,6 +46,7 @@ pub struct Watch {
     keys: Vec<Bytes>,
     prefixes: Vec<Bytes>,
     start: WatchStart,
+    with_values: bool,
 }
 
 impl Client {
@@ -68,7 +70,13 @@ impl Client {
     /// fails, the stream continues on another replica where it was; only [`ClientError::PositionPurged`] says that
     /// changes are missed.
     pub fn watch(&self) -> Watch {
-        Watch { client: self.clone(), keys: Vec::new(), prefixes: Vec::new(), start: WatchStart::Now }
+        Watch {
+            client: self.clone(),
+            keys: Vec::new(),
+            prefixes: Vec::new(),
+            start: WatchStart::Now,
+            with_values: false,
+        }
     }
 }
 
@@ -98,6 +106,12 @@ impl Watch {
         self
     }
 
+    /// Events come with the current values of the keys that they have changed ([`WatchEvent::values`]).
+    pub fn with_values(mut self) -> Watch {
+        self.with_values = true;
+        self
+    }
+
     /// Starts the watch. When this returns, every change that happens from then on will be in the stream.
     ///
     /// # Errors
@@ -109,6 +123,8 @@ impl Watch {
         let until = Instant::now() + deadline;
         let shards = run::list_shards(&core, until).await?;
         let (to_stream, items) = mpsc::channel(EVENTS_MAX);
+        let request =
+            WatchRequest { prefixes: self.prefixes.clone(), with_values: self.with_values, ..WatchRequest::default() };
         let (mut tasks, mut starts) = (JoinSet::new(), Vec::new());
         for shard in shards {
             let slots = shard.first_slot..=shard.last_slot;
@@ -123,7 +139,7 @@ impl Watch {
                 WatchStart::Oldest => Some(Start::FromOldest(true)),
                 WatchStart::After(positions) => positions.get(shard.shard).map(|after| Start::After(after.into())),
             };
-            let (run, started) = ShardRun::new(core.clone(), shard, (keys, self.prefixes.clone()), start);
+            let (run, started) = ShardRun::new(core.clone(), shard, WatchRequest { keys, start, ..request.clone() });
             tasks.spawn(run.run(to_stream.clone()));
             starts.push(started);
         }
@@ -141,8 +157,8 @@ impl Watch {
 
 /// The changes of a [`Watch`]. Dropping it ends the watch.
 ///
-/// An error ends the stream: changes after it are not shown. A stream that its caller does not read is kept by the nodes
-/// as long as their logs have what follows.
+/// An error ends the stream: changes after it are not shown. A stream that its caller does not read can continue as
+/// long as the logs of the nodes have what follows.
 pub struct WatchStream {
     items: mpsc::Receiver<WatchItem>,
     positions: WatchPositions,

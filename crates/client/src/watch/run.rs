@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
 use fastness_wire::v1::{self, ListShardsRequest, ShardReplicas, WatchRequest, WatchResponse};
@@ -18,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 
-use super::change::{WatchEvent, time};
+use super::change::{CurrentValue, WatchEvent, time};
 use super::position::WatchPosition;
 use crate::calls::ClientCore;
 use crate::channels::NodeChannel;
@@ -134,14 +133,14 @@ pub(super) struct ShardRun {
     addresses: Vec<Arc<str>>,
     /// Which of them is tried.
     turn: usize,
-    keys: Vec<Bytes>,
-    prefixes: Vec<Bytes>,
-    /// Where a stream starts before there is a position.
-    start: Option<Start>,
+    /// As it is sent before there is a position.
+    request: WatchRequest,
     /// After the last unit that was passed on.
     position: Option<WatchPosition>,
     /// A unit of which parts were received.
     open: Option<v1::WatchUnit>,
+    /// Whole units since the last position, whose values may follow.
+    events: Vec<WatchEvent>,
     /// Tries without a response since the last one.
     failures: u32,
     /// Nodes among these tries that had purged the position, and since when there is one.
@@ -155,25 +154,25 @@ impl ShardRun {
     pub(super) fn new(
         core: Arc<ClientCore>,
         replicas: ShardReplicas,
-        (keys, prefixes): (Vec<Bytes>, Vec<Bytes>),
-        start: Option<Start>,
+        request: WatchRequest,
     ) -> (ShardRun, watch::Receiver<StartStatus>) {
         let (started, follows) = watch::channel(StartStatus::Waits(None));
         let addresses: Vec<Arc<str>> = replicas.addresses.iter().map(|address| address.as_str().into()).collect();
-        // The node that is known to serve the shard has a connection already.
+        // The node that is known to serve the shard has a connection already. The first one is the primary, whose
+        // memory has changes that have not committed: current values are read from another one.
         let slot = u16::try_from(replicas.first_slot).unwrap_or_default();
         let known = core.slots.read().address(slot).cloned();
-        let turn = addresses.iter().position(|address| Some(address) == known.as_ref()).unwrap_or(0);
+        let known = addresses.iter().position(|address| Some(address) == known.as_ref()).unwrap_or(0);
+        let turn = if request.with_values { 1 % addresses.len().max(1) } else { known };
         let run = ShardRun {
             core,
             shard: replicas.shard,
             addresses,
             turn,
-            keys,
-            prefixes,
-            start,
+            request: WatchRequest { shard: replicas.shard, ..request },
             position: None,
             open: None,
+            events: Vec::new(),
             failures: 0,
             purged: HashSet::new(),
             purged_since: None,
@@ -269,13 +268,14 @@ impl ShardRun {
     }
 
     fn request(&self) -> WatchRequest {
-        let start = self.position.map(|after| Start::After(after.into())).or(self.start);
-        WatchRequest { shard: self.shard, keys: self.keys.clone(), prefixes: self.prefixes.clone(), start }
+        let start = self.position.map(|after| Start::After(after.into())).or(self.request.start);
+        WatchRequest { start, ..self.request.clone() }
     }
 
     /// Reads one stream to its end.
     async fn attempt(&mut self, address: &Arc<str>, to_stream: &mpsc::Sender<WatchItem>) -> TryEnd {
         self.open = None;
+        self.events.clear();
         let mut service = match service(&self.core, address) {
             Ok(service) => service,
             Err(error) => return TryEnd::Again(Duration::ZERO, error),
@@ -331,37 +331,26 @@ impl ShardRun {
         }
     }
 
-    /// Passes on what a response has; absent: the stream is dropped.
+    /// Passes on what a response completes; absent: the stream is dropped.
     async fn pass_on(&mut self, response: WatchResponse, to_stream: &mpsc::Sender<WatchItem>) -> Option<()> {
         for unit in response.units {
-            let unit = match self.open.take() {
-                Some(mut open) => {
-                    open.changes.extend(unit.changes);
-                    open.continued = unit.continued;
-                    open
-                }
-                None => unit,
-            };
-            if unit.continued {
-                self.open = Some(unit);
-                continue;
+            self.receive(unit);
+        }
+        for value in response.values {
+            let value = CurrentValue::from(value);
+            let changes =
+                |event: &WatchEvent| event.changes.iter().any(|change| change.keys().any(|key| *key == value.key));
+            if let Some(event) = self.events.iter_mut().rev().find(|event| changes(event)) {
+                event.values.push(value);
             }
-            let position = WatchPosition::from(unit.position.unwrap_or_default());
-            // Was passed on before: a node that ignores the start of the stream.
-            if self.position.is_some_and(|last| position <= last) {
-                continue;
-            }
-            let event = WatchEvent {
-                shard: self.shard,
-                position,
-                time: time(unit.time_ms),
-                cause: unit.cause().into(),
-                changes: unit.changes.into_iter().map(Into::into).collect(),
-            };
+        }
+        let reached = WatchPosition::from(response.position?);
+        let whole = self.events.partition_point(|event| event.position <= reached);
+        for event in self.events.drain(..whole) {
+            let position = event.position;
             to_stream.send(WatchItem::Event(event)).await.ok()?;
             self.position = Some(position);
         }
-        let reached = WatchPosition::from(response.position?);
         let position = self.position.map_or(reached, |last| last.max(reached));
         self.position = Some(position);
         let shard = self.shard;
@@ -377,5 +366,34 @@ impl ShardRun {
             Ok(()) | Err(TrySendError::Full(_)) => Some(()),
             Err(TrySendError::Closed(_)) => None,
         }
+    }
+
+    /// Takes a unit or a part of one.
+    fn receive(&mut self, unit: v1::WatchUnit) {
+        let unit = match self.open.take() {
+            Some(mut open) => {
+                open.changes.extend(unit.changes);
+                open.continued = unit.continued;
+                open
+            }
+            None => unit,
+        };
+        if unit.continued {
+            self.open = Some(unit);
+            return;
+        }
+        let position = WatchPosition::from(unit.position.unwrap_or_default());
+        // Was passed on before: a node that ignores the start of the stream.
+        if self.position.is_some_and(|last| position <= last) {
+            return;
+        }
+        self.events.push(WatchEvent {
+            shard: self.shard,
+            position,
+            time: time(unit.time_ms),
+            cause: unit.cause().into(),
+            changes: unit.changes.into_iter().map(Into::into).collect(),
+            values: Vec::new(),
+        });
     }
 }

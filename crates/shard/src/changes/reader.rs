@@ -3,8 +3,8 @@
 //! Invariants:
 //! - No entry is read after the applied position, or at or before an installed snapshot: such an entry may not be
 //!   committed.
-//! - A batch of several fragments is returned once, at its last fragment. Fragments whose rest never came are dropped, as
-//!   the replica drops them (`position.rs`).
+//! - A batch of several fragments is returned once, at its last fragment. Fragments whose rest never came are dropped,
+//!   as the replica drops them (`position.rs`).
 //! - Dropping a future of the reader loses nothing: the next call continues.
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! From effects in the log to changes in responses.
 //!
-//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields are split, so that a response stays
-//! below what gRPC clients accept by default (4 MiB).
+//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields are split, so that a response
+//! stays below what gRPC clients accept by default (4 MiB).
 
 use bytes::Bytes;
 use fastness_engine::ExpiryChange;

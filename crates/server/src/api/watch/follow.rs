@@ -18,11 +18,13 @@ use tonic::Code;
 use super::changes::{changes_of, write_position};
 use super::outbox::{Outbox, Unsent, WatchResponses};
 use super::request::{Keys, Watched};
+use super::values::ChangedKeys;
 use crate::access::{Lacking, Refused};
 use crate::accounts::Account;
 use crate::api::gateway::Gateway;
 use crate::api::lane::{Caller, not_served};
 use crate::api::refusal::{ApiRefusal, reason};
+use crate::replicas::Running;
 use crate::shared::{NodeShared, Phase};
 
 /// How often the rights of the user, the phase of the node and its contact with the primary are checked, at least.
@@ -48,7 +50,7 @@ pub(super) async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<WatchResponses, ApiRefusal> {
     let node = gateway.node.clone();
-    let Watched { shard, start, keys } = watched;
+    let Watched { shard, start, keys, with_values } = watched;
     let place = node.watchers.take_place().ok_or_else(|| {
         let refusal = ApiRefusal::unavailable(reason::MAX_WATCHERS, "this node has as many watchers as it serves");
         ApiRefusal { code: Code::ResourceExhausted, ..refusal }
@@ -56,8 +58,8 @@ pub(super) async fn start(
     // Before the rights are checked: a change after that is noticed.
     let generation = node.accounts.generation();
     check_rights(&node, &keys, &caller.account)?;
-    let handle = node.group(shard).filter(|_| gateway.replicas.get(shard).is_some());
-    let handle = handle.ok_or_else(|| not_served(shard))?;
+    let replica = gateway.replicas.get(shard).ok_or_else(|| not_served(shard))?;
+    let handle = node.group(shard).ok_or_else(|| not_served(shard))?;
     let large = node.watchers.large.clone();
     let reader = open(handle.clone(), start, large, shard).await?;
     let outbox = Arc::new(Outbox::default());
@@ -65,9 +67,12 @@ pub(super) async fn start(
         contact: clock.boot(),
         filter: keys.filter(),
         sent: reader.position(),
+        confirmed: reader.position(),
         sent_at: None,
+        changed: with_values.then(ChangedKeys::default),
+        replica,
         read_at: Instant::now(),
-        message: Message::default(),
+        message: WatchMessage::default(),
         outbox: outbox.clone(),
         node,
         shard,
@@ -135,7 +140,7 @@ fn refusal(error: ChangeError, shard: ShardId) -> ApiRefusal {
 
 /// A response that is being filled.
 #[derive(Default)]
-struct Message {
+struct WatchMessage {
     units: Vec<WatchUnit>,
     bytes: usize,
     changes: usize,
@@ -179,9 +184,14 @@ struct WatchStream {
     /// When the replica was last in contact with a primary.
     contact: BootNs,
     outbox: Arc<Outbox>,
-    message: Message,
+    message: WatchMessage,
     /// Everything up to here is in the outbox or in the message.
     sent: ChangePosition,
+    /// The position in the last response.
+    confirmed: ChangePosition,
+    /// Keys whose current values are sent, if that was requested.
+    changed: Option<ChangedKeys>,
+    replica: Running,
     /// When the last response was added to the outbox.
     sent_at: Option<Instant>,
     /// When the log was looked at last.
@@ -332,6 +342,9 @@ impl WatchStream {
     }
 
     fn add(&mut self, change: WatchChange, bytes: usize) {
+        if let Some(changed) = &mut self.changed {
+            changed.add(&change);
+        }
         if let Some(unit) = self.message.units.last_mut() {
             unit.changes.push(change);
         }
@@ -354,10 +367,40 @@ impl WatchStream {
         Ok(())
     }
 
+    /// Passes the message to the outbox, with the values that belong to it. Values that have no room in it follow, and
+    /// only the last response has the new position.
     async fn send(&mut self) -> Result<(), StreamEnd> {
-        let Message { units, bytes, changes } = std::mem::take(&mut self.message);
+        let WatchMessage { units, mut bytes, mut changes } = std::mem::take(&mut self.message);
+        let mut response = WatchResponse { units, ..WatchResponse::default() };
+        while let Some(changed) = self.changed.as_mut().filter(|changed| changed.len() > 0) {
+            let keys = changed.take();
+            for (value, length) in changed.read(&self.replica, keys, self.reader.position().index).await {
+                if bytes >= WATCH_MESSAGE_BYTES {
+                    self.send_response(std::mem::take(&mut response), (bytes, changes), self.confirmed).await?;
+                    (bytes, changes) = (0, 0);
+                }
+                (bytes, changes) = (bytes + length, changes + 1);
+                response.values.push(value);
+            }
+        }
+        self.send_response(response, (bytes, changes), self.sent).await?;
+        if self.confirmed != self.sent
+            && let Some(changed) = &mut self.changed
+        {
+            changed.reset();
+        }
+        self.confirmed = self.sent;
+        Ok(())
+    }
+
+    async fn send_response(
+        &mut self,
+        mut response: WatchResponse,
+        (bytes, changes): (usize, usize),
+        position: ChangePosition,
+    ) -> Result<(), StreamEnd> {
         let permit = self.reserve(bytes, changes).await?;
-        let response = WatchResponse { units, position: Some(write_position(self.sent)) };
+        response.position = Some(write_position(position));
         self.outbox.send(response, bytes, permit).await?;
         self.sent_at = Some(Instant::now());
         Ok(())

@@ -4,14 +4,15 @@
 //! log of the replica ─▶ ChangeReader (shard/src/changes) ─▶ follow: filter, changes ─▶ outbox ─▶ the client's stream
 //! ```
 //!
-//! One task for each stream, on the runtime of the gRPC port. A replica's thread only publishes its applied position: it
-//! never waits for a watcher, and a watcher never reads its memory. The log is the buffer of a watcher; the
+//! One task for each stream, on the runtime of the gRPC port. A replica's thread only publishes its applied position,
+//! and answers requests for current values; it never waits for a watcher. The log is the buffer of a watcher; the
 //! `outbox` holds little more than a message, and ends a stream whose client takes nothing.
 
 mod changes;
 mod follow;
 mod outbox;
 mod request;
+mod values;
 pub mod watchers;
 
 pub use outbox::WatchResponses;

@@ -24,6 +24,7 @@ pub(super) struct Watched {
     pub(super) shard: ShardId,
     pub(super) start: ChangeStart,
     pub(super) keys: Keys,
+    pub(super) with_values: bool,
 }
 
 /// What is watched.
@@ -56,7 +57,7 @@ impl Keys {
 
 /// Checks a request.
 pub(super) fn parse(gateway: &Gateway, request: WatchRequest) -> Result<Watched, ApiRefusal> {
-    let WatchRequest { shard, keys, prefixes, start } = request;
+    let WatchRequest { shard, keys, prefixes, start, with_values } = request;
     let bytes: usize = keys.iter().chain(&prefixes).map(bytes::Bytes::len).sum();
     if keys.len() + prefixes.len() > WATCH_FILTERS_MAX || bytes > WATCH_FILTER_BYTES_MAX {
         let text = format!(
@@ -91,5 +92,5 @@ pub(super) fn parse(gateway: &Gateway, request: WatchRequest) -> Result<Watched,
     if gateway.replicas.get(shard.id).is_none() && !shard.members.contains(&gateway.node.node) {
         return Err(gateway.located(Target::Slot(shard.first), ApiRefusal::new(Code::Unavailable, "MOVED", "")));
     }
-    Ok(Watched { shard: shard.id, start, keys: Keys { keys, prefixes } })
+    Ok(Watched { shard: shard.id, start, keys: Keys { keys, prefixes }, with_values })
 }
