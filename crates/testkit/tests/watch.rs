@@ -14,7 +14,7 @@ use fastness_wire::v1::watch_service_client::WatchServiceClient;
 use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{
     ListShardsRequest, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash,
-    watch_expiry,
+    WatchedValue, watch_expiry,
 };
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -239,22 +239,24 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
     ensure!(units.is_sorted_by_key(|unit| unit.time_ms) && units[0].time_ms > 1_600_000_000_000, "{units:?}");
 
     for node in cluster.node_ids()? {
-        // From the same place, and after each unit: exactly the rest.
-        for (at, position) in std::iter::once(start).chain(units.iter().filter_map(|unit| unit.position)).enumerate() {
-            if at % 4 == 0 || node != primary {
-                let mut other =
-                    Watcher::start(&cluster, node, WatchRequest { start: after(position), ..shard(1) }).await?;
-                let rest = other.until(units.len() - at).await?;
-                ensure!(rest == &units[at..], "node {node} from {position:?}: {:#?}", lines(rest));
-            }
-        }
-        let request = WatchRequest { start: Some(Start::FromOldest(true)), ..shard(1) };
-        let mut oldest = Watcher::start(&cluster, node, request).await?;
-        while oldest.units.last() != units.last() {
-            oldest.read().await?;
-        }
-        ensure!(oldest.units.ends_with(&units), "node {node} from the oldest: {:#?}", lines(&oldest.units));
+        check_rest(&cluster, node, start, &units).await?;
     }
+    Ok(())
+}
+
+/// Starts from the same place, and after units: exactly the rest is shown.
+async fn check_rest(cluster: &Cluster, node: u64, start: WatchPosition, units: &[WatchUnit]) -> Result<()> {
+    for (at, position) in std::iter::once(start).chain(units.iter().filter_map(|unit| unit.position)).enumerate() {
+        let mut other = Watcher::start(cluster, node, WatchRequest { start: after(position), ..shard(1) }).await?;
+        let rest = other.until(units.len() - at).await?;
+        ensure!(rest == &units[at..], "node {node} from {position:?}: {:#?}", lines(rest));
+    }
+    let request = WatchRequest { start: Some(Start::FromOldest(true)), ..shard(1) };
+    let mut oldest = Watcher::start(cluster, node, request).await?;
+    while oldest.units.last() != units.last() {
+        oldest.read().await?;
+    }
+    ensure!(oldest.units.ends_with(units), "node {node} from the oldest: {:#?}", lines(&oldest.units));
     Ok(())
 }
 
@@ -645,33 +647,38 @@ async fn values_hold_at_their_positions(durability: &'static str) -> Result<()> 
             units.extend(response.units);
         }
         ensure!(units == plain.units, "node {node}: other units");
-        let (mut checked, mut unread) = (0, 0);
-        for value in values {
-            let at = value.position.context("no position")?;
-            ensure!(at.unit == END, "{value:?}");
-            let before = plain.units.iter().filter(|unit| unit.position.is_some_and(|unit| unit.index <= at.index));
-            let mut expect = Value::Missing(true);
-            for change in before.flat_map(|unit| &unit.changes).filter_map(|change| change.change.as_ref()) {
-                apply(&mut expect, &value.key, change)?;
-            }
-            match value.value.context("no value")? {
-                Value::Unread(true) => unread += 1,
-                Value::Hash(mut hash) => {
-                    hash.fields.sort_by(|a, b| a.name.cmp(&b.name));
-                    ensure!(Value::Hash(hash.clone()) == expect, "node {node} at {at:?}: {hash:?}, not {expect:?}");
-                    checked += 1;
-                }
-                found => {
-                    ensure!(found == expect, "node {node} at {at:?}: {found:?}, not {expect:?}");
-                    checked += 1;
-                }
-            }
-        }
+        let (checked, unread) = check_values(&plain.units, values).with_context(|| format!("node {node}"))?;
         println!("{durability}, node {node}: {checked} values, {unread} unread");
         ensure!(checked > 20, "node {node}: {checked} values, {unread} unread");
         ensure!(node == primary || unread == 0, "node {node}: {unread} unread");
     }
     Ok(())
+}
+
+/// Compares values with what the changes up to their positions make of the keys; returns how many could be compared,
+/// and how many were not read.
+fn check_values(units: &[WatchUnit], values: Vec<WatchedValue>) -> Result<(usize, usize)> {
+    let (mut checked, mut unread) = (0, 0);
+    for value in values {
+        let at = value.position.context("no position")?;
+        ensure!(at.unit == END, "{value:?}");
+        let before = units.iter().filter(|unit| unit.position.is_some_and(|unit| unit.index <= at.index));
+        let mut expect = Value::Missing(true);
+        for change in before.flat_map(|unit| &unit.changes).filter_map(|change| change.change.as_ref()) {
+            apply(&mut expect, &value.key, change)?;
+        }
+        let mut found = value.value.context("no value")?;
+        if found == Value::Unread(true) {
+            unread += 1;
+            continue;
+        }
+        if let Value::Hash(hash) = &mut found {
+            hash.fields.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        ensure!(found == expect, "at {at:?}: {found:?}, not {expect:?}");
+        checked += 1;
+    }
+    Ok((checked, unread))
 }
 
 /// What a change makes of a key's value.

@@ -91,7 +91,7 @@ async fn write(cluster: Access, topology: SharedTopology, writer: usize, stop: A
             break;
         }
         let text = format!(";{number}");
-        let outcome = if writer % 2 == 0 {
+        let outcome = if writer.is_multiple_of(2) {
             let reply = client.call(&[b"APPEND", key.as_bytes(), text.as_bytes()]).await;
             reply.map_or_else(|outcome| outcome, |reply| classify(&reply))
         } else {
@@ -118,6 +118,61 @@ async fn write(cluster: Access, topology: SharedTopology, writer: usize, stop: A
 fn numbers(value: &[u8]) -> Result<Vec<u64>> {
     let text = std::str::from_utf8(value)?;
     text.split(';').skip(1).map(|number| Ok(number.parse::<u64>()?)).collect()
+}
+
+/// What is stored in the end at the keys of the writers. In `sync` it has everything that was acknowledged.
+async fn read_stored(client: &Client, acknowledged: &[Vec<u64>], is_sync: bool) -> Result<BTreeMap<Bytes, Vec<u8>>> {
+    let mut stored = BTreeMap::new();
+    for (writer, acknowledged) in acknowledged.iter().enumerate() {
+        let own = if writer.is_multiple_of(2) {
+            vec![format!("w:{writer}")]
+        } else {
+            vec![format!("w:{{{writer}}}a"), format!("w:{{{writer}}}b")]
+        };
+        for key in own {
+            let value = client.get(&key).await?.unwrap_or_default();
+            let numbers = numbers(&value)?;
+            ensure!(numbers.is_sorted() && numbers.len() > 10, "{key}: {} numbers", numbers.len());
+            if is_sync {
+                let lost: Vec<_> =
+                    acknowledged.iter().filter(|number| numbers.binary_search(number).is_err()).collect();
+                ensure!(lost.is_empty(), "{key}: lost {lost:?}");
+            }
+            stored.insert(Bytes::from(key), value.to_vec());
+        }
+    }
+    Ok(stored)
+}
+
+/// Waits until a watch has shown what is stored.
+async fn await_all(
+    name: &str,
+    seen: &SharedSeen,
+    stored: &BTreeMap<Bytes, Vec<u8>>,
+    watches: &mut tokio::task::JoinSet<Result<()>>,
+) -> Result<()> {
+    let since = Instant::now();
+    while seen.lock().values != *stored {
+        if let Some(ended) = watches.try_join_next() {
+            ended?.context("a watch has failed")?;
+        }
+        if since.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        let seen = seen.lock();
+        for (key, value) in stored {
+            let shown = seen.values.get(key).map_or(&[][..], Vec::as_slice);
+            let (shown, value) = (numbers(shown)?, numbers(value)?);
+            let same = shown.iter().zip(&value).take_while(|(a, b)| a == b).count();
+            let around = |all: &[u64]| format!("{:?}", &all[same.saturating_sub(2)..all.len().min(same + 5)]);
+            if shown != value {
+                println!("{name} {key:?}: shown {}, stored {}", around(&shown), around(&value));
+            }
+        }
+        bail!("{name}: what was shown is not what is stored");
+    }
+    Ok(())
 }
 
 /// Kills nodes while writers and watches run, and compares what was shown with what is stored.
@@ -152,66 +207,16 @@ async fn run(options: ClusterOptions, faults: usize) -> Result<()> {
         acknowledged.push(writer.await?);
     }
 
-    // What is stored in the end.
-    let mut stored = BTreeMap::new();
-    for (writer, acknowledged) in acknowledged.iter().enumerate() {
-        let own = if writer % 2 == 0 {
-            vec![format!("w:{writer}")]
-        } else {
-            vec![format!("w:{{{writer}}}a"), format!("w:{{{writer}}}b")]
-        };
-        for key in own {
-            let value = client.get(&key).await?.unwrap_or_default();
-            let numbers = numbers(&value)?;
-            ensure!(numbers.is_sorted() && numbers.len() > 10, "{key}: {} numbers", numbers.len());
-            if is_sync {
-                let lost: Vec<_> =
-                    acknowledged.iter().filter(|number| numbers.binary_search(number).is_err()).collect();
-                ensure!(lost.is_empty(), "{key}: lost {lost:?}");
-            }
-            stored.insert(Bytes::from(key), value.to_vec());
-        }
-    }
-    let total: usize = acknowledged.iter().map(Vec::len).sum();
+    let stored = read_stored(&client, &acknowledged, is_sync).await?;
     for (name, seen) in names.iter().zip(&seen) {
-        let since = Instant::now();
-        loop {
-            if let Some(ended) = watches.try_join_next() {
-                ended?.with_context(|| "a watch has failed".to_owned())?;
-            }
-            let is_complete = seen.lock().values == stored;
-            if is_complete {
-                break;
-            }
-            if since.elapsed() > Duration::from_secs(20) {
-                let seen = seen.lock();
-                for (key, value) in &stored {
-                    let shown = seen.values.get(key).map_or(&[][..], Vec::as_slice);
-                    let (shown, value) = (numbers(shown)?, numbers(value)?);
-                    let differs =
-                        shown.iter().zip(&value).position(|(a, b)| a != b).unwrap_or(shown.len().min(value.len()));
-                    if shown != value {
-                        let of =
-                            |all: &[u64]| format!("{:?}", &all[differs.saturating_sub(2)..all.len().min(differs + 5)]);
-                        println!(
-                            "{name} {key:?}: {} shown, {} stored: {} {}",
-                            shown.len(),
-                            value.len(),
-                            of(&shown),
-                            of(&value)
-                        );
-                    }
-                }
-                bail!("{name}: what was shown is not what is stored");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        await_all(name, seen, &stored, &mut watches).await?;
     }
     // Nothing is shown again later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for (name, seen) in names.iter().zip(&seen) {
         ensure!(seen.lock().values == stored, "{name}: shown again");
     }
+    let total: usize = acknowledged.iter().map(Vec::len).sum();
     println!("{faults} faults, {total} acknowledged, {} events of all keys", seen[0].lock().events);
     cluster.discard_files();
     Ok(())
@@ -295,14 +300,41 @@ async fn a_watch_shows_changes_of_all_shards() -> Result<()> {
     let nothing = tokio::time::timeout(Duration::from_secs(2), one.next()).await;
     ensure!(nothing.is_err(), "{nothing:?}");
 
-    // Users without rights, and positions of another life.
+    Ok(())
+}
+
+/// Users without rights, and positions that no log has reached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_fails_for_good_with_a_reason() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
     client.execute(["ACL", "SETUSER", "some", "on", ">secret", "+@read", "~a*"]).await?;
     let some = builder(&cluster).password("some", "secret").build()?;
     match some.watch().start().await.err().context("it was let in")? {
         ClientError::Refused { code: Code::PermissionDenied, reason, .. } => ensure!(reason == "NOPERM", "{reason}"),
         other => bail!("{other:?}"),
     }
-    // Current values come with the events.
+    let mut allowed = some.watch().prefix("a").start().await?;
+    client.execute(["ACL", "DELUSER", "some"]).await?;
+    match allowed.next().await {
+        Some(Err(ClientError::Refused { code: Code::PermissionDenied | Code::Unauthenticated, .. })) => {}
+        other => bail!("{other:?}"),
+    }
+    ensure!(allowed.next().await.is_none(), "an error ends the stream");
+    let mut positions = WatchPositions::default();
+    positions.set(1, WatchPosition { index: 1 << 40, unit: 1 });
+    let hasty = builder(&cluster).deadline(Duration::from_secs(4)).build()?;
+    match hasty.watch().after(positions).start().await.err().context("it has started")? {
+        ClientError::Unavailable { reason, .. } => ensure!(reason == "POSITION_AHEAD", "{reason}"),
+        other => bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn current_values_come_with_the_events() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
     let mut values = client.watch().prefix("c").with_values().start().await?;
     client.set("c1", "one").await?;
     client.hash_set("c2", [("x", "1")]).await?;
@@ -322,20 +354,6 @@ async fn a_watch_shows_changes_of_all_shards() -> Result<()> {
         }
         let is_last = matches!(&event.changes[0], WatchChange::Delete { .. });
         ensure!(!is_last || event.values.len() == 1, "{event:?}");
-    }
-    let mut allowed = some.watch().prefix("a").start().await?;
-    client.execute(["ACL", "DELUSER", "some"]).await?;
-    match allowed.next().await {
-        Some(Err(ClientError::Refused { code: Code::PermissionDenied | Code::Unauthenticated, .. })) => {}
-        other => bail!("{other:?}"),
-    }
-    ensure!(allowed.next().await.is_none(), "an error ends the stream");
-    let mut positions = WatchPositions::default();
-    positions.set(1, WatchPosition { index: 1 << 40, unit: 1 });
-    let hasty = builder(&cluster).deadline(Duration::from_secs(4)).build()?;
-    match hasty.watch().after(positions).start().await.err().context("it has started")? {
-        ClientError::Unavailable { reason, .. } => ensure!(reason == "POSITION_AHEAD", "{reason}"),
-        other => bail!("{other:?}"),
     }
     Ok(())
 }

@@ -136,14 +136,18 @@ pub const WATCH_VALUE_BYTES_MAX: usize = MIB;
 /// Current values that a stream of changes sends between two of its positions, bytes; further ones are omitted.
 pub const WATCH_VALUES_BYTES_MAX: usize = 16 * MIB;
 /// A response of a stream of changes is sent once it has so many bytes; the last change in it may exceed that.
-pub const WATCH_MESSAGE_BYTES: usize = 512 * KIB;
+pub const WATCH_MESSAGE_BYTES: usize = 128 * KIB;
 /// Responses of one stream that the client has not taken, bytes; a single one may be longer.
-pub const WATCH_BUFFER_BYTES_MAX: usize = MIB;
+pub const WATCH_BUFFER_BYTES_MAX: usize = 256 * KIB;
+/// Responses of all streams of a node that were not taken, bytes, beside `grpc-memory`. Further ones wait.
+pub const WATCH_MEMORY_BYTES_MAX: usize = 128 * MIB;
 /// How long the client of a stream may take nothing while no further response may wait. Then it is cut off.
 pub const WATCH_STALL_MAX: Duration = Duration::from_secs(10);
 /// Batches of several log entries that all streams of a node have in memory at a time; other streams that need one
 /// wait.
 pub const WATCH_LARGE_BATCHES_MAX: usize = 1;
+/// How long a client may take to receive such a batch. Then it is cut off.
+pub const WATCH_LARGE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Users of a cluster.
 pub const USERS_MAX: usize = 1000;

@@ -313,3 +313,50 @@ async fn a_learner_whose_memory_lacks_many_bytes_does_not_vote() {
     reconcile(&cluster, &goal).await;
     assert_eq!(cluster.batches(4), cluster.batches(primary));
 }
+
+/// Log is kept for watchers beyond what a restore needs, also over a restart, until it has to give way.
+#[tokio::test(start_paused = true)]
+async fn as_much_log_is_kept_as_was_requested_until_it_must_give_way() {
+    const KEPT: u64 = 200_000;
+    let mut cluster = Cluster::running(3).await;
+    let (primary, _) = cluster.primary().await;
+    let node = if primary == 3 { 2 } else { 3 };
+    cluster.nodes[&node].handle.keep_log(KEPT);
+    let mut round = 0;
+    let mut snapshots = async |cluster: &mut Cluster, count: u64| {
+        let mut newest = LogIndex(0);
+        for _ in 0..count {
+            round += 1;
+            let (leader, epoch) = cluster.primary().await;
+            let large = format!("{round}{}", " ".repeat(20_000));
+            cluster.propose(leader, epoch, &large);
+            cluster.committed(node, &large).await;
+            let written = cluster.write_snapshot(node);
+            newest = written.index;
+            cluster.nodes[&node].handle.report_snapshot(written);
+            tokio::time::sleep(ms(7_000)).await;
+        }
+        newest
+    };
+    let kept = |cluster: &Cluster| {
+        let log = cluster.nodes[&node].log.group(GROUP);
+        log.index_before(KEPT).map_or(0, |index| index.min(purged(cluster, node)))
+    };
+    snapshots(&mut cluster, 5).await;
+    assert_eq!(purged(&cluster, node), 0, "there is less than was requested");
+    snapshots(&mut cluster, 10).await;
+    let before = purged(&cluster, node);
+    assert!(before > 0 && before == kept(&cluster), "{before}");
+
+    cluster.kill(node).await;
+    cluster.start(node).await;
+    cluster.nodes[&node].handle.keep_log(KEPT);
+    let newest = snapshots(&mut cluster, 2).await;
+    let after = purged(&cluster, node);
+    assert!(after > before && after == kept(&cluster) && after < newest.0, "{after}");
+
+    // The disk is short.
+    cluster.nodes[&node].handle.release_log(newest);
+    tokio::time::sleep(ms(7_000)).await;
+    assert_eq!(purged(&cluster, node), newest.0);
+}

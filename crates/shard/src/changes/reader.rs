@@ -304,10 +304,10 @@ impl CommittedBatch {
         self.index
     }
 
-    /// Bytes that it keeps in memory.
+    /// Whether it was assembled of several entries.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.payload().len()
+    pub fn is_assembled(&self) -> bool {
+        matches!(self.payload, BatchPayload::Assembled { .. })
     }
 
     fn payload(&self) -> &[u8] {

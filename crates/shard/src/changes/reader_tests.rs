@@ -30,7 +30,7 @@ impl TestLog {
 #[async_trait::async_trait]
 impl CommittedLog for TestLog {
     fn read_cached(&self, from: LogIndex, to: LogIndex, _: usize) -> Option<Vec<Committed>> {
-        let is_cached = from.0 % 2 == 0 && from.0 > self.purged.load(Ordering::Relaxed);
+        let is_cached = from.0.is_multiple_of(2) && from.0 > self.purged.load(Ordering::Relaxed);
         is_cached.then(|| self.slice(from, to))
     }
 

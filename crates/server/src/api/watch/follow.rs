@@ -8,7 +8,7 @@ use fastness_shard::batch::UnitKind;
 use fastness_shard::changes::{
     ChangeError, ChangeFilter, ChangePosition, ChangeReader, ChangeStart, CommittedBatch, CommittedUnit, effects,
 };
-use fastness_types::limits::{WATCH_MESSAGE_BYTES, WATCH_STALL_MAX};
+use fastness_types::limits::{WATCH_LARGE_TIME_MAX, WATCH_MESSAGE_BYTES, WATCH_STALL_MAX};
 use fastness_types::{BootNs, Clock, ShardId};
 use fastness_wire::v1::{WatchCause, WatchChange, WatchResponse, WatchUnit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,8 +37,9 @@ const AHEAD_MAX: Duration = Duration::from_secs(2);
 const CONTACT_LOST_MAX: Duration = Duration::from_secs(5);
 /// The least time between two looks at the log: a shard that commits all the time is not read for every batch.
 const READ_EVERY: Duration = Duration::from_millis(1);
-/// How often memory for a response is tried to get.
-const MEMORY_EVERY: Duration = Duration::from_millis(50);
+/// What a response, and a change or value in it, take beside their bytes.
+const RESPONSE_COST: usize = 256;
+const CHANGE_COST: usize = 128;
 /// Bytes of the log that are looked through before other tasks have their turn.
 const LOOK_THROUGH_BYTES: usize = 64 * 1024;
 
@@ -72,6 +73,7 @@ pub(super) async fn start(
         changed: with_values.then(ChangedKeys::default),
         replica,
         read_at: Instant::now(),
+        large_until: None,
         message: WatchMessage::default(),
         outbox: outbox.clone(),
         node,
@@ -196,6 +198,8 @@ struct WatchStream {
     sent_at: Option<Instant>,
     /// When the log was looked at last.
     read_at: Instant,
+    /// Until when a batch of several entries must be received.
+    large_until: Option<Instant>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -282,15 +286,17 @@ impl WatchStream {
     async fn send_batch(&mut self, batch: &CommittedBatch) -> Result<(), StreamEnd> {
         let shard = self.shard;
         let mut looked_through = 0;
+        self.large_until = batch.is_assembled().then(|| Instant::now() + WATCH_LARGE_TIME_MAX);
         for unit in batch.units().map_err(|error| refusal(error, shard))? {
             looked_through += unit.unit.effects.len();
             self.send_unit(&unit).await?;
             self.sent = unit.position;
         }
         self.sent = ChangePosition::end_of(batch.index());
-        if self.message.bytes >= WATCH_MESSAGE_BYTES {
+        if self.message.bytes >= WATCH_MESSAGE_BYTES || batch.is_assembled() {
             self.flush().await?;
         }
+        self.large_until = None;
         if looked_through >= LOOK_THROUGH_BYTES {
             tokio::task::yield_now().await;
         }
@@ -399,27 +405,18 @@ impl WatchStream {
         (bytes, changes): (usize, usize),
         position: ChangePosition,
     ) -> Result<(), StreamEnd> {
-        let permit = self.reserve(bytes, changes).await?;
+        if self.large_until.is_some_and(|until| Instant::now() > until) {
+            return Err(StreamEnd::Stalled);
+        }
+        let cost = RESPONSE_COST + bytes + changes * CHANGE_COST;
+        let permit = self.node.watchers.reserve(cost).await.ok_or_else(|| {
+            let text = "too much of this node's memory is taken by watchers that do not take their responses";
+            let refusal = ApiRefusal::unavailable(reason::NO_MEMORY, text);
+            ApiRefusal { code: Code::ResourceExhausted, ..refusal }
+        })?;
         response.position = Some(write_position(position));
-        self.outbox.send(response, bytes, permit).await?;
+        self.outbox.send(response, cost, permit).await?;
         self.sent_at = Some(Instant::now());
         Ok(())
-    }
-
-    /// Reserves a part of the node's memory for messages.
-    async fn reserve(&self, bytes: usize, changes: usize) -> Result<Option<OwnedSemaphorePermit>, StreamEnd> {
-        let until = Instant::now() + WATCH_STALL_MAX;
-        loop {
-            let mut room = self.caller.memory.reply();
-            if room.grow_to(bytes, changes) {
-                return Ok(room.into_permit());
-            }
-            if Instant::now() >= until {
-                let text = "too much of this node's memory is taken by other messages (grpc-memory)";
-                let refusal = ApiRefusal::unavailable(reason::NO_MEMORY, text);
-                return Err(ApiRefusal { code: Code::ResourceExhausted, ..refusal }.into());
-            }
-            tokio::time::sleep(MEMORY_EVERY).await;
-        }
     }
 }

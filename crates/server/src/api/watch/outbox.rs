@@ -24,8 +24,8 @@ use crate::api::refusal::ApiRefusal;
 struct Queued {
     response: WatchResponse,
     bytes: usize,
-    /// Its part of the node's memory for messages.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Its part of the memory of all watchers.
+    permit: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Outbox {
         &self,
         response: WatchResponse,
         bytes: usize,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), Unsent> {
         let room = async {
             loop {
@@ -159,7 +159,7 @@ impl Stream for WatchResponses {
             }
             drop(state);
             self.outbox.changed.notify_one();
-            self.last = permit;
+            self.last = Some(permit);
             return Poll::Ready(Some(Ok(response)));
         }
         if let Some(end) = state.end.take() {

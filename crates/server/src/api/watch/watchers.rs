@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fastness_types::limits::{WATCH_LARGE_BATCHES_MAX, WATCHERS_MAX};
+use fastness_types::limits::{WATCH_LARGE_BATCHES_MAX, WATCH_MEMORY_BYTES_MAX, WATCH_STALL_MAX, WATCHERS_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// See the module.
@@ -12,6 +12,8 @@ pub struct Watchers {
     places: Arc<Semaphore>,
     /// Permits to have a batch of several log entries in memory.
     pub(super) large: Arc<Semaphore>,
+    /// For responses that were not taken. Their own: watchers that stall must not take the room of other calls' replies.
+    memory: Arc<Semaphore>,
     units: AtomicU64,
     cut_off: AtomicU64,
 }
@@ -21,6 +23,7 @@ impl Default for Watchers {
         Watchers {
             places: Arc::new(Semaphore::new(WATCHERS_MAX)),
             large: Arc::new(Semaphore::new(WATCH_LARGE_BATCHES_MAX)),
+            memory: Arc::new(Semaphore::new(WATCH_MEMORY_BYTES_MAX)),
             units: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
         }
@@ -31,6 +34,12 @@ impl Watchers {
     /// A place for one more stream, if there is one.
     pub(super) fn take_place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Reserves memory for a response.
+    pub(super) async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(WATCH_MEMORY_BYTES_MAX)).ok()?;
+        tokio::time::timeout(WATCH_STALL_MAX, self.memory.clone().acquire_many_owned(bytes)).await.ok()?.ok()
     }
 
     pub(super) fn count_unit(&self) {
