@@ -255,15 +255,21 @@ async fn strike(cluster: &Cluster, options: &ClusterOptions, faults: usize) -> R
     Ok(())
 }
 
+/// Snapshots are made often, so that nodes restore from them, but the log is kept.
+fn options(durability: &'static str, shards: u32) -> ClusterOptions {
+    let (snapshot_log_bytes, watch_log_bytes) = (Some(50_000), 64 << 20);
+    ClusterOptions { shards, durability, snapshot_log_bytes, watch_log_bytes, ..ClusterOptions::default() }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_miss_and_double_nothing_through_kills() -> Result<()> {
-    run(ClusterOptions { shards: 3, ..ClusterOptions::default() }, 8).await
+    run(options("sync", 3), 8).await
 }
 
 /// Writes that were acknowledged before they had committed, and are undone, are never shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_async_mode_watches_show_what_is_stored_in_the_end() -> Result<()> {
-    run(ClusterOptions { shards: 2, durability: "async", ..ClusterOptions::default() }, 8).await
+    run(options("async", 2), 8).await
 }
 
 /// What a watch says of changes of every kind, on all shards.
