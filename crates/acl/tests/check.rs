@@ -185,3 +185,33 @@ fn long_patterns_are_matched_in_bounded_time() {
     }
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
+
+#[test]
+fn whoever_reads_all_that_is_watched_may_watch() {
+    let may = |rules: &str, keys: &[&str], prefixes: &[&str]| {
+        let words: [&[u8]; 2] = [b"dump", b""];
+        let (keys, prefixes) = (keys.iter().map(|key| key.as_bytes()), prefixes.iter().map(|prefix| prefix.as_bytes()));
+        user(rules).may_read_all((spec_of(&words), Args::slices(&words)), keys, prefixes)
+    };
+    for (rules, keys, prefixes, expect) in [
+        ("+@all ~*", &["a"][..], &["", "b"][..], true),
+        ("+dump %R~*", &["a"], &[""], true),
+        ("+dump %W~*", &["a"], &[], false),
+        ("+@all -dump ~*", &["a"], &[], false),
+        ("+dump ~a*", &["a", "ab"], &["a", "ab"], true),
+        ("+dump ~a*", &[], &[""], false),
+        ("+dump ~ab*", &[], &["a"], false),
+        ("+dump ~a", &["a"], &["a"], false),
+        // Patterns that would have to be understood.
+        ("+dump ~a?*", &[], &["ab"], false),
+        ("+dump ~[a]*", &[], &["a"], false),
+        ("+dump ~a\\**", &[], &["a*"], false),
+        ("+dump ~*a*", &[], &["a"], false),
+        // One selector must allow all of it.
+        ("+dump ~a* (+dump ~b*)", &[], &["a", "b"], false),
+        ("+get ~a* (+dump ~a* ~b*)", &["a"], &["b"], true),
+        ("+dump ~* resetdbs", &["a"], &[], false),
+    ] {
+        assert_eq!(may(rules, keys, prefixes), expect, "{rules}: {keys:?} {prefixes:?}");
+    }
+}

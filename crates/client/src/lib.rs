@@ -67,7 +67,8 @@
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
-//! - `testing::MockServer` serves no watches, and there is no blocking one.
+//! - `testing::MockServer` serves no watches, and there is no blocking one. Each shard that is watched takes one of the
+//!   128 calls that a node runs of one connection at a time.
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;

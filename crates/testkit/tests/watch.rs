@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fastness_load::Connection;
 use fastness_resp::Value as Reply;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::observe::page;
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
@@ -520,6 +521,13 @@ async fn a_client_that_takes_nothing_is_cut_off() -> Result<()> {
     rest.until(written - slow.units.len()).await?;
     slow.units.extend(rest.units);
     ensure!(slow.units == reads.units, "what was taken and the rest are not all");
+    let metrics = page(&cluster.node(primary)?.metrics, "/metrics").await?;
+    let figure = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+        Ok::<_, anyhow::Error>(line.trim().parse::<f64>()?)
+    };
+    ensure!(figure("fastness_watchers_cut_off_total ")? == 1.0 && figure("fastness_watchers ")? >= 2.0, "{metrics}");
+    ensure!(figure("fastness_watch_units_total ")? >= written as f64, "{metrics}");
     Ok(())
 }
 

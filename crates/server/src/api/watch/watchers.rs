@@ -12,7 +12,8 @@ pub struct Watchers {
     places: Arc<Semaphore>,
     /// Permits to have a batch of several log entries in memory.
     pub(super) large: Arc<Semaphore>,
-    /// For responses that were not taken. Their own: watchers that stall must not take the room of other calls' replies.
+    /// For responses that were not taken. Their own: watchers that stall must not take the room of other calls'
+    /// replies.
     memory: Arc<Semaphore>,
     units: AtomicU64,
     cut_off: AtomicU64,
