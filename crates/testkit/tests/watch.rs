@@ -771,3 +771,21 @@ async fn current_values_are_bounded() -> Result<()> {
     ensure!((15..=17).contains(&sent), "{sent} values were sent");
     Ok(())
 }
+
+/// A replica that has lost contact with the primary would show nothing new: it ends its streams, which continue
+/// elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_a_primary_ends_its_streams() -> Result<()> {
+    let (cluster, primary, mut resp) = cluster(&ClusterOptions::default()).await?;
+    let others = cluster.others(primary)?;
+    let mut watcher = Watcher::start(&cluster, others[0], shard(1)).await?;
+    run(&mut resp, &["SET k 1"]).await?;
+    watcher.until(1).await?;
+    tokio::task::block_in_place(|| cluster.kill(primary).and_then(|()| cluster.kill(others[1])))?;
+    let since = Instant::now();
+    let status = watcher.end().await?;
+    ensure!(seen(&status) == (Code::Unavailable, "NOT_SERVED".to_owned()), "{status:?}");
+    ensure!(status.get_error_details().retry_info().is_some(), "{status:?}");
+    ensure!((3..20).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+    Ok(())
+}

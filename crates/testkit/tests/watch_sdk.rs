@@ -18,8 +18,9 @@ use fastness_client::{
 use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_load::{Access, SharedTopology};
 use fastness_resp::Protocol;
-use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_for_exit};
 use parking_lot::Mutex;
+use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: usize = 6;
@@ -409,5 +410,55 @@ async fn a_position_that_no_node_has_is_an_error_of_its_own() -> Result<()> {
     ensure!(error.reason() == "POSITION_PURGED" && !error.may_have_happened());
     let mut oldest = client.watch().from_oldest().start().await?;
     ensure!(oldest.next().await.context("ended")??.changes.len() == 1);
+    Ok(())
+}
+
+/// A node that answers nothing and closes nothing does not hold up a watch for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_node_does_not_hold_up_a_watch() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
+    let mut stream = client.watch().start().await?;
+    client.set("before", "1").await?;
+    ensure!(stream.next().await.context("ended")??.changes[0].keys().eq([&Bytes::from("before")]));
+    // The one that serves it.
+    let primary = cluster.primary(1, PATIENCE).await?;
+    tokio::task::block_in_place(|| cluster.pause(primary))?;
+    let other = cluster.primary_other_than(primary, 1, PATIENCE).await?;
+    let mut resp = cluster.connect(other, 1, Duration::from_secs(10)).await?;
+    resp.call(&[b"SET", b"after", b"1"]).await?;
+    let event = tokio::time::timeout(Duration::from_secs(30), stream.next()).await.context("held up")?;
+    ensure!(event.context("ended")??.changes[0].keys().eq([&Bytes::from("after")]));
+    cluster.resume(primary)?;
+    Ok(())
+}
+
+/// A planned change of the primary, and nodes that are stopped and started one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_survives_planned_restarts() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let client = builder(&cluster).build()?;
+    let mut stream = client.watch().start().await?;
+    let mut written = 0;
+    for node in cluster.node_ids()? {
+        cluster.primary(1, PATIENCE).await?;
+        tokio::task::block_in_place(|| cluster.hand_over(1))?;
+        for _ in 0..5 {
+            client.set(format!("k{written}"), "1").await?;
+            written += 1;
+        }
+        let pid = cluster.pid(node)?;
+        cluster.signal(node, Signal::TERM)?;
+        tokio::task::block_in_place(|| wait_for_exit(pid))?;
+        for _ in 0..5 {
+            client.set(format!("k{written}"), "1").await?;
+            written += 1;
+        }
+        tokio::task::block_in_place(|| cluster.start_node(node))?;
+    }
+    for number in 0..written {
+        let event = tokio::time::timeout(PATIENCE, stream.next()).await?.context("ended")??;
+        ensure!(event.changes[0].keys().eq([&Bytes::from(format!("k{number}"))]), "k{number}: {event:?}");
+    }
     Ok(())
 }

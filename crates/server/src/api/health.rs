@@ -1,6 +1,6 @@
 //! Health of the data API (`grpc.health.v1`), for load balancers and probes: of the service, and of each shard.
 //!
-//! `""` and `fastness.v1.KvService` serve while the node does. `fastness.shard.N` serves while this node's replica of
+//! `""`, `fastness.v1.KvService` and `fastness.v1.WatchService` serve while the node does. `fastness.shard.N` serves while this node's replica of
 //! the shard is its primary under a lease: then calls for its keys are answered here. A shard without a replica here is
 //! an unknown service.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_wire::v1::kv_service_server::SERVICE_NAME;
+use fastness_wire::v1::watch_service_server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -36,7 +37,8 @@ fn observed(node: &NodeShared, replicas: &Replicas) -> Vec<(String, bool)> {
     let runs = node.phase() == Phase::Running;
     let all = replicas.all();
     let serves = runs && !all.is_empty();
-    let mut services = vec![(String::new(), serves), (SERVICE_NAME.to_owned(), serves)];
+    let names = [String::new(), SERVICE_NAME.to_owned(), watch_service_server::SERVICE_NAME.to_owned()];
+    let mut services: Vec<_> = names.into_iter().map(|name| (name, serves)).collect();
     for (shard, running) in all {
         let status = running.control.status();
         let leads = status.leader == Some(node.node) && status.lease_held;

@@ -20,7 +20,6 @@ use super::outbox::{Outbox, Unsent, WatchResponses};
 use super::request::{Keys, Watched};
 use super::values::ChangedKeys;
 use crate::access::{Lacking, Refused};
-use crate::accounts::Account;
 use crate::api::gateway::Gateway;
 use crate::api::lane::{Caller, not_served};
 use crate::api::refusal::{ApiRefusal, reason};
@@ -58,7 +57,7 @@ pub(super) async fn start(
     })?;
     // Before the rights are checked: a change after that is noticed.
     let generation = node.accounts.generation();
-    check_rights(&node, &keys, &caller.account)?;
+    check_rights(&node, &keys, &caller)?;
     let replica = gateway.replicas.get(shard).ok_or_else(|| not_served(shard))?;
     let handle = node.group(shard).ok_or_else(|| not_served(shard))?;
     let large = node.watchers.large.clone();
@@ -109,16 +108,16 @@ async fn open(
     Ok(reader)
 }
 
-fn check_rights(node: &NodeShared, keys: &Keys, account: &Account) -> Result<(), ApiRefusal> {
-    if keys.are_allowed(account, node.accounts.table()) {
+fn check_rights(node: &NodeShared, keys: &Keys, caller: &Caller) -> Result<(), ApiRefusal> {
+    if keys.are_allowed(&caller.account, node.accounts.table()) {
         return Ok(());
     }
     node.note_refused(Refused {
         lacking: Lacking::Key,
         context: "toplevel",
         object: keys.object(),
-        user: account.name.clone().into_bytes(),
-        client: b"cmd=grpc-watch".to_vec(),
+        user: caller.account.name.clone().into_bytes(),
+        client: format!("addr={} cmd=grpc-watch", caller.addresses.0).into_bytes(),
     });
     let text = "NOPERM No permissions to read all that is watched (DUMP, and read access to these keys)";
     Err(ApiRefusal::from_reply(text.as_bytes()))
@@ -260,9 +259,9 @@ impl WatchStream {
         if generation != self.generation {
             let account = self.node.accounts.load().get(self.caller.account.name.as_bytes()).cloned();
             let gone = || ApiRefusal::from_reply(b"NOPERM The user was deleted");
-            let account = account.ok_or_else(gone)?;
-            check_rights(&self.node, &self.keys, &account)?;
-            (self.generation, self.caller.account) = (generation, account);
+            self.caller.account = account.ok_or_else(gone)?;
+            check_rights(&self.node, &self.keys, &self.caller)?;
+            self.generation = generation;
         }
         let now = self.clock.boot();
         let has_contact = match &**self.handle.role() {
