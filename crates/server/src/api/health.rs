@@ -1,8 +1,8 @@
 //! Health of the data API (`grpc.health.v1`), for load balancers and probes: of the service, and of each shard.
 //!
-//! `""`, `fastness.v1.KvService` and `fastness.v1.WatchService` serve while the node does. `fastness.shard.N` serves while this node's replica of
-//! the shard is its primary under a lease: then calls for its keys are answered here. A shard without a replica here is
-//! an unknown service.
+//! `""`, `fastness.v1.KvService` and `fastness.v1.WatchService` serve while the node does. `fastness.shard.N` serves
+//! while this node's replica of the shard is its primary under a lease: then calls for its keys are answered here. A
+//! shard without a replica here is an unknown service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
