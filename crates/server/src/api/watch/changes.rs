@@ -178,7 +178,9 @@ fn set_fields<'a>(
         pairs.peek()?;
         let mut writer = Writer::default();
         let (key, mut fields) = (writer.name(key), Vec::new());
-        while writer.bytes < FIELDS_BYTES
+        // The key does not count: a long one must not leave out all fields.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
             && let Some((name, value)) = pairs.next()
         {
             fields.push(writer.field(name, value));
@@ -197,7 +199,9 @@ fn named_fields<'a>(
         rest.peek()?;
         let mut writer = Writer::default();
         let (key, mut fields) = (writer.name(key), Vec::new());
-        while writer.bytes < FIELDS_BYTES
+        // The key does not count: a long one must not leave out all fields.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
             && let Some(name) = rest.next()
         {
             fields.push(writer.name(name));
@@ -205,4 +209,104 @@ fn named_fields<'a>(
         }
         Some(writer.finish(change(key, fields)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use fastness_engine::{EffectBuf, Engine, EngineOptions};
+    use fastness_resp::Args;
+    use fastness_shard::changes::effects;
+    use fastness_types::HashSeed;
+    use prost::Message as _;
+
+    use super::*;
+
+    /// What a gRPC client accepts by default.
+    const CLIENT_MAX: usize = 4 << 20;
+
+    fn engine() -> Engine {
+        Engine::new(EngineOptions { seed: HashSeed([1; 16]), maxmemory: 0 })
+    }
+
+    fn changes<'a>(effect: impl Into<Effect<'a>>, filter: &ChangeFilter) -> Vec<WatchChange> {
+        let mut buf = EffectBuf::new();
+        buf.push(&effect.into());
+        let bytes = buf.take().to_vec();
+        let mut all = Vec::new();
+        for effect in effects(&bytes) {
+            for (change, size) in changes_of(&effect.unwrap(), filter) {
+                let encoded = change.encoded_len();
+                assert!(encoded <= size + 64 && encoded < CLIENT_MAX - (1 << 17), "{encoded} bytes, counted as {size}");
+                all.push(change);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn many_fields_come_as_several_changes_that_are_the_same_together() {
+        let engine = engine();
+        let key = engine.key(b"h");
+        let words: Vec<Vec<u8>> = (0..40_000).map(|i| format!("word{i}").into_bytes()).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let items = Items::from(Args::slices(&words));
+        let all = ChangeFilter::new([], []);
+        let set = changes(HashEffect::Set { key, pairs: items, expiry: ExpiryChange::Keep }, &all);
+        let fields = set.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::HashSet(set) => set.fields.iter().flat_map(|field| [&*field.name, &*field.value]),
+            other => panic!("{other:?}"),
+        });
+        assert!(set.len() > 5 && fields.eq(words.iter().copied()));
+        let removed = changes(HashEffect::Remove { key, fields: items }, &all);
+        let fields = removed.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::HashDelete(delete) => delete.fields.iter().map(|name| &**name),
+            other => panic!("{other:?}"),
+        });
+        assert!(removed.len() > 5 && fields.eq(words.iter().copied()));
+        let other = ChangeFilter::new([&b"x"[..]], []);
+        assert!(changes(HashEffect::Remove { key, fields: items }, &other).is_empty());
+    }
+
+    #[test]
+    fn the_largest_names_and_values_fit_a_message() {
+        let engine = engine();
+        let (long, longer) = (vec![b'a'; WATCH_VALUE_BYTES_MAX], vec![b'b'; 8 * WATCH_VALUE_BYTES_MAX]);
+        let all = ChangeFilter::new([], []);
+        for (name, value) in [(&long, &long), (&longer, &long), (&long, &longer), (&longer, &longer)] {
+            let key = engine.key(name);
+            let cut = name.len() > WATCH_VALUE_BYTES_MAX;
+            let set = changes(StringEffect::Set { key, value, expiry: ExpiryChange::Drop }, &all);
+            let Some(Change::StringSet(set)) = &set[0].change else { panic!("{set:?}") };
+            assert_eq!(set.value_bytes, value.len() as u64);
+            assert_eq!(set.value_omitted, value.len() > WATCH_VALUE_BYTES_MAX);
+            assert_eq!(set.value.is_empty(), set.value_omitted);
+            let rename = changes(KeyEffect::Rename { from: key, to: key }, &all);
+            assert_eq!((rename.len(), rename[0].name_cut), (1, cut));
+            let words = [&name[..], &value[..], &name[..], &value[..]];
+            let pairs = Items::from(Args::slices(&words));
+            let set = changes(HashEffect::Set { key, pairs, expiry: ExpiryChange::Drop }, &all);
+            assert_eq!((set.len(), set[0].name_cut), (2, cut), "each field alone");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_watched_are_not_shown() {
+        let engine = engine();
+        let (a, b) = (engine.key(b"a"), engine.key(b"b"));
+        let filter = ChangeFilter::new([&b"a"[..]], []);
+        let names = |effect: KeyEffect<'_>| match changes(effect, &filter).pop().and_then(|change| change.change) {
+            Some(Change::KeyRename(v1::KeyRenameChange { from, to })) => Some((from, to)),
+            Some(Change::KeyCopy(v1::KeyCopyChange { from, to })) => Some((from, Some(to))),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        let name = || Some(Bytes::from("a"));
+        assert_eq!(names(KeyEffect::Rename { from: a, to: b }), Some((name(), None)));
+        assert_eq!(names(KeyEffect::Rename { from: b, to: a }), Some((None, name())));
+        assert_eq!(names(KeyEffect::Rename { from: b, to: b }), None);
+        assert_eq!(names(KeyEffect::Copy { from: b, to: a }), Some((None, name())));
+        assert_eq!(names(KeyEffect::Copy { from: a, to: b }), None, "what is copied does not change");
+    }
 }

@@ -176,3 +176,91 @@ impl Drop for WatchResponses {
         self.outbox.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use fastness_types::LogIndex;
+    use fastness_wire::v1::WatchPosition;
+    use futures::StreamExt as _;
+    use tokio::sync::Semaphore;
+    use tokio::time::Instant;
+    use tonic::Code;
+
+    use super::*;
+
+    fn response(index: u64) -> WatchResponse {
+        WatchResponse { position: Some(WatchPosition { index, unit: 1 }), ..WatchResponse::default() }
+    }
+
+    fn started() -> (Arc<Outbox>, WatchResponses, Arc<Semaphore>) {
+        let outbox = Arc::new(Outbox::default());
+        (outbox.clone(), WatchResponses::new(outbox), Arc::new(Semaphore::new(10)))
+    }
+
+    async fn send(outbox: &Outbox, memory: &Arc<Semaphore>, index: u64, bytes: usize) -> Result<(), Unsent> {
+        outbox.send(response(index), bytes, memory.clone().try_acquire_owned().unwrap()).await
+    }
+
+    fn index(response: Option<Result<WatchResponse, Status>>) -> u64 {
+        response.unwrap().unwrap().position.unwrap().index
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_off_and_what_waits_is_dropped() {
+        let (outbox, mut stream, memory) = started();
+        send(&outbox, &memory, 1, 10).await.unwrap();
+        send(&outbox, &memory, 2, WATCH_BUFFER_BYTES_MAX - 10).await.unwrap();
+        assert_eq!(index(stream.next().await), 1);
+        let since = Instant::now();
+        send(&outbox, &memory, 3, 10).await.unwrap();
+        assert_eq!(since.elapsed(), Duration::ZERO, "there was room");
+        assert_eq!(send(&outbox, &memory, 4, 1).await, Err(Unsent::Stalled));
+        assert_eq!(since.elapsed(), WATCH_STALL_MAX);
+        assert_eq!(memory.available_permits(), 10 - 3, "one was taken, two wait");
+        outbox.cut_off(|taken| {
+            assert_eq!(taken, ChangePosition { index: LogIndex(1), unit: 1 });
+            ApiRefusal::invalid("slow")
+        });
+        assert_eq!(memory.available_permits(), 10 - 1);
+        let end = stream.next().await.unwrap().unwrap_err();
+        assert_eq!((end.code(), memory.available_permits()), (Code::InvalidArgument, 10));
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_something_has_the_whole_time_again() {
+        let (outbox, mut stream, memory) = started();
+        for index in 1..=4 {
+            send(&outbox, &memory, index, WATCH_BUFFER_BYTES_MAX / 4).await.unwrap();
+        }
+        let slow = tokio::spawn(async move {
+            for expect in 1..=5 {
+                tokio::time::sleep(WATCH_STALL_MAX - Duration::from_secs(1)).await;
+                assert_eq!(index(stream.next().await), expect);
+            }
+            stream
+        });
+        // Longer than what waits: it needs all the room.
+        send(&outbox, &memory, 5, 2 * WATCH_BUFFER_BYTES_MAX).await.unwrap();
+        let stream = slow.await.unwrap();
+        assert!(outbox.is_empty() && !outbox.is_closed());
+        drop(stream);
+        assert!(outbox.is_closed());
+        assert_eq!(send(&outbox, &memory, 6, 1).await, Err(Unsent::Closed));
+        assert_eq!(memory.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn an_end_comes_after_what_waits() {
+        let (outbox, mut stream, memory) = started();
+        send(&outbox, &memory, 1, 1).await.unwrap();
+        outbox.end(ApiRefusal::invalid("over"));
+        assert_eq!(index(stream.next().await), 1);
+        assert!(stream.next().await.unwrap().is_err());
+        assert!(stream.next().await.is_none());
+    }
+}
