@@ -17,8 +17,9 @@ async fn figure(cluster: &Cluster, node: u64, name: &str) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_away_for_long_is_sent_a_snapshot() -> Result<()> {
-    let mut cluster =
-        Cluster::start(&ClusterOptions { snapshot_log_bytes: Some(100_000), ..ClusterOptions::default() })?;
+    // Some log is kept, so it starts between two snapshots.
+    let (snapshot_log_bytes, watch_log_bytes) = (Some(100_000), 250_000);
+    let mut cluster = Cluster::start(&ClusterOptions { snapshot_log_bytes, watch_log_bytes, ..Default::default() })?;
     cluster.keep_files();
     let mut load = ledger::start(ledger::LedgerOptions {
         seeds: cluster.listeners()?,
