@@ -93,8 +93,8 @@ mod slots;
 pub mod testing;
 mod txn;
 mod verdict;
-mod write_commands;
 mod watch;
+mod write_commands;
 
 pub use builder::ClientBuilder;
 pub use channels::{ChannelError, NodeChannel};
@@ -112,8 +112,8 @@ pub use slots::key_slot;
 /// The code of a refusal.
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};
-pub use write_commands::WRITE_COMMANDS;
 pub use watch::{
     ChangeCause, ChangedExpiry, ChangedValue, CurrentContent, CurrentValue, ParsePositionsError, Watch, WatchChange,
     WatchEvent, WatchPosition, WatchPositions, WatchStream,
 };
+pub use write_commands::WRITE_COMMANDS;

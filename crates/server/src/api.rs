@@ -17,7 +17,7 @@
 //! - [`watch`]: streams of committed changes.
 
 mod forward;
-mod gateway;
+pub mod gateway;
 pub mod guard;
 pub(crate) mod health;
 pub mod lane;

@@ -46,6 +46,7 @@ use tonic_health::pb::health_server;
 use tonic_reflection::pb::v1::server_reflection_server;
 
 use crate::admin::Admin;
+use crate::api::gateway::Gateway;
 use crate::api::health;
 use crate::api::service::{KvServer, reflection};
 use crate::api::watch::WatchServer;
@@ -344,13 +345,10 @@ impl Inner {
                 pristine: self.pristine,
             };
             let lab = LabServer::service(self.shared.clone());
-            let data = KvServer::service(
-                self.shared.clone(),
-                self.replicas.clone(),
-                self.clock.clone(),
-                self.certificates.to_nodes.clone(),
-            );
-            let watch = WatchServer::service(self.shared.clone(), self.replicas.clone(), self.clock.clone());
+            let to_nodes = self.certificates.to_nodes.clone();
+            let gateway = Gateway::new(self.shared.clone(), self.replicas.clone(), to_nodes);
+            let data = KvServer::service(gateway.clone(), self.clock.clone());
+            let watch = WatchServer::service(gateway, self.clock.clone());
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), self.certificates.grpc.clone());

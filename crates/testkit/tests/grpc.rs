@@ -226,7 +226,8 @@ async fn any_command_runs_and_errors_say_what_programs_need() -> Result<()> {
     ensure!(kind(call("GET s").await?) == Some(Kind::Bytes("text".into())), "nothing of all that has changed it");
 
     // Options for one call.
-    let options = |durability, consistency| Some(v1::CallOptions { durability, consistency, ..v1::CallOptions::default() });
+    let options =
+        |durability, consistency| Some(v1::CallOptions { durability, consistency, ..v1::CallOptions::default() });
     let quorum = v1::GetRequest { options: options(1, 1), ..get("s") };
     ensure!(kv.get(quorum).await?.into_inner().value.as_deref() == Some(&b"text"[..]));
     refused(

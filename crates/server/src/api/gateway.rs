@@ -8,17 +8,19 @@ use fastness_types::{NodeId, ShardId, Slot};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use tonic::Code;
+use tonic::transport::ClientTlsConfig;
 
 use super::forward::Forwarder;
 use super::lane::{Caller, Lane, LaneError, dropped, not_served};
 use super::operation::{Prepared, Target, prepare, to_forward};
 use super::refusal::{ApiRefusal, reason};
+use crate::certificates::Newest;
 use crate::replicas::{Replicas, Running};
 use crate::shared::NodeShared;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Gateway {
+pub struct Gateway {
     pub(super) node: Arc<NodeShared>,
     pub(super) replicas: Arc<Replicas>,
     pub(super) commands: &'static CommandTable,
@@ -26,6 +28,13 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
+    /// For all services of a node. `to_nodes` has its certificate.
+    #[must_use]
+    pub fn new(node: Arc<NodeShared>, replicas: Arc<Replicas>, to_nodes: Newest<ClientTlsConfig>) -> Gateway {
+        let forwarder = Arc::new(Forwarder::new(node.clone(), to_nodes));
+        Gateway { node, replicas, commands: crate::resp_server::command::table(), forwarder }
+    }
+
     /// Runs one operation, here or where it is served.
     pub(super) async fn run(&self, caller: &Caller, operation: Operation) -> Result<Outcome, ApiRefusal> {
         let forwarding = Forwarding::of(caller, &operation);

@@ -21,12 +21,11 @@ use futures::Stream;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::ClientTlsConfig;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-use super::forward::{Forwarded, Forwarder};
+use super::forward::Forwarded;
 use super::gateway::Gateway;
 use super::guard::{ApiGuard, addresses};
 use super::lane::Caller;
@@ -35,10 +34,7 @@ use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
 use crate::accounts::Account;
-use crate::certificates::Newest;
 use crate::grpc_accept::GrpcConnectInfo;
-use crate::replicas::Replicas;
-use crate::shared::NodeShared;
 
 /// Responses of a stream that wait for the client.
 const RESPONSES_MAX: usize = 16;
@@ -53,15 +49,11 @@ impl KvServer {
     /// As a tonic service that checks every caller.
     #[must_use]
     pub fn service(
-        node: Arc<NodeShared>,
-        replicas: Arc<Replicas>,
+        gateway: Gateway,
         clock: Arc<dyn Clock>,
-        to_nodes: Newest<ClientTlsConfig>,
     ) -> InterceptedService<Metered<KvServiceServer<KvServer>>, ApiGuard> {
-        let guard = ApiGuard::new(node.clone(), clock);
-        let memory = node.messages.clone();
-        let forwarder = Arc::new(Forwarder::new(node.clone(), to_nodes));
-        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table(), forwarder };
+        let guard = ApiGuard::new(gateway.node.clone(), clock);
+        let memory = gateway.node.messages.clone();
         let server = KvServiceServer::new(KvServer { gateway, memory: memory.clone() })
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(2 * GRPC_MESSAGE_BYTES_MAX);

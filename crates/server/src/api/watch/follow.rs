@@ -307,7 +307,7 @@ impl WatchStream {
         let cause = match unit.unit.kind {
             UnitKind::Write => WatchCause::Command,
             UnitKind::Expiry => WatchCause::Expiry,
-            UnitKind::Mode | UnitKind::Time | UnitKind::Setting => return Ok(()),
+            UnitKind::Mode | UnitKind::Time | UnitKind::Setting | UnitKind::Leave => return Ok(()),
         };
         let mut is_open = false;
         for effect in effects(unit.unit.effects) {

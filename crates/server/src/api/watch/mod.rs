@@ -31,8 +31,6 @@ use super::guard::ApiGuard;
 use super::memory::{MessageMemory, Metered};
 use super::refusal::{ApiRefusal, reason};
 use super::service::caller;
-use crate::replicas::Replicas;
-use crate::shared::NodeShared;
 
 /// The service.
 pub struct WatchServer {
@@ -45,13 +43,11 @@ impl WatchServer {
     /// As a tonic service that checks every caller.
     #[must_use]
     pub fn service(
-        node: Arc<NodeShared>,
-        replicas: Arc<Replicas>,
+        gateway: Gateway,
         clock: Arc<dyn Clock>,
     ) -> InterceptedService<Metered<WatchServiceServer<WatchServer>>, ApiGuard> {
-        let guard = ApiGuard::new(node.clone(), clock.clone());
-        let memory = node.messages.clone();
-        let gateway = Gateway { node, replicas, commands: crate::resp_server::command::table() };
+        let guard = ApiGuard::new(gateway.node.clone(), clock.clone());
+        let memory = gateway.node.messages.clone();
         let server = WatchServiceServer::new(WatchServer { gateway, memory: memory.clone(), clock })
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
