@@ -17,6 +17,8 @@
 //! - [`watch`]: streams of committed changes.
 
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gateway;
 pub mod guard;
 pub(crate) mod health;
