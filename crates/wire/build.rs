@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "fastness/lab/v1/lab.proto",
         "fastness/v1/kv.proto",
         "fastness/v1/watch.proto",
+        "fastness/v1/topology.proto",
     ];
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_source_info(true).include_imports(true).open_files(files)?;

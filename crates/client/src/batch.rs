@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::observe::CallRecord;
 use crate::operation::{Operation, OperationResult, Place};
+use crate::topology::ensure_followed;
 use crate::verdict::{CallKind, Disposition, disposition, timed_out};
 
 /// Operations that go to one node in one message. All operations on one slot that still run are in one group.
@@ -76,6 +77,7 @@ impl Client {
         &self,
         operations: impl IntoIterator<Item = Operation>,
     ) -> Vec<Result<OperationResult, ClientError>> {
+        ensure_followed(&self.core);
         let mut operations: Vec<Operation> = operations.into_iter().collect();
         let requests = operations.iter_mut().map(|operation| self.prepare(operation)).collect();
         let results = operations.iter().map(|_| None).collect();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use crate::calls::ClientCore;
 use crate::channels::{ChannelError, ChannelPool, ChannelWrapper, NodeChannel, Security};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::follower::TopologyFollower;
 use crate::idempotency::KeySource;
 use crate::observe::CallObserver;
 use crate::retry::{RetryBudget, RetryOptions};
@@ -46,6 +48,7 @@ pub struct ClientBuilder {
     identity_pem: Option<(Vec<u8>, Vec<u8>)>,
     plaintext: bool,
     password: Option<(String, String)>,
+    az: Option<String>,
     deadline: Duration,
     retries: RetryOptions,
     observer: Option<Arc<dyn CallObserver>>,
@@ -63,6 +66,7 @@ impl Client {
             identity_pem: None,
             plaintext: false,
             password: None,
+            az: None,
             deadline: DEADLINE,
             retries: RetryOptions::default(),
             observer: None,
@@ -117,6 +121,14 @@ impl ClientBuilder {
         self
     }
 
+    /// The availability zone in which the client runs, as the nodes of that zone have it
+    /// (`availability-zone`): where [`ReadConsistency::AzLocal`](crate::ReadConsistency::AzLocal) reads.
+    #[must_use]
+    pub fn az(mut self, az: impl Into<String>) -> ClientBuilder {
+        self.az = Some(az.into());
+        self
+    }
+
     /// How long a call may take in all, with its retries; 5 s by default, at most a day.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> ClientBuilder {
@@ -140,7 +152,8 @@ impl ClientBuilder {
 
     /// Wraps the connection to each node in a layer of tower's, around the layers that were added before. It sees each
     /// attempt of a call as an HTTP request, for instance to add a header, to limit concurrency, or to fail some in a
-    /// test. Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
+    /// test. So it does with the stream by which the client follows the topology (its path ends with
+    /// `TopologyService/WatchTopology`). Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
     ///
     /// ```
     /// use fastness_client::testing::MockServer;
@@ -201,6 +214,9 @@ impl ClientBuilder {
         Ok(Client::new(Arc::new(ClientCore {
             pool: ChannelPool::new(security, &self.addresses, self.wrappers)?,
             slots: Default::default(),
+            az: self.az,
+            reads: AtomicUsize::new(0),
+            topology: TopologyFollower::default(),
             authorization,
             retries: self.retries,
             budget: RetryBudget::new(&self.retries),

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fastness_wire::v1;
 use fastness_wire::v1::kv_service_client::KvServiceClient;
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -12,15 +14,22 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use crate::channels::{ChannelPool, NodeChannel};
-use crate::error::ClientError;
+use crate::error::{CONNECTION_LOST, ClientError, NOT_CONNECTED};
+use crate::follower::TopologyFollower;
 use crate::idempotency::{HasOptions, KeySource};
 use crate::observe::{CallObserver, CallRecord};
 use crate::retry::{RetryBudget, RetryOptions};
-use crate::slots::SlotTable;
+use crate::routes::{choose_replica, routes};
+use crate::settings::ReadConsistency;
+use crate::slots::{LearnedMap, SlotTable};
 use crate::verdict::{CallKind, Disposition, disposition, timed_out};
 
 /// How many nodes one try follows that name each other.
 pub(crate) const REDIRECTS_MAX: usize = 5;
+/// How long a replica may take to answer before the primary is called.
+const REPLICA_TIME_MAX: Duration = Duration::from_secs(1);
+/// The reason of a request that is wrong.
+const INVALID_REQUEST: &str = "INVALID_REQUEST";
 /// Longest response, in bytes: above what a server sends (a reply of 16 MiB in its longest encoding).
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// No call takes longer, whatever its deadline: timers and the header `grpc-timeout` have bounds of their own.
@@ -38,6 +47,8 @@ pub(crate) struct CallPlan {
     pub(crate) slot: Option<u16>,
     /// The deadline of the whole call.
     pub(crate) until: Instant,
+    /// Who answers it, if it reads.
+    pub(crate) consistency: ReadConsistency,
     /// Whether its idempotency key may be replaced by a new one, as long as nothing can have happened.
     pub(crate) renews_key: bool,
 }
@@ -46,6 +57,11 @@ pub(crate) struct CallPlan {
 pub(crate) struct ClientCore {
     pub(crate) pool: ChannelPool,
     pub(crate) slots: RwLock<SlotTable>,
+    /// Where the client runs.
+    pub(crate) az: Option<String>,
+    /// Reads that went to replicas, so that they take turns.
+    pub(crate) reads: AtomicUsize,
+    pub(crate) topology: TopologyFollower,
     pub(crate) authorization: Option<MetadataValue<Ascii>>,
     pub(crate) retries: RetryOptions,
     pub(crate) budget: RetryBudget,
@@ -161,9 +177,14 @@ impl ClientCore {
         record: &mut CallRecord,
     ) -> Result<R, FailedTry>
     where
-        Q: Clone,
+        Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
+        if let Some(replica) = self.replica(plan)
+            && let Some(answered) = self.ask_replica(plan, &replica, request, send, record).await
+        {
+            return answered.map_err(FailedTry::from);
+        }
         let mut address = self.address(plan.slot);
         let mut redirects = 0;
         loop {
@@ -209,6 +230,86 @@ impl ClientCore {
                 Disposition::Refused(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The replica that a call goes to first; absent: it goes to the primary.
+    fn replica(&self, plan: CallPlan) -> Option<Arc<str>> {
+        if plan.kind != CallKind::Read
+            || matches!(plan.consistency, ReadConsistency::Primary | ReadConsistency::Linearizable)
+        {
+            return None;
+        }
+        let slot = plan.slot?;
+        let (primary, members) = {
+            let table = self.slots.read();
+            (table.address(slot).cloned(), table.members(slot)?.clone())
+        };
+        let turn = self.reads.fetch_add(1, Ordering::Relaxed);
+        let of = (primary.as_ref(), &*members);
+        choose_replica(plan.consistency, self.az.as_deref(), of, turn, |address| self.pool.has_failed(address))
+    }
+
+    /// Lets a replica answer a read; absent: it cannot, and the primary is to be called.
+    async fn ask_replica<Q, R, F>(
+        &self,
+        plan: CallPlan,
+        replica: &Arc<str>,
+        request: &Q,
+        send: &impl Fn(NodeClient, Request<Q>) -> F,
+        record: &mut CallRecord,
+    ) -> Option<Result<R, ClientError>>
+    where
+        Q: Clone + HasOptions,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let node = self.node(replica).ok()?;
+        let mut request = request.clone();
+        let options = request.options_mut().get_or_insert_default();
+        options.set_consistency(v1::Consistency::Replica);
+        options.max_staleness_ms = plan.consistency.staleness_ms();
+        let now = Instant::now();
+        // The primary gets the other half.
+        let until = now + (plan.until.saturating_duration_since(now) / 2).min(REPLICA_TIME_MAX);
+        let span = record.attempt(replica, self.shard(plan.slot));
+        let sent = send(node, self.request(request, until)).instrument(span.clone());
+        let Ok(outcome) = tokio::time::timeout_at(until, sent).await else {
+            span.record("outcome", "timeout");
+            self.pool.failed(replica);
+            return None;
+        };
+        let status = match outcome {
+            Ok(response) => {
+                span.record("outcome", "ok");
+                return Some(Ok(response.into_inner()));
+            }
+            Err(status) => status,
+        };
+        span.record("outcome", tracing::field::debug(status.code()));
+        match disposition(plan.kind, &status) {
+            // A node of an older version does not know reads on replicas.
+            Disposition::Refused(error) if error.reason() != INVALID_REQUEST => return Some(Err(error)),
+            Disposition::Moved { address, slots: Some(slots), shard, .. } => {
+                self.slots.write().learn(slots, address, shard);
+            }
+            Disposition::Again { error, .. } | Disposition::Lost(error)
+                if matches!(error.reason(), NOT_CONNECTED | CONNECTION_LOST | "DEADLINE_EXCEEDED") =>
+            {
+                self.pool.failed(replica);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Learns from a topology; `false`: it is of an older map.
+    pub(crate) fn learn(&self, topology: &v1::Topology) -> bool {
+        let map = LearnedMap { cluster: topology.cluster.to_vec(), version: topology.map_version };
+        let is_newer = self.slots.write().follow(map, routes(topology));
+        if is_newer {
+            let addresses = topology.nodes.iter().filter(|node| !node.address.is_empty());
+            addresses.for_each(|node| self.pool.know(&node.address.as_str().into()));
+        }
+        is_newer
     }
 
     /// The generated client of a node.

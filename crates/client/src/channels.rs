@@ -113,6 +113,12 @@ struct KnownNode {
     failed_at: Option<Instant>,
 }
 
+impl KnownNode {
+    fn has_just_failed(&self) -> bool {
+        self.failed_at.is_some_and(|at| at.elapsed() < AVOIDED)
+    }
+}
+
 /// See the module.
 pub(crate) struct ChannelPool {
     security: Security,
@@ -146,6 +152,29 @@ impl ChannelPool {
         }
         let (configured, nodes) = (nodes.len(), Mutex::new(nodes));
         Ok(ChannelPool { security, wrappers, configured, nodes, next: AtomicUsize::new(0) })
+    }
+
+    /// The node of this turn, without those that have just failed as long as there are others. Turns of calls
+    /// ([`ChannelPool::any`]) do not matter.
+    pub(crate) fn in_turn(&self, turn: usize) -> Arc<str> {
+        let nodes = self.nodes.lock();
+        let usable: Vec<&KnownNode> = nodes.iter().filter(|node| !node.has_just_failed()).collect();
+        let usable = if usable.is_empty() { nodes.iter().collect() } else { usable };
+        turn.checked_rem(usable.len()).map_or_else(|| Arc::from(""), |at| usable[at].address.clone())
+    }
+
+    /// Adds a node that can be called, unless there are too many.
+    pub(crate) fn know(&self, address: &Arc<str>) {
+        let mut nodes = self.nodes.lock();
+        let is_new = nodes.iter().all(|node| node.address != *address);
+        if is_new && nodes.len() < NODES_MAX && self.security.endpoint(address).is_ok() {
+            nodes.push(KnownNode { address: address.clone(), channel: None, failed_at: None });
+        }
+    }
+
+    /// Whether a node has just failed.
+    pub(crate) fn has_failed(&self, address: &str) -> bool {
+        self.nodes.lock().iter().any(|node| *node.address == *address && node.has_just_failed())
     }
 
     /// The next node in turn, without those that have just failed as long as there are others.

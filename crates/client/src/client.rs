@@ -16,8 +16,9 @@ use crate::idempotency::{HasOptions, Idempotency, IdempotencyKey};
 use crate::operation::Operation;
 use crate::reply::ReplyValue;
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
-use crate::settings::CallSettings;
+use crate::settings::{CallSettings, ReadConsistency};
 use crate::slots::key_slot;
+use crate::topology::ensure_followed;
 use crate::verdict::CallKind;
 use crate::write_commands::writes_data;
 
@@ -209,7 +210,8 @@ impl Client {
         let (kind, options) = if is_keyed { (self.write_kind(), self.write_options()) } else { (kind, self.options()) };
         let request = v1::ExecuteRequest { args, shard: 0, options };
         let send = |mut node: NodeClient, request| async move { node.execute(request).await };
-        let response = self.core.call(self.plan("execute", kind, slot), request, send).await?;
+        let plan = CallPlan { consistency: self.settings.consistency, ..self.plan("execute", kind, slot) };
+        let response = self.core.call(plan, request, send).await?;
         Ok(response.reply.map_or(ReplyValue::Unsupported, ReplyValue::from))
     }
 
@@ -271,7 +273,8 @@ impl Client {
         Q: Clone + HasOptions,
         F: Future<Output = Result<Response<R>, Status>>,
     {
-        self.core.call(self.plan(operation, CallKind::Read, Some(key_slot(key))), request, send).await
+        let plan = self.plan(operation, CallKind::Read, Some(key_slot(key)));
+        self.core.call(CallPlan { consistency: self.settings.consistency, ..plan }, request, send).await
     }
 
     /// Makes a call that may change a key.
@@ -289,9 +292,12 @@ impl Client {
         self.core.call(self.plan(operation, self.write_kind(), Some(key_slot(key))), request, send).await
     }
 
+    /// A call that goes to the primary.
     pub(crate) fn plan(&self, operation: &'static str, kind: CallKind, slot: Option<u16>) -> CallPlan {
         let renews_key = kind == CallKind::KeyedWrite && self.settings.idempotency == Idempotency::Automatic;
-        CallPlan { operation, kind, slot, until: self.until(), renews_key }
+        ensure_followed(&self.core);
+        let consistency = ReadConsistency::Primary;
+        CallPlan { operation, kind, slot, until: self.until(), consistency, renews_key }
     }
 
     /// When a call that begins now must have ended.

@@ -18,8 +18,9 @@
 //! # What a call does
 //!
 //! 1. It computes the slot of its key and calls the node that serves this slot. The client learns which node that is
-//!    from nodes that refuse a call with MOVED; as long as it does not know, it calls any known node. It keeps one
-//!    connection to each node, made when it is first used.
+//!    from a stream of the topology that one node sends (opened with the first call, and again at another node after it
+//!    broke), and from nodes that refuse a call with MOVED; as long as it does not know, it calls any known node. It
+//!    keeps one connection to each node, made when it is first used.
 //! 2. A call that certainly has not happened is tried again: the node was not the primary (MOVED, which is followed at
 //!    once), the server says that nothing has happened (UNAVAILABLE with a RetryInfo), or no connection could be
 //!    established. A read is also tried again after its connection broke.
@@ -30,6 +31,12 @@
 //! 4. Retries wait (exponential backoff with full jitter, at least what the server asks for), end with the deadline of
 //!    the call, and take from a budget that all clones of a client share ([`RetryOptions`]): a cluster that is in
 //!    trouble is not called many times as often. The server receives the remaining time with each try.
+//!
+//! # Reads from replicas
+//!
+//! [`CallSettings::consistency`] says who answers reads: the primary by default, a replica in the client's own
+//! availability zone, any replica whose data are not older than the caller accepts, or the primary after a quorum has
+//! confirmed it. What that says about the answer, and which calls it is for: [`ReadConsistency`].
 //!
 //! # Several operations
 //!
@@ -59,7 +66,6 @@
 //! - Messages are bounded by 16 MiB: a batch is not split where its operations on one node are longer together.
 //! - A pipeline bounds its results that are not taken by their number, not by their bytes. A node that does not answer
 //!   one operation holds up those after it on the same stream. There is no blocking pipeline.
-//! - Reads from replicas, and a preference for the nodes of the caller's own availability zone.
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
 //! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
@@ -79,6 +85,7 @@ mod calls;
 mod channels;
 mod client;
 mod error;
+mod follower;
 mod hash;
 mod idempotency;
 mod observe;
@@ -86,11 +93,13 @@ mod operation;
 mod pipeline;
 mod reply;
 mod retry;
+mod routes;
 mod set;
 mod settings;
 mod slots;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod topology;
 mod txn;
 mod verdict;
 mod watch;
@@ -107,7 +116,7 @@ pub use pipeline::{Pipeline, PipelineFull, PipelineOptions, PipelineResults, Pip
 pub use reply::ReplyValue;
 pub use retry::RetryOptions;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
-pub use settings::CallSettings;
+pub use settings::{CallSettings, ReadConsistency};
 pub use slots::key_slot;
 /// The code of a refusal.
 pub use tonic::Code;

@@ -35,6 +35,42 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 pub(crate) struct SlotTable {
     /// By the first slot of each range. Ranges do not overlap.
     ranges: BTreeMap<u16, ServedRange>,
+    /// The members of shards, by the first slot; as the newest topology has them.
+    members: BTreeMap<u16, (u16, Arc<[Member]>)>,
+    /// The map that they are of.
+    map: Option<LearnedMap>,
+}
+
+/// The version of a topology that was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LearnedMap {
+    pub(crate) cluster: Vec<u8>,
+    pub(crate) version: u64,
+}
+
+impl LearnedMap {
+    /// Whether what has this version replaces what was learned with another one. A node that is cut off has an older
+    /// map of the same cluster.
+    pub(crate) fn replaces(&self, known: Option<&LearnedMap>) -> bool {
+        known.is_none_or(|known| known.cluster != self.cluster || known.version <= self.version)
+    }
+}
+
+/// A replica that serves reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) address: Arc<str>,
+    pub(crate) az: Arc<str>,
+}
+
+/// What a topology says of one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShardRoute {
+    pub(crate) slots: RangeInclusive<u16>,
+    pub(crate) shard: u32,
+    pub(crate) primary: Option<Arc<str>>,
+    /// Those that serve reads, and the primary.
+    pub(crate) members: Arc<[Member]>,
 }
 
 /// A range of slots from its key in the table on.
@@ -60,6 +96,29 @@ impl SlotTable {
     fn range(&self, slot: u16) -> Option<&ServedRange> {
         let (_, range) = self.ranges.range(..=slot).next_back()?;
         (slot <= range.last).then_some(range)
+    }
+
+    /// The replicas of a slot that serve reads.
+    pub(crate) fn members(&self, slot: u16) -> Option<&Arc<[Member]>> {
+        let (_, (last, members)) = self.members.range(..=slot).next_back()?;
+        (slot <= *last).then_some(members)
+    }
+
+    /// Replaces everything by a topology, unless it is of an older map: returns whether it did. Where the topology names
+    /// no primary, what was learned before stays.
+    pub(crate) fn follow(&mut self, map: LearnedMap, routes: Vec<ShardRoute>) -> bool {
+        if !map.replaces(self.map.as_ref()) {
+            return false;
+        }
+        self.map = Some(map);
+        self.members.clear();
+        for route in routes {
+            if let Some(primary) = route.primary {
+                self.learn(route.slots.clone(), primary, Some(route.shard));
+            }
+            self.members.insert(*route.slots.start(), (*route.slots.end(), route.members));
+        }
+        true
     }
 
     /// Records who serves these slots. Ranges that overlap them are dropped.
@@ -124,5 +183,39 @@ mod tests {
         assert_eq!(at(&table, 60), None);
         table.learn(5..=16_384, "d:1".into(), None);
         assert_eq!(at(&table, 5), None, "no such slots");
+    }
+
+    #[test]
+    fn a_topology_replaces_what_was_learned() {
+        let mut table = SlotTable::default();
+        table.learn(0..=16_383, "old:1".into(), None);
+        let map = |version| LearnedMap { cluster: vec![1], version };
+        let member = |address: &str| Member { address: address.into(), az: "a".into() };
+        let route = |slots: RangeInclusive<u16>, shard, primary: Option<&str>| ShardRoute {
+            slots,
+            shard,
+            primary: primary.map(Arc::from),
+            members: [member("n1:1"), member("n2:1")].into(),
+        };
+        assert!(table.follow(map(2), vec![route(0..=99, 1, Some("n1:1")), route(100..=16_383, 2, None)]));
+        assert_eq!((table.address(99).map(|of| &**of), table.shard(99)), (Some("n1:1"), Some(1)));
+        assert_eq!(table.members(16_383).map(|members| members.len()), Some(2));
+        // A refusal of a node counts until the next topology.
+        table.learn(0..=99, "n2:1".into(), Some(1));
+        assert_eq!(table.address(0).map(|of| &**of), Some("n2:1"));
+        assert!(table.follow(map(2), vec![route(0..=99, 1, None)]));
+        assert_eq!(table.address(0).map(|of| &**of), Some("n2:1"), "it names no primary");
+        assert!(table.members(100).is_none());
+        assert!(!table.follow(map(1), vec![route(0..=99, 1, Some("n1:1"))]));
+        assert_eq!(table.address(0).map(|of| &**of), Some("n2:1"), "an older map");
+    }
+
+    #[test]
+    fn an_older_map_of_the_same_cluster_replaces_nothing() {
+        let map = |cluster: u8, version| LearnedMap { cluster: vec![cluster], version };
+        assert!(map(1, 3).replaces(None));
+        assert!(map(1, 3).replaces(Some(&map(1, 3))), "who leads is not part of the map");
+        assert!(!map(1, 2).replaces(Some(&map(1, 3))));
+        assert!(map(2, 1).replaces(Some(&map(1, 3))));
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{CONFLICT, ClientError};
 use crate::operation::{Operation, OperationResult, Place};
 use crate::retry::RetryOptions;
 use crate::set::{SetExpiry, SetIf, SetOptions};
-use crate::settings::CallSettings;
+use crate::settings::{CallSettings, ReadConsistency};
 use crate::slots::key_slot;
 use crate::verdict::{CallKind, Disposition};
 
@@ -209,7 +209,14 @@ impl Client {
         let mut conflicts = 0;
         loop {
             let left = || Some(until.saturating_duration_since(Instant::now()));
-            let settings = |client: &Client| CallSettings { deadline: left(), ..client.settings };
+            let settings = |client: &Client| {
+                // What a replica answers may be older: the value would often not be the one that is compared.
+                let consistency = match client.settings.consistency {
+                    ReadConsistency::Linearizable => ReadConsistency::Linearizable,
+                    _ => ReadConsistency::Primary,
+                };
+                CallSettings { deadline: left(), consistency, ..client.settings }
+            };
             let before = self.with_options(settings(self)).get(key).await?;
             let Some(value) = change(before.clone()) else { return Ok(None) };
             let (condition, expiry) = match before {

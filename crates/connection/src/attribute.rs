@@ -1,6 +1,8 @@
 //! The attribute of a command: what a client asks for this one command. An unknown name or value is refused together
 //! with the command, because the client relies on what it asks for.
 
+use std::time::Duration;
+
 use fastness_resp::Args;
 use fastness_shard::{DurabilityOverride, IdempotencyKey, ReadConfirmation};
 
@@ -12,6 +14,8 @@ const READS: &str = "reads";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// What tells a write from others with its key.
 const IDEMPOTENCY_PAYLOAD: &str = "idempotency-payload";
+/// How old the data may be from which a replica answers, in ms.
+const MAX_STALENESS: &str = "max-staleness";
 
 /// What one command overrides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +26,8 @@ pub struct Overrides<'a> {
     pub reads: Option<ReadConfirmation>,
     /// By what a write is recognised when it is sent again.
     pub idempotency: Option<IdempotencyKey<'a>>,
+    /// How old the data may be from which a replica answers.
+    pub staleness_max: Option<Duration>,
 }
 
 /// Parses names and values.
@@ -41,9 +47,11 @@ pub fn parse(pairs: Args<'_>) -> Result<Overrides<'_>, Vec<u8>> {
             set(&mut overrides.idempotency, key(value), IDEMPOTENCY_KEY, "CLIENT:SEQUENCE", value)?;
         } else if name.eq_ignore_ascii_case(IDEMPOTENCY_PAYLOAD.as_bytes()) {
             set(&mut payload, checksum(value), IDEMPOTENCY_PAYLOAD, "32 hexadecimal digits", value)?;
+        } else if name.eq_ignore_ascii_case(MAX_STALENESS.as_bytes()) {
+            set(&mut overrides.staleness_max, span(value), MAX_STALENESS, "milliseconds, at least 1", value)?;
         } else {
-            let behind = "' in front of the command: it takes 'durability', 'reads', 'idempotency-key' and \
-                          'idempotency-payload'";
+            let behind = "' in front of the command: it takes 'durability', 'reads', 'idempotency-key', \
+                          'idempotency-payload' and 'max-staleness'";
             return Err(quoting("ERR unknown attribute '", name, behind));
         }
     }
@@ -64,6 +72,12 @@ fn key(value: &[u8]) -> Option<IdempotencyKey<'_>> {
     let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
     let sequence = sequence.parse().ok().filter(|_| is_number)?;
     Some(IdempotencyKey { client: &value[..at], sequence, payload: None })
+}
+
+fn span(value: &[u8]) -> Option<Duration> {
+    let is_number = value.iter().all(u8::is_ascii_digit);
+    let ms = std::str::from_utf8(value).ok()?.parse().ok().filter(|ms| is_number && *ms > 0)?;
+    Some(Duration::from_millis(ms))
 }
 
 fn checksum(value: &[u8]) -> Option<u128> {
@@ -115,7 +129,7 @@ mod tests {
         let both = Overrides {
             durability: Some(DurabilityOverride::Sync),
             reads: Some(ReadConfirmation::Default),
-            idempotency: None,
+            ..Overrides::default()
         };
         check(&["reads", "default", "durability", "sync"], Ok(both));
         check(
@@ -132,10 +146,8 @@ mod tests {
         );
         check(
             &["durability", "sync", "ttl", "5"],
-            Err(
-                "ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', 'idempotency-key' \
-                 and 'idempotency-payload'",
-            ),
+            Err("ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', \
+                 'idempotency-key', 'idempotency-payload' and 'max-staleness'"),
         );
         let keyed = |client: &'static [u8], sequence, payload| {
             let idempotency = Some(IdempotencyKey { client, sequence, payload });
@@ -154,6 +166,14 @@ mod tests {
             &["idempotency-key", "a:1", "idempotency-payload", "+f"],
             Err("ERR attribute 'idempotency-payload' in front of the command takes 32 hexadecimal digits, not '+f'"),
         );
+        let staleness_max = Some(Duration::from_millis(250));
+        check(&["Max-Staleness", "250"], Ok(Overrides { staleness_max, ..Overrides::default() }));
+        for wrong in ["0", "-1", "", "1.5"] {
+            let text = format!(
+                "ERR attribute 'max-staleness' in front of the command takes milliseconds, at least 1, not '{wrong}'"
+            );
+            check(&["max-staleness", wrong], Err(&text));
+        }
         check(
             &["idempotency-payload", digits],
             Err("ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'"),

@@ -216,11 +216,12 @@ impl NodeCore {
 
     /// What this node reports about its replicas.
     fn replicas(&self) -> Vec<pb::PongReplica> {
-        let groups = self.groups.read();
+        let (groups, now) = (self.groups.read(), self.now());
         let report = |group: &Arc<Group>| pb::PongReplica {
             group: group.id.0,
             applied: group.driver.applied().0,
             ready: group.driver.serves_reads(),
+            authoritative: group.driver.authoritative(now).map_or(0, |committed| committed.0),
         };
         groups.values().map(report).collect()
     }
@@ -230,6 +231,11 @@ impl NodeCore {
             Ok(pong) if pong.timestamp != 0 => {
                 self.clocks.measured(peer, WallMs(pong.wall_ms), BootNs(pong.timestamp), self.now());
                 self.observed.ponged(peer, &pong);
+                for replica in pong.replicas.iter().filter(|replica| replica.authoritative != 0) {
+                    if let Some(group) = self.group(GroupId(replica.group)) {
+                        group.driver.prove(LogIndex(replica.authoritative), BootNs(pong.timestamp));
+                    }
+                }
                 let (round_trip, max) =
                     (self.now().since(BootNs(pong.timestamp)), self.options.timers.round_trip_max());
                 match self.observed.record_round_trip(peer, round_trip, max) {

@@ -1,4 +1,4 @@
-//! The data API over gRPC: `fastness.v1.KvService`.
+//! The data API over gRPC: `fastness.v1.KvService` and `fastness.v1.TopologyService`.
 //!
 //! ```text
 //! grpc-port (shared runtime): guard ─▶ service ─▶ operation: commands ─▶ gateway: lane ═▶ replica's thread: connection
@@ -15,6 +15,7 @@
 //! - `gateway`: which replica runs it. `forward`: what another node runs, for clients that know no shards. [`lane`]:
 //!   connections to replicas. `refusal`: errors. `values`: replies.
 //! - [`watch`]: streams of committed changes.
+//! - [`topology`]: the stream of the topology.
 
 mod forward;
 #[cfg(feature = "fuzzing")]
@@ -28,6 +29,7 @@ mod operation;
 mod pipeline;
 mod refusal;
 pub mod service;
+pub mod topology;
 mod transaction;
 mod values;
 pub mod watch;

@@ -33,7 +33,7 @@ use fastness_shard::{Batching, SlotSet};
 use fastness_types::limits::{GRPC_CALLS_MAX, GRPC_CONNECTION_WINDOW_BYTES, GRPC_WINDOW_BYTES};
 use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use fastness_wire::lab::v1::lab_service_server;
-use fastness_wire::v1::{kv_service_server, watch_service_server};
+use fastness_wire::v1::{kv_service_server, topology_service_server, watch_service_server};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -49,6 +49,7 @@ use crate::admin::Admin;
 use crate::api::gateway::Gateway;
 use crate::api::health;
 use crate::api::service::{KvServer, reflection};
+use crate::api::topology::{Publisher, TopologyServer};
 use crate::api::watch::WatchServer;
 use crate::beside::Beside;
 use crate::certificates::Certificates;
@@ -333,6 +334,8 @@ impl Inner {
     }
 
     fn serve_grpc(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>) {
+        let publisher = Publisher::new(self.shared.clone());
+        tokio::spawn(publisher.clone().follow());
         for listener in listeners {
             let admin = Admin {
                 node: self.shared.clone(),
@@ -349,6 +352,7 @@ impl Inner {
             let gateway = Gateway::new(self.shared.clone(), self.replicas.clone(), to_nodes);
             let data = KvServer::service(gateway.clone(), self.clock.clone());
             let watch = WatchServer::service(gateway, self.clock.clone());
+            let topology = TopologyServer::service(publisher.clone(), self.clock.clone());
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), self.certificates.grpc.clone());
@@ -377,6 +381,7 @@ impl Inner {
                         other,
                     };
                     let other = Beside { name: watch_service_server::SERVICE_NAME, named: watch, other };
+                    let other = Beside { name: topology_service_server::SERVICE_NAME, named: topology, other };
                     let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other };
                     server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())

@@ -22,13 +22,13 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
-    let Call { spec, args, at, first, durability_override, reads, idempotency } = call;
+    let Call { spec, args, at, first, durability_override, reads, idempotency, staleness_max } = call;
     if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
         session.data.fail();
         out.error(refusal::not_in_transaction(spec.name));
         return Outcome::REPLY;
     }
-    if (durability_override.is_some() || reads.is_some() || idempotency.is_some())
+    if (durability_override.is_some() || reads.is_some() || idempotency.is_some() || staleness_max.is_some())
         && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
     {
         session.data.fail();
@@ -48,6 +48,7 @@ pub(crate) fn run(
         durability_override: durability_override.unwrap_or(session.durability_override),
         reads: reads.unwrap_or(session.reads),
         idempotency: idempotency.filter(|_| writes).or(counter.as_ref().map(IdempotencyCounter::key)),
+        staleness_max,
         mode: state.replica.settings.mode.in_force(),
         session,
         out,

@@ -42,6 +42,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) reads: ReadConfirmation,
     /// By what a write is recognised when it is sent again.
     pub(crate) idempotency: Option<IdempotencyKey<'a>>,
+    /// How old the data may be from which a replica answers; absent: any.
+    pub(crate) staleness_max: Option<Duration>,
     /// The mode in force.
     pub(crate) mode: Durability,
 }
@@ -92,7 +94,12 @@ impl Execution<'_> {
                 let wrote = self.end_recorded(&mut primary, unit, recording);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }
-            Admitted::Replica => true,
+            Admitted::Replica => {
+                if let Some(refusal) = self.stale(&state.replica) {
+                    return self.deny(&mut state.replica, refusal.into());
+                }
+                true
+            }
             Admitted::Free => spec.shows_data,
         };
         if self.is_paused(&state.replica.flow, request.writes) {
@@ -393,6 +400,14 @@ impl Execution<'_> {
     pub(crate) fn is_uncertain(&self, replica: &Replica, spec: &CommandSpec, args: Args<'_>) -> bool {
         let hears_leader = replica.role.is_follower() && self.edges.handle.hears_leader(self.now.boot);
         !hears_leader && replica.committed_time.is_uncertain(&replica.data.engine, spec, args, self.now.boot)
+    }
+
+    /// The refusal of a read whose client asks for newer data than this replica can show that it has.
+    pub(crate) fn stale(&self, replica: &Replica) -> Option<Refusal> {
+        let max = self.staleness_max?;
+        let as_of = self.edges.handle.fresh_as_of(replica.position.applied);
+        let is_fresh = as_of != BootNs(0) && self.now.boot.since(as_of) <= max;
+        (!is_fresh).then_some(Refusal::Stale { max })
     }
 
     /// Records that committed data is shown to a READONLY client.

@@ -57,6 +57,7 @@ pub struct Call<'a> {
     pub(crate) durability_override: Option<DurabilityOverride>,
     pub(crate) reads: Option<ReadConfirmation>,
     pub(crate) idempotency: Option<IdempotencyKey<'a>>,
+    pub(crate) staleness_max: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -79,6 +80,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn with_reads(mut self, reads: Option<ReadConfirmation>) -> Call<'a> {
         self.reads = reads;
+        self
+    }
+
+    /// Sets how old the data may be from which a replica answers this command; without effect on the primary.
+    #[must_use]
+    pub fn with_staleness_max(mut self, staleness_max: Option<Duration>) -> Call<'a> {
+        self.staleness_max = staleness_max;
         self
     }
 

@@ -82,6 +82,11 @@ pub enum Refusal {
     Lagging,
     /// A replica hears no primary, and cannot know whether a key has expired.
     CutOff,
+    /// A replica cannot show that its data are as new as the client asks for.
+    Stale {
+        /// How old they may be.
+        max: Duration,
+    },
     /// No replica is known to serve the slot.
     SlotNotServed,
     /// The data is being restored from the log.
@@ -131,6 +136,9 @@ impl Refusal {
             Refusal::ClusterDown => CLUSTER_DOWN.into(),
             Refusal::Lagging => LAGGING.into(),
             Refusal::CutOff => CUT_OFF.into(),
+            Refusal::Stale { max } => {
+                format!("STALE This replica cannot show that its data are at most {} ms old", max.as_millis())
+            }
             Refusal::SlotNotServed => "CLUSTERDOWN Hash slot not served".into(),
             Refusal::Loading => "LOADING Valkey is loading the dataset in memory".into(),
             Refusal::ReadOnly => "READONLY You can't write against a read only replica.".into(),
@@ -182,6 +190,7 @@ impl Refusal {
                 | Refusal::ClusterDown
                 | Refusal::Lagging
                 | Refusal::CutOff
+                | Refusal::Stale { .. }
                 | Refusal::SlotNotServed
         )
     }

@@ -96,7 +96,16 @@ impl Shard {
     /// them.
     #[must_use]
     pub fn call<'a>(&self, spec: &'static CommandSpec, args: Args<'a>, at: Now) -> Call<'a> {
-        Call { spec, args, at, first: None, durability_override: None, reads: None, idempotency: None }
+        Call {
+            spec,
+            args,
+            at,
+            first: None,
+            durability_override: None,
+            reads: None,
+            idempotency: None,
+            staleness_max: None,
+        }
     }
 
     /// Runs one command of one session, and appends the reply to `out`. Never blocks.

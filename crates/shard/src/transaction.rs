@@ -244,6 +244,9 @@ impl Execution<'_> {
             return self.deny(&mut state.replica, Refusal::CutOff.into());
         }
         if is_replica {
+            if let Some(refusal) = self.stale(&state.replica) {
+                return self.deny(&mut state.replica, refusal.into());
+            }
             self.show(&mut state.replica);
         }
         let reply = self.out.len();

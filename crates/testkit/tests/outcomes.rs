@@ -32,6 +32,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::CutOff,
         Refusal::SlotNotServed,
         Refusal::Loading,
+        Refusal::Stale { max: Duration::from_secs(1) },
         Refusal::ReadOnly,
         Refusal::OutOfMemory,
         Refusal::TooLarge { bytes_max: 1 },
@@ -52,6 +53,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::ClusterDown
             | Refusal::Lagging
             | Refusal::CutOff
+            | Refusal::Stale { .. }
             | Refusal::SlotNotServed
             | Refusal::Loading
             | Refusal::ReadOnly

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReplyValue,
-    RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
+    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReadConsistency,
+    ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -216,7 +216,8 @@ async fn every_call_does_what_it_says() -> Result<()> {
     ensure!(all.into_iter().eq([("y".into(), "2".into()), ("z".into(), "3".into())]));
 
     // Any command, its errors, and options.
-    let quorum = CallSettings { durability_sync: true, consistency_quorum: true, ..CallSettings::default() };
+    let quorum =
+        CallSettings { durability_sync: true, consistency: ReadConsistency::Linearizable, ..CallSettings::default() };
     let quorum = client.with_options(quorum);
     ensure!(quorum.execute(["SET", "s", "text"]).await? == ReplyValue::Status("OK".into()));
     ensure!(quorum.get("s").await?.as_deref() == Some(&b"text"[..]));
@@ -259,7 +260,8 @@ async fn transactions_and_updates_do_what_they_say() -> Result<()> {
     let results = outcome.into_results()?;
     ensure!(results == [OperationResult::Value(Some("2".into())), OperationResult::Reply(ReplyValue::Integer(1))]);
     let holds = Txn::new().if_equal("{t}s", "7").if_exists("{t}h").if_field_equal("{t}h", "f", "1");
-    let quorum = CallSettings { durability_sync: true, consistency_quorum: true, ..CallSettings::default() };
+    let quorum =
+        CallSettings { durability_sync: true, consistency: ReadConsistency::Linearizable, ..CallSettings::default() };
     let quorum = client.with_options(quorum);
     ensure!(quorum.txn(holds.if_field_exists("{t}h", "g").then(Operation::delete("{t}s"))).await?.succeeded);
     ensure!(client.get("{t}s").await?.is_none());

@@ -148,6 +148,8 @@ pub const WATCH_STALL_MAX: Duration = Duration::from_secs(10);
 pub const WATCH_LARGE_BATCHES_MAX: usize = 1;
 /// How long a client may take to receive such a batch. Then it is cut off.
 pub const WATCH_LARGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Streams of the topology that a node serves at a time.
+pub const TOPOLOGY_STREAMS_MAX: usize = 10_000;
 
 /// Users of a cluster.
 pub const USERS_MAX: usize = 1000;

@@ -191,13 +191,11 @@ fn the_data_api_is_described() {
     let set = current();
     let mut missing = Vec::new();
     for file in set.file.iter().filter(|file| file.package() == "fastness.v1") {
-        let described: BTreeSet<&[i32]> = file
-            .source_code_info
-            .as_ref()
-            .unwrap()
-            .location
+        let locations = &file.source_code_info.as_ref().unwrap().location;
+        let has_text = |text: Option<&String>| text.is_some_and(|text| !text.trim().is_empty());
+        let described: BTreeSet<&[i32]> = locations
             .iter()
-            .filter(|location| location.leading_comments.as_ref().is_some_and(|text| !text.trim().is_empty()))
+            .filter(|location| has_text(location.leading_comments.as_ref()))
             .map(|location| &*location.path)
             .collect();
         for (s, service) in file.service.iter().enumerate() {

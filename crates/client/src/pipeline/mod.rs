@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::observe::CallRecord;
 use crate::operation::{Operation, OperationResult};
+use crate::topology::ensure_followed;
 use crate::verdict::{CallKind, timed_out};
 use run::Submitted;
 
@@ -148,6 +149,7 @@ impl Client {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn pipeline_with(&self, options: PipelineOptions) -> Pipeline {
+        ensure_followed(&self.core);
         let in_flight = options.in_flight.clamp(1, IN_FLIGHT_MAX);
         let (to_run, arrivals) = mpsc::channel(in_flight);
         let (to_results, due) = mpsc::channel(in_flight);

@@ -44,9 +44,12 @@
 //!   TTL, TYPE. Every other one is refused with [`Code::Unimplemented`](crate::Code::Unimplemented), reason
 //!   `MOCK_UNIMPLEMENTED`.
 //!
+//! - The stream of the topology: one node in the availability zone `a`. Reads on replicas are answered by it, and no
+//!   data is ever too old.
+//!
 //! # What it does not
 //!
-//! Shards, replicas, durability, users, memory limits and slow disks: what it stores is gone when it is dropped. The
+//! Shards, several replicas, durability, users, memory limits and slow disks: what it stores is gone when it is dropped. The
 //! texts of its errors are not those of a cluster; their codes and reasons are.
 
 mod commands;

@@ -1,17 +1,23 @@
 //! The mock server as tests use it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fastness_wire::v1::kv_service_server::KvServiceServer;
+use fastness_wire::v1::topology_service_server::{self, TopologyServiceServer};
+use tonic::body::Body;
+use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
+use tonic::codegen::{BoxFuture, Service};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::fault::MockFault;
 use super::keyspace::MockValue;
-use super::service::{MockService, SeenCall};
+use super::service::{MockService, MockTopology, SeenCall};
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::retry::RetryOptions;
@@ -29,6 +35,33 @@ pub struct MockServer {
     _ends: tokio::sync::watch::Receiver<()>,
 }
 
+/// The services of the server, by the path of a call.
+#[derive(Debug, Clone)]
+struct MockServices {
+    data: KvServiceServer<MockService>,
+    topology: TopologyServiceServer<MockTopology>,
+}
+
+impl Service<HttpRequest<Body>> for MockServices {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<HttpResponse<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // As both are.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
+        if service == Some(topology_service_server::SERVICE_NAME) {
+            self.topology.call(request)
+        } else {
+            self.data.call(request)
+        }
+    }
+}
+
 impl MockServer {
     /// Starts a server with nothing stored. It runs on the tokio runtime of the caller.
     ///
@@ -38,7 +71,8 @@ impl MockServer {
         let incoming = TcpIncoming::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = incoming.local_addr()?.to_string();
         let service = MockService::default();
-        let served = KvServiceServer::new(service.clone());
+        let topology = TopologyServiceServer::new(MockTopology { address: address.clone() });
+        let served = MockServices { data: KvServiceServer::new(service.clone()), topology };
         let (handles, ends) = tokio::sync::watch::channel(());
         tokio::spawn(async move {
             tokio::select! {

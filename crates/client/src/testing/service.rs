@@ -8,8 +8,10 @@ use bytes::Bytes;
 use fastness_wire::v1::kv_service_server::KvService;
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::topology_service_server::TopologyService;
 use fastness_wire::v1::{self, PipelineRequest, PipelineResponse};
-use futures::{Stream, StreamExt as _};
+use futures::future::ready;
+use futures::{Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
@@ -17,6 +19,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::fault::{MockFault, MockRefusal};
 use super::keyspace::Keyspace;
 use super::operations;
+use crate::slots::SLOTS;
+
+/// The availability zone of the mock.
+const MOCK_AZ: &str = "a";
 
 /// One call as the server has received it; of a pipeline, its opening (`pipeline`) and each of its operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,5 +232,37 @@ impl KvService for MockService {
             async move { service.serve_next(request).await }
         });
         Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+/// The topology of one node, which has a replica of all slots. It names no primary: redirects that a test scripts stay
+/// learned. The call is not recorded, and meets no fault.
+#[derive(Debug)]
+pub(super) struct MockTopology {
+    pub(super) address: String,
+}
+
+type MockTopologies = Pin<Box<dyn Stream<Item = Result<v1::WatchTopologyResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl TopologyService for MockTopology {
+    type WatchTopologyStream = MockTopologies;
+
+    async fn watch_topology(&self, _: Request<v1::WatchTopologyRequest>) -> Result<Response<MockTopologies>, Status> {
+        let (address, availability_zone) = (self.address.clone(), MOCK_AZ.to_owned());
+        let topology = v1::Topology {
+            cluster: vec![0; 16].into(),
+            map_version: 1,
+            nodes: vec![v1::TopologyNode { id: 1, address, availability_zone }],
+            shards: vec![v1::TopologyShard {
+                id: 1,
+                first_slot: 0,
+                last_slot: u32::from(SLOTS - 1),
+                members: vec![v1::TopologyMember { node: 1, serves_reads: true }],
+                primary: 0,
+            }],
+        };
+        let first = v1::WatchTopologyResponse { topology: Some(topology) };
+        Ok(Response::new(Box::pin(stream::once(ready(Ok(first))).chain(stream::pending()))))
     }
 }

@@ -23,6 +23,8 @@ use fastness_types::{BootNs, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Plan
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use crate::group::freshness::{Freshness, Proof};
+
 pub use crate::group::committed::{Committed, CommittedLog, EntryPayload, ReadError};
 use crate::lease::clocks::{ClockCheck, TrustedWall, WallState};
 pub use crate::lease::deadline::Lease;
@@ -182,6 +184,7 @@ struct GroupShared {
     // What a follower has learned from its leader.
     heard_until: AtomicU64,
     leader_committed: AtomicU64,
+    freshness: Mutex<Freshness>,
     /// The owner has shown the committed state to clients.
     served: AtomicBool,
     /// The owner has requested a heartbeat before the next interval.
@@ -231,6 +234,7 @@ pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, G
         turns: Turns::default(),
         heard_until: AtomicU64::new(0),
         leader_committed: AtomicU64::new(0),
+        freshness: Mutex::default(),
         served: AtomicBool::new(false),
         round: AtomicBool::new(false),
     });
@@ -455,6 +459,13 @@ impl GroupHandle {
         (index > 0).then_some(LogIndex(index))
     }
 
+    /// The newest moment for which it is known that a replica at `applied` has everything that was acknowledged before
+    /// it; 0: none. See [`Freshness`].
+    #[must_use]
+    pub fn fresh_as_of(&self, applied: LogIndex) -> BootNs {
+        self.shared.freshness.lock().as_of(applied)
+    }
+
     /// Requests a heartbeat before the next interval. The answers advance [`Lease::confirmed`].
     pub fn request_confirmation(&self) {
         self.shared.round.store(true, Ordering::Release);
@@ -556,6 +567,20 @@ impl GroupDriver {
             Role::Leader { lease, first } => lease.holds(now) && self.applied() >= *first,
             Role::Follower { .. } | Role::Stopped { .. } => false,
         }
+    }
+
+    /// The committed position of an authority (see [`GroupDriver::is_authority`]): it covers everything that was
+    /// acknowledged by any node before `now`.
+    #[must_use]
+    pub fn authoritative(&self, now: BootNs) -> Option<LogIndex> {
+        // In this order: what is committed meanwhile only makes the position newer.
+        self.is_authority(now).then(|| self.committed())
+    }
+
+    /// Publishes that everything which was acknowledged before `at`, on this node's boot clock, is at or before
+    /// `committed`.
+    pub fn prove(&self, committed: LogIndex, at: BootNs) {
+        self.shared.freshness.lock().add(Proof { committed, at }, self.applied());
     }
 
     /// Publishes contact with a leader that a quorum answers: see [`GroupHandle::hears_leader`].

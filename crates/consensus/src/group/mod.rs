@@ -3,6 +3,7 @@
 pub(crate) mod committed;
 pub(crate) mod control;
 pub(crate) mod driver;
+pub(crate) mod freshness;
 pub mod handle;
 pub(crate) mod handover;
 pub(crate) mod membership;

@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn report(applied: u64, ready: bool) -> Pong {
-        let replicas = vec![PongReplica { group: GROUP.0, applied, ready }];
+        let replicas = vec![PongReplica { group: GROUP.0, applied, ready, authoritative: 0 }];
         Pong { timestamp: 1, reports: true, replicas, ..Pong::default() }
     }
 

@@ -46,7 +46,10 @@ pub(super) const GRPC_REPLIES: Target = Target {
 };
 
 fn operations() -> Vec<Operation> {
-    let (key, options) = (bytes::Bytes::from_static(b"key"), Some(v1::CallOptions { durability: 1, consistency: 1 }));
+    let (key, options) = (
+        bytes::Bytes::from_static(b"key"),
+        Some(v1::CallOptions { durability: 1, consistency: 1, ..Default::default() }),
+    );
     let fields = vec![key.clone(), key.clone()];
     let field = v1::HashField { name: key.clone(), value: key.clone() };
     let condition = Some(set_request::Condition::IfEqual(key.clone()));

@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic::transport::ClientTlsConfig;
 
 use super::forward::Forwarder;
-use super::lane::{Caller, Lane, LaneError, dropped, not_served};
+use super::lane::{Caller, Lane, LaneError, LaneKind, dropped, not_served};
 use super::operation::{Prepared, Target, prepare, to_forward};
 use super::refusal::{ApiRefusal, reason};
 use crate::certificates::Newest;
@@ -61,7 +61,7 @@ impl Gateway {
     async fn run_here(&self, caller: &Caller, operation: Operation) -> Result<Outcome, ApiRefusal> {
         let prepared = self.prepare(operation)?;
         let (shard, replica) = self.replica(prepared.target)?;
-        let mut lane = self.lane(caller, shard, &replica).await?;
+        let mut lane = self.lane(caller, (shard, LaneKind::of(&prepared)), &replica).await?;
         let commands = prepared.commands();
         match lane.exchange(&commands.encoded(), commands.count, caller).await {
             Ok(replies) => {
@@ -91,10 +91,15 @@ impl Gateway {
     }
 
     /// A lane to a replica of this node.
-    pub(super) async fn lane(&self, caller: &Caller, shard: ShardId, replica: &Running) -> Result<Lane, ApiRefusal> {
-        match caller.lanes.take(shard, &caller.account) {
+    pub(super) async fn lane(
+        &self,
+        caller: &Caller,
+        to: (ShardId, LaneKind),
+        replica: &Running,
+    ) -> Result<Lane, ApiRefusal> {
+        match caller.lanes.take(to, &caller.account) {
             Some(lane) => Ok(lane),
-            None => Lane::open(&self.node, replica, shard, caller).await,
+            None => Lane::open(&self.node, replica, to, caller).await,
         }
     }
 

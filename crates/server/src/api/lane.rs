@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 
 use super::memory::{MessageMemory, ReplyRoom, Reservations};
+use super::operation::Prepared;
 use super::refusal::{ApiRefusal, reason};
 use crate::accounts::Account;
 use crate::auth::Origin;
@@ -31,6 +32,25 @@ const IDLE_LANES_MAX: usize = 64;
 const BUFFER_BYTES_KEPT: usize = 16 * 1024;
 /// The first command on each lane, and the name under which CLIENT LIST shows it.
 const HELLO: &[u8] = b"*4\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$7\r\nSETNAME\r\n$4\r\ngrpc\r\n";
+
+/// The second command on a lane for reads that any replica may answer.
+const READONLY: &[u8] = b"*1\r\n$8\r\nREADONLY\r\n";
+
+/// Who may answer the commands of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LaneKind {
+    /// The primary; another replica refuses them.
+    Primary,
+    /// Any replica: a connection after READONLY.
+    Replica,
+}
+
+impl LaneKind {
+    /// The kind for an operation.
+    pub(super) fn of(prepared: &Prepared) -> LaneKind {
+        if prepared.on_replica() { LaneKind::Replica } else { LaneKind::Primary }
+    }
+}
 
 /// Why a lane gives no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +136,7 @@ impl LaneReader {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) shard: ShardId,
+    to: (ShardId, LaneKind),
     /// Whose it is.
     account: Arc<Account>,
     end: Arc<ClientEnd>,
@@ -128,9 +148,10 @@ impl Lane {
     pub(super) async fn open(
         node: &Arc<NodeShared>,
         replica: &Running,
-        shard: ShardId,
+        to: (ShardId, LaneKind),
         caller: &Caller,
     ) -> Result<Lane, ApiRefusal> {
+        let (shard, kind) = to;
         let ((address, local_address), account) = (caller.addresses, caller.account.clone());
         let Some(slot) = node.take_client_slot() else {
             return Err(ApiRefusal::new(Code::ResourceExhausted, reason::MAX_CLIENTS, "max number of clients reached"));
@@ -151,11 +172,15 @@ impl Lane {
         }
         let end = Arc::new(end);
         let reader = LaneReader { end: end.clone(), buffer: Vec::new(), extent: ReplyExtent::default() };
-        let mut lane = Lane { shard, account, end, reader };
-        match lane.exchange(HELLO, 1, caller).await.map(|mut replies| replies.pop()) {
-            Ok(Some(Value::Map(_))) => Ok(lane),
-            Ok(Some(Value::Error(text))) => Err(ApiRefusal::from_reply(&text)),
-            Ok(_) | Err(_) => Err(not_served(shard)),
+        let mut lane = Lane { to, account, end, reader };
+        let first = match kind {
+            LaneKind::Primary => vec![HELLO],
+            LaneKind::Replica => vec![HELLO, READONLY],
+        };
+        let replies = lane.exchange(&first.concat(), first.len(), caller).await.map_err(|_| not_served(shard))?;
+        match replies.into_iter().find_map(|reply| if let Value::Error(text) = reply { Some(text) } else { None }) {
+            Some(text) => Err(ApiRefusal::from_reply(&text)),
+            None => Ok(lane),
         }
     }
 
@@ -230,10 +255,10 @@ pub struct Lanes {
 
 impl Lanes {
     /// One to this shard of this user, whatever its rules have become.
-    pub(super) fn take(&self, shard: ShardId, account: &Account) -> Option<Lane> {
+    pub(super) fn take(&self, to: (ShardId, LaneKind), account: &Account) -> Option<Lane> {
         let mut idle = self.idle.lock();
         idle.retain(|lane| !lane.is_closed());
-        let at = idle.iter().rposition(|lane| lane.shard == shard && lane.account.name == account.name)?;
+        let at = idle.iter().rposition(|lane| lane.to == to && lane.account.name == account.name)?;
         Some(idle.swap_remove(at))
     }
 

@@ -169,12 +169,16 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
         (None, 0) => Target::Replica(None),
         (None, shard) => Target::Replica(Some(ShardId(shard))),
     };
+    let attributes = Attributes::of(request.options.clone())?;
+    if spec.flags.has(Flags::WRITE) {
+        attributes.refuse_replica()?;
+    }
     Ok(Prepared {
         target,
         // Whatever is not known to only read: CONFIG SET and CLIENT KILL change something as well.
         writes: !spec.flags.has(Flags::READONLY),
         steps: vec![request.args.clone()],
-        attributes: Attributes::of(request.options.clone())?,
+        attributes,
         meaning: Meaning::Execute,
     })
 }
@@ -189,7 +193,9 @@ fn read(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Meani
 }
 
 fn write(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Meaning) -> Result<Prepared, ApiRefusal> {
-    Ok(Prepared { writes: true, ..read(key, args, options, meaning)? })
+    let prepared = read(key, args, options, meaning)?;
+    prepared.attributes.refuse_replica()?;
+    Ok(Prepared { writes: true, ..prepared })
 }
 
 /// The operation again, if its options say that it may be forwarded.
@@ -211,15 +217,21 @@ pub(super) fn to_forward(operation: &Operation) -> Option<Operation> {
 /// The attribute with the idempotency key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a call asks for, as the attribute before a command has it: names and values.
+/// What a call asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<(&'static str, Vec<u8>)>);
+pub(super) struct Attributes {
+    /// As the attribute before a command has it: names and values.
+    pairs: Vec<(&'static str, Vec<u8>)>,
+    /// Whether any replica may answer.
+    on_replica: bool,
+}
 
 impl Attributes {
     pub(super) fn of(options: Option<CallOptions>) -> Result<Attributes, ApiRefusal> {
         // Whether it is forwarded, the gateway looks up itself.
-        let CallOptions { durability, consistency, idempotency_key, forward: _ } = options.unwrap_or_default();
-        let mut attributes = Vec::new();
+        let CallOptions { durability, consistency, idempotency_key, forward: _, max_staleness_ms } =
+            options.unwrap_or_default();
+        let (mut attributes, mut on_replica) = (Vec::new(), false);
         let unknown = |name: &str, number: i32| ApiRefusal::invalid(format!("options.{name}: {number} is unknown"));
         match v1::Durability::try_from(durability).map_err(|_| unknown("durability", durability))? {
             v1::Durability::Unspecified => {}
@@ -228,6 +240,14 @@ impl Attributes {
         match v1::Consistency::try_from(consistency).map_err(|_| unknown("consistency", consistency))? {
             v1::Consistency::Unspecified => {}
             v1::Consistency::Quorum => attributes.push(("reads", b"quorum".to_vec())),
+            v1::Consistency::Replica => on_replica = true,
+        }
+        match max_staleness_ms {
+            0 => {}
+            _ if !on_replica => {
+                return Err(ApiRefusal::invalid("options.max_staleness_ms: only with CONSISTENCY_REPLICA"));
+            }
+            ms => attributes.push(("max-staleness", ms.to_string().into_bytes())),
         }
         if let Some(v1::IdempotencyKey { client, sequence }) = idempotency_key {
             if client.is_empty() || client.len() > limits::IDEMPOTENCY_CLIENT_BYTES_MAX {
@@ -237,20 +257,29 @@ impl Attributes {
             }
             attributes.push((IDEMPOTENCY_KEY, [&client[..], b":", sequence.to_string().as_bytes()].concat()));
         }
-        Ok(Attributes(attributes))
+        Ok(Attributes { pairs: attributes, on_replica })
+    }
+
+    /// For what only a primary can do.
+    ///
+    /// # Errors
+    /// The call lets any replica answer.
+    pub(super) fn refuse_replica(&self) -> Result<(), ApiRefusal> {
+        let text = "options.consistency: CONSISTENCY_REPLICA is for reads of one operation";
+        if self.on_replica { Err(ApiRefusal::invalid(text)) } else { Ok(()) }
     }
 
     /// The same for a write that its idempotency key is bound to by this checksum; `None`: it has no key.
     pub(super) fn bound_to(&self, payload: u128) -> Option<Attributes> {
-        self.0.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY).then(|| {
+        self.pairs.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY).then(|| {
             let mut attributes = self.clone();
-            attributes.0.push(("idempotency-payload", format!("{payload:032x}").into_bytes()));
+            attributes.pairs.push(("idempotency-payload", format!("{payload:032x}").into_bytes()));
             attributes
         })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty() && !self.on_replica
     }
 }
 
@@ -269,8 +298,8 @@ impl Default for Commands {
 
 impl Commands {
     pub(super) fn add(&mut self, args: &[Bytes], attributes: &Attributes) {
-        if !attributes.is_empty() && self.out.attribute(attributes.0.len()) {
-            for (name, value) in &attributes.0 {
+        if !attributes.pairs.is_empty() && self.out.attribute(attributes.pairs.len()) {
+            for (name, value) in &attributes.pairs {
                 self.out.bulk(name);
                 self.out.bulk(value);
             }
@@ -297,6 +326,11 @@ impl Commands {
 }
 
 impl Prepared {
+    /// Whether any replica may answer.
+    pub(super) fn on_replica(&self) -> bool {
+        self.attributes.on_replica
+    }
+
     /// Its commands; several are one transaction.
     pub(super) fn commands(&self) -> Commands {
         let mut commands = Commands::default();

@@ -14,10 +14,13 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
 use super::gateway::{Forwarding, Gateway, failed};
-use super::lane::{Caller, LaneReader};
+use super::lane::{Caller, LaneKind, LaneReader};
 use super::operation::Prepared;
 use super::refusal::ApiRefusal;
 use crate::resp_server::pipe::ClientEnd;
+
+/// Where operations run: those of one place have an order.
+type Place = (ShardId, LaneKind);
 
 /// The two halves of a lane: operations are written to one while replies are read from the other.
 type SharedLane = (Arc<ClientEnd>, Arc<Mutex<LaneReader>>);
@@ -106,7 +109,7 @@ async fn send_all(
     mut requests: impl Stream<Item = Result<PipelineRequest, Status>> + Unpin,
     due: mpsc::Sender<Due>,
 ) -> Option<Status> {
-    let mut lanes: HashMap<ShardId, SharedLane> = HashMap::new();
+    let mut lanes: HashMap<Place, SharedLane> = HashMap::new();
     let unanswered = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     loop {
         let request = match requests.next().await {
@@ -116,8 +119,8 @@ async fn send_all(
         };
         let forwarding = request.operation.as_ref().and_then(|operation| Forwarding::of(caller, operation));
         let sent = match prepare(gateway, caller, request, &mut lanes).await {
-            Ok((prepared, shard)) => {
-                let (end, reader) = &lanes[&shard];
+            Ok((prepared, place)) => {
+                let ((end, reader), shard) = (&lanes[&place], place.0);
                 let commands = prepared.commands();
                 let encoded = commands.encoded();
                 // The operation keeps its message until its response has left. The longest one waits for all others.
@@ -147,16 +150,17 @@ async fn prepare(
     gateway: &Gateway,
     caller: &Caller,
     request: PipelineRequest,
-    lanes: &mut HashMap<ShardId, SharedLane>,
-) -> Result<(Prepared, ShardId), ApiRefusal> {
+    lanes: &mut HashMap<Place, SharedLane>,
+) -> Result<(Prepared, Place), ApiRefusal> {
     let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
     let prepared = gateway.prepare(operation)?;
     let (shard, replica) = gateway.replica(prepared.target)?;
-    if lanes.get(&shard).is_none_or(|(end, _)| end.is_closed()) {
-        let (end, reader) = gateway.lane(caller, shard, &replica).await?.split();
-        lanes.insert(shard, (end, Arc::new(Mutex::new(reader))));
+    let place = (shard, LaneKind::of(&prepared));
+    if lanes.get(&place).is_none_or(|(end, _)| end.is_closed()) {
+        let (end, reader) = gateway.lane(caller, place, &replica).await?.split();
+        lanes.insert(place, (end, Arc::new(Mutex::new(reader))));
     }
-    Ok((prepared, shard))
+    Ok((prepared, place))
 }
 
 async fn answer_all(

@@ -32,6 +32,8 @@ pub(super) mod reason {
     pub(in crate::api) const MAX_CLIENTS: &str = "MAX_CLIENTS";
     /// No password of this source is checked for the moment.
     pub(in crate::api) const TOO_MANY_FAILURES: &str = "TOO_MANY_FAILURES";
+    /// The node has as many streams of the topology as it may have.
+    pub(in crate::api) const MAX_STREAMS: &str = "MAX_STREAMS";
     /// The replica is not there (yet), or ends.
     pub(in crate::api) const NOT_SERVED: &str = "NOT_SERVED";
     /// The log does not have what follows a position any more.
@@ -94,7 +96,7 @@ impl ApiRefusal {
             return past_key(&text);
         }
         let code = match word {
-            "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "TRYAGAIN" | "BUSY" => {
+            "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "TRYAGAIN" | "BUSY" | "STALE" => {
                 return ApiRefusal::unavailable(word, &*text);
             }
             "UNKNOWN" => return ApiRefusal::unknown(&*text),
@@ -179,6 +181,7 @@ mod tests {
         for (text, code, reason, again) in [
             ("CLUSTERDOWN The cluster is down", Code::Unavailable, "CLUSTERDOWN", true),
             ("LOADING Valkey is loading", Code::Unavailable, "LOADING", true),
+            ("STALE This replica cannot show", Code::Unavailable, "STALE", true),
             ("UNKNOWN outcome: leadership was lost", Code::Unknown, "OUTCOME_UNKNOWN", false),
             ("MOVED 12 127.0.0.1:7000", Code::FailedPrecondition, "MOVED", false),
             ("WRONGTYPE Operation against", Code::FailedPrecondition, "WRONGTYPE", false),

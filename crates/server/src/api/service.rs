@@ -10,13 +10,13 @@ use fastness_wire::admin::v1::admin_service_server;
 use fastness_wire::v1::kv_service_server::{self, KvService, KvServiceServer};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
-use fastness_wire::v1::watch_service_server;
 use fastness_wire::v1::{
     BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExecuteRequest, ExecuteResponse, ExpireRequest,
     ExpireResponse, GetRequest, GetResponse, HashDeleteRequest, HashDeleteResponse, HashGetRequest, HashGetResponse,
     HashSetRequest, HashSetResponse, IncrementRequest, IncrementResponse, PipelineRequest, PipelineResponse,
     SetRequest, SetResponse, TxnRequest, TxnResponse,
 };
+use fastness_wire::v1::{topology_service_server, watch_service_server};
 use futures::Stream;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -71,6 +71,7 @@ pub fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ton
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name(kv_service_server::SERVICE_NAME)
         .with_service_name(watch_service_server::SERVICE_NAME)
+        .with_service_name(topology_service_server::SERVICE_NAME)
         .with_service_name(admin_service_server::SERVICE_NAME)
         .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
         .build_v1()

@@ -14,8 +14,7 @@ use tonic::Code;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::gateway::{Gateway, failed};
-use super::lane::Caller;
-use super::lane::Lane;
+use super::lane::{Caller, Lane, LaneKind};
 use super::operation::{Attributes, Commands, Prepared, Target, last_reply};
 use super::refusal::{ApiRefusal, reason};
 
@@ -64,7 +63,7 @@ async fn run_here(
     let target = Target::Slot(transaction.slot);
     let (shard, replica) = gateway.replica(target)?;
     // Kept only if it ends well: what it watches must not outlast the call. A conflict has ended the watches.
-    let mut lane = gateway.lane(caller, shard, &replica).await?;
+    let mut lane = gateway.lane(caller, (shard, LaneKind::Primary), &replica).await?;
     let sent_before = transaction.answer_again(&mut lane, shard, caller).await;
     if let Some(response) = sent_before.map_err(|refusal| gateway.located(target, refusal))? {
         caller.lanes.keep(lane);
@@ -108,6 +107,7 @@ fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, Ap
         prepared.steps()?;
     }
     let attributes = Attributes::of(request.options)?;
+    attributes.refuse_replica()?;
     let keyed = attributes.bound_to(xxh3_128(&payload.encode_to_vec()));
     Ok(Transaction { slot, compares, watched, operations, otherwise, attributes, keyed })
 }
