@@ -54,20 +54,26 @@ fn operations() -> Vec<Operation> {
     let field = v1::HashField { name: key.clone(), value: key.clone() };
     let condition = Some(set_request::Condition::IfEqual(key.clone()));
     let expiry = Some(set_request::Expiry::TtlMs(100));
-    let set =
-        v1::SetRequest { key: key.clone(), value: key.clone(), expiry, condition, return_previous: true, options };
+    let set = v1::SetRequest {
+        key: key.clone(),
+        value: key.clone(),
+        expiry,
+        condition,
+        return_previous: true,
+        options: options.clone(),
+    };
     let at = Some(expire_request::Expiry::ExpireAtMs(1));
     let args = ["CONFIG", "GET", "*"].map(|arg| bytes::Bytes::from_static(arg.as_bytes())).to_vec();
     vec![
         Operation::Get(v1::GetRequest { key: key.clone(), with_ttl: true, options: None }),
         Operation::Set(set),
-        Operation::Delete(v1::DeleteRequest { keys: fields.clone(), options }),
-        Operation::Increment(v1::IncrementRequest { key: key.clone(), by: -1, options }),
-        Operation::Expire(v1::ExpireRequest { key: key.clone(), expiry: at, options }),
-        Operation::HashGet(v1::HashGetRequest { key: key.clone(), fields: fields.clone(), options }),
-        Operation::HashSet(v1::HashSetRequest { key: key.clone(), fields: vec![field], options }),
-        Operation::HashDelete(v1::HashDeleteRequest { key, fields, options }),
-        Operation::Execute(v1::ExecuteRequest { args, shard: 1, options }),
+        Operation::Delete(v1::DeleteRequest { keys: fields.clone(), options: options.clone() }),
+        Operation::Increment(v1::IncrementRequest { key: key.clone(), by: -1, options: options.clone() }),
+        Operation::Expire(v1::ExpireRequest { key: key.clone(), expiry: at, options: options.clone() }),
+        Operation::HashGet(v1::HashGetRequest { key: key.clone(), fields: fields.clone(), options: options.clone() }),
+        Operation::HashSet(v1::HashSetRequest { key: key.clone(), fields: vec![field], options: options.clone() }),
+        Operation::HashDelete(v1::HashDeleteRequest { key, fields, options: options.clone() }),
+        Operation::Execute(v1::ExecuteRequest { args, shard: 1, options: options.clone() }),
     ]
 }
 
