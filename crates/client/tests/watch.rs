@@ -3,21 +3,27 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fastness_client::{
     Client, ClientError, CurrentContent, RetryOptions, WatchChange, WatchEvent, WatchPosition, WatchPositions,
     WatchStream,
 };
+use fastness_wire::v1::topology_service_server::{TopologyService, TopologyServiceServer};
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_server::{WatchService, WatchServiceServer};
-use fastness_wire::v1::{self, ListShardsRequest, ListShardsResponse, ShardReplicas, WatchRequest, WatchResponse};
+use fastness_wire::v1::{self, WatchRequest, WatchResponse};
 use futures::Stream;
 use parking_lot::Mutex;
+use tonic::body::Body;
+use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
+use tonic::codegen::{BoxFuture, Service};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
@@ -41,12 +47,39 @@ struct Node {
     script: Arc<Mutex<NodeScript>>,
 }
 
+/// Both services of a node.
+#[derive(Clone)]
+struct NodeServices {
+    watch: WatchServiceServer<Node>,
+    topology: TopologyServiceServer<Node>,
+}
+
+impl Service<HttpRequest<Body>> for NodeServices {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<HttpResponse<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        match request.uri().path().contains("TopologyService") {
+            true => self.topology.call(request),
+            false => self.watch.call(request),
+        }
+    }
+}
+
 impl Node {
     async fn start() -> Node {
         let incoming = TcpIncoming::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let node = Node { address: incoming.local_addr().unwrap().to_string(), script: Arc::default() };
-        let service = WatchServiceServer::new(node.clone());
-        tokio::spawn(async move { Server::builder().serve_with_incoming(service, incoming).await });
+        let services = NodeServices {
+            watch: WatchServiceServer::new(node.clone()),
+            topology: TopologyServiceServer::new(node.clone()),
+        };
+        tokio::spawn(async move { Server::builder().serve_with_incoming(services, incoming).await });
         node
     }
 
@@ -80,11 +113,25 @@ impl WatchService for Node {
         let ends = items(responses, end);
         Ok(Response::new(Box::pin(ends)))
     }
+}
 
-    async fn list_shards(&self, _: Request<ListShardsRequest>) -> Result<Response<ListShardsResponse>, Status> {
+#[tonic::async_trait]
+impl TopologyService for Node {
+    type WatchTopologyStream = Pin<Box<dyn Stream<Item = Result<v1::WatchTopologyResponse, Status>> + Send>>;
+
+    async fn watch_topology(
+        &self,
+        _: Request<v1::WatchTopologyRequest>,
+    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
         let addresses = self.script.lock().replicas.clone();
-        let shards = vec![ShardReplicas { shard: 7, first_slot: 0, last_slot: 16_383, addresses }];
-        Ok(Response::new(ListShardsResponse { shards }))
+        let nodes: Vec<v1::TopologyNode> =
+            (1..).zip(addresses).map(|(id, address)| v1::TopologyNode { id, address, ..Default::default() }).collect();
+        let members = nodes.iter().map(|node| v1::TopologyMember { node: node.id, serves_reads: true }).collect();
+        let shard = v1::TopologyShard { id: 7, first_slot: 0, last_slot: 16_383, members, primary: 1 };
+        let topology = v1::Topology { map_version: 1, nodes, shards: vec![shard], ..Default::default() };
+        let response = v1::WatchTopologyResponse { topology: Some(topology) };
+        let stream = futures::stream::once(std::future::ready(Ok(response)));
+        Ok(Response::new(Box::pin(futures::StreamExt::chain(stream, futures::stream::pending()))))
     }
 }
 

@@ -9,13 +9,14 @@ use fastness_load::Connection;
 use fastness_resp::Value as Reply;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::observe::page;
+use fastness_wire::v1::topology_service_client::TopologyServiceClient;
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
 use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{
-    ListShardsRequest, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash,
-    WatchedValue, watch_expiry,
+    self, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash, WatchedValue,
+    watch_expiry,
 };
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -26,12 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The unit of a position after a whole log entry.
 const END: u32 = u32::MAX;
 
-async fn service(cluster: &Cluster, node: u64) -> Result<WatchServiceClient<Channel>> {
+async fn channel(cluster: &Cluster, node: u64) -> Result<Channel> {
     let ca = std::fs::read(cluster.dir().join("ca.crt"))?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
     let address = cluster.node(node)?.grpc;
-    let channel = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await?;
-    Ok(WatchServiceClient::new(channel))
+    Ok(Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await?)
+}
+
+async fn service(cluster: &Cluster, node: u64) -> Result<WatchServiceClient<Channel>> {
+    Ok(WatchServiceClient::new(channel(cluster, node).await?))
 }
 
 fn shard(shard: u32) -> WatchRequest {
@@ -325,13 +329,14 @@ async fn what_cannot_be_watched_is_refused_with_a_reason() -> Result<()> {
         cluster.primary(shard, PATIENCE).await?;
     }
     let mut node = service(&cluster, 1).await?;
-    let shards = node.list_shards(ListShardsRequest {}).await?.into_inner().shards;
-    let slots: Vec<_> = shards.iter().map(|shard| (shard.first_slot, shard.last_slot)).collect();
-    ensure!(slots.len() == 3 && slots[0].0 == 0 && slots[2].1 == 16_383, "{shards:?}");
-    ensure!(shards.iter().all(|shard| shard.addresses.len() == 2), "{shards:?}");
-    let own = cluster.node(1)?.grpc.to_string();
-    let elsewhere = shards.iter().find(|shard| !shard.addresses.contains(&own)).context("it has all shards")?;
-    let here = shards.iter().find(|shard| shard.addresses.contains(&own)).context("it has no shard")?.shard;
+    let mut topology = TopologyServiceClient::new(channel(&cluster, 1).await?);
+    let mut stream = topology.watch_topology(v1::WatchTopologyRequest {}).await?.into_inner();
+    let topology = stream.message().await?.and_then(|response| response.topology).context("no topology")?;
+    let has_own = |shard: &&v1::TopologyShard| shard.members.iter().any(|member| member.node == 1);
+    let elsewhere = topology.shards.iter().find(|shard| !has_own(shard)).context("it has all shards")?;
+    let here = topology.shards.iter().find(has_own).context("it has no shard")?.id;
+    let address_of = |id: u64| topology.nodes.iter().find(|node| node.id == id).map(|node| node.address.clone());
+    let elsewhere_at: Vec<_> = elsewhere.members.iter().filter_map(|member| address_of(member.node)).collect();
 
     let invalid = [
         (shard(0), "INVALID_REQUEST"),
@@ -345,10 +350,10 @@ async fn what_cannot_be_watched_is_refused_with_a_reason() -> Result<()> {
         let status = node.watch(request).await.err().context(reason)?;
         ensure!(seen(&status) == (Code::InvalidArgument, reason.to_owned()), "{status:?}");
     }
-    let status = node.watch(shard(elsewhere.shard)).await.err().context("it has no replica")?;
+    let status = node.watch(shard(elsewhere.id)).await.err().context("it has no replica")?;
     ensure!(seen(&status).1 == "MOVED", "{status:?}");
     let address = fact(&status, "address").context("no address")?;
-    ensure!(elsewhere.addresses.contains(&address), "{status:?}");
+    ensure!(elsewhere_at.contains(&address), "{status:?}");
 
     let ahead = WatchPosition { index: 1 << 40, unit: 1 };
     let status = node.watch(WatchRequest { start: after(ahead), ..shard(here) }).await.err().context("ahead")?;
@@ -364,7 +369,7 @@ async fn what_cannot_be_watched_is_refused_with_a_reason() -> Result<()> {
     let mut resp = cluster.connect(primary, here, Duration::from_secs(10)).await?;
     let key = (0..).map(|i| format!("k{i}")).find(|key| {
         let slot = u32::from(fastness_client::key_slot(key.as_bytes()));
-        shards.iter().any(|shard| shard.shard == here && (shard.first_slot..=shard.last_slot).contains(&slot))
+        topology.shards.iter().any(|shard| shard.id == here && (shard.first_slot..=shard.last_slot).contains(&slot))
     });
     run(&mut resp, &[&format!("SET {} 1", key.context("no key")?)]).await?;
     waiting.await??;

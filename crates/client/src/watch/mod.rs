@@ -127,9 +127,8 @@ impl Watch {
             WatchRequest { prefixes: self.prefixes.clone(), with_values: self.with_values, ..WatchRequest::default() };
         let (mut tasks, mut starts) = (JoinSet::new(), Vec::new());
         for shard in shards {
-            let slots = shard.first_slot..=shard.last_slot;
             let keys: Vec<Bytes> =
-                self.keys.iter().filter(|key| slots.contains(&u32::from(key_slot(key)))).cloned().collect();
+                self.keys.iter().filter(|key| shard.slots.contains(&u32::from(key_slot(key)))).cloned().collect();
             // Without prefixes, a shard that has none of the keys is not watched.
             if keys.is_empty() && self.prefixes.is_empty() && !self.keys.is_empty() {
                 continue;

@@ -6,12 +6,14 @@
 //! - Only a user error, a refusal for good, or a position that no node has any more ends the task.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_wire::v1::topology_service_client::TopologyServiceClient;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
-use fastness_wire::v1::{self, ListShardsRequest, ShardReplicas, WatchRequest, WatchResponse};
+use fastness_wire::v1::{self, WatchRequest, WatchResponse};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -83,15 +85,41 @@ fn service(core: &ClientCore, address: &Arc<str>) -> Result<WatchClient, ClientE
     Ok(WatchClient::new(core.pool.channel(address)?).max_decoding_message_size(16 * 1024 * 1024))
 }
 
+/// A shard, and where it can be watched.
+pub(super) struct ShardReplicas {
+    pub(super) shard: u32,
+    /// First and last one included.
+    pub(super) slots: RangeInclusive<u32>,
+    /// The nodes that have a replica, the primary first if one is known.
+    pub(super) addresses: Vec<Arc<str>>,
+}
+
+impl ShardReplicas {
+    fn of(topology: &v1::Topology, shard: &v1::TopologyShard) -> ShardReplicas {
+        let mut members: Vec<u64> = shard.members.iter().map(|member| member.node).collect();
+        members.sort_by_key(|node| *node != shard.primary);
+        let address = |id: &u64| topology.nodes.iter().find(|node| node.id == *id).map(|node| &*node.address);
+        let addresses = members.iter().filter_map(address).map(Arc::from).collect();
+        ShardReplicas { shard: shard.id, slots: shard.first_slot..=shard.last_slot, addresses }
+    }
+}
+
 /// The shards of the cluster, from any node.
 pub(super) async fn list_shards(core: &ClientCore, until: Instant) -> Result<Vec<ShardReplicas>, ClientError> {
     let mut retries = 0;
     loop {
         let address = core.pool.any();
-        let mut service = service(core, &address)?;
-        let call = service.list_shards(core.authorized(ListShardsRequest {}));
+        let mut service = TopologyServiceClient::new(core.pool.channel(&address)?);
+        let call = async {
+            let request = core.authorized(v1::WatchTopologyRequest {});
+            // The first response has it; the stream is not followed.
+            service.watch_topology(request).await?.into_inner().message().await
+        };
         let (after, error) = match timeout_at(until.min(Instant::now() + SILENCE_MAX), call).await {
-            Ok(Ok(response)) => return Ok(response.into_inner().shards),
+            Ok(Ok(response)) => {
+                let topology = response.and_then(|response| response.topology).unwrap_or_default();
+                return Ok(topology.shards.iter().map(|shard| ShardReplicas::of(&topology, shard)).collect());
+            }
             Ok(Err(status)) => match disposition(CallKind::Read, &status) {
                 Disposition::Again { after, error } => (after, error),
                 other => return Err(other.into_error()),
@@ -157,10 +185,10 @@ impl ShardRun {
         request: WatchRequest,
     ) -> (ShardRun, watch::Receiver<StartStatus>) {
         let (started, follows) = watch::channel(StartStatus::Waits(None));
-        let addresses: Vec<Arc<str>> = replicas.addresses.iter().map(|address| address.as_str().into()).collect();
+        let addresses = replicas.addresses;
         // The node that is known to serve the shard has a connection already. The first one is the primary, whose
         // memory has changes that have not committed: current values are read from another one.
-        let slot = u16::try_from(replicas.first_slot).unwrap_or_default();
+        let slot = u16::try_from(*replicas.slots.start()).unwrap_or_default();
         let known = core.slots.read().address(slot).cloned();
         let known = addresses.iter().position(|address| Some(address) == known.as_ref()).unwrap_or(0);
         let turn = if request.with_values { 1 % addresses.len().max(1) } else { known };
@@ -263,7 +291,7 @@ impl ShardRun {
         let until = Instant::now() + SILENCE_MAX / 10;
         let Ok(shards) = list_shards(&self.core, until).await else { return };
         if let Some(found) = shards.into_iter().find(|found| found.shard == self.shard) {
-            self.addresses = found.addresses.iter().map(|address| address.as_str().into()).collect();
+            self.addresses = found.addresses;
         }
     }
 

@@ -21,15 +21,14 @@ use std::sync::Arc;
 
 use fastness_types::Clock;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
+use fastness_wire::v1::WatchRequest;
 use fastness_wire::v1::watch_service_server::{WatchService, WatchServiceServer};
-use fastness_wire::v1::{ListShardsRequest, ListShardsResponse, ShardReplicas, WatchRequest};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 use super::gateway::Gateway;
 use super::guard::ApiGuard;
 use super::memory::{MessageMemory, Metered};
-use super::refusal::{ApiRefusal, reason};
 use super::service::caller;
 
 /// The service.
@@ -53,22 +52,6 @@ impl WatchServer {
             .max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX);
         InterceptedService::new(Metered { inner: server, memory }, guard)
     }
-
-    fn shards(&self) -> Result<Vec<ShardReplicas>, ApiRefusal> {
-        let node = &self.gateway.node;
-        let map = node.map.load();
-        let none = || ApiRefusal::unavailable(reason::NOT_SERVED, "the cluster is not created yet");
-        let map = map.as_ref().ok_or_else(none)?;
-        let replicas = map.shards.iter().map(|shard| {
-            let leader = node.leader(shard.id);
-            let leads = |member: &&fastness_control::NodeInfo| Some(member.id) == leader;
-            let (first, others): (Vec<_>, Vec<_>) = map.members_of(shard.id).partition(leads);
-            let addresses = first.into_iter().chain(others).map(|member| member.grpc_address.clone()).collect();
-            let (first_slot, last_slot) = (shard.first.0.into(), shard.last.0.into());
-            ShardReplicas { shard: shard.id.0, first_slot, last_slot, addresses }
-        });
-        Ok(replicas.collect())
-    }
 }
 
 #[tonic::async_trait]
@@ -79,9 +62,5 @@ impl WatchService for WatchServer {
         let caller = caller(&request, &self.memory)?;
         let watched = request::parse(&self.gateway, request.into_inner())?;
         Ok(Response::new(follow::start(&self.gateway, caller, watched, self.clock.clone()).await?))
-    }
-
-    async fn list_shards(&self, _: Request<ListShardsRequest>) -> Result<Response<ListShardsResponse>, Status> {
-        Ok(Response::new(ListShardsResponse { shards: self.shards()? }))
     }
 }

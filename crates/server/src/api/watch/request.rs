@@ -77,7 +77,7 @@ pub(super) fn parse(gateway: &Gateway, request: WatchRequest) -> Result<Watched,
     let none = || ApiRefusal::unavailable(reason::NOT_SERVED, "the cluster is not created yet");
     let map: &Arc<_> = map.as_ref().ok_or_else(none)?;
     let shard = match (shard, keys.first()) {
-        (0, None) => return Err(ApiRefusal::invalid("shard: needed without keys; ListShards returns the shards")),
+        (0, None) => return Err(ApiRefusal::invalid("shard: needed without keys; WatchTopology returns the shards")),
         (0, Some(key)) => map.shard_of(slot_of(key)),
         (id, _) => map.shard(ShardId(id)),
     };
