@@ -49,6 +49,11 @@ reply is CLUSTERDOWN after 500 ms. DEFAULT and RESET end this; without an argume
 README's section on modes says what a lease assumes of clocks, and thus when this is useful. It does not apply to replicas: a read
 that requires a quorum is redirected to the primary.
 
+After READONLY, the attribute `max-staleness` before a read bounds, in milliseconds, how old the data may be from which a replica
+answers it. A replica that cannot show that it has everything that was acknowledged (in `async` and `disabled`: everything that had
+committed) so long ago answers `-STALE`. It learns four times a second what has committed, so that a replica that has everything can
+show about 300 ms. On a primary the attribute has no effect.
+
 ";
 
 /// A command as it is typed: `CONFIG GET`.

@@ -370,3 +370,62 @@ fn a_quorum_read_that_nobody_confirms_is_refused() {
         assert_eq!(reader.run("DBSIZE").text, DOWN);
     });
 }
+
+/// A read that bounds the age of the data is answered only while the replica can show that it has applied everything up
+/// to that age; alone and as a transaction.
+#[test]
+fn a_replica_answers_only_what_is_new_enough() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        world.client().run("SET a 1");
+        world.commit_all().await;
+        let replica = replica_of(&world).await;
+        let mut reader = replica.client().readonly();
+        let stale = "-STALE This replica cannot show that its data are at most 500 ms old\r\n";
+        let mut check = |max_ms: Option<u64>, expect: &str| {
+            reader.staleness_max = max_ms.map(Duration::from_millis);
+            reader.expect("GET a", expect);
+            reader.staleness_max = None;
+            reader.expect("MULTI", OK);
+            reader.expect("GET a", "+QUEUED\r\n");
+            reader.staleness_max = max_ms.map(Duration::from_millis);
+            let expect = if expect.starts_with('-') { expect.to_owned() } else { format!("*1\r\n{expect}") };
+            reader.expect("EXEC", &expect);
+        };
+        let (one, two) = ("$1\r\n1\r\n", "$1\r\n2\r\n");
+        check(None, one);
+        check(Some(500), stale);
+        // Everything that was acknowledged until now is applied here.
+        replica.driver.prove(world.log.last(), replica.clock_boot());
+        check(Some(500), one);
+        world.advance(Duration::from_millis(500)).await;
+        check(Some(500), one);
+        world.advance(Duration::from_millis(1)).await;
+        check(Some(500), stale);
+        check(Some(501), one);
+
+        world.client().run("SET a 2");
+        world.commit_all().await;
+        replica.driver.prove(world.log.last(), replica.clock_boot());
+        check(Some(500), stale);
+        replica.driver.advance_committed(world.log.last());
+        replica.resolve().await;
+        check(Some(500), two);
+    });
+}
+
+/// On a primary the bound has no effect.
+#[test]
+fn a_primary_is_never_stale() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let mut client = world.client();
+        client.staleness_max = Some(Duration::from_millis(1));
+        client.expect("SET a 1", OK);
+        world.commit_all().await;
+        client.expect("GET a", "$1\r\n1\r\n");
+        let mut readonly = world.client().readonly();
+        readonly.staleness_max = Some(Duration::from_millis(1));
+        readonly.expect("GET a", "$1\r\n1\r\n");
+    });
+}

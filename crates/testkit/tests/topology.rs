@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
-use fastness_client::{CallSettings, Client, ClientBuilder, ClientError, ReadConsistency};
+use fastness_client::{CallSettings, Client, ClientBuilder, ClientError, Operation, ReadConsistency, Txn};
 use fastness_resp::Value as Reply;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::wait::until_ok;
@@ -210,7 +210,7 @@ async fn reads_go_to_replicas_and_to_the_own_zone() -> Result<()> {
     let primary = cluster.primary(1, PATIENCE).await?;
     let replicas = cluster.others(primary)?;
     let nodes = [primary, replicas[0], replicas[1]];
-    let zone = |node: u64| ["a", "b", "c"][node as usize - 1];
+    let zone = |node: u64| anyhow::Ok(cluster.node(node)?.az);
     let client = builder(&cluster).build()?;
     client.set("k", "v").await?;
 
@@ -232,7 +232,7 @@ async fn reads_go_to_replicas_and_to_the_own_zone() -> Result<()> {
         ensure!(counts == [READS, 0, 0], "{consistency:?} of a client without a zone: {counts:?}");
     }
     for (at, expect) in [(0, [READS, 0, 0]), (1, [0, READS, 0]), (2, [0, 0, READS])] {
-        let own = reading(&builder(&cluster).az(zone(nodes[at])).build()?, ReadConsistency::AzLocal);
+        let own = reading(&builder(&cluster).az(zone(nodes[at])?).build()?, ReadConsistency::AzLocal);
         until_ok(PATIENCE, async || {
             let counts = answered_by(&cluster, &own, &nodes, READS).await?;
             ensure!(counts == expect, "in the zone of node {}: {counts:?}", nodes[at]);
@@ -242,7 +242,7 @@ async fn reads_go_to_replicas_and_to_the_own_zone() -> Result<()> {
     }
 
     // The local replica is lost, and comes back.
-    let own = reading(&builder(&cluster).az(zone(nodes[1])).build()?, ReadConsistency::AzLocal);
+    let own = reading(&builder(&cluster).az(zone(nodes[1])?).build()?, ReadConsistency::AzLocal);
     tokio::task::block_in_place(|| cluster.kill(nodes[1]))?;
     for _ in 0..READS {
         ensure!(own.get("k").await?.is_some(), "the primary answers instead");
@@ -272,7 +272,6 @@ async fn what_only_a_primary_can_do_is_refused_or_goes_there() -> Result<()> {
     let any = reading(&client, ANY_AGE);
     for i in 0..50 {
         let value = format!("b{i}");
-        use fastness_client::{Operation, Txn};
         let results = any.batch([Operation::set("k", value.clone()), Operation::get("k")]).await;
         let read = results.into_iter().nth(1).context("two results")??;
         ensure!(read.as_value() == Some(value.as_bytes()), "{read:?}");
@@ -306,7 +305,7 @@ async fn a_replica_that_hears_nothing_refuses_what_may_be_too_old() -> Result<()
     let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let [replica, other] = cluster.others(primary)?[..] else { bail!("three nodes") };
-    let client = builder(&cluster).az(["a", "b", "c"][replica as usize - 1]).build()?;
+    let client = builder(&cluster).az(cluster.node(replica)?.az).build()?;
     client.set("k", "old").await?;
     let mut kv = kv(&cluster, replica).await?;
     until_ok(PATIENCE, async || {

@@ -520,7 +520,12 @@ impl World {
     }
 
     pub fn client(&self) -> Client {
-        Client { shard: self.shard.clone(), session: self.shard.session(), protocol: Protocol::Resp2 }
+        Client {
+            shard: self.shard.clone(),
+            session: self.shard.session(),
+            protocol: Protocol::Resp2,
+            staleness_max: None,
+        }
     }
 }
 
@@ -529,6 +534,8 @@ pub struct Client {
     pub shard: Shard,
     pub session: Session,
     pub protocol: Protocol,
+    /// How old the data may be from which a replica answers.
+    pub staleness_max: Option<Duration>,
 }
 
 /// What a command gave.
@@ -595,7 +602,7 @@ impl Client {
             }
         };
         let call = self.shard.call(spec, args, self.shard.now()).with_durability_override(durability_override);
-        let call = call.with_idempotency(key);
+        let call = call.with_idempotency(key).with_staleness_max(self.staleness_max);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedFrontEnd);
         Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
