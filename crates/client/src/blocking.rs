@@ -25,10 +25,10 @@ use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::builder::ClientBuilder;
-use crate::client::{Client as AsyncClient, ExpiringValue};
+use crate::client::Client as AsyncClient;
 use crate::error::ClientError;
 use crate::operation::{Operation, OperationResult};
-use crate::reply::ReplyValue;
+use crate::reply::{ExpiringValue, ReplyValue};
 use crate::set::{SetOptions, SetOutcome};
 use crate::settings::CallSettings;
 use crate::txn::{Txn, TxnOutcome};

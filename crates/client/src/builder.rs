@@ -153,7 +153,8 @@ impl ClientBuilder {
     /// Wraps the connection to each node in a layer of tower's, around the layers that were added before. It sees each
     /// attempt of a call as an HTTP request, for instance to add a header, to limit concurrency, or to fail some in a
     /// test. So it does with the stream by which the client follows the topology (its path ends with
-    /// `TopologyService/WatchTopology`). Retries and redirects of the client are outside of it: a layer must not repeat requests itself.
+    /// `TopologyService/WatchTopology`). Retries and redirects of the client are outside of it: a layer must not repeat
+    /// requests itself.
     ///
     /// ```
     /// use fastness_client::testing::MockServer;

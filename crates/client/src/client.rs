@@ -14,7 +14,7 @@ use crate::calls::{CallPlan, ClientCore, DEADLINE_MAX, NodeClient};
 use crate::error::ClientError;
 use crate::idempotency::{HasOptions, Idempotency, IdempotencyKey};
 use crate::operation::Operation;
-use crate::reply::ReplyValue;
+use crate::reply::{ExpiringValue, ReplyValue};
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
 use crate::settings::{CallSettings, ReadConsistency};
 use crate::slots::key_slot;
@@ -31,15 +31,6 @@ use crate::write_commands::writes_data;
 pub struct Client {
     pub(crate) core: Arc<ClientCore>,
     pub(crate) settings: CallSettings,
-}
-
-/// A value with its remaining time to live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpiringValue {
-    /// The value.
-    pub value: Bytes,
-    /// The remaining time to live, exact to the millisecond; absent if the key does not expire.
-    pub ttl: Option<Duration>,
 }
 
 impl fmt::Debug for Client {

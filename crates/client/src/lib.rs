@@ -107,13 +107,13 @@ mod write_commands;
 
 pub use builder::ClientBuilder;
 pub use channels::{ChannelError, NodeChannel};
-pub use client::{Client, ExpiringValue};
+pub use client::Client;
 pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
 pub use idempotency::{Idempotency, IdempotencyKey, InvalidIdempotencyKey};
 pub use observe::{CallObserver, FinishedCall, OutcomeKind};
 pub use operation::{Operation, OperationResult};
 pub use pipeline::{Pipeline, PipelineFull, PipelineOptions, PipelineResults, PipelineSender};
-pub use reply::ReplyValue;
+pub use reply::{ExpiringValue, ReplyValue};
 pub use retry::RetryOptions;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
 pub use settings::{CallSettings, ReadConsistency};

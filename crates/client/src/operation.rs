@@ -7,9 +7,8 @@ use bytes::Bytes;
 use fastness_wire::v1::{self, expire_request, pipeline_request as request, pipeline_response as response};
 use tonic::Code;
 
-use crate::client::ExpiringValue;
 use crate::error::ClientError;
-use crate::reply::ReplyValue;
+use crate::reply::{ExpiringValue, ReplyValue};
 use crate::set::{SetOptions, SetOutcome, span_ms, time_ms};
 use crate::slots::key_slot;
 use crate::verdict::{CallKind, Disposition, reasoned};

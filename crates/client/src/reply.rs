@@ -1,10 +1,21 @@
 //! Replies to commands of any kind.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fastness_wire::v1::{self, value::Kind};
 use tonic::Code;
 
 use crate::error::ClientError;
+
+/// A value with its remaining time to live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiringValue {
+    /// The value.
+    pub value: Bytes,
+    /// The remaining time to live, exact to the millisecond; absent if the key does not expire.
+    pub ttl: Option<Duration>,
+}
 
 /// The reply to a command, as RESP3 has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -104,8 +104,8 @@ impl SlotTable {
         (slot <= *last).then_some(members)
     }
 
-    /// Replaces everything by a topology, unless it is of an older map: returns whether it did. Where the topology names
-    /// no primary, what was learned before stays.
+    /// Replaces everything by a topology, unless it is of an older map: returns whether it did. Where it names no
+    /// primary, what was learned before stays.
     pub(crate) fn follow(&mut self, map: LearnedMap, routes: Vec<ShardRoute>) -> bool {
         if !map.replaces(self.map.as_ref()) {
             return false;

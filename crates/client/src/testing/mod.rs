@@ -49,8 +49,8 @@
 //!
 //! # What it does not
 //!
-//! Shards, several replicas, durability, users, memory limits and slow disks: what it stores is gone when it is dropped. The
-//! texts of its errors are not those of a cluster; their codes and reasons are.
+//! Shards, several replicas, durability, users, memory limits and slow disks: what it stores is gone when it is
+//! dropped. The texts of its errors are not those of a cluster; their codes and reasons are.
 
 mod commands;
 mod fault;

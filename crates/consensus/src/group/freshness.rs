@@ -1,8 +1,9 @@
 //! How old the data of a replica are at most, shown without comparing clocks of two machines.
 //!
 //! - Every node pings every other one four times a second. A node that leads a group under a lease answers with the
-//!   group's committed position ([`GroupDriver::authoritative`]), which covers everything that was acknowledged anywhere
-//!   before the answer, and so before the ping was **sent**. The send time is one of the pinging node's own clock.
+//!   group's committed position ([`GroupDriver::authoritative`]), which covers everything that was acknowledged
+//!   anywhere before the answer, and so before the ping was **sent**. The send time is one of the pinging node's own
+//!   clock.
 //! - Once the replica has applied that position, its data are at least as new as that moment. The time that the ping,
 //!   the answer or this process needed makes the data look older, never newer: a process that was stopped finds only
 //!   answers to old pings when it resumes.

@@ -180,13 +180,13 @@ impl TopologyWatch {
     }
 }
 
-type Responses = Pin<Box<dyn Stream<Item = Result<WatchTopologyResponse, Status>> + Send>>;
+type Topologies = Pin<Box<dyn Stream<Item = Result<WatchTopologyResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl TopologyService for TopologyServer {
-    type WatchTopologyStream = Responses;
+    type WatchTopologyStream = Topologies;
 
-    async fn watch_topology(&self, request: Request<WatchTopologyRequest>) -> Result<Response<Responses>, Status> {
+    async fn watch_topology(&self, request: Request<WatchTopologyRequest>) -> Result<Response<Topologies>, Status> {
         let info = request.extensions().get::<TlsConnectInfo<GrpcConnectInfo>>().map(TlsConnectInfo::get_ref);
         let account = request.extensions().get::<Arc<Account>>();
         let account = account.ok_or_else(|| Status::internal("the call has no user"))?;
