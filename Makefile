@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses chaos soak sim plants failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -87,6 +87,13 @@ sim: build-tools ## whole shards in simulated time, while everything goes wrong:
 
 plants: build-tools ## hunt planted bugs, mistakes in the path of a write, with the simulation; ARGS='--help'
 	@$(ENV); "$$CARGO_TARGET_DIR/release/plants" --page tests/PLANTS.md $(ARGS)
+
+# The crates of the workspace count their branches, so that inputs that reach something new are kept (crates/fuzz/coverage.sh).
+fuzz: setup ## arbitrary input to every decoder, checked: TIME=60 seconds or EXECUTIONS=n, SEED=n, TARGET=name; ARGS='--help' lists the options
+	@$(ENV); export RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/crates/fuzz/coverage.sh'; \
+		cargo build --locked --profile fuzz -p fastness-fuzz --bin fuzz
+	@$(ENV); "$$CARGO_TARGET_DIR/fuzz/fuzz" --ledger $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(EXECUTIONS),--executions $(EXECUTIONS),--seconds $(or $(TIME),60)) $(ARGS)
 
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); cargo build --locked --workspace --bins

@@ -26,6 +26,8 @@
 //! called.
 
 mod consensus;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod lease;
 mod node;

@@ -30,6 +30,8 @@ pub mod engine;
 pub mod env;
 pub mod error;
 pub mod expiry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod generic;
 pub mod hash;
 pub mod image;

@@ -27,6 +27,8 @@ mod entry;
 mod error;
 pub mod faulty;
 pub mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod group;
 mod identity;
 pub mod key;

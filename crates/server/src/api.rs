@@ -14,6 +14,8 @@
 //!   as one.
 //! - `gateway`: which replica runs it. [`lane`]: connections to replicas. `refusal`: errors. `values`: replies.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 pub mod guard;
 pub(crate) mod health;

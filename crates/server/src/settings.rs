@@ -23,6 +23,8 @@ mod change;
 mod follow;
 mod server;
 
+#[cfg(feature = "fuzzing")]
+pub use acl_file::parse_text as parse_acl_file;
 pub use change::{NAMES, SettingsError, change_from, change_of, password, users_change_from};
 pub use follow::follow;
 pub use server::{Answered, Proposed, SettingsServer, bring_in_first, propose_here};

@@ -33,6 +33,9 @@ const VERSION: u8 = 2;
 pub(crate) const HEADER_BYTES: usize = 26;
 /// Bit 0 of the flags.
 const IS_LAST: u8 = 1;
+/// Memory that the first fragment of a batch reserves for all of them, in multiples of its own length: as many as the
+/// largest batch has. The length that it declares alone reserves nothing.
+const RESERVED_FRAGMENTS_MAX: usize = limits::BATCH_BYTES_MAX.div_ceil(limits::FRAGMENT_BYTES_MAX);
 
 /// A fragment of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +167,8 @@ impl Fragments {
         };
         if self.is_empty() {
             (self.count, self.total) = (fragment.count, fragment.total);
-            self.payload.reserve_exact(usize::try_from(fragment.total).map_err(|_| BatchError::Length)?);
+            let total = usize::try_from(fragment.total).map_err(|_| BatchError::Length)?;
+            self.payload.reserve_exact(total.min(fragment.bytes.len().saturating_mul(RESERVED_FRAGMENTS_MAX)));
         }
         let length = self.payload.len() as u64 + fragment.bytes.len() as u64;
         let follows = (fragment.number, fragment.count, fragment.total) == (self.taken, self.count, self.total);

@@ -67,6 +67,16 @@ fn what_does_not_follow_is_refused() {
     assert!(Part::of(b"").is_err());
 }
 
+/// Found by fuzzing: one byte of a batch that declared the largest length reserved 577 MiB.
+#[test]
+fn memory_follows_what_has_arrived() {
+    let first = Fragment { seq: Seq(1), number: 0, count: 3, total: limits::BATCH_BYTES_MAX as u64, bytes: b"x" };
+    let entry = first.encode(&SharedBuf::default(), 0..0);
+    let mut fragments = Fragments::default();
+    assert_eq!(push(&mut fragments, &entry), Ok(None));
+    assert!(fragments.bytes() <= RESERVED_FRAGMENTS_MAX, "{} bytes", fragments.bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -28,7 +28,7 @@ use rustix::fs::{FlockOperation, flock};
 pub use chain::{Sealed, check};
 pub use checkout::{Checkout, is_same_code, project};
 pub use page::page;
-pub use row::{Row, RowVerdict, Spans, Suite};
+pub use row::{Fuzzed, Row, RowVerdict, Spans, Suite};
 pub use rules::counts;
 
 /// The file of rows: `FASTNESS_LEDGER`, or the project's.

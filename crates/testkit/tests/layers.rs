@@ -27,20 +27,25 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("fastness", 7, &["types", "wire", "control", "server"]),
     ("load", 1, &["types", "resp"]),
     ("testkit", 7, &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "load"]),
+    (
+        "fuzz",
+        8,
+        &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "control", "server", "testkit"],
+    ),
 ];
 
 /// Libraries that the design keeps out of most crates, with the crates that may depend on them.
 const GUARDED: &[(&str, &[&str])] = &[
     ("openraft", &["consensus"]),
     ("rocksdb", &["log"]),
-    ("clap", &["fastness", "testkit"]),
-    ("anyhow", &["fastness", "testkit"]),
+    ("clap", &["fastness", "testkit", "fuzz"]),
+    ("anyhow", &["fastness", "testkit", "fuzz"]),
     ("rcgen", &["fastness"]),
-    ("prost", &["wire", "consensus", "server", "testkit"]),
+    ("prost", &["wire", "consensus", "server", "testkit", "fuzz"]),
     ("tonic", &["wire", "client", "server", "fastness"]),
     ("rustls", &["consensus", "server", "fastness", "load"]),
     ("tokio-rustls", &["consensus", "server", "fastness", "load"]),
-    ("rand", &["client", "consensus", "shard", "server", "fastness", "load", "testkit"]),
+    ("rand", &["client", "consensus", "shard", "server", "fastness", "load", "testkit", "fuzz"]),
     ("tokio", &["log", "load", "client", "consensus", "shard", "control", "server", "fastness", "testkit"]),
 ];
 

@@ -11,6 +11,14 @@ use std::process::Command;
 const TESTS_ALONE: [&str; 3] =
     ["fastness-types feature \"plants\"", "fail feature \"failpoints\"", "fastness-engine feature \"test-type\""];
 
+/// Features that only the fuzz targets ask for.
+const FUZZING_ALONE: [&str; 4] = [
+    "fastness-engine feature \"fuzzing\"",
+    "fastness-log feature \"fuzzing\"",
+    "fastness-consensus feature \"fuzzing\"",
+    "fastness-server feature \"fuzzing\"",
+];
+
 /// The features that building a package enables, without those of its tests.
 fn features(package: &str) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -25,6 +33,11 @@ fn the_shipped_binary_has_nothing_that_is_for_tests_alone() {
     let (shipped, tests) = (features("fastness"), features("fastness-testkit"));
     for feature in TESTS_ALONE {
         assert!(tests.contains(feature), "the test kit does not ask for {feature}: this test would find nothing");
+        assert!(!shipped.contains(feature), "{feature} is in the shipped binary");
+    }
+    let fuzzing = features("fastness-fuzz");
+    for feature in FUZZING_ALONE {
+        assert!(fuzzing.contains(feature), "the fuzz targets do not ask for {feature}: this test would find nothing");
         assert!(!shipped.contains(feature), "{feature} is in the shipped binary");
     }
 }

@@ -28,7 +28,7 @@ const UNNAMED_DEPENDENCIES: &[(&str, &str, &str)] =
     &[("wire", "prost", "named by the generated code"), ("wire", "tonic-prost", "named by the generated code")];
 
 /// Crates that are not a part of the product.
-const TOOLS: &[&str] = &["testkit", "load"];
+const TOOLS: &[&str] = &["testkit", "load", "fuzz"];
 
 fn crates_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -100,8 +100,13 @@ pub(crate) fn decode_append(bytes: Bytes) -> Result<AppendEntriesRequest<Types>,
     });
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
     // openraft assumes this order, so a request that breaks it must not reach openraft.
-    let first = request.previous.as_ref().map_or(0, |id| id.index + 1);
-    if entries.iter().zip(first..).any(|(entry, index)| entry.index() != index) {
+    let mut newest = request.previous.as_ref().map(|id| id.index);
+    let mut follows = |index| {
+        let expected = newest.map_or(Some(0), |newest| newest.checked_add(1));
+        newest = Some(index);
+        expected == Some(index)
+    };
+    if !entries.iter().all(|entry| follows(entry.index())) {
         return Err(DecodeError::Malformed("entries are not consecutive".to_owned()));
     }
     Ok(AppendEntriesRequest {

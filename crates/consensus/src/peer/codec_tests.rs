@@ -59,6 +59,22 @@ fn entries_that_do_not_follow_each_other_are_refused() {
     assert!(decode_append(encode_append(request([6, 7]))).is_err());
 }
 
+/// Found by fuzzing: adding one to the last index overflowed.
+#[test]
+fn a_position_at_the_end_of_all_indexes_is_no_panic() {
+    let request = |entries| AppendEntriesRequest::<Types> {
+        vote: vote(2, 1, true),
+        prev_log_id: Some(log_id(1, 3, u64::MAX)),
+        entries,
+        leader_commit: None,
+    };
+    assert!(decode_append(encode_append(request(Vec::new()))).is_ok());
+    for index in [0, u64::MAX] {
+        let entries = vec![Entry::new(log_id(2, 1, index), batch(b""))];
+        assert!(decode_append(encode_append(request(entries))).is_err(), "{index}");
+    }
+}
+
 #[test]
 fn answers_travel() {
     let replies = [

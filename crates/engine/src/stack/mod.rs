@@ -46,23 +46,37 @@ const PACKED: PackedForm = PackedForm {
     write_record: write_bytes,
 };
 
-const RECORDS: [RecordForm; 2] = [
-    RecordForm { kind: 28, load: |reader, _| Ok(Loaded::Packed(NUMBER, reader.bytes()?.to_vec())), parts: None },
-    RecordForm { kind: 29, load, parts: None },
-];
+const RECORDS: [RecordForm; 2] =
+    [RecordForm { kind: 28, load: load_packed, parts: None }, RecordForm { kind: 29, load, parts: None }];
 
-fn load(reader: &mut RecordReader<'_>, _: Loading) -> Result<Loaded, ImageError> {
-    Ok(Loaded::Object(Object::new(Stack(unpacked(reader.bytes()?).into_iter().map(<[u8]>::to_vec).collect()))))
+fn load_packed(reader: &mut RecordReader<'_>, _: Loading) -> Result<Loaded, ImageError> {
+    let bytes = reader.bytes()?;
+    let items = checked(bytes).ok_or(ImageError::Truncated)?;
+    Ok(if items.is_empty() { Loaded::Nothing } else { Loaded::Packed(NUMBER, bytes.to_vec()) })
 }
 
-fn unpacked(mut bytes: &[u8]) -> Vec<&[u8]> {
+fn load(reader: &mut RecordReader<'_>, _: Loading) -> Result<Loaded, ImageError> {
+    let items = checked(reader.bytes()?).ok_or(ImageError::Truncated)?;
+    if items.is_empty() {
+        return Ok(Loaded::Nothing);
+    }
+    Ok(Loaded::Object(Object::new(Stack(items.into_iter().map(<[u8]>::to_vec).collect()))))
+}
+
+/// The items of bytes that were packed here, or that come from anywhere; `None`: they are not packed items.
+fn checked(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut items = Vec::new();
     while let Some((&len, rest)) = bytes.split_first() {
-        let (item, rest) = rest.split_at(usize::from(len));
+        let (item, rest) = rest.split_at_checked(usize::from(len))?;
         items.push(item);
         bytes = rest;
     }
-    items
+    Some(items)
+}
+
+/// The items of a value, which has been checked.
+fn unpacked(bytes: &[u8]) -> Vec<&[u8]> {
+    checked(bytes).unwrap_or_default()
 }
 
 fn packed<'a>(items: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -154,7 +168,11 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
         arguments: &mut Arguments<'_, 'a, F>,
     ) -> Result<Self, DecodeError> {
         let key = arguments.key()?;
-        Ok(if op == 1000 { StackEffect::Push { key, item: arguments.bytes()? } } else { StackEffect::Pop { key } })
+        if op != 1000 {
+            return Ok(StackEffect::Pop { key });
+        }
+        let item = arguments.bytes()?;
+        if item.len() > ITEM_MAX { Err(DecodeError::Truncated) } else { Ok(StackEffect::Push { key, item }) }
     }
 
     fn encode(&self, to: &mut Encoder) {
@@ -301,6 +319,9 @@ fn dump(entry: &Entry, _: WallMs) -> Option<Vec<u8>> {
 
 fn restore(_: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadError> {
     let items = (0..input.len()?).map(|_| input.text()).collect::<Result<Vec<_>, _>>()?;
+    if items.is_empty() || items.iter().any(|item| item.len() > ITEM_MAX) {
+        return Err(PayloadError::Format);
+    }
     Ok(Box::new(move |engine, key, expiry, env| {
         engine.unlink(key, env);
         for item in &items {

@@ -82,7 +82,7 @@ fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, Ap
 }
 
 /// The command whose reply a comparison judges.
-fn reading(compare: Compare) -> Result<(Vec<Bytes>, Condition), ApiRefusal> {
+pub(super) fn reading(compare: Compare) -> Result<(Vec<Bytes>, Condition), ApiRefusal> {
     let condition = compare.condition.ok_or_else(|| ApiRefusal::invalid("compares: a condition for each"))?;
     let command = match (&condition, compare.field) {
         (Condition::Equals(_), None) => vec!["GET".into(), compare.key],

@@ -85,9 +85,14 @@ pub(super) fn read(table: &'static CommandTable, path: &Path) -> Result<BTreeMap
         return Err(AclFileError::TooLong { path: shown });
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(table, &shown, &text)
+}
+
+/// Reads the users in the text of a file, whose path errors name.
+fn parse(table: &'static CommandTable, path: &str, text: &str) -> Result<BTreeMap<String, String>, AclFileError> {
     let mut users = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let wrong = |why: LineProblem| AclFileError::Line { path: shown.clone(), number, why };
+        let wrong = |why: LineProblem| AclFileError::Line { path: path.to_owned(), number, why };
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             None => continue,
@@ -104,6 +109,15 @@ pub(super) fn read(table: &'static CommandTable, path: &Path) -> Result<BTreeMap
         }
     }
     Ok(users)
+}
+
+/// As ACL LOAD reads a file of this text, for fuzz targets; see [`read`].
+///
+/// # Errors
+/// See [`AclFileError`].
+#[cfg(feature = "fuzzing")]
+pub fn parse_text(text: &str) -> Result<BTreeMap<String, String>, AclFileError> {
+    parse(fastness_engine::command::table(), "users.acl", text)
 }
 
 /// Replaces a file: whoever reads it meanwhile, or after a crash, finds the old one or the new one.

@@ -13,11 +13,12 @@ const HEAD: &str = "\
 # Ledger of long runs
 
 Made of `ledger.jsonl` by `make ledger`; a test compares them. Rows are written by the tools that run (`make sim`, `make chaos`,
-`make soak`), one for each run, and by nobody else: each carries a checksum over itself and the row before it, which a test checks.
+`make soak`, `make fuzz`), one for each run, and by nobody else: each carries a checksum over itself and the row before it, which a test checks.
 
 A row counts only if the checkout had no changes that are in no commit, the run was valid (every fault was seen to take effect, the
 load was high enough, every checker came to a verdict) and it looked for lost writes and stale reads. A simulated seed needs 20 simulated
-seconds, 300 acknowledged operations and 3 faults. A power loss counts only if an unsynced canary on each file system that
+seconds, 300 acknowledged operations and 3 faults. A row of `make fuzz` counts if each of its
+targets has decoded some of its inputs. A power loss counts only if an unsynced canary on each file system that
 it hit had vanished, and at least 1,000 writes were acknowledged since the fault before. A run that found something counts, whatever
 else it lacks. What is not known is shown as a dash, and is not 0.
 
@@ -35,6 +36,7 @@ pub fn page(rows: &[Sealed]) -> String {
         commits(&mut out, &counted);
         broken(&mut out, rows);
         faults(&mut out, &counted);
+        fuzzed(&mut out, &counted);
     }
     if !rows.is_empty() {
         newest(&mut out, rows);
@@ -150,6 +152,28 @@ fn faults(out: &mut String, rows: &[&Row]) {
     out.push('\n');
 }
 
+/// Fuzz targets over all runs: executions, and the most branches that one run has taken.
+fn fuzzed(out: &mut String, rows: &[&Row]) {
+    let mut targets: BTreeMap<&str, (u64, u64, Option<u64>)> = BTreeMap::new();
+    for (name, figures) in rows.iter().flat_map(|row| &row.fuzzed) {
+        let (executions, decoded, branches) = targets.entry(name).or_default();
+        *executions += figures.executions;
+        *decoded += figures.decoded;
+        *branches = figures.branches.max(*branches);
+    }
+    if targets.is_empty() {
+        return;
+    }
+    out.push_str(
+        "## Fuzz targets\n\n| target | executions | decoded | most branches taken in a run |\n|---|---|---|---|\n",
+    );
+    for (name, (executions, decoded, branches)) in &targets {
+        let _ = writeln!(out, "| {name} | {executions} | {decoded} | {} |", shown(*branches));
+    }
+    let sum = |of: fn(&(u64, u64, Option<u64>)) -> u64| targets.values().map(of).sum::<u64>();
+    let _ = writeln!(out, "| all | {} | {} | – |\n", sum(|target| target.0), sum(|target| target.1));
+}
+
 fn newest(out: &mut String, rows: &[Sealed]) {
     out.push_str("## The newest runs\n\n");
     out.push_str("| # | day | commit | suite | profile | seed | wall s | checked | acknowledged | faults | lost | stale | until write p50/p99 ms | until read p50/p99 ms | verdict |\n");
@@ -219,6 +243,7 @@ fn day(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::row::Fuzzed;
 
     fn sealed(rows: impl IntoIterator<Item = Row>) -> Vec<Sealed> {
         let mut all: Vec<Sealed> = Vec::new();
@@ -282,6 +307,18 @@ mod tests {
         row.faults.insert("power-all".to_owned(), 5);
         row.power_losses.insert("power-all".to_owned(), 4);
         assert_eq!(line(&page(&sealed([row])), "| power-all"), "| power-all | chaos | 5 | 4 |");
+    }
+
+    #[test]
+    fn executions_of_fuzz_targets_are_summed() {
+        let run = |executions, branches| {
+            let figures = Fuzzed { executions, decoded: executions / 2, branches };
+            let fuzzed = BTreeMap::from([("batch".to_owned(), figures), ("image".to_owned(), figures)]);
+            Row { fuzzed, ..Row::sample(Suite::Fuzz, 1) }
+        };
+        let page = page(&sealed([run(1_000, Some(70)), run(500, None)]));
+        assert_eq!(line(&page, "| batch |"), "| batch | 1500 | 750 | 70 |");
+        assert!(page.contains("| all | 3000 | 1500 | – |"));
     }
 
     #[test]

@@ -17,11 +17,13 @@ pub enum Suite {
     Chaos,
     /// Load without faults: `make soak`.
     Soak,
+    /// Arbitrary input to decoders: `make fuzz`.
+    Fuzz,
 }
 
 impl Suite {
     /// All suites, in the order of the page.
-    pub const ALL: [Suite; 3] = [Suite::Sim, Suite::Chaos, Suite::Soak];
+    pub const ALL: [Suite; 4] = [Suite::Sim, Suite::Chaos, Suite::Soak, Suite::Fuzz];
 
     /// The name in the file.
     #[must_use]
@@ -30,6 +32,7 @@ impl Suite {
             Suite::Sim => "sim",
             Suite::Chaos => "chaos",
             Suite::Soak => "soak",
+            Suite::Fuzz => "fuzz",
         }
     }
 }
@@ -55,6 +58,18 @@ pub struct Spans {
     pub p50_ms: u64,
     /// The 99th percentile.
     pub p99_ms: u64,
+}
+
+/// The figures of one fuzz target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fuzzed {
+    /// Number of inputs that were executed.
+    pub executions: u64,
+    /// Of these, inputs that were decoded.
+    pub decoded: u64,
+    /// Branches that were taken, if the run was guided by them.
+    pub branches: Option<u64>,
 }
 
 /// A run. Unknown figures are `None`, and null in the file. There are no fractions, because they are not always read
@@ -99,6 +114,9 @@ pub struct Row {
     /// Number of power losses that count, by kind: an unsynced canary on each file system was lost, and at least 1,000
     /// writes were acknowledged since the fault before.
     pub power_losses: BTreeMap<String, u64>,
+    /// Fuzz targets, by name. Absent in rows of other suites.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fuzzed: BTreeMap<String, Fuzzed>,
     /// Number of lost acknowledged `sync` writes.
     pub lost: Option<u64>,
     /// Number of stale reads at primaries, and of reads at replicas that went back.
@@ -147,6 +165,7 @@ impl Row {
             unknown: None,
             faults: BTreeMap::new(),
             power_losses: BTreeMap::new(),
+            fuzzed: BTreeMap::new(),
             lost: None,
             stale: None,
             other_violations: None,

@@ -23,6 +23,10 @@ pub fn counts(row: &Row) -> Result<(), String> {
     if row.verdict == RowVerdict::Fail {
         return Ok(());
     }
+    if row.suite == Suite::Fuzz {
+        let is_idle = row.fuzzed.is_empty() || row.fuzzed.values().any(|target| target.decoded == 0);
+        return if is_idle { Err("a target has decoded no input".to_owned()) } else { Ok(()) };
+    }
     if row.undecided.is_some_and(|undecided| undecided > 0) {
         return Err("histories without a verdict".to_owned());
     }
@@ -34,7 +38,7 @@ pub fn counts(row: &Row) -> Result<(), String> {
     match row.suite {
         Suite::Sim => seeds(row),
         Suite::Chaos if row.faults.values().sum::<u64>() == 0 => Err("no fault took effect".to_owned()),
-        Suite::Chaos | Suite::Soak => Ok(()),
+        Suite::Chaos | Suite::Soak | Suite::Fuzz => Ok(()),
     }
 }
 
@@ -60,6 +64,7 @@ fn seeds(row: &Row) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::row::Fuzzed;
 
     fn why(change: impl FnOnce(&mut Row)) -> String {
         let mut row = Row::sample(Suite::Sim, 1);
@@ -91,6 +96,18 @@ mod tests {
         assert_eq!(counts(&row), Ok(()));
         row.dirty = true;
         assert!(counts(&row).is_err());
+    }
+
+    #[test]
+    fn a_fuzz_run_counts_if_every_target_has_decoded_something() {
+        let good = Fuzzed { executions: 1_000, decoded: 10, branches: None };
+        let row = |fuzzed: &[(&str, Fuzzed)]| {
+            let fuzzed = fuzzed.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+            Row { fuzzed, lost: None, stale: None, ..Row::sample(Suite::Fuzz, 1) }
+        };
+        assert_eq!(counts(&row(&[("batch", good)])), Ok(()));
+        assert!(counts(&row(&[])).is_err());
+        assert!(counts(&row(&[("batch", good), ("image", Fuzzed { decoded: 0, ..good })])).is_err());
     }
 
     #[test]

@@ -1,0 +1,103 @@
+//! Effects, as the log carries them.
+
+use fastness_engine::EffectBuf;
+use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
+use fastness_engine::hash::effect::HashEffect;
+use fastness_engine::keyspace::ExpiryChange;
+use fastness_engine::string::effect::StringEffect;
+use fastness_resp::Args;
+use fastness_types::WallMs;
+
+use super::none;
+use crate::Target;
+use crate::bench::{ENGINES_BYTES, NOW, copy_by_image, with_engines, with_hashes};
+
+pub(super) const EFFECTS: Target = Target {
+    name: "effects",
+    what: "effects: written and read back as themselves within their bound, the same data on every replica, and an image \
+           of it holds the same",
+    bytes_max: 400,
+    share: 3,
+    seeds,
+    words: none,
+    memory: |length| ENGINES_BYTES + (4096 * length),
+    run: apply,
+};
+
+/// Longest zero padding that is applied, bytes.
+const OFFSET_MAX: u64 = 64 << 10;
+
+fn seeds() -> Vec<Vec<u8>> {
+    with_hashes(|engine| {
+        let (a, b, h) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"));
+        let at = WallMs(NOW.0 + 1_000);
+        let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
+        let fields: &[&[u8]] = &[b"f", b"g"];
+        let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
+        let all: Vec<Effect<'_>> = vec![
+            StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
+            StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
+            StringEffect::Set { key: a, value: &[b'x'; 200], expiry: ExpiryChange::Keep }.into(),
+            StringEffect::Append { key: a, bytes: b"tail" }.into(),
+            StringEffect::SetRange { key: a, offset: 300, bytes: b"x" }.into(),
+            KeyEffect::Unlink { key: b }.into(),
+            KeyEffect::ExpireAt { key: a, at }.into(),
+            KeyEffect::Persist { key: a }.into(),
+            KeyEffect::Rename { from: a, to: b }.into(),
+            KeyEffect::Copy { from: b, to: a }.into(),
+            HashEffect::Set { key: h, pairs, expiry: ExpiryChange::Drop }.into(),
+            HashEffect::Set { key: h, pairs, expiry: ExpiryChange::At(at) }.into(),
+            HashEffect::Set { key: h, pairs, expiry: ExpiryChange::Keep }.into(),
+            HashEffect::ExpireAt { key: h, at, fields }.into(),
+            HashEffect::Persist { key: h, fields }.into(),
+            HashEffect::Remove { key: h, fields }.into(),
+            KeyEffect::FlushAll.into(),
+        ];
+        let encoded = |effects: &[Effect<'_>]| {
+            let mut buf = EffectBuf::new();
+            effects.iter().for_each(|effect| buf.push(effect));
+            buf.take().to_vec()
+        };
+        let mut seeds: Vec<Vec<u8>> = all.iter().map(|effect| encoded(std::slice::from_ref(effect))).collect();
+        seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15])]);
+        seeds
+    })
+}
+
+/// The effects up to the first that cannot be read, written again; whether all can be read, and how many there are.
+fn rewritten(input: &[u8]) -> (Vec<u8>, bool, usize) {
+    with_hashes(|engine| {
+        let (mut decoder, mut buf) = (Decoder::new(input), EffectBuf::new());
+        loop {
+            match decoder.next(|key| engine.key(key)) {
+                Ok(Some(effect)) => {
+                    if matches!(effect, Effect::String(StringEffect::SetRange { offset, .. }) if offset > OFFSET_MAX) {
+                        return (Vec::new(), false, 0);
+                    }
+                    let before = buf.len();
+                    buf.push(&effect);
+                    assert!(buf.len() - before <= effect.bytes_max(), "an effect is longer than its bound: {effect:?}");
+                    assert_eq!(effect.is_of_all(), effect.keys().first().is_none());
+                }
+                Ok(None) => return (buf.encoded().to_vec(), true, buf.count()),
+                Err(_) => return (buf.encoded().to_vec(), false, buf.count()),
+            }
+        }
+    })
+}
+
+fn apply(input: &[u8]) -> bool {
+    let (written, is_whole, count) = rewritten(input);
+    if count == 0 {
+        return false;
+    }
+    assert_eq!(rewritten(&written), (written.clone(), true, count), "effects are read as they were written");
+    with_engines(|[first, second, third]| {
+        assert_eq!(first.apply(NOW, input).is_ok(), is_whole, "applying refuses what decoding refuses");
+        second.apply(NOW, &written).unwrap_or_else(|error| panic!("what was written: {error}"));
+        assert_eq!(first.digest(), second.digest(), "the same effects, the same data");
+        assert_eq!(first.keyspace_stats(), second.keyspace_stats());
+        copy_by_image(first, third, if input.len() & 1 == 0 { 64 } else { usize::MAX });
+    });
+    is_whole
+}
