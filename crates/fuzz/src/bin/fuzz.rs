@@ -86,9 +86,7 @@ fn run_all(arguments: &Arguments) -> Result<usize> {
             let report = run_one(target, seed, budget(target, &chosen, arguments), arguments.keep.as_deref())?;
             let sum = sums.entry(target.name).or_default();
             sum.add(target, report);
-            if arguments.rounds > 1 {
-                println!("round {} of {}: {}", round + 1, arguments.rounds, sum.line(target.name));
-            }
+            println!("round {} of {}: {}", round + 1, arguments.rounds.max(1), sum.line(target.name));
         }
     }
     println!();
