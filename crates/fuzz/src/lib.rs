@@ -1,9 +1,9 @@
 //! Fuzz targets for every decoder: of requests, files, messages, log entries, snapshots and payloads.
 //!
-//! A [`Target`] takes arbitrary bytes and panics if something does not hold: the decoder panics itself, what was decoded
-//! is written and read back as something else, two ways of reading disagree, an invariant of the data is broken, or
-//! memory is requested by a length that is only declared. It returns whether the bytes were decoded, so that a long run
-//! shows how many of its inputs were more than refused.
+//! A [`Target`] takes arbitrary bytes and panics if something does not hold: the decoder panics itself, what was
+//! decoded is written and read back as something else, two ways of reading disagree, an invariant of the data is
+//! broken, or memory is requested by a length that is only declared. It returns whether the bytes were decoded, so that
+//! a long run shows how many of its inputs were more than refused.
 //!
 //! - [`targets`]: the targets, one file for each kind of input. `bench`: engines for them.
 //! - [`seeds`]: the inputs from which others are made: valid encodings, and the files in `corpus/TARGET`.

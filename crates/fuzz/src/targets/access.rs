@@ -9,7 +9,7 @@ use fastness_server::config::CertificateUser;
 use fastness_server::settings::parse_acl_file;
 use fastness_server::tls::{Identity, user_names};
 
-use super::{inputs, none, words};
+use super::input::{inputs, none, words};
 use crate::Target;
 
 pub(super) const ACL_RULES: Target = Target {
@@ -168,8 +168,8 @@ fn stored(input: &[u8]) -> bool {
 fn file(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else { return false };
     let Ok(users) = parse_acl_file(text) else { return false };
-    // Valkey's files have the same two gaps. Beside other patterns, the pattern `*` is printed as `~*`, which is read as
-    // all keys, and others must not follow it. And a parenthesis at the end of a pattern is read as that of a selector.
+    // Valkey's files have the same two gaps. Beside other patterns, the pattern `*` is printed as `~*`, which is read
+    // as all keys, and others must not follow it. A parenthesis at the end of a pattern is read as that of a selector.
     let is_ambiguous = |rules: &String| {
         let selectors = User::from_stored(table(), rules.as_bytes()).map_or(0, |user| user.selectors().len());
         rules.contains("~*") || ['(', ')'].iter().any(|sign| rules.matches(*sign).count() != selectors)

@@ -6,7 +6,7 @@ use fastness_shard::fragment::{Fragments, Part};
 use fastness_types::limits::BATCH_BYTES_MAX;
 use fastness_types::{Durability, Seq, WallMs};
 
-use super::{joined, linear, none, pieces};
+use super::input::{joined, linear, none, pieces};
 use crate::Target;
 
 pub(super) const BATCH: Target = Target {

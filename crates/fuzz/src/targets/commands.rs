@@ -8,7 +8,7 @@ use fastness_engine::command::{Run, table};
 use fastness_resp::request::{self, ArgSpans, Limits, Parsed};
 use fastness_resp::{Args, Protocol, value};
 
-use super::{inputs, words};
+use super::input::{inputs, words};
 use crate::Target;
 use crate::bench::{ENGINES_BYTES, NOW, run_args, with_engines};
 

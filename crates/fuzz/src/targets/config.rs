@@ -2,7 +2,7 @@
 
 use fastness_server::config::{Config, ConfigError, OPTIONS};
 
-use super::{inputs, words};
+use super::input::{inputs, words};
 use crate::Target;
 
 pub(super) const CONFIG_FILE: Target = Target {

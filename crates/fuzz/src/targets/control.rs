@@ -5,7 +5,7 @@ use fastness_control::fixtures::{node, three_nodes};
 use fastness_control::{ClusterMap, Password, SettingsChange, UsersChange};
 use fastness_types::{Durability, NodeId, Seq};
 
-use super::{linear, words};
+use super::input::{linear, words};
 use crate::Target;
 
 pub(super) const CONTROL: Target = Target {

@@ -8,7 +8,7 @@ use fastness_engine::string::effect::StringEffect;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
-use super::{hash, none};
+use super::input::{hash, none};
 use crate::Target;
 use crate::bench::{ENGINES_BYTES, NOW, copy_by_image, with_engines, with_hashes};
 

@@ -2,7 +2,7 @@
 
 use fastness_engine::glob;
 
-use super::{inputs, linear, words};
+use super::input::{inputs, linear, words};
 use crate::Target;
 
 pub(super) const GLOB: Target = Target {

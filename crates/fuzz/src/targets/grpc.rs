@@ -5,7 +5,7 @@ use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::{self, compare, expire_request, set_request};
 use prost::Message as _;
 
-use super::{inputs, linear, words};
+use super::input::{inputs, linear, words};
 use crate::Target;
 
 pub(super) const GRPC_REQUEST: Target = Target {

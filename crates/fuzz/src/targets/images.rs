@@ -1,6 +1,6 @@
 //! Records of images, which snapshots consist of.
 
-use super::{hash, joined, none, pieces};
+use super::input::{hash, joined, none, pieces};
 use crate::Target;
 use crate::bench::{ENGINES_BYTES, NOW, copy_by_image, image, run, with_engines};
 use fastness_engine::EffectBuf;

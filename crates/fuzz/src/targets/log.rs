@@ -2,7 +2,7 @@
 
 use fastness_log::fuzzing;
 
-use super::{linear, none};
+use super::input::{linear, none};
 use crate::Target;
 
 pub(super) const LOG_RECORD: Target = Target {

@@ -3,7 +3,7 @@
 use fastness_engine::fuzzing;
 use fastness_resp::{double, number};
 
-use super::{inputs, words};
+use super::input::{inputs, words};
 use crate::Target;
 
 pub(super) const NUMBER: Target = Target {

@@ -4,7 +4,7 @@ use fastness_engine::EffectBuf;
 use fastness_engine::fuzzing::restore_payload;
 use fastness_resp::value::{self, Value};
 
-use super::{hash, inputs, words};
+use super::input::{hash, inputs, words};
 use crate::Target;
 use crate::bench::{ENGINES_BYTES, NOW, copy_by_image, run, with_engines};
 

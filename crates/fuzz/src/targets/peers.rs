@@ -4,7 +4,7 @@ use fastness_consensus::fuzzing;
 use fastness_wire::peer::v1 as pb;
 use prost::Message as _;
 
-use super::{joined, linear, none};
+use super::input::{joined, linear, none};
 use crate::Target;
 
 pub(super) const PEER_MESSAGE: Target = Target {

@@ -4,7 +4,7 @@ use fastness_resp::request::{self, ArgSpans, HEAP_BYTES_KEPT, Limits, Parsed, Pr
 use fastness_resp::value::Value;
 use fastness_resp::{Protocol, ReplyBuf, ReplyExtent, value};
 
-use super::{hash, inputs, linear, words};
+use super::input::{hash, inputs, linear, words};
 use crate::Target;
 
 pub(super) const REQUEST: Target = Target {

@@ -12,7 +12,7 @@ use fastness_types::{ClusterId, Epoch, GroupId, LogIndex, NodeId, ShardId};
 
 use super::batches::batches;
 use super::images::images;
-use super::{joined, linear, none, pieces, words};
+use super::input::{joined, linear, none, pieces, words};
 use crate::Target;
 use crate::bench::{ENGINES_BYTES, NOW, image, run, with_engines};
 
