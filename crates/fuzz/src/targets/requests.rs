@@ -78,10 +78,13 @@ fn request_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// The arguments of a command, and the attribute before it.
+type Request = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// The commands of a stream, with the attribute before each, and the error that ended it.
 #[derive(Debug, PartialEq)]
 struct Parses {
-    commands: Vec<(Vec<Vec<u8>>, Vec<Vec<u8>>)>,
+    commands: Vec<Request>,
     consumed: usize,
     error: Option<ProtocolError>,
 }

@@ -30,7 +30,8 @@ pub fn request(input: &[u8]) -> bool {
         assert_eq!(commands_of(&commands.encoded()), [command]);
     }
     let operations = request.operations.into_iter().chain(request.otherwise).filter_map(|request| request.operation);
-    operations.map(|operation| is_sent(operation, table)).fold(true, |all, sent| all && sent)
+    // All of them, whatever the first ones are.
+    operations.filter(|operation| !is_sent(operation.clone(), table)).count() == 0
 }
 
 fn decoded<M: Message + Default + PartialEq>(bytes: &[u8]) -> Option<M> {
