@@ -152,8 +152,9 @@ fn attributes_that_are_not_known_are_refused_with_their_command() {
     for protocol in ["2", "3"] {
         client.call(&["HELLO", protocol]);
         client.send_raw(&with_attribute(&[("ttl", "5")], &["SET", "k", "v"]));
-        let unknown = "ERR unknown attribute 'ttl' in front of the command: it takes 'durability' and 'reads'";
-        assert_eq!(client.receive(), error(unknown));
+        let Value::Error(text) = client.receive() else { panic!("refused") };
+        let unknown = b"ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', ";
+        assert!(text.starts_with(unknown), "{}", text.escape_ascii());
         client.send_raw(&with_attribute(&[("durability", "quorum")], &["SET", "k", "v"]));
         let Value::Error(text) = client.receive() else { panic!("refused") };
         assert!(text.ends_with(b"takes 'sync' or 'default', not 'quorum'"), "{}", text.escape_ascii());

@@ -83,7 +83,7 @@ mod tests {
     fn a_replica_that_is_always_a_little_behind_gets_newer_all_the_same() {
         let mut freshness = Freshness::default();
         for round in 1..=50 {
-            freshness.add(proof(100 * round, 1_000 * round), LogIndex(100 * round - 150));
+            freshness.add(proof(100 * round, 1_000 * round), LogIndex((100 * round).saturating_sub(150)));
             let as_of = freshness.as_of(LogIndex(100 * round - 50)).0;
             assert!(as_of + 2_000 >= 1_000 * round, "as of {as_of} in round {round}");
         }

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::batch::{BatchHeader, UnitHead, UnitKind, encode, encode_head};
 use crate::fragment::Cut;
+use crate::idempotency::record::UnitRecord;
 
 /// A log whose first entries can be purged. Half of the reads are "from memory".
 #[derive(Default)]
@@ -70,8 +71,9 @@ impl World {
     fn parts(&mut self, units: &[&str]) -> (BatchHeader, Vec<UnitHead>, SharedBuf) {
         let header = BatchHeader { seq: Seq(self.seq + 1), timestamp: WallMs(5), durability: Durability::Sync };
         let head = |effects: &&str| {
-            // A record that nobody knows is ignored.
-            let record = effects.contains('r').then(|| Box::from(&b"record"[..]));
+            // An idempotency record shows nothing.
+            let record = UnitRecord { leave: 0, leave_own: 0, client: b"c", sequence: 1, payload: 2, reply: b"" };
+            let record = effects.contains('r').then(|| record.encode());
             UnitHead { kind: UnitKind::Write, durability: None, timestamp: WallMs(5), length: effects.len(), record }
         };
         (header, units.iter().map(head).collect(), units.concat().as_bytes().into())
