@@ -163,7 +163,10 @@ async fn values_longer_than_a_message_reach_a_follower_behind_the_purged_log() -
 /// Found: `replace-replica` reported success after 0.9 s although the new voter was empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_voter_holds_a_value_longer_than_a_message() -> Result<()> {
-    let (cluster, _, _) = start(&ClusterOptions { durability: "async", ..ClusterOptions::default() }).await?;
+    // Otherwise the log is kept for watchers.
+    let node_options = vec![("watch-log-bytes", "0".to_owned())];
+    let options = ClusterOptions { durability: "async", node_options, ..ClusterOptions::default() };
+    let (cluster, _, _) = start(&options).await?;
     write_long(&cluster, false).await?;
     purge(&cluster).await?;
     let lost = cluster.primary(1, PATIENCE).await? % 3 + 1;
