@@ -8,9 +8,12 @@ use crate::outcome::Tenure;
 const LIMITS: IdempotencyLimits =
     IdempotencyLimits { client_records_max: 3, bytes_max: 3000, age_max: Duration::from_millis(50) };
 
+/// Clients with a number each.
+type Numbers = Vec<(Vec<u8>, u64)>;
+
 /// Everything that can be seen of the records.
-fn seen(records: &Records) -> (u128, usize, u64, Vec<(Vec<u8>, u64)>, Vec<(Vec<u8>, u64)>) {
-    let mut floors: Vec<_> = records.floors().map(|(client, floor)| (client.to_vec(), floor)).collect();
+fn seen(records: &Records) -> (u128, usize, u64, Numbers, Numbers) {
+    let mut floors: Numbers = records.floors().map(|(client, floor)| (client.to_vec(), floor)).collect();
     floors.sort();
     let all = records.all().map(|record| (record.client.to_vec(), record.sequence)).collect();
     (records.digest(), records.bytes(), records.floor_of_gone(), floors, all)
