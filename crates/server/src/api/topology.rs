@@ -1,6 +1,6 @@
 //! The topology as a stream: `fastness.v1.TopologyService`.
 //!
-//! - One publisher per node compares the topology with the published one every [`CHECK_EVERY`], as long as there are
+//! - One publisher per node compares the topology with the published one every `CHECK_EVERY`, as long as there are
 //!   streams. All streams share what it publishes; one whose client reads slowly skips to the newest.
 //! - What is published is this node's own view: the map, who leads as far as the node knows, and which replicas have
 //!   reported that they serve reads.

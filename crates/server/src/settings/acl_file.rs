@@ -111,10 +111,10 @@ fn parse(table: &'static CommandTable, path: &str, text: &str) -> Result<BTreeMa
     Ok(users)
 }
 
-/// As ACL LOAD reads a file of this text, for fuzz targets; see [`read`].
+/// As ACL LOAD reads a file of this text, for fuzz targets; see `read`.
 ///
 /// # Errors
-/// See [`AclFileError`].
+/// See `AclFileError`.
 #[cfg(feature = "fuzzing")]
 pub fn parse_text(text: &str) -> Result<BTreeMap<String, String>, AclFileError> {
     parse(fastness_engine::command::table(), "users.acl", text)
