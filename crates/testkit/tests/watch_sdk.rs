@@ -315,7 +315,7 @@ async fn a_watch_shows_changes_of_all_shards() -> Result<()> {
 async fn a_watch_fails_for_good_with_a_reason() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;
     let client = builder(&cluster).build()?;
-    client.execute(["ACL", "SETUSER", "some", "on", ">secret", "+@read", "~a*"]).await?;
+    client.execute(["ACL", "SETUSER", "some", "on", ">secret", "+@read", "+cluster|shards", "~a*"]).await?;
     let some = builder(&cluster).password("some", "secret").build()?;
     match some.watch().start().await.err().context("it was let in")? {
         ClientError::Refused { code: Code::PermissionDenied, reason, .. } => ensure!(reason == "NOPERM", "{reason}"),
