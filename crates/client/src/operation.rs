@@ -298,17 +298,7 @@ impl Operation {
     /// An argument is wrong.
     pub(crate) fn message(&self, options: Option<v1::CallOptions>) -> Result<v1::PipelineRequest, ClientError> {
         let mut operation = self.message.clone()?;
-        *match &mut operation {
-            request::Operation::Get(request) => &mut request.options,
-            request::Operation::Set(request) => &mut request.options,
-            request::Operation::Delete(request) => &mut request.options,
-            request::Operation::Increment(request) => &mut request.options,
-            request::Operation::Expire(request) => &mut request.options,
-            request::Operation::HashGet(request) => &mut request.options,
-            request::Operation::HashSet(request) => &mut request.options,
-            request::Operation::HashDelete(request) => &mut request.options,
-            request::Operation::Execute(request) => &mut request.options,
-        } = options;
+        *operation.options_mut() = options;
         Ok(v1::PipelineRequest { operation: Some(operation) })
     }
 

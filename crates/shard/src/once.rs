@@ -109,7 +109,8 @@ impl Execution<'_> {
     fn end_with_record(&mut self, primary: &mut Primary<'_>, unit: UnitInProgress, attempt: &FirstAttempt) -> bool {
         let FirstAttempt { client, sequence, payload } = attempt;
         let (reply, replica) = (self.out.to_vec(), &*primary.replica);
-        let (leave, leave_own) = replica.records.room_for(client, reply.len(), self.now.wall, &replica.idempotency);
+        let limits = replica.idempotency.within(replica.data.engine.maxmemory());
+        let (leave, leave_own) = replica.records.room_for(client, reply.len(), self.now.wall, &limits);
         let (sequence, payload) = (*sequence, *payload);
         let record = UnitRecord { leave, leave_own, client, sequence, payload, reply: &reply };
         let wrote = self.end_unit(primary, unit, Some(record.encode()));

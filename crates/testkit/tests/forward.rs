@@ -1,5 +1,7 @@
 //! Operations that a node passes on to the one that serves them, for clients that know no shards.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +11,7 @@ use fastness_wire::v1;
 use fastness_wire::v1::kv_service_client::KvServiceClient;
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
+use fastness_wire::v1::topology_service_client::TopologyServiceClient;
 use futures::StreamExt as _;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -17,11 +20,15 @@ use tonic_types::StatusExt as _;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn kv(cluster: &Cluster, node: u64) -> Result<KvServiceClient<Channel>> {
+async fn channel(cluster: &Cluster, node: u64) -> Result<Channel> {
     let ca = std::fs::read(cluster.dir().join("ca.crt"))?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
     let endpoint = Endpoint::from_shared(format!("https://{}", cluster.node(node)?.grpc))?;
-    Ok(KvServiceClient::new(endpoint.tls_config(tls)?.connect().await?))
+    Ok(endpoint.tls_config(tls)?.connect().await?)
+}
+
+async fn kv(cluster: &Cluster, node: u64) -> Result<KvServiceClient<Channel>> {
+    Ok(KvServiceClient::new(channel(cluster, node).await?))
 }
 
 fn set(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> v1::SetRequest {
@@ -144,5 +151,48 @@ async fn a_forwarded_write_that_is_not_answered_has_an_unknown_outcome() -> Resu
     tokio::task::block_in_place(|| cluster.resume(leader))?;
     let unknown = matches!(status.code(), Code::Unknown | Code::DeadlineExceeded | Code::Cancelled);
     ensure!(unknown, "{status:?}");
+    Ok(())
+}
+
+/// Operations for a shard of which the node has no replica wait for their turn to be passed on: the node takes no more
+/// of them than of those that it serves itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_passed_on_keeps_little() -> Result<()> {
+    const MIB: usize = 1024 * 1024;
+    let options = ClusterOptions { shards: 3, replicas: 1, ..ClusterOptions::default() };
+    let cluster = Cluster::start(&options)?;
+    let mut topology = TopologyServiceClient::new(channel(&cluster, 1).await?);
+    let mut stream = topology.watch_topology(v1::WatchTopologyRequest {}).await?.into_inner();
+    let topology = stream.message().await?.and_then(|response| response.topology).context("no topology")?;
+    let has_own = |shard: &&v1::TopologyShard| shard.members.iter().any(|member| member.node == 1);
+    let shard = topology.shards.iter().find(|shard| !has_own(shard)).context("node 1 has all shards")?;
+    let slots = shard.first_slot..=shard.last_slot;
+    let key =
+        (0..).map(|i| format!("k{i}")).find(|key| slots.contains(&fastness_client::key_slot(key.as_bytes()).into()));
+    let key = key.context("no key")?;
+    let primary = cluster.primary(shard.id, PATIENCE).await?;
+    let mut node = kv(&cluster, 1).await?;
+    let set = move || {
+        let options = Some(v1::CallOptions { forward: true, ..v1::CallOptions::default() });
+        operation(Operation::Set(v1::SetRequest { options, ..set(key.as_str(), vec![b'x'; MIB]) }))
+    };
+    let first = node.batch(v1::BatchRequest { operations: vec![set()] }).await?.into_inner();
+    ensure!(matches!(first.responses[0].outcome, Some(Outcome::Set(_))), "{first:?}");
+
+    tokio::task::block_in_place(|| cluster.pause(primary))?;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = taken.clone();
+    let requests = futures::stream::iter((0..100).map(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        set()
+    }));
+    let responses = tokio::spawn(async move { node.pipeline(requests).await?.into_inner().next().await.transpose() });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let taken = taken.load(Ordering::Relaxed);
+    println!("{taken} of 100 were taken");
+    tokio::task::block_in_place(|| cluster.resume(primary))?;
+    ensure!((1..=8).contains(&taken), "{taken} operations of 1 MiB were taken");
+    let response = responses.await??.context("no response")?;
+    println!("{:?}", response.outcome.map(|outcome| matches!(outcome, Outcome::Set(_))));
     Ok(())
 }

@@ -32,4 +32,43 @@ pub mod lab {
 /// Data, for clients.
 pub mod v1 {
     tonic::include_proto!("fastness.v1");
+
+    mod options {
+        use super::CallOptions;
+        use super::pipeline_request::Operation;
+
+        /// Every operation has options.
+        impl Operation {
+            /// What the operation asks for beyond the mode of the cluster.
+            #[must_use]
+            pub fn options(&self) -> &Option<CallOptions> {
+                match self {
+                    Operation::Get(request) => &request.options,
+                    Operation::Set(request) => &request.options,
+                    Operation::Delete(request) => &request.options,
+                    Operation::Increment(request) => &request.options,
+                    Operation::Expire(request) => &request.options,
+                    Operation::HashGet(request) => &request.options,
+                    Operation::HashSet(request) => &request.options,
+                    Operation::HashDelete(request) => &request.options,
+                    Operation::Execute(request) => &request.options,
+                }
+            }
+
+            /// The same, to be set.
+            pub fn options_mut(&mut self) -> &mut Option<CallOptions> {
+                match self {
+                    Operation::Get(request) => &mut request.options,
+                    Operation::Set(request) => &mut request.options,
+                    Operation::Delete(request) => &mut request.options,
+                    Operation::Increment(request) => &mut request.options,
+                    Operation::Expire(request) => &mut request.options,
+                    Operation::HashGet(request) => &mut request.options,
+                    Operation::HashSet(request) => &mut request.options,
+                    Operation::HashDelete(request) => &mut request.options,
+                    Operation::Execute(request) => &mut request.options,
+                }
+            }
+        }
+    }
 }

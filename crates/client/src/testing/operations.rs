@@ -41,18 +41,7 @@ pub(super) fn run(keys: &mut Keyspace, operation: Operation) -> Result<Outcome, 
 }
 
 fn key_of(operation: &Operation) -> Option<v1::IdempotencyKey> {
-    let options = match operation {
-        Operation::Get(request) => &request.options,
-        Operation::Set(request) => &request.options,
-        Operation::Delete(request) => &request.options,
-        Operation::Increment(request) => &request.options,
-        Operation::Expire(request) => &request.options,
-        Operation::HashGet(request) => &request.options,
-        Operation::HashSet(request) => &request.options,
-        Operation::HashDelete(request) => &request.options,
-        Operation::Execute(request) => &request.options,
-    };
-    options.as_ref()?.idempotency_key.clone()
+    operation.options().as_ref()?.idempotency_key.clone()
 }
 
 fn run_once(keys: &mut Keyspace, operation: Operation) -> Result<Outcome, MockRefusal> {

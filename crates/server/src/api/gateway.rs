@@ -5,14 +5,16 @@ use std::sync::Arc;
 use fastness_engine::command::CommandTable;
 use fastness_resp::Value;
 use fastness_types::{NodeId, ShardId, Slot};
+use fastness_wire::v1;
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
+use prost::Message as _;
 use tonic::Code;
 use tonic::transport::ClientTlsConfig;
 
 use super::forward::Forwarder;
 use super::lane::{Caller, Lane, LaneError, LaneKind, dropped, not_served};
-use super::operation::{Prepared, Target, prepare, to_forward};
+use super::operation::{Prepared, Target, prepare};
 use super::refusal::{ApiRefusal, reason};
 use crate::certificates::Newest;
 use crate::replicas::{Replicas, Running};
@@ -162,9 +164,15 @@ impl Gateway {
 pub(super) struct Forwarding(Operation);
 
 impl Forwarding {
+    /// How long its message is.
+    pub(super) fn bytes(&self) -> usize {
+        v1::PipelineRequest { operation: Some(self.0.clone()) }.encoded_len()
+    }
+
     /// `None`: its caller follows MOVED, or it was forwarded before.
     pub(super) fn of(caller: &Caller, operation: &Operation) -> Option<Forwarding> {
-        if caller.is_forwarded { None } else { to_forward(operation).map(Forwarding) }
+        let forwards = operation.options().as_ref().is_some_and(|options| options.forward);
+        (forwards && !caller.is_forwarded).then(|| Forwarding(operation.clone()))
     }
 }
 

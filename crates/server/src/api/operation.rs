@@ -198,22 +198,6 @@ fn write(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Mean
     Ok(Prepared { writes: true, ..prepared })
 }
 
-/// The operation again, if its options say that it may be forwarded.
-pub(super) fn to_forward(operation: &Operation) -> Option<Operation> {
-    let options = match operation {
-        Operation::Get(request) => &request.options,
-        Operation::Set(request) => &request.options,
-        Operation::Delete(request) => &request.options,
-        Operation::Increment(request) => &request.options,
-        Operation::Expire(request) => &request.options,
-        Operation::HashGet(request) => &request.options,
-        Operation::HashSet(request) => &request.options,
-        Operation::HashDelete(request) => &request.options,
-        Operation::Execute(request) => &request.options,
-    };
-    options.as_ref().is_some_and(|options| options.forward).then(|| operation.clone())
-}
-
 /// The attribute with the idempotency key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 

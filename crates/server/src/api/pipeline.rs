@@ -38,7 +38,7 @@ enum Due {
         forwarding: Option<Forwarding>,
     },
     /// It was not sent.
-    Refused { refusal: ApiRefusal, forwarding: Option<Forwarding> },
+    Refused { refusal: ApiRefusal, forwarding: Option<Forwarding>, kept: Kept },
 }
 
 /// What an operation has reserved, until its response has left.
@@ -135,8 +135,13 @@ async fn send_all(
                 sent
             }
             Err(refusal) => {
-                drop(caller.held.next());
-                due.send(Due::Refused { refusal, forwarding }).await
+                // What is passed on is kept until its response has left, as what is sent to a replica.
+                let (len, held) = (forwarding.as_ref().map_or(0, Forwarding::bytes), caller.held.next());
+                let len = len.min(GRPC_PIPELINE_BYTES_MAX) as u32;
+                let Ok(bytes) = unanswered.clone().acquire_many_owned(len).await else { return None };
+                let of_node = held.into_iter().filter(|_| forwarding.is_some()).collect();
+                let kept = Kept { of_stream: vec![bytes], of_node };
+                due.send(Due::Refused { refusal, forwarding, kept }).await
             }
         };
         if sent.is_err() {
@@ -172,8 +177,8 @@ async fn answer_all(
     let unsent = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     while let Some(due) = dues.recv().await {
         let (outcome, kept) = match due {
-            Due::Refused { refusal, forwarding } => {
-                (gateway.or_forward(caller, Err(refusal), forwarding).await, Kept::default())
+            Due::Refused { refusal, forwarding, kept } => {
+                (gateway.or_forward(caller, Err(refusal), forwarding).await, kept)
             }
             Due::On { prepared, replies, shard, reader, mut kept, forwarding } => {
                 let replies = reader.lock().await.replies(replies, &caller.memory).await;

@@ -108,3 +108,22 @@ fn malformed_chunks_are_refused() {
     assert!(load(&mut Records::default(), &[3, 0]).is_err());
     assert!(load(&mut Records::default(), &[2, 1, 7, 0, 0, 0, 0, 0, 0, 0, 1]).is_err(), "a floor of nobody");
 }
+
+/// Many small records, then the longest replies: what is added never exceeds what leaves.
+#[test]
+fn the_bound_holds_whatever_the_replies_are() {
+    let limits = IdempotencyLimits { bytes_max: 1 << 20, ..IdempotencyLimits::default() };
+    let mut records = Records::default();
+    let reply = vec![b'x'; limits::IDEMPOTENCY_REPLY_BYTES_MAX];
+    for number in 1..8000u64 {
+        let client = number.to_le_bytes();
+        let reply = if number < 6000 { &reply[..4] } else { &reply };
+        let (leave, leave_own) = records.room_for(&client, reply.len(), WallMs(1), &limits);
+        let record = UnitRecord { leave, leave_own, client: &client, sequence: number, payload: 5, reply };
+        records.add(&record, WallMs(1), None);
+        assert!(records.bytes() <= limits.bytes_max, "{} bytes after {number}", records.bytes());
+    }
+    assert!(records.len() > 10);
+    assert_eq!(limits.within(0), limits);
+    assert_eq!(limits.within(1 << 20).bytes_max, 1 << 17);
+}
