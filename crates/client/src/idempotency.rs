@@ -9,8 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fastness_wire::v1;
 
-/// Whether writes have an idempotency key. With one, a write whose outcome is unknown is sent again, takes effect once,
-/// and returns its first result.
+/// Whether writes have an idempotency key. With one, a write whose outcome is unknown is sent again, takes effect
+/// once, and returns its first result.
+///
+/// Nodes of a version before idempotency keys ignore them: with such nodes a client must use [`Idempotency::Off`].
+/// While a cluster is upgraded, nodes that know keys refuse writes with them until all nodes of the shard do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Idempotency {
     /// Each write has a new key. Commands ([`Client::execute`](crate::Client::execute)) have one if they are known to

@@ -125,14 +125,14 @@ impl Gateway {
         }
     }
 
-    fn shard_of(&self, slot: Slot) -> Result<ShardId, ApiRefusal> {
+    pub(super) fn shard_of(&self, slot: Slot) -> Result<ShardId, ApiRefusal> {
         let map = self.node.map.load();
         let shard = map.as_ref().and_then(|map| map.shard_of(slot)).map(|shard| shard.id);
         shard.ok_or_else(|| ApiRefusal::unavailable(reason::NOT_SERVED, "the cluster is not created yet"))
     }
 
     /// The refusal that names the node which serves the slot.
-    fn moved(&self, slot: Slot) -> ApiRefusal {
+    pub(super) fn moved(&self, slot: Slot) -> ApiRefusal {
         let shard = match self.shard_of(slot) {
             Ok(shard) => shard,
             Err(refusal) => return refusal,

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use fastness_types::ShardId;
 use fastness_types::limits::{GRPC_PIPELINE_BYTES_MAX, GRPC_PIPELINE_MAX};
+use fastness_types::{ShardId, Slot};
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{PipelineRequest, PipelineResponse};
 use futures::{Stream, StreamExt as _};
@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::gateway::{Forwarding, Gateway, failed};
 use super::lane::{Caller, LaneKind, LaneReader};
-use super::operation::Prepared;
+use super::operation::{Prepared, Target};
 use super::refusal::ApiRefusal;
 use crate::resp_server::pipe::ClientEnd;
 
@@ -35,9 +35,8 @@ enum Due {
         reader: Arc<Mutex<LaneReader>>,
         /// What it takes until its response has left.
         kept: Kept,
-        forwarding: Option<Forwarding>,
     },
-    /// It was not sent.
+    /// It was not sent to a replica here: it is passed on when its turn comes, or refused.
     Refused { refusal: ApiRefusal, forwarding: Option<Forwarding>, kept: Kept },
 }
 
@@ -109,7 +108,7 @@ async fn send_all(
     mut requests: impl Stream<Item = Result<PipelineRequest, Status>> + Unpin,
     due: mpsc::Sender<Due>,
 ) -> Option<Status> {
-    let mut lanes: HashMap<Place, SharedLane> = HashMap::new();
+    let mut places = StreamPlaces::default();
     let unanswered = Arc::new(Semaphore::new(GRPC_PIPELINE_BYTES_MAX));
     loop {
         let request = match requests.next().await {
@@ -118,9 +117,9 @@ async fn send_all(
             Some(Err(status)) => return Some(status),
         };
         let forwarding = request.operation.as_ref().and_then(|operation| Forwarding::of(caller, operation));
-        let sent = match prepare(gateway, caller, request, &mut lanes).await {
+        let sent = match prepare(gateway, caller, request, forwarding.is_some(), &mut places).await {
             Ok((prepared, place)) => {
-                let ((end, reader), shard) = (&lanes[&place], place.0);
+                let ((end, reader), shard) = (&places.lanes[&place], place.0);
                 let commands = prepared.commands();
                 let encoded = commands.encoded();
                 // The operation keeps its message until its response has left. The longest one waits for all others.
@@ -129,7 +128,7 @@ async fn send_all(
                 let kept = Kept { of_stream: vec![bytes], of_node: caller.held.next().into_iter().collect() };
                 let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
                 // In this order: a lane that takes no more waits for its replies to be read.
-                let sent = due.send(Due::On { prepared, replies, shard, reader, kept, forwarding }).await;
+                let sent = due.send(Due::On { prepared, replies, shard, reader, kept }).await;
                 // A lane that is closed fails its next reply.
                 let _ = end.write(&encoded).await;
                 sent
@@ -150,15 +149,45 @@ async fn send_all(
     }
 }
 
+/// Where the operations of a stream run.
+#[derive(Default)]
+struct StreamPlaces {
+    lanes: HashMap<Place, SharedLane>,
+    /// Of each shard with an operation that may be passed on: whether all are, decided with the first of them. If some
+    /// ran here and others elsewhere, while the primary changes, they could change places.
+    passed_on: HashMap<ShardId, bool>,
+}
+
+impl StreamPlaces {
+    /// Refuses an operation on the primary of this slot's shard, if those of this shard are passed on.
+    fn check(&mut self, gateway: &Gateway, slot: Slot, forwards: bool) -> Result<(), ApiRefusal> {
+        let shard = gateway.shard_of(slot)?;
+        let is_elsewhere = || gateway.node.leader(shard) != Some(gateway.node.node);
+        let passes_on = match (self.passed_on.get(&shard), forwards) {
+            (Some(decided), _) => *decided,
+            (None, true) => *self.passed_on.entry(shard).or_insert_with(is_elsewhere),
+            (None, false) => false,
+        };
+        if passes_on { Err(gateway.moved(slot)) } else { Ok(()) }
+    }
+}
+
 /// Prepares an operation, and opens the lane that it runs on.
 async fn prepare(
     gateway: &Gateway,
     caller: &Caller,
     request: PipelineRequest,
-    lanes: &mut HashMap<Place, SharedLane>,
+    forwards: bool,
+    places: &mut StreamPlaces,
 ) -> Result<(Prepared, Place), ApiRefusal> {
     let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
     let prepared = gateway.prepare(operation)?;
+    if !prepared.on_replica()
+        && let Target::Slot(slot) = prepared.target
+    {
+        places.check(gateway, slot, forwards)?;
+    }
+    let lanes = &mut places.lanes;
     let (shard, replica) = gateway.replica(prepared.target)?;
     let place = (shard, LaneKind::of(&prepared));
     if lanes.get(&place).is_none_or(|(end, _)| end.is_closed()) {
@@ -180,7 +209,7 @@ async fn answer_all(
             Due::Refused { refusal, forwarding, kept } => {
                 (gateway.or_forward(caller, Err(refusal), forwarding).await, kept)
             }
-            Due::On { prepared, replies, shard, reader, mut kept, forwarding } => {
+            Due::On { prepared, replies, shard, reader, mut kept } => {
                 let replies = reader.lock().await.replies(replies, &caller.memory).await;
                 let outcome = match replies {
                     Ok((replies, permit)) => {
@@ -193,7 +222,7 @@ async fn answer_all(
                     }
                     Err(error) => Err(failed(prepared.writes, shard, error)),
                 };
-                (gateway.or_forward(caller, outcome, forwarding).await, kept)
+                (outcome, kept)
             }
         };
         let outcome = outcome.unwrap_or_else(|refusal| Outcome::Error(refusal.into()));

@@ -100,8 +100,8 @@ impl Default for IdempotencyLimits {
 }
 
 impl IdempotencyLimits {
-    /// The limits under this `maxmemory` (0: none): records take an eighth of it at most, so that clients that send keys
-    /// do not fill it with what their own writes then lack.
+    /// The limits under this `maxmemory` (0: none): records take an eighth of it at most, so that clients that send
+    /// keys do not fill it with what their own writes then lack.
     pub(crate) fn within(self, maxmemory: u64) -> IdempotencyLimits {
         let part = usize::try_from(maxmemory / MEMORY_PART).unwrap_or(usize::MAX);
         let bytes_max = if maxmemory == 0 { self.bytes_max } else { self.bytes_max.min(part) };
@@ -112,8 +112,8 @@ impl IdempotencyLimits {
 /// The part of `maxmemory` that records may take: one in so many.
 const MEMORY_PART: u64 = 8;
 
-/// The most records that leave by one unit, so that no unit takes long: more than the longest reply takes the place of,
-/// so that every write makes room for its own record.
+/// The most records that leave by one unit, so that no unit takes long. The longest reply takes the place of fewer, so
+/// every write makes room for its own record.
 const LEAVE_MAX: u64 = 512;
 const _: () = assert!(LEAVE_MAX as usize * RECORD_BYTES > limits::IDEMPOTENCY_REPLY_BYTES_MAX + 4096);
 
