@@ -460,7 +460,7 @@ impl GroupHandle {
     }
 
     /// The newest moment for which it is known that a replica at `applied` has everything that was acknowledged before
-    /// it; 0: none. See [`Freshness`].
+    /// it; 0: none.
     #[must_use]
     pub fn fresh_as_of(&self, applied: LogIndex) -> BootNs {
         self.shared.freshness.lock().as_of(applied)
