@@ -12,7 +12,7 @@ use tonic::Code;
 /// |---|---|---|
 /// | [`Refused`](ClientError::Refused) | only with a reason `REPLY_…` | if not; it will be refused again |
 /// | [`OutcomeUnknown`](ClientError::OutcomeUnknown) | perhaps | with the same key, or if twice is harmless |
-/// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | reads only | yes |
+/// | [`DeadlineExceeded`](ClientError::DeadlineExceeded) | no | yes |
 /// | [`Unavailable`](ClientError::Unavailable) | no | yes |
 /// | [`PositionPurged`](ClientError::PositionPurged) | watches only | no |
 /// | [`Invalid`](ClientError::Invalid) | no | yes, but it will fail again |
@@ -42,7 +42,8 @@ pub enum ClientError {
         /// A text for people.
         message: String,
     },
-    /// The deadline of a read has passed. Repeating it is safe.
+    /// The deadline of a read has passed, or that of a write before it could run. Nothing has happened, so repeating it
+    /// is safe.
     #[error("deadline exceeded: {message}")]
     DeadlineExceeded {
         /// A text for people.

@@ -14,6 +14,8 @@ use crate::error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED}
 
 /// The domain of the server's reasons.
 const DOMAIN: &str = "fastness";
+/// The reason of a call that the node refused, because its deadline had passed: nothing has happened.
+const DEADLINE: &str = "DEADLINE";
 
 /// What a call does to data, which decides what is safe after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,9 @@ pub(crate) fn reasoned(kind: CallKind, error: v1::Error) -> Disposition {
         let key_slot = metadata.get("slot").and_then(|slot| slot.parse().ok());
         let error = ClientError::unavailable(MOVED, message);
         return Disposition::Moved { address, slots, shard, key_slot, error };
+    }
+    if code == Code::DeadlineExceeded && reason == DEADLINE {
+        return Disposition::Again { after: Duration::ZERO, error: ClientError::DeadlineExceeded { message } };
     }
     match (code, after) {
         // UNAVAILABLE without a time to wait is not promised to have had no effect.
@@ -245,6 +250,7 @@ mod tests {
         all(status(Code::ResourceExhausted, "OOM", None), "refused OOM");
         all(status(Code::FailedPrecondition, "MOVED", None), "refused MOVED");
         all(status(Code::Aborted, "CONFLICT", again), "contended 100 CONFLICT");
+        all(status(Code::DeadlineExceeded, "DEADLINE", None), "again 0 DEADLINE_EXCEEDED");
         all(Status::unimplemented("no such call"), "refused ");
         all(Status::out_of_range("too long"), "refused ");
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastness_resp::Args;
 use fastness_shard::{DurabilityOverride, IdempotencyKey, ReadConfirmation};
+use fastness_types::BootNs;
 
 /// What the reply waits for.
 const DURABILITY: &str = "durability";
@@ -16,6 +17,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_PAYLOAD: &str = "idempotency-payload";
 /// How old the data may be from which a replica answers, in ms.
 const MAX_STALENESS: &str = "max-staleness";
+/// When the command is refused instead of run, on the boot clock of this machine, in ms.
+const DEADLINE: &str = "deadline";
 
 /// What one command overrides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +31,8 @@ pub struct Overrides<'a> {
     pub idempotency: Option<IdempotencyKey<'a>>,
     /// How old the data may be from which a replica answers.
     pub staleness_max: Option<Duration>,
+    /// When the command is refused instead of run.
+    pub deadline: Option<BootNs>,
 }
 
 /// Parses names and values.
@@ -49,9 +54,12 @@ pub fn parse(pairs: Args<'_>) -> Result<Overrides<'_>, Vec<u8>> {
             set(&mut payload, checksum(value), IDEMPOTENCY_PAYLOAD, "32 hexadecimal digits", value)?;
         } else if name.eq_ignore_ascii_case(MAX_STALENESS.as_bytes()) {
             set(&mut overrides.staleness_max, span(value), MAX_STALENESS, "milliseconds, at least 1", value)?;
+        } else if name.eq_ignore_ascii_case(DEADLINE.as_bytes()) {
+            let at = span(value).map(|since_boot| BootNs(0).plus(since_boot));
+            set(&mut overrides.deadline, at, DEADLINE, "milliseconds, at least 1", value)?;
         } else {
             let behind = "' in front of the command: it takes 'durability', 'reads', 'idempotency-key', \
-                          'idempotency-payload' and 'max-staleness'";
+                          'idempotency-payload', 'max-staleness' and 'deadline'";
             return Err(quoting("ERR unknown attribute '", name, behind));
         }
     }
@@ -147,7 +155,7 @@ mod tests {
         check(
             &["durability", "sync", "ttl", "5"],
             Err("ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', \
-                 'idempotency-key', 'idempotency-payload' and 'max-staleness'"),
+                 'idempotency-key', 'idempotency-payload', 'max-staleness' and 'deadline'"),
         );
         let keyed = |client: &'static [u8], sequence, payload| {
             let idempotency = Some(IdempotencyKey { client, sequence, payload });
@@ -168,11 +176,14 @@ mod tests {
         );
         let staleness_max = Some(Duration::from_millis(250));
         check(&["Max-Staleness", "250"], Ok(Overrides { staleness_max, ..Overrides::default() }));
+        let deadline = Some(BootNs(1_500_000_000));
+        check(&["DEADLINE", "1500"], Ok(Overrides { deadline, ..Overrides::default() }));
         for wrong in ["0", "-1", "", "1.5"] {
             let text = format!(
                 "ERR attribute 'max-staleness' in front of the command takes milliseconds, at least 1, not '{wrong}'"
             );
             check(&["max-staleness", wrong], Err(&text));
+            check(&["deadline", wrong], Err(&text.replace("max-staleness", "deadline")));
         }
         check(
             &["idempotency-payload", digits],

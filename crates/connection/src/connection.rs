@@ -398,10 +398,10 @@ impl Connection {
             self.session.fail_transaction();
             return Outcome::REPLY;
         }
-        let Overrides { durability, reads, idempotency, staleness_max } = overrides;
+        let Overrides { durability, reads, idempotency, staleness_max, deadline } = overrides;
         let call = shard.call(spec, args, prepared.now).with_first(prepared.key);
         let call = call.with_durability_override(durability).with_reads(reads).with_idempotency(idempotency);
-        let call = call.with_staleness_max(staleness_max);
+        let call = call.with_staleness_max(staleness_max).with_deadline(deadline);
         host.set_running(true);
         let outcome = shard.run(&mut self.session, call, &mut self.replies.out, host);
         host.set_running(false);

@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
 /// requests only.
-const REFUSALS: [&[u8]; 20] = [
+const REFUSALS: [&[u8]; 21] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -36,6 +36,7 @@ const REFUSALS: [&[u8]; 20] = [
     b"BUSYKEY",
     b"IDEMPOTENCYREUSED",
     b"STALE",
+    b"DEADLINE",
 ];
 
 /// Error codes after which a write may have happened or may still happen. `UNBLOCKED` ends a wait for the commit of an

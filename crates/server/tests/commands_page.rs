@@ -54,6 +54,10 @@ answers it. A replica that cannot show that it has everything that was acknowled
 committed) so long ago answers `-STALE`. It learns four times a second what has committed, so that a replica that has everything can
 show about 300 ms. On a primary the attribute has no effect.
 
+The attribute `deadline` before a command, or before EXEC, is a time on the boot clock of the node's machine, in milliseconds. A
+command that could not run before that time, because a primary, the log or CLIENT PAUSE kept it waiting, is answered `-DEADLINE`, and
+nothing is done. The node's own gRPC front end sets it to the deadline of the call.
+
 ";
 
 /// A command as it is typed: `CONFIG GET`.

@@ -22,13 +22,18 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
-    let Call { spec, args, at, first, durability_override, reads, idempotency, staleness_max } = call;
+    let Call { spec, args, at, first, durability_override, reads, idempotency, staleness_max, deadline } = call;
     if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
         session.data.fail();
         out.error(refusal::not_in_transaction(spec.name));
         return Outcome::REPLY;
     }
-    if (durability_override.is_some() || reads.is_some() || idempotency.is_some() || staleness_max.is_some())
+    let has_attribute = durability_override.is_some()
+        || reads.is_some()
+        || idempotency.is_some()
+        || staleness_max.is_some()
+        || deadline.is_some();
+    if has_attribute
         && (matches!(spec.run, Run::Session(SessionCommand::Multi)) || (session.data.in_multi() && is_queued(spec)))
     {
         session.data.fail();
@@ -56,6 +61,9 @@ pub(crate) fn run(
     };
     if execution.session.data.in_multi() && is_queued(spec) {
         return execution.queue(state, spec, args);
+    }
+    if deadline.is_some_and(|deadline| execution.now.boot >= deadline) {
+        return execution.refuse_late(state, spec);
     }
     let outcome = match spec.run {
         Run::Data(_) => execution.data(state, spec, args, first),

@@ -58,6 +58,7 @@ pub struct Call<'a> {
     pub(crate) reads: Option<ReadConfirmation>,
     pub(crate) idempotency: Option<IdempotencyKey<'a>>,
     pub(crate) staleness_max: Option<Duration>,
+    pub(crate) deadline: Option<BootNs>,
 }
 
 impl<'a> Call<'a> {
@@ -87,6 +88,13 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn with_staleness_max(mut self, staleness_max: Option<Duration>) -> Call<'a> {
         self.staleness_max = staleness_max;
+        self
+    }
+
+    /// Sets a time at which this command is refused instead of run, however long it has waited until then.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Option<BootNs>) -> Call<'a> {
+        self.deadline = deadline;
         self
     }
 

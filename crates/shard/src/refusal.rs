@@ -28,6 +28,9 @@ pub const KEY_REUSED: &str =
 pub const KEY_PAST: &str = "IDEMPOTENCYPAST the idempotency key is older than what is remembered: nothing was done now, and whether its write \
      was done before is not known";
 
+/// The deadline of the command or transaction passed before it could run. Nothing has happened now.
+pub const LATE: &str = "DEADLINE the deadline of the command passed before it could run: nothing was done";
+
 /// An attribute on a queued command has no effect, because its reply is part of the reply to EXEC.
 pub(crate) const MISPLACED_ATTRIBUTE: &str =
     "ERR a transaction's attribute belongs before its EXEC: neither MULTI nor a queued command takes one";
@@ -124,6 +127,8 @@ pub enum Refusal {
     ReplyTooLong,
     /// A replica of the shard is of a version that does not know idempotency keys.
     KeysUnknown,
+    /// The client's deadline passed before the command could run.
+    Late,
 }
 
 impl Refusal {
@@ -166,6 +171,7 @@ impl Refusal {
             Refusal::KeysUnknown => {
                 "ERR idempotency keys are not available until every node of the shard has been upgraded".into()
             }
+            Refusal::Late => LATE.into(),
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }
     }
@@ -192,6 +198,7 @@ impl Refusal {
                 | Refusal::CutOff
                 | Refusal::Stale { .. }
                 | Refusal::SlotNotServed
+                | Refusal::Late
         )
     }
 }

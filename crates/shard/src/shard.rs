@@ -105,6 +105,7 @@ impl Shard {
             reads: None,
             idempotency: None,
             staleness_max: None,
+            deadline: None,
         }
     }
 

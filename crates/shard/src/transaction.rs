@@ -173,6 +173,15 @@ impl Execution<'_> {
         }
     }
 
+    /// Refuses a command whose deadline has passed. EXEC ends its transaction.
+    pub(crate) fn refuse_late(&mut self, state: &mut State, spec: &CommandSpec) -> Outcome {
+        if matches!(spec.run, Run::Session(SessionCommand::Exec)) && self.session.data.in_multi() {
+            return self.abort(&mut state.replica, &Refusal::Late);
+        }
+        self.refuse(&state.replica.flow, &Refusal::Late);
+        Outcome::REPLY
+    }
+
     /// Refuses EXEC: a redirect is returned as it is, any other error inside of Valkey's own text.
     fn abort(&mut self, replica: &mut Replica, refusal: &Refusal) -> Outcome {
         self.session.data.end(&mut replica.data.engine);

@@ -212,3 +212,55 @@ fn what_touches_no_data_and_what_is_refused_anyway_does_not_wait() {
         client.expect("GET a", DOWN);
     });
 }
+
+const LATE: &str = "-DEADLINE the deadline of the command passed before it could run: nothing was done\r\n";
+
+/// The client has stopped waiting before the primary may act again: it takes the write for failed, so that it must not
+/// run later.
+#[test]
+fn a_command_whose_deadline_passed_while_it_waited_does_not_run() {
+    script(async {
+        let world = World::primary(waiting(Durability::Sync)).await;
+        let (mut late, mut in_time, mut transaction) = (world.client(), world.client(), world.client());
+        assert!(world.client().run("SET a 1").wrote());
+        transaction.expect("MULTI", OK);
+        transaction.expect("SET a 4", "+QUEUED\r\n");
+        world.advance(ms(20)).await;
+        world.commit_all().await;
+        lapse(&world);
+        let deadline = Some(world.clock_boot().plus(ms(50)));
+        late.deadline = deadline;
+        in_time.deadline = Some(world.clock_boot().plus(ms(150)));
+        transaction.deadline = deadline;
+        waits(&mut late, "SET a 2");
+        waits(&mut in_time, "SET b 3");
+        waits(&mut transaction, "EXEC");
+        world.advance(ms(100)).await;
+        resume(&world).await;
+        let staged = world.shard.info().staged_seq;
+        late.expect("SET a 2", LATE);
+        late.expect("GET a", LATE);
+        transaction.expect("EXEC", LATE);
+        assert_eq!(world.shard.info().staged_seq, staged, "nothing of them is staged");
+        transaction.deadline = None;
+        transaction.expect("EXEC", "-ERR EXEC without MULTI\r\n");
+        assert!(in_time.run("SET b 3").wrote());
+        world.advance(ms(20)).await;
+        world.commit_all().await;
+        world.client().expect("GET a", "$1\r\n1\r\n");
+        world.client().expect("GET b", "$1\r\n3\r\n");
+    });
+}
+
+/// As every attribute of a transaction, the deadline belongs to EXEC.
+#[test]
+fn a_deadline_before_a_queued_command_is_an_error() {
+    script(async {
+        let world = World::primary(waiting(Durability::Sync)).await;
+        let mut client = world.client();
+        client.expect("MULTI", OK);
+        client.deadline = Some(world.clock_boot().plus(ms(50)));
+        let reply = client.run("SET a 1");
+        assert!(reply.text.starts_with("-ERR a transaction's attribute belongs before its EXEC"), "{reply:?}");
+    });
+}

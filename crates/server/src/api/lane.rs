@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fastness_resp::{ReplyExtent, Value, value};
-use fastness_types::ShardId;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
+use fastness_types::{BootNs, Clock as _, ShardId, SystemClock};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
@@ -245,6 +245,14 @@ pub(super) struct Caller {
     pub(super) is_forwarded: bool,
     /// When its client stops waiting, if it has said so.
     pub(super) until: Option<Instant>,
+}
+
+impl Caller {
+    /// When what has not run yet is refused instead, because nobody waits for it.
+    pub(super) fn deadline(&self) -> Option<BootNs> {
+        let left = self.until?.saturating_duration_since(Instant::now());
+        Some(SystemClock.boot().plus(left))
+    }
 }
 
 /// The lanes of one gRPC connection that have no call.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fastness_engine::command::{CommandTable, Flags};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
-use fastness_types::{ShardId, Slot, limits, slot_of};
+use fastness_types::{BootNs, ShardId, Slot, limits, slot_of};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, CallOptions, expire_request, set_request};
@@ -253,6 +253,14 @@ impl Attributes {
         if self.on_replica { Err(ApiRefusal::invalid(text)) } else { Ok(()) }
     }
 
+    /// The same for a command that is refused after the call's deadline, instead of run.
+    pub(super) fn due_by(mut self, deadline: Option<BootNs>) -> Attributes {
+        // Rounded up: the client's own clock ends the call first.
+        let ms = deadline.map(|deadline| deadline.0.div_ceil(1_000_000));
+        self.pairs.extend(ms.map(|ms| ("deadline", ms.to_string().into_bytes())));
+        self
+    }
+
     /// The same for a write that its idempotency key is bound to by this checksum; `None`: it has no key.
     pub(super) fn bound_to(&self, payload: u128) -> Option<Attributes> {
         self.pairs.iter().any(|(name, _)| *name == IDEMPOTENCY_KEY).then(|| {
@@ -313,6 +321,11 @@ impl Prepared {
     /// Whether any replica may answer.
     pub(super) fn on_replica(&self) -> bool {
         self.attributes.on_replica
+    }
+
+    /// The same, refused instead of run after the deadline of the call.
+    pub(super) fn due_by(self, deadline: Option<BootNs>) -> Prepared {
+        Prepared { attributes: self.attributes.due_by(deadline), ..self }
     }
 
     /// Its commands; several are one transaction.

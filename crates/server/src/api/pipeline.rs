@@ -181,7 +181,7 @@ async fn prepare(
     places: &mut StreamPlaces,
 ) -> Result<(Prepared, Place), ApiRefusal> {
     let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
-    let prepared = gateway.prepare(operation)?;
+    let prepared = gateway.prepare(operation)?.due_by(caller.deadline());
     if !prepared.on_replica()
         && let Target::Slot(slot) = prepared.target
     {

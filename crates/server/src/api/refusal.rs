@@ -104,6 +104,7 @@ impl ApiRefusal {
             "OOM" => Code::ResourceExhausted,
             "NOAUTH" | "WRONGPASS" => Code::Unauthenticated,
             "NOPERM" | "DENIED" => Code::PermissionDenied,
+            "DEADLINE" => Code::DeadlineExceeded,
             _ => Code::FailedPrecondition,
         };
         ApiRefusal::new(code, word, &*text)
@@ -187,6 +188,7 @@ mod tests {
             ("WRONGTYPE Operation against", Code::FailedPrecondition, "WRONGTYPE", false),
             ("OOM command not allowed", Code::ResourceExhausted, "OOM", false),
             ("CROSSSLOT Keys in request", Code::InvalidArgument, "CROSSSLOT", false),
+            ("DEADLINE the deadline of", Code::DeadlineExceeded, "DEADLINE", false),
             ("NOAUTH Authentication required.", Code::Unauthenticated, "NOAUTH", false),
             ("ERR value is not an integer or out of range", Code::InvalidArgument, "ERR", false),
             ("no word at all", Code::InvalidArgument, "ERR", false),

@@ -46,7 +46,7 @@ pub(super) async fn run(
 ) -> Result<v1::TxnResponse, ApiRefusal> {
     let forwards = request.options.as_ref().is_some_and(|options| options.forward) && !caller.is_forwarded;
     let again = forwards.then(|| request.clone());
-    let transaction = prepare(gateway, request)?;
+    let transaction = prepare(gateway, caller, request)?;
     match (run_here(gateway, caller, &transaction).await, again) {
         (Err(refusal), Some(request)) if refusal.reason == "MOVED" => {
             gateway.forwarder.run_txn(caller, &refusal, request, transaction.writes()).await
@@ -81,7 +81,7 @@ async fn run_here(
     Err(ApiRefusal { code: Code::Aborted, ..ApiRefusal::unavailable(reason::CONFLICT, text) })
 }
 
-fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, ApiRefusal> {
+fn prepare(gateway: &Gateway, caller: &Caller, request: v1::TxnRequest) -> Result<Transaction, ApiRefusal> {
     let payload = v1::TxnRequest { options: None, ..request.clone() };
     let prepare_all = |requests: Vec<PipelineRequest>| -> Result<Vec<Prepared>, ApiRefusal> {
         let prepare_one = |request: PipelineRequest| {
@@ -106,7 +106,7 @@ fn prepare(gateway: &Gateway, request: v1::TxnRequest) -> Result<Transaction, Ap
     for prepared in operations.iter().chain(&otherwise) {
         prepared.steps()?;
     }
-    let attributes = Attributes::of(request.options)?;
+    let attributes = Attributes::of(request.options)?.due_by(caller.deadline());
     attributes.refuse_replica()?;
     let keyed = attributes.bound_to(xxh3_128(&payload.encode_to_vec()));
     Ok(Transaction { slot, compares, watched, operations, otherwise, attributes, keyed })

@@ -525,6 +525,7 @@ impl World {
             session: self.shard.session(),
             protocol: Protocol::Resp2,
             staleness_max: None,
+            deadline: None,
         }
     }
 }
@@ -536,6 +537,7 @@ pub struct Client {
     pub protocol: Protocol,
     /// How old the data may be from which a replica answers.
     pub staleness_max: Option<Duration>,
+    pub deadline: Option<BootNs>,
 }
 
 /// What a command gave.
@@ -602,7 +604,7 @@ impl Client {
             }
         };
         let call = self.shard.call(spec, args, self.shard.now()).with_durability_override(durability_override);
-        let call = call.with_idempotency(key).with_staleness_max(self.staleness_max);
+        let call = call.with_idempotency(key).with_staleness_max(self.staleness_max).with_deadline(self.deadline);
         let outcome = self.shard.run(&mut self.session, call, &mut out, &mut ScriptedFrontEnd);
         Reply { text: String::from_utf8_lossy(&out.to_vec()).into_owned(), outcome }
     }
