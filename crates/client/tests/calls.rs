@@ -190,7 +190,8 @@ async fn a_command_that_reads_is_repeated_as_a_read() {
 async fn the_budget_bounds_the_retries_of_all_clones() {
     let node = start_node().await;
     node.fail_always(unavailable(Some(SHORT)));
-    let client = client(&[node.address()]);
+    let retries = RetryOptions { backoff_min: SHORT, backoff_max: SHORT, budget: 10, ..RetryOptions::default() };
+    let client = builder(&[node.address()]).retries(retries).build().unwrap();
     let calls = (0..20).map(|_| {
         let client = client.clone();
         async move { client.set("a", "1").await.unwrap_err() }
