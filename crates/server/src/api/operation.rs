@@ -475,3 +475,27 @@ fn unexpected(reply: &Value) -> ApiRefusal {
     };
     ApiRefusal::new(Code::Internal, reason::INVALID, format!("the command has replied with {kind}"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_deadline_of_a_call_stands_before_its_command_or_its_exec() {
+        let encoded = |with_ttl, deadline| {
+            let operation = Operation::Get(v1::GetRequest { key: "k".into(), with_ttl, options: None });
+            let prepared = prepare(operation, crate::resp_server::command::table()).unwrap();
+            String::from_utf8(prepared.due_by(deadline).commands().encoded()).unwrap()
+        };
+        let get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        let attribute = "|1\r\n$8\r\ndeadline\r\n$4\r\n1501\r\n";
+        assert_eq!(encoded(false, None), get);
+        assert_eq!(encoded(false, Some(BootNs(1_500_000_001))), format!("{attribute}{get}"));
+        let transaction = encoded(true, Some(BootNs(1_500_000_001)));
+        assert!(transaction.starts_with("*1\r\n$5\r\nMULTI\r\n"), "{transaction}");
+        assert!(transaction.ends_with(&format!("{attribute}*1\r\n$4\r\nEXEC\r\n")), "{transaction}");
+        assert_eq!(transaction.matches("deadline").count(), 1, "{transaction}");
+    }
+}
