@@ -44,6 +44,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::KeyClient,
         Refusal::ReplyTooLong,
         Refusal::KeysUnknown,
+        Refusal::Late,
     ];
     for refusal in &refusals {
         // A new code belongs into the list above.
@@ -66,7 +67,8 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::KeyAhead
             | Refusal::KeyClient
             | Refusal::ReplyTooLong
-            | Refusal::KeysUnknown => {}
+            | Refusal::KeysUnknown
+            | Refusal::Late => {}
             // Below: it refuses this attempt, and says nothing of those before.
             Refusal::KeyPast { .. } => unreachable!("it is not in the list"),
         }
