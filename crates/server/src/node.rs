@@ -153,10 +153,13 @@ impl Node {
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
+        // They are small, and a node is of no use without the newest map: the budget counts them, and refuses none.
+        let files_0 = open_snapshots(&config, &shared, GroupId::CONTROL, None).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = ConsensusThread::start(shared.clone())?;
-        let started = start_consensus(&runtime, &shared, &certificates, log.clone(), sockets.peer).await;
+        let started =
+            start_consensus(&runtime, &shared, &certificates, log.clone(), sockets.peer, files_0.clone()).await;
         let (consensus, control, group_0, handle) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -165,6 +168,7 @@ impl Node {
                 return Err(error);
             }
         };
+        disk.add_group(GroupId::CONTROL, files_0, handle.clone());
         shared.set_observed(consensus.observed());
         let (to_nodes, group) = (certificates.to_nodes.clone(), handle.clone());
         let settings_server = SettingsServer::new(shared.clone(), control.clone(), group, to_nodes, table);
@@ -451,13 +455,13 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id, &self.disk).await?;
+        let files = open_snapshots(&config, &self.shared, GroupId::from(id), Some(self.disk.disk().clone())).await?;
         let (consensus, exchange) = (self.consensus.clone(), Arc::new(files.clone()));
         // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
         let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id), Some(exchange)).await });
         let (handle, control) = started.await.map_err(std::io::Error::other)??;
         self.shared.add_group(id, handle.clone());
-        self.disk.add_shard(id, files.clone(), handle.clone());
+        self.disk.add_group(GroupId::from(id), files.clone(), handle.clone());
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;

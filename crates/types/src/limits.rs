@@ -157,6 +157,12 @@ pub const USERS_MAX: usize = 1000;
 pub const USER_NAME_BYTES_MAX: usize = 256;
 /// Names and rules of all users together, bytes.
 pub const USERS_BYTES_MAX: usize = MIB;
+/// Entries of group 0's log after which a node makes a snapshot of group 0.
+pub const CONTROL_LOG_ENTRIES_MAX: u64 = 1000;
+/// Bytes of the commands in these entries, after which it makes one earlier.
+pub const CONTROL_LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// A snapshot of group 0, bytes. All users in the longest form that they can be stored in take less than half.
+pub const CONTROL_SNAPSHOT_BYTES_MAX: usize = 16 * MIB;
 /// Failed attempts to authenticate that one source (an IPv4 address, or the first 64 bits of an IPv6 address) may make
 /// at once.
 pub const AUTH_FAILURES_MAX: u32 = 100;
