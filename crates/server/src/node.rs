@@ -135,8 +135,10 @@ impl Node {
     ///
     /// # Errors
     /// See [`NodeError`]; nothing keeps running then.
-    pub async fn start(config: Config) -> Result<Node, NodeError> {
+    pub async fn start(mut config: Config) -> Result<Node, NodeError> {
         config.check()?;
+        let table = crate::resp_server::command::table();
+        let users = settings::first_users(table, &mut config)?;
         let certificates = Arc::new(Certificates::load(&config)?);
         let (cluster, node) = certificates.identity();
         if config.node_id != 0 && config.node_id != node.0 {
@@ -147,8 +149,7 @@ impl Node {
         }
         raise_descriptors()?;
         let sockets = Sockets::bind(&config)?;
-        let table = crate::resp_server::command::table();
-        let shared = NodeShared::new(node, cluster, config.clone(), table);
+        let shared = NodeShared::with_users(node, cluster, config.clone(), users, table);
         shared.budget_descriptors(1, 0);
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
@@ -300,6 +301,7 @@ impl Inner {
             to_nodes.clone(),
         ));
         tokio::spawn(settings::bring_in_first(self.settings_server.clone(), self.file.clone()));
+        tokio::spawn(settings::refuse_if_outdated(self.shared.clone(), self.clock.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(self.shared.clone(), to_nodes.clone()));
         tokio::spawn(self.clone().watch_consensus());

@@ -76,6 +76,9 @@ pub const READ_CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// the cluster. It accepts no password until it knows, so a change of a password waits at most this long for an
 /// unreachable node.
 pub const SETTINGS_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a node serves clients after it was told of newer settings (users and passwords among them) than it has.
+/// Longer than group 0's leader takes to send them to a node that it can reach.
+pub const SETTINGS_BEHIND_MAX: Duration = Duration::from_secs(2);
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a leading replica may stall (`loop-stall-max`). Then the lease is closed for the term, and an

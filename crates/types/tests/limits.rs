@@ -121,6 +121,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         PEER_CONNECTIONS_MAX,
         READ_CONFIRM_MAX,
         SETTINGS_SILENCE_MAX,
+        SETTINGS_BEHIND_MAX,
         DURABILITY_LAG_MAX,
         LOOP_STALL_MAX,
         UNIT_TIME_MAX,
