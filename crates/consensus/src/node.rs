@@ -207,6 +207,7 @@ impl NodeCore {
             settings_version: self.observed.own_settings(),
             leads_control: timestamp != 0 && self.is_control_authority(),
             known_settings: self.observed.known_settings(),
+            newest_settings: self.observed.newest_settings(),
         })
     }
 

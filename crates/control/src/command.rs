@@ -8,6 +8,8 @@
 //! - A new command, or one that old readers would interpret wrongly, raises `version`. A reader stops at a version or a
 //!   command that it does not know, because its map would differ from the others' if it skipped the entry.
 
+pub(crate) mod stored_map;
+
 use fastness_types::{Az, ClusterId, DiskId, Durability, HashSeed, NodeId, Seq, ShardId, Slot, UnknownDurability};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -191,12 +193,8 @@ struct SettingsForm {
 
 impl From<&SettingsChange> for SettingsForm {
     fn from(change: &SettingsChange) -> SettingsForm {
-        let hex = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect();
         SettingsForm {
-            password_sha256: change.password.as_ref().map(|password| match password {
-                Password::None => String::new(),
-                Password::Sha256(hash) => hex(hash),
-            }),
+            password_sha256: change.password.as_ref().map(password_text),
             durability_max_lag_ms: change.max_lag.map(|bound| bound.as_millis() as u64),
         }
     }
@@ -204,13 +202,21 @@ impl From<&SettingsChange> for SettingsForm {
 
 impl SettingsForm {
     fn into_change(self) -> Result<SettingsChange, DecodeError> {
-        let password = match self.password_sha256 {
-            None => None,
-            Some(text) if text.is_empty() => Some(Password::None),
-            Some(text) => Some(Password::Sha256(sha256(&text)?)),
-        };
+        let password = self.password_sha256.as_deref().map(password_from).transpose()?;
         Ok(SettingsChange { password, max_lag: self.durability_max_lag_ms.map(Duration::from_millis) })
     }
+}
+
+/// The stored form of a password: 64 hexadecimal digits, or nothing.
+fn password_text(password: &Password) -> String {
+    match password {
+        Password::None => String::new(),
+        Password::Sha256(hash) => hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn password_from(text: &str) -> Result<Password, DecodeError> {
+    if text.is_empty() { Ok(Password::None) } else { sha256(text).map(Password::Sha256) }
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], DecodeError> {
@@ -334,7 +340,7 @@ impl MapForm {
             nodes: self.nodes.into_iter().map(NodeForm::into_node).collect::<Result<_, _>>()?,
             shards: self.shards.into_iter().map(ShardForm::into_shard).collect(),
             control_voters: self.control_voters.into_iter().map(NodeId).collect(),
-            // The log has only the cluster's first map; later changes are commands.
+            // The log has only the cluster's first map; later changes are commands. A snapshot has them beside it.
             replacement: None,
             replaced: Vec::new(),
             settings: ClusterSettings::default(),

@@ -90,6 +90,7 @@ fn bed(id: u64) -> Bed {
         handle: raft.handle.clone(),
         group: group.clone(),
         clock: Arc::new(Standing::default()),
+        snapshots: None,
     });
     Bed { raft, group, control }
 }

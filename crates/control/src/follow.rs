@@ -2,6 +2,8 @@
 //!
 //! Ordering rules:
 //! - The map returned by [`Control::map`] is the result of a committed prefix of group 0's log, and only moves forward.
+//! - The state is restored from the newest usable snapshot, then from the log after it; while the node runs, from a
+//!   snapshot that another node has sent, once consensus has installed it.
 //! - A command is proposed only by a leader under a valid lease, after the epoch's first entry is applied. Its proposer
 //!   gets the result when the command is applied here, or learns that the outcome is unknown once an entry of another
 //!   leader is applied.
@@ -14,13 +16,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Proposal, Role};
-use fastness_types::{Clock, Durability, Epoch, LogIndex, NodeId, Seq};
+use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Proposal, ReadError, Role};
+use fastness_types::{Clock, Epoch, LogIndex, NodeId, Seq};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::command::{self, Command, DecodeError, Envelope};
+use crate::command::{self, Command, Envelope};
 use crate::group::RaftGroup;
-use crate::map::{ClusterMap, SettingsChange};
+use crate::map::ClusterMap;
+use crate::snapshots::{SnapshotStore, Snapshots};
+use crate::state::{Applied, ApplyError, ControlState};
 
 /// Largest number of commands that wait or are in flight.
 pub const REQUESTS_MAX: usize = 16;
@@ -39,6 +43,8 @@ pub struct ControlOptions {
     pub group: Arc<dyn RaftGroup>,
     /// The clock that the lease is checked with.
     pub clock: Arc<dyn Clock>,
+    /// Where snapshots are kept; `None`: there are none, and the log is never purged.
+    pub snapshots: Option<Arc<dyn SnapshotStore>>,
 }
 
 /// This node's role in group 0.
@@ -106,7 +112,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Spawns the task on the current runtime. It replays group 0's log from its start.
+    /// Spawns the task on the current runtime. It restores the newest snapshot of group 0 and replays the log after it.
     #[must_use]
     pub fn start(options: ControlOptions) -> Control {
         let status =
@@ -125,8 +131,8 @@ impl Control {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             proposed: (Epoch::default(), Seq(0)),
-            read: (Epoch::default(), Seq(0)),
-            applied: LogIndex(0),
+            state: ControlState::default(),
+            snapshots: Snapshots::new(options.snapshots),
         };
         tokio::spawn(follower.run());
         Control { node: options.node, map, changes, status, requests, group: options.group }
@@ -199,14 +205,16 @@ impl Control {
 /// Why the task has stopped permanently.
 #[derive(Debug, thiserror::Error)]
 enum Fatal {
-    #[error("entry {}: {error}", index.0)]
-    Decode { index: LogIndex, error: DecodeError },
-    #[error("entry {} has sequence {} of epoch {epoch}, expected {}: an entry before it is missing", index.0, found.0, expected.0)]
-    Gap { index: LogIndex, epoch: Epoch, found: Seq, expected: Seq },
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
     #[error("group 0's log: {0}")]
-    Log(#[from] fastness_consensus::handle::ReadError),
-    #[error("group 0's log returned entry {} instead of {}", found.0, expected.0)]
-    Order { found: LogIndex, expected: LogIndex },
+    Log(#[from] ReadError),
+    #[error(
+        "group 0's log is needed from {} on and purged up to {}, and no snapshot of that position or a later one can be \
+         used: the cluster map cannot be restored on this node; replace it: fastness cluster replace-replica",
+        from.0, upto.0
+    )]
+    NoSnapshot { from: LogIndex, upto: LogIndex },
     #[error("group 0 has stopped: {0}")]
     Stopped(Arc<str>),
 }
@@ -231,13 +239,14 @@ struct Follower {
     in_flight: VecDeque<InFlight>,
     /// The newest sequence proposed here, with its epoch.
     proposed: (Epoch, Seq),
-    /// The newest sequence read from the log, with its epoch.
-    read: (Epoch, Seq),
-    applied: LogIndex,
+    /// The state up to the newest applied entry.
+    state: ControlState,
+    snapshots: Snapshots,
 }
 
 impl Follower {
     async fn run(mut self) {
+        self.restore().await;
         loop {
             if let Err(fatal) = self.turn().await {
                 return self.fail(&fatal);
@@ -249,21 +258,37 @@ impl Follower {
                     Some(request) => self.waiting.push_back(request),
                     None => return,
                 },
+                () = self.snapshots.written(&self.handle, self.clock.as_ref()) => {}
                 () = tokio::time::sleep(LEASE_POLL), if !self.waiting.is_empty() => {}
             }
         }
     }
 
+    /// Takes over the newest usable snapshot after the applied position, if there is one.
+    async fn restore(&mut self) {
+        let Some(state) = self.snapshots.restore(self.state.index, &self.handle).await else { return };
+        self.state = state;
+        self.give_up_in_flight(None);
+        self.publish_map();
+        self.handle.report_applied(self.state.index);
+    }
+
+    fn publish_map(&self) {
+        self.map.store(self.state.map.clone());
+        self.changes.send_replace(self.state.map.clone());
+    }
+
     /// Does everything that is possible now: applies, proposes, reports.
     async fn turn(&mut self) -> Result<(), Fatal> {
         self.apply_committed().await?;
+        self.snapshots.make_if_due(&self.state, &self.handle, self.clock.boot());
         let role = Arc::clone(&self.handle.role());
         match &*role {
             Role::Leader { lease, first } => {
                 let draining = self.handle.drain() == Drain::Requested;
                 if draining {
                     self.refuse_waiting(&ProposeError::NotLeader(None));
-                } else if self.applied >= *first && lease.holds(self.clock.boot()) {
+                } else if self.state.index >= *first && lease.holds(self.clock.boot()) {
                     self.propose_waiting(lease.epoch());
                 }
                 self.handle.report_drained(draining && self.in_flight.is_empty());
@@ -280,87 +305,73 @@ impl Follower {
     async fn apply_committed(&mut self) -> Result<(), Fatal> {
         loop {
             let to = self.handle.committed();
-            if self.applied >= to {
+            if self.state.index >= to {
                 return Ok(());
             }
-            let from = LogIndex(self.applied.0 + 1);
+            let from = LogIndex(self.state.index.0 + 1);
+            let installed = self.handle.installed();
+            if installed >= from {
+                self.jump(from, installed).await?;
+                continue;
+            }
             let entries = match self.handle.read_cached(from, to, READ_BYTES_MAX) {
                 Some(entries) => entries,
-                None => self.handle.read(from, to, READ_BYTES_MAX).await?,
+                None => match self.handle.read(from, to, READ_BYTES_MAX).await {
+                    Ok(entries) => entries,
+                    // A snapshot is being installed: its file exists, but it is not reported as installed yet.
+                    Err(ReadError::Purged(upto)) => {
+                        self.jump(from, upto).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
             };
             for entry in entries {
-                self.apply(entry)?;
+                self.apply(&entry)?;
             }
-            self.handle.report_applied(self.applied);
+            self.handle.report_applied(self.state.index);
         }
     }
 
-    fn apply(&mut self, entry: Committed) -> Result<(), Fatal> {
-        let expected = LogIndex(self.applied.0 + 1);
-        if entry.index != expected {
-            return Err(Fatal::Order { found: entry.index, expected });
+    /// Restores the state from a snapshot, because the log is purged up to `upto`.
+    async fn jump(&mut self, from: LogIndex, upto: LogIndex) -> Result<(), Fatal> {
+        self.restore().await;
+        if self.state.index < upto { Err(Fatal::NoSnapshot { from, upto }) } else { Ok(()) }
+    }
+
+    fn apply(&mut self, entry: &Committed) -> Result<(), Fatal> {
+        if entry.epoch != self.state.epoch {
+            self.give_up_in_flight(Some(entry.epoch));
         }
-        if entry.epoch != self.read.0 {
-            self.read = (entry.epoch, Seq(0));
-            self.give_up_in_flight(entry.epoch);
+        let applied = self.state.apply(entry)?;
+        self.snapshots.count(match &entry.payload {
+            EntryPayload::Batch(command) => command.len(),
+            EntryPayload::Blank | EntryPayload::Membership => 0,
+        });
+        if let Applied::Command { seq, has_changed } = applied {
+            if has_changed {
+                self.publish_map();
+            }
+            self.answer(entry.epoch, seq, has_changed);
         }
-        if let EntryPayload::Batch(payload) = &entry.payload {
-            self.apply_batch(&entry, payload)?;
-        }
-        self.applied = entry.index;
         Ok(())
     }
 
-    fn apply_batch(&mut self, entry: &Committed, payload: &Bytes) -> Result<(), Fatal> {
-        let index = entry.index;
-        let Envelope { seq, command } = command::decode(payload).map_err(|error| Fatal::Decode { index, error })?;
-        let expected = self.read.1.next();
-        if seq != expected {
-            return Err(Fatal::Gap { index, epoch: entry.epoch, found: seq, expected });
-        }
-        self.read.1 = seq;
-        let has_changed = self.change_map(command);
-        let ours = |f: &InFlight| f.epoch == entry.epoch && f.seq == seq;
+    /// Answers the proposer of a command that is applied, if it was proposed here.
+    fn answer(&mut self, epoch: Epoch, seq: Seq, has_changed: bool) {
+        let ours = |f: &InFlight| f.epoch == epoch && f.seq == seq;
         if self.in_flight.front().is_some_and(ours)
             && let Some(done) = self.in_flight.pop_front()
         {
             // The caller may have been cancelled.
             let _ = done.answer.send(Ok(has_changed));
         }
-        Ok(())
-    }
-
-    /// Whether the command has had an effect.
-    fn change_map(&mut self, command: Command) -> bool {
-        let now = self.map.load_full();
-        let changed = match (command, now) {
-            (Command::Create(map), None) => {
-                tracing::info!(
-                    cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
-                    durability = %map.durability, "the cluster has been created"
-                );
-                Some(map)
-            }
-            (Command::Create(_), Some(_)) => {
-                tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
-                None
-            }
-            (_, None) => None,
-            (command, Some(map)) => change_existing(&map, command),
-        };
-        let has_changed = changed.is_some();
-        if let Some(map) = changed {
-            let map = Arc::new(map);
-            self.map.store(Some(map.clone()));
-            self.changes.send_replace(Some(map));
-        }
-        has_changed
     }
 
     /// Called when an entry of another leader is applied: commands of an older epoch that have not committed may never
-    /// commit.
-    fn give_up_in_flight(&mut self, epoch: Epoch) {
-        while self.in_flight.front().is_some_and(|f| f.epoch != epoch) {
+    /// commit. `None`: all commands, because a snapshot hides which of them have committed.
+    fn give_up_in_flight(&mut self, epoch: Option<Epoch>) {
+        while self.in_flight.front().is_some_and(|f| Some(f.epoch) != epoch) {
             if let Some(lost) = self.in_flight.pop_front() {
                 let _ = lost.answer.send(Err(ProposeError::OutcomeUnknown));
             }
@@ -392,7 +403,7 @@ impl Follower {
             Role::Follower { leader } => ControlRole::Follower { leader: *leader },
             Role::Stopped { .. } => ControlRole::Stopped,
         };
-        let applied = self.applied;
+        let applied = self.state.index;
         self.status.send_if_modified(|status| {
             let new = ControlStatus { role, applied, failure: None };
             let changed = *status != new;
@@ -409,64 +420,9 @@ impl Follower {
         for lost in self.in_flight.drain(..) {
             let _ = lost.answer.send(Err(ProposeError::OutcomeUnknown));
         }
-        let applied = self.applied;
+        let applied = self.state.index;
         self.status.send_replace(ControlStatus { role: ControlRole::Stopped, applied, failure: Some(failure) });
     }
-}
-
-/// The map after a command; `None`: it has no effect.
-fn change_existing(map: &ClusterMap, command: Command) -> Option<ClusterMap> {
-    match command {
-        Command::Create(_) => None,
-        Command::SetDurability(mode) => set_durability(map, mode),
-        Command::ReplaceNode { map_version, old, new } if map.version == map_version => {
-            match map.with_replacement(old, &new) {
-                Ok(map) => {
-                    tracing::info!(%old, new = %new.id, "a node is being replaced");
-                    Some(map)
-                }
-                Err(error) => {
-                    tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid");
-                    None
-                }
-            }
-        }
-        Command::ReplaceNode { map_version, old, new } => {
-            tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
-            None
-        }
-        Command::SetSettings(change) => change_settings(map, &change),
-        Command::FirstSettings(change) => change_settings(map, &map.settings.missing(&change)),
-        Command::FinishReplacement { by } => {
-            let finished = map.with_replacement_finished(by)?;
-            tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
-            Some(finished)
-        }
-        Command::ChangeUsers(change) => {
-            let changed = map.with_users(&change)?;
-            tracing::info!(version = changed.version, ?change, "users have changed");
-            Some(changed)
-        }
-    }
-}
-
-fn set_durability(map: &ClusterMap, mode: Durability) -> Option<ClusterMap> {
-    if map.durability == mode {
-        return None;
-    }
-    if !map.may_become(mode) {
-        tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
-        return None;
-    }
-    tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
-    let version = map.version + 1;
-    Some(ClusterMap { version, durability: mode, durability_version: version, ..map.clone() })
-}
-
-fn change_settings(map: &ClusterMap, change: &SettingsChange) -> Option<ClusterMap> {
-    let changed = map.with_settings(change)?;
-    tracing::info!(version = changed.settings.version, ?change, "the settings of the cluster have changed");
-    Some(changed)
 }
 
 #[cfg(test)]

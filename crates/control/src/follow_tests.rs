@@ -4,7 +4,7 @@ use fastness_types::ClusterId;
 
 use super::*;
 use crate::fixtures::three_nodes;
-use crate::map::{LagBound, Password};
+use crate::map::{LagBound, Password, SettingsChange};
 use crate::testing::{FakeGroup, Raft, Standing};
 
 fn start(raft: &Raft) -> Control {
@@ -13,6 +13,7 @@ fn start(raft: &Raft) -> Control {
         handle: raft.handle.clone(),
         group: Arc::new(FakeGroup::default()),
         clock: Arc::new(Standing::default()),
+        snapshots: None,
     })
 }
 

@@ -5,6 +5,9 @@
 //! - [`placement`]: which nodes have replicas of which shard, by the AZ rule.
 //! - [`create`]: from a request to a running group 0 with a map.
 //! - [`replace`]: the conditions for replacing a node, and the target membership of each group.
+//! - [`state`]: the state at one position of the log, and how an entry changes it.
+//! - [`snapshot`]: the encoding of that state as a snapshot (frozen by a golden test). [`snapshots`]: when one is made,
+//!   and from which one the state is restored.
 //! - [`follow`]: the task that owns group 0's data; it applies committed entries and proposes commands.
 //! - [`group`]: the operations on a Raft group's membership.
 //! - [`bootstrap`]: how the members of a new shard form its Raft group without waiting for each other forever.
@@ -16,8 +19,6 @@
 //! - Nothing is executed before it commits, so there is nothing to undo when leadership is lost.
 //!
 //! Does not know: data commands, sockets, clocks, randomness. The cluster's id and the hash seed are passed in.
-//!
-//! Group 0 has no snapshots: its log has few entries, which are replayed at each start.
 
 pub mod bootstrap;
 pub mod command;
@@ -28,6 +29,9 @@ pub mod group;
 pub mod map;
 pub mod placement;
 pub mod replace;
+pub mod snapshot;
+pub mod snapshots;
+pub mod state;
 
 pub use create::{CreateError, CreateRequest, Requirements};
 pub use follow::{Control, ControlOptions, ControlRole, ControlStatus, ProposeError};
@@ -37,6 +41,8 @@ pub use map::{
     UserRules, Users, UsersChange,
 };
 pub use replace::ReplaceError;
+pub use snapshots::SnapshotStore;
+pub use state::ControlState;
 
 /// gRPC metadata key of a refusal because another node leads group 0. The value is that node's gRPC address
 /// (`host:port`), to which the caller sends the request again.

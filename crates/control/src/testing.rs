@@ -1,16 +1,19 @@
-//! Test doubles of this crate: a Raft group in one process whose log is a vector.
+//! Test doubles of this crate: a Raft group in one process whose log is a vector, and snapshots in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, GroupHandle, Lease, ReadError, Role, group_pair,
 };
+use fastness_consensus::snapshot::{SnapshotFileError, SnapshotPart};
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, WallMs};
 use parking_lot::Mutex;
 
 use crate::group::{AzRule, GroupError, Member, RaftGroup};
+use crate::snapshots::{Parts, SnapshotStore};
 
 /// A log in memory; entry i of the vector has index i + 1.
 #[derive(Default)]
@@ -18,15 +21,22 @@ pub(crate) struct MemoryLog {
     pub(crate) entries: Mutex<Vec<Committed>>,
     /// Makes every read use the path over the disk.
     pub(crate) cold: bool,
+    /// Entries up to here cannot be read any more.
+    pub(crate) purged: AtomicU64,
 }
 
 #[async_trait::async_trait]
 impl CommittedLog for MemoryLog {
     fn read_cached(&self, from: LogIndex, to: LogIndex, _bytes_max: usize) -> Option<Vec<Committed>> {
-        (!self.cold).then(|| self.entries.lock()[from.0 as usize - 1..to.0 as usize].to_vec())
+        let is_kept = from.0 > self.purged.load(Ordering::SeqCst);
+        (!self.cold && is_kept).then(|| self.entries.lock()[from.0 as usize - 1..to.0 as usize].to_vec())
     }
 
     async fn read(&self, from: LogIndex, _to: LogIndex, _bytes_max: usize) -> Result<Vec<Committed>, ReadError> {
+        let purged = self.purged.load(Ordering::SeqCst);
+        if from.0 <= purged {
+            return Err(ReadError::Purged(LogIndex(purged)));
+        }
         Ok(vec![self.entries.lock()[from.0 as usize - 1].clone()])
     }
 }
@@ -88,6 +98,40 @@ impl Raft {
             }
             self.driver.proposed().await;
         }
+    }
+}
+
+/// The two newest snapshots, in memory. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) files: Arc<Mutex<BTreeMap<LogIndex, Vec<SnapshotPart>>>>,
+    /// Whether nothing can be written.
+    pub(crate) refuses: Arc<AtomicBool>,
+    /// How often something was refused.
+    pub(crate) refused: Arc<AtomicU64>,
+}
+
+impl SnapshotStore for MemoryStore {
+    fn list(&self) -> Result<Vec<LogIndex>, SnapshotFileError> {
+        Ok(self.files.lock().keys().rev().copied().collect())
+    }
+
+    fn read(&self, index: LogIndex) -> Result<Parts<'_>, SnapshotFileError> {
+        let parts = self.files.lock().get(&index).cloned().ok_or(SnapshotFileError::Missing(index))?;
+        Ok(Box::new(parts.into_iter().map(Ok)))
+    }
+
+    fn write(&self, index: LogIndex, parts: Vec<SnapshotPart>) -> Result<LogIndex, SnapshotFileError> {
+        if self.refuses.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(SnapshotFileError::NoSpace);
+        }
+        let mut files = self.files.lock();
+        files.insert(index, parts);
+        while files.len() > 2 {
+            files.pop_first();
+        }
+        Ok(files.keys().rev().nth(1).copied().unwrap_or(LogIndex(0)))
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use fastness_server::snapshots;
-use fastness_types::ShardId;
+use fastness_server::snapshots::{self, SnapshotFound};
+use fastness_types::GroupId;
 
 use crate::server;
 
@@ -22,7 +22,7 @@ pub enum SnapshotCommand {
         /// The node's config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Check only this shard's snapshots [default: all shards]
+        /// Check only this shard's snapshots; 0: those of the control plane [default: all]
         #[arg(long)]
         shard: Option<u32>,
     },
@@ -31,7 +31,7 @@ pub enum SnapshotCommand {
 /// Runs a subcommand.
 pub fn run(command: SnapshotCommand) -> Result<()> {
     let SnapshotCommand::Verify { config, shard } = command;
-    let verified = snapshots::verify(&server::read(&config)?, shard.map(ShardId))?;
+    let verified = snapshots::verify(&server::read(&config)?, shard.map(GroupId))?;
     ensure!(!verified.is_empty(), "this node has no snapshot: `fastness cluster snapshot` takes one");
     let mut damaged = 0;
     for snapshot in &verified {
@@ -46,10 +46,8 @@ pub fn run(command: SnapshotCommand) -> Result<()> {
                     }
                     None => String::new(),
                 };
-                println!(
-                    "{file}: intact; index {}, epoch {}, {} keys, digest {}, log checksum {}{replayed}",
-                    found.index.0, found.epoch, found.keys, found.digest, found.log_checksum
-                );
+                let (index, epoch) = (found.index().0, found.epoch());
+                println!("{file}: intact; index {index}, epoch {epoch}, {}{replayed}", content(found));
             }
             Err(error) => {
                 damaged += 1;
@@ -59,4 +57,16 @@ pub fn run(command: SnapshotCommand) -> Result<()> {
     }
     ensure!(damaged == 0, "{damaged} of {} snapshots are damaged or differ from the log", verified.len());
     Ok(())
+}
+
+fn content(found: &SnapshotFound) -> String {
+    match found {
+        SnapshotFound::Shard(report) => {
+            format!("{} keys, digest {}, log checksum {}", report.keys, report.digest, report.log_checksum)
+        }
+        SnapshotFound::Control(state) => match &state.map {
+            Some(map) => format!("cluster map of version {}, {} users", map.version, map.settings.users.rules.len()),
+            None => "no cluster map".to_owned(),
+        },
+    }
 }

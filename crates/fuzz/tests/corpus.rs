@@ -56,6 +56,7 @@ replays! {
     peer_message = "peer-message",
     peer_frames = "peer-frames",
     control = "control",
+    control_snapshot = "control-snapshot",
     acl_rules = "acl-rules",
     acl_stored = "acl-stored",
     acl_file = "acl-file",

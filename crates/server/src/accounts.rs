@@ -2,13 +2,13 @@
 //!
 //! Every command of a connection asks for the generation of the accounts and looks its user up again when that has
 //! changed, so a change is in force for the next command of every connection once [`AccountBook::follow`] has returned.
-//! Until the cluster has a user `default`, that one may do everything, with the password of the settings or of the
-//! config file.
+//! Until the cluster has users, the node goes by those of its files. Without a user `default` among them, that one may
+//! do everything, with the password of the settings or of the config file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use fastness_acl::{RuleError, User};
@@ -90,14 +90,16 @@ pub struct AccountBook {
     table: &'static CommandTable,
     now: ArcSwap<Accounts>,
     generation: AtomicU64,
+    outdated: AtomicBool,
 }
 
 impl AccountBook {
-    /// Before the cluster's settings are known.
+    /// Before the cluster's settings are known: the users that this node's files define.
     #[must_use]
-    pub fn new(table: &'static CommandTable, password: &Password) -> AccountBook {
-        let first = Accounts::of(table, &Users::default(), password, None);
-        AccountBook { table, now: ArcSwap::from_pointee(first), generation: AtomicU64::new(1) }
+    pub fn new(table: &'static CommandTable, users: &Users, password: &Password) -> AccountBook {
+        let first = Accounts::of(table, users, password, None);
+        let now = ArcSwap::from_pointee(first);
+        AccountBook { table, now, generation: AtomicU64::new(1), outdated: AtomicBool::new(false) }
     }
 
     /// Goes by these users from now on.
@@ -110,6 +112,22 @@ impl AccountBook {
             self.now.store(Arc::new(accounts));
             self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Sets whether newer accounts are known to exist, which this node does not get. Every command of every connection
+    /// asks for that, by the generation. True if it has changed.
+    pub fn set_outdated(&self, outdated: bool) -> bool {
+        let changed = self.outdated.swap(outdated, Ordering::AcqRel) != outdated;
+        if changed {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        changed
+    }
+
+    /// Whether newer accounts are known to exist: nobody may be served by these.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
     }
 
     /// Rises with each change.

@@ -24,6 +24,12 @@ pub enum AuthRefusal {
          another node"
     )]
     Unsure,
+    /// The node was told of newer rules and does not get them. A prefix that clients wait and try again for.
+    #[error(
+        "LOADING This node does not have the newest rules of the cluster's users, because it cannot reach the control \
+         plane: try again, or another node"
+    )]
+    Outdated,
     /// It comes from another machine with neither a certificate nor a password, and nobody has allowed that.
     #[error(
         "DENIED This node is in protected mode: the user default has no password, so clients from other machines need a \
@@ -46,6 +52,9 @@ pub(crate) fn check(
     source: IpAddr,
     (user, password): (&[u8], &[u8]),
 ) -> Result<Arc<Account>, AuthRefusal> {
+    if node.accounts.is_outdated() {
+        return Err(AuthRefusal::Outdated);
+    }
     if !node.is_sure_of_settings(now) {
         return Err(AuthRefusal::Unsure);
     }
@@ -86,6 +95,9 @@ pub(crate) fn without_password(
     address: IpAddr,
     origin: &Origin,
 ) -> Result<Arc<Account>, AuthRefusal> {
+    if node.accounts.is_outdated() {
+        return Err(AuthRefusal::Outdated);
+    }
     let names = origin.certificate.as_deref().unwrap_or_default();
     if !names.is_empty() {
         if !node.is_sure_of_settings(now) {

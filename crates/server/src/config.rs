@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
+use fastness_types::limits::USERS_MAX;
 
 mod options;
 mod value;
@@ -88,6 +89,24 @@ pub struct OutputLimit {
     pub soft_time: Duration,
 }
 
+/// A line `user <name> <rule> …` of a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserLine {
+    /// From 1.
+    pub line: usize,
+    /// Its name.
+    pub name: String,
+    /// Its rules, which are not checked yet.
+    pub rules: Vec<String>,
+}
+
+impl std::fmt::Debug for UserLine {
+    /// Omits the rules: they contain passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "user {:?} in line {}", self.name, self.line)
+    }
+}
+
 /// Every option of one node. Made by [`Config::parse`]; a field's meaning, unit and range stand in [`OPTIONS`].
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "documented by the table of options, which is where users read it too")]
@@ -148,6 +167,8 @@ pub struct Config {
     pub tcp_backlog: u64,
     pub requirepass: String,
     pub aclfile: Option<PathBuf>,
+    /// The lines `user …`, in their order. Taken out at the start of the node.
+    pub users: Vec<UserLine>,
     pub acllog_max_len: u64,
     pub maxmemory_clients: MemoryBound,
     pub core_dumps: bool,
@@ -191,9 +212,31 @@ pub enum ConfigError {
         /// What was expected.
         problem: Problem,
     },
+    /// A line `user …` that names no user, or one of a line before.
+    #[error("line {line}: {problem}")]
+    User {
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        problem: UserProblem,
+    },
     /// Options that do not go together, or a requirement that is not met.
     #[error("{0}")]
     Unmet(Unmet),
+}
+
+/// What is wrong with a line `user …` whatever its rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserProblem {
+    /// It has no name, or one with blanks.
+    #[error("user: the name of a user is missing, or contains blanks or null characters")]
+    Name,
+    /// A line before has the same name.
+    #[error("user: Duplicate user '{0}' found")]
+    Duplicate(String),
+    /// There are too many.
+    #[error("user: a cluster has at most {USERS_MAX} users")]
+    TooMany,
 }
 
 /// What a node needs and this configuration does not give.
@@ -216,6 +259,8 @@ pub enum Unmet {
     SamePort(&'static str, &'static str, u16),
     #[error("{0}: '{1}' is not an address")]
     Address(&'static str, String),
+    #[error("line {0} defines a user, and aclfile is set: users are in one place, so remove either")]
+    TwoPlacesOfUsers(usize),
 }
 
 impl Default for Config {
@@ -263,8 +308,24 @@ impl Config {
         }
         let words = value::split(text).ok_or(ConfigError::Quotes { line })?;
         let Some((name, values)) = words.split_first() else { return Ok(()) };
+        if name.eq_ignore_ascii_case("user") {
+            return self.add_user(line, values).map_err(|problem| ConfigError::User { line, problem });
+        }
         let option = find(name).ok_or_else(|| ConfigError::Unknown { line, name: name.clone() })?;
         option.set(self, values).map_err(|problem| ConfigError::Value { line, name: option.name, problem })
+    }
+
+    fn add_user(&mut self, line: usize, words: &[String]) -> Result<(), UserProblem> {
+        let is_name = |name: &str| !(name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace() || c == '\0'));
+        let (name, rules) = words.split_first().filter(|(name, _)| is_name(name)).ok_or(UserProblem::Name)?;
+        if self.users.iter().any(|user| user.name == *name) {
+            return Err(UserProblem::Duplicate(name.clone()));
+        }
+        if self.users.len() >= USERS_MAX {
+            return Err(UserProblem::TooMany);
+        }
+        self.users.push(UserLine { line, name: name.clone(), rules: rules.to_vec() });
+        Ok(())
     }
 
     /// The table of options, for the documentation.
@@ -281,6 +342,9 @@ impl Config {
         self.check_durable()?;
         self.check_material()?;
         self.check_ports()?;
+        if let (Some(user), Some(_)) = (self.users.first(), &self.aclfile) {
+            return Err(Unmet::TwoPlacesOfUsers(user.line));
+        }
         let source = Some(&self.bind_source_addr).filter(|address| !address.is_empty());
         let addresses = self.bind.iter().map(|address| ("bind", address));
         for (option, address) in addresses.chain(source.map(|address| ("bind-source-addr", address))) {

@@ -44,6 +44,8 @@ impl ConsensusThread {
             shared.consensus_nice.store(nice, Ordering::Relaxed);
             // Ends on request, or when the sender was dropped.
             let _ = runtime.block_on(ended);
+            // Threads for blocking work, which may be waiting for a stalled disk, are not waited for.
+            runtime.shutdown_background();
         })?;
         Ok((handle, ConsensusThread { end, thread }))
     }

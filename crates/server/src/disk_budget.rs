@@ -1,5 +1,5 @@
 //! One budget for everything that a node writes: the log of all groups with its write-ahead files, the snapshots of all
-//! shards, their drafts, and the ballast. What each part may take is decided here and nowhere else;
+//! groups, their drafts, and the ballast. What each part may take is decided here and nowhere else;
 //! [`crate::disk_monitor`] measures and acts.
 //!
 //! The option `disk-budget` names it; 0 derives it at the start from the file system: `SHARE_PERCENT` of what is free
@@ -9,10 +9,13 @@
 //! - **After how much log a shard cuts a snapshot** ([`Budget::log_share`]): the log that is kept, of all shards
 //!   together, must fit beside the snapshots, of which each shard has two and a draft, or one and a draft if two do not
 //!   fit. Garbage that RocksDB has not given back yet, and what it writes to give it back, are log as well.
+//! - **What group 0 takes** is bounded by itself, and is set aside.
 //! - **Whether a snapshot may start** ([`Budget::holds`]).
 //! - **Whether files must be removed** ([`Budget::pressure`]).
 //!
 //! Everything here is arithmetic on bytes: nothing is read, nothing is done.
+
+use fastness_types::limits::{CONTROL_LOG_BYTES_MAX, USERS_BYTES_MAX};
 
 use crate::space::Space;
 
@@ -32,6 +35,8 @@ const BALLAST_PART: u64 = 16;
 /// A part of the log that a shard keeps is held so many times: two intervals between snapshots, as much again of what
 /// was purged and not given back, and what is written to give it back.
 const LOG_COPIES: u64 = 5;
+/// Set aside for group 0: its log, held as many times, and three times what its users may take in a snapshot.
+const CONTROL_BYTES: u64 = LOG_COPIES * CONTROL_LOG_BYTES_MAX + 3 * USERS_BYTES_MAX as u64;
 /// Least log between two snapshots.
 const LOG_SHARE_MIN: u64 = MIB;
 /// From this part of the budget on the node frees what it need not have, and from this part on it gives up what it can.
@@ -125,9 +130,9 @@ impl Budget {
         BALLAST_BYTES_MAX.min(total / BALLAST_PART)
     }
 
-    /// What is left for log and snapshots.
+    /// What is left for log and snapshots of the shards.
     fn rest(&self) -> u64 {
-        self.bytes.saturating_sub(self.ballast() + self.sizes().wal_max) / 100 * NEAR_PERCENT
+        self.bytes.saturating_sub(self.ballast() + self.sizes().wal_max + CONTROL_BYTES) / 100 * NEAR_PERCENT
     }
 
     /// Whether each shard's snapshots, of `snapshots` bytes together if there is one of each, fit twice beside a draft.
@@ -214,6 +219,7 @@ mod tests {
             let kept = if budget.keeps_two(data) { 2 } else { 1 };
             let worst =
                 (kept + 1) * data + LOG_COPIES * share * shards as u64 + budget.sizes().wal_max + budget.ballast();
+            let worst = worst + CONTROL_BYTES;
             assert!(worst <= budget.bytes, "{worst} of {budget:?}: share {share}, {kept} kept, of {shards} shards");
             assert!(share >= data / shards as u64 / 4, "snapshots write {data} for {share} of log");
         }

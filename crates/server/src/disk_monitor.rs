@@ -22,7 +22,7 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_log::SnapshotFolder;
 use fastness_log::folder::{bytes_on_disk, create_durably};
 use fastness_log::rocks::RocksStore;
-use fastness_types::ShardId;
+use fastness_types::GroupId;
 use parking_lot::{Condvar, Mutex};
 
 use crate::ballast::Ballast;
@@ -36,8 +36,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How much must be free beyond the size of the write-ahead files for a log to be opened.
 const OPEN_BYTES: u64 = 8 << 20;
 
-/// A shard's files, and its group, which is informed when the log is no longer needed.
-struct Shard {
+/// A group's files, and the group, which is informed when the log is no longer needed.
+struct Group {
     files: SnapshotFiles,
     handle: GroupHandle,
 }
@@ -46,7 +46,7 @@ struct Shard {
 pub struct DiskMonitor {
     disk: Arc<NodeDisk>,
     ballast: Ballast,
-    shards: Mutex<BTreeMap<ShardId, Shard>>,
+    groups: Mutex<BTreeMap<GroupId, Group>>,
     store: Mutex<Weak<RocksStore>>,
     /// Set while the node ends: the monitor's thread ends with it.
     ended: Mutex<bool>,
@@ -71,7 +71,7 @@ impl DiskMonitor {
         Arc::new(DiskMonitor {
             disk: Arc::new(NodeDisk::new(dir, budget, used)),
             ballast,
-            shards: Mutex::default(),
+            groups: Mutex::default(),
             store: Mutex::default(),
             ended: Mutex::new(false),
             end: Condvar::new(),
@@ -90,8 +90,8 @@ impl DiskMonitor {
     }
 
     /// Adds the files of a running replica.
-    pub fn add_shard(&self, shard: ShardId, files: SnapshotFiles, handle: GroupHandle) {
-        self.shards.lock().insert(shard, Shard { files, handle });
+    pub fn add_group(&self, group: GroupId, files: SnapshotFiles, handle: GroupHandle) {
+        self.groups.lock().insert(group, Group { files, handle });
     }
 
     /// Checks the disk on a thread of its own until [`DiskMonitor::end`].
@@ -115,7 +115,7 @@ impl DiskMonitor {
     pub fn end(&self) {
         *self.ended.lock() = true;
         self.end.notify_all();
-        self.shards.lock().clear();
+        self.groups.lock().clear();
     }
 
     /// Measures, and removes what must be removed.
@@ -141,16 +141,20 @@ impl DiskMonitor {
     fn measure_again(&self) -> Pressure {
         let dir = self.disk.dir();
         let (mut used, mut newest, shards) = {
-            let shards = self.shards.lock();
+            let groups = self.groups.lock();
             let mut used = Used::default();
-            let mut newest = 0;
-            for shard in shards.values() {
-                let (whole, drafts) = shard.files.bytes();
+            let (mut newest, mut shards) = (0, 0);
+            for (id, group) in groups.iter() {
+                let (whole, drafts) = group.files.bytes();
                 used.snapshots += whole;
                 used.drafts += drafts;
-                newest += shard.files.newest_bytes();
+                // Group 0's share is a part of the budget of its own.
+                if *id != GroupId::CONTROL {
+                    newest += group.files.newest_bytes();
+                    shards += 1;
+                }
             }
-            (used, newest, shards.len())
+            (used, newest, shards)
         };
         if shards == 0 {
             used = snapshots_on_disk(dir);
@@ -162,31 +166,31 @@ impl DiskMonitor {
     }
 
     fn give_up_drafts(&self) {
-        for (shard, it) in self.shards.lock().iter() {
+        for (group, it) in self.groups.lock().iter() {
             if it.files.give_up_drafts() {
                 self.disk.count_given_up(1);
-                tracing::warn!(%shard, "an incomplete snapshot is removed because the disk budget is exceeded");
+                tracing::warn!(%group, "an incomplete snapshot is removed because the disk budget is exceeded");
             }
         }
     }
 
     /// Removes what a verified snapshot makes superfluous: older ones, then the log.
     fn remove_what_is_covered(&self) {
-        let shards: Vec<_> =
-            self.shards.lock().iter().map(|(id, it)| (*id, it.files.clone(), it.handle.clone())).collect();
-        for (shard, files, handle) in shards {
+        let groups: Vec<_> =
+            self.groups.lock().iter().map(|(id, it)| (*id, it.files.clone(), it.handle.clone())).collect();
+        for (group, files, handle) in groups {
             match files.keep_verified_alone() {
                 Ok(Some((verified, removed))) => {
                     if removed > 0 {
                         self.disk.count_given_up(removed);
                         let index = verified.0;
-                        tracing::warn!(%shard, index, removed, "snapshots older than the verified one are removed to free space");
+                        tracing::warn!(%group, index, removed, "snapshots older than the verified one are removed to free space");
                     }
                     handle.release_log(verified);
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(%shard, %error, "the newest snapshot cannot be read: older ones are kept");
+                    tracing::error!(%group, %error, "the newest snapshot cannot be read: older ones are kept");
                 }
             }
         }
@@ -211,7 +215,7 @@ impl DiskMonitor {
         }
     }
 
-    /// Frees space while no replica runs, so that the log can be opened. `folders`: the shards' snapshots. True if
+    /// Frees space while no replica runs, so that the log can be opened. `folders`: the groups' snapshots. True if
     /// something was freed.
     pub fn free_for_a_start(&self, folders: &[SnapshotFolder]) -> bool {
         let mut freed = 0;

@@ -135,8 +135,10 @@ impl Node {
     ///
     /// # Errors
     /// See [`NodeError`]; nothing keeps running then.
-    pub async fn start(config: Config) -> Result<Node, NodeError> {
+    pub async fn start(mut config: Config) -> Result<Node, NodeError> {
         config.check()?;
+        let table = crate::resp_server::command::table();
+        let users = settings::first_users(table, &mut config)?;
         let certificates = Arc::new(Certificates::load(&config)?);
         let (cluster, node) = certificates.identity();
         if config.node_id != 0 && config.node_id != node.0 {
@@ -147,16 +149,18 @@ impl Node {
         }
         raise_descriptors()?;
         let sockets = Sockets::bind(&config)?;
-        let table = crate::resp_server::command::table();
-        let shared = NodeShared::new(node, cluster, config.clone(), table);
+        let shared = NodeShared::with_users(node, cluster, config.clone(), users, table);
         shared.budget_descriptors(1, 0);
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
+        // They are small, and a node is of no use without the newest map: the budget counts them, and refuses none.
+        let files_0 = open_snapshots(&config, &shared, GroupId::CONTROL, None).await?;
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = ConsensusThread::start(shared.clone())?;
-        let started = start_consensus(&runtime, &shared, &certificates, log.clone(), sockets.peer).await;
+        let started =
+            start_consensus(&runtime, &shared, &certificates, log.clone(), sockets.peer, files_0.clone()).await;
         let (consensus, control, group_0, handle) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -165,6 +169,7 @@ impl Node {
                 return Err(error);
             }
         };
+        disk.add_group(GroupId::CONTROL, files_0, handle.clone());
         shared.set_observed(consensus.observed());
         let (to_nodes, group) = (certificates.to_nodes.clone(), handle.clone());
         let settings_server = SettingsServer::new(shared.clone(), control.clone(), group, to_nodes, table);
@@ -296,6 +301,7 @@ impl Inner {
             to_nodes.clone(),
         ));
         tokio::spawn(settings::bring_in_first(self.settings_server.clone(), self.file.clone()));
+        tokio::spawn(settings::refuse_if_outdated(self.shared.clone(), self.clock.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(self.shared.clone(), to_nodes.clone()));
         tokio::spawn(self.clone().watch_consensus());
@@ -451,13 +457,13 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id, &self.disk).await?;
+        let files = open_snapshots(&config, &self.shared, GroupId::from(id), Some(self.disk.disk().clone())).await?;
         let (consensus, exchange) = (self.consensus.clone(), Arc::new(files.clone()));
         // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
         let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id), Some(exchange)).await });
         let (handle, control) = started.await.map_err(std::io::Error::other)??;
         self.shared.add_group(id, handle.clone());
-        self.disk.add_shard(id, files.clone(), handle.clone());
+        self.disk.add_group(GroupId::from(id), files.clone(), handle.clone());
         let ports = (port_of(config.port, id), port_of(config.tls_port, id));
         let plain = bind("port", &config.plaintext_addresses(), ports.0, config.tcp_backlog)?;
         let tls = bind("tls-port", &config.addresses(), ports.1, config.tcp_backlog)?;

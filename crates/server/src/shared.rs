@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
-use fastness_control::{ClusterMap, ClusterSettings, Password};
+use fastness_control::{ClusterMap, ClusterSettings, Password, Users};
 use fastness_engine::command::CommandTable;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
 use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId, WallMs};
@@ -80,6 +80,8 @@ pub struct NodeShared {
     pub forwarded: AtomicU64,
     /// Streams of changes.
     pub watchers: Watchers,
+    /// The users that this node's files define: it goes by them until the cluster has users of its own.
+    first_users: Arc<Users>,
     /// The users that this node knows.
     pub accounts: AccountBook,
     /// Who has failed to authenticate.
@@ -139,10 +141,22 @@ impl NodeShared {
     /// At the start of a node, whose commands are those of `table`.
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterId, config: Config, table: &'static CommandTable) -> Arc<NodeShared> {
+        NodeShared::with_users(node, cluster, config, Users::default(), table)
+    }
+
+    /// The same with the users that the node's files define.
+    #[must_use]
+    pub fn with_users(
+        node: NodeId,
+        cluster: ClusterId,
+        config: Config,
+        first_users: Users,
+        table: &'static CommandTable,
+    ) -> Arc<NodeShared> {
         let run_id = (0..20).map(|_| format!("{:02x}", rand::random::<u8>())).collect();
         let lab = config.lab.then(Arc::default);
         let messages = MessageMemory::new(config.grpc_memory);
-        let accounts = AccountBook::new(table, &settings::password(&config.requirepass));
+        let accounts = AccountBook::new(table, &first_users, &settings::password(&config.requirepass));
         Arc::new(NodeShared {
             node,
             cluster,
@@ -169,6 +183,7 @@ impl NodeShared {
             disk: OnceLock::new(),
             messages,
             watchers: Watchers::default(),
+            first_users: Arc::new(first_users),
             accounts,
             attempts: Attempts::default(),
             access: AccessLog::default(),
@@ -313,7 +328,20 @@ impl NodeShared {
 
     /// Goes by the users in the map from now on.
     pub fn follow_users(&self) {
-        self.accounts.follow(&self.settings().users, &self.password());
+        self.accounts.follow(&self.users(), &self.password());
+    }
+
+    /// The users that this node's files define.
+    #[must_use]
+    pub fn first_users(&self) -> &Arc<Users> {
+        &self.first_users
+    }
+
+    /// The users that this node goes by: the cluster's, or those of its files while the cluster has none.
+    #[must_use]
+    pub fn users(&self) -> Arc<Users> {
+        let users = self.settings().users;
+        if users.version == 0 { self.first_users.clone() } else { users }
     }
 
     /// Notes what was refused to a client for want of rights, in ACL LOG and its counters.
@@ -334,6 +362,12 @@ impl NodeShared {
     #[must_use]
     pub fn is_sure_of_settings(&self, now: BootNs) -> bool {
         self.heard_control().is_none_or(|heard| heard.is_some_and(|at| now.since(at) <= SETTINGS_SILENCE_MAX))
+    }
+
+    /// When this node was told of newer settings than it has, if it does not have them yet.
+    #[must_use]
+    pub fn settings_behind_since(&self) -> Option<BootNs> {
+        self.observed.get()?.behind_since()
     }
 
     /// Whether this node has heard group 0's leader since it was started.

@@ -449,3 +449,28 @@ fn quit_and_shutdown() {
     assert_eq!(client.call(&["QUIT"]), simple("OK"));
     assert_eq!(client.try_receive(), None);
 }
+
+/// Newer rules are known to exist, and this node does not get them.
+#[test]
+fn nothing_runs_by_rules_that_are_outdated() {
+    let server = FrontEnd::open(asynchronous());
+    let (mut client, mut queued) = (server.connect(), server.connect());
+    assert_eq!(client.call(&["SET", "k", "v"]), simple("OK"));
+    assert_eq!(queued.call(&["MULTI"]), simple("OK"));
+    assert_eq!(queued.call(&["SET", "k", "w"]), simple("QUEUED"));
+    assert!(server.node.accounts.set_outdated(true));
+    let mut new = server.connect_raw();
+    for client in [&mut client, &mut new] {
+        for args in [&["GET", "k"][..], &["READONLY"], &["ACL", "WHOAMI"], &["CONFIG", "GET", "port"], &["MULTI"]] {
+            let reply = client.call_text(args);
+            assert!(reply.starts_with("-LOADING This node does not have the newest rules"), "{args:?}: {reply}");
+        }
+        let reply = client.call_text(&["AUTH", "default", "x"]);
+        assert!(reply.starts_with("-LOADING This node does not have the newest rules"), "{reply}");
+    }
+    let reply = queued.call_text(&["EXEC"]);
+    assert!(reply.starts_with("-LOADING This node does not have the newest rules"), "{reply}");
+    assert!(server.node.accounts.set_outdated(false) && !server.node.accounts.set_outdated(false));
+    assert_eq!(client.call(&["GET", "k"]), bulk("v"));
+    assert_eq!(new.call(&["GET", "k"]), bulk("v"));
+}

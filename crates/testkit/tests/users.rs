@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use fastness_load::Connection;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::observe::Figures;
 use fastness_testkit::reply_text::{call_text, expect_reply, info_field};
+use fastness_testkit::wait::until_ok;
+use fastness_types::limits::{SETTINGS_BEHIND_MAX, SETTINGS_SILENCE_MAX};
 use fastness_wire::v1;
 use fastness_wire::v1::kv_service_client::KvServiceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -190,6 +193,133 @@ async fn a_file_brings_users_in_and_out() -> Result<()> {
     }
     ensure!(last.contains("cannot be changed inside of MULTI"), "{last}");
     Ok(())
+}
+
+/// Lines `user …` of the config files are a new cluster's users. Later ones change nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_the_config_file_are_a_new_clusters_users_and_no_later_ones() -> Result<()> {
+    let lines = ["default off", "alice on >pw ~a:* +get +set", "root on >root ~* &* +@all"];
+    let node_options = lines.iter().map(|line| ("user", (*line).to_owned())).collect();
+    let cluster = Cluster::start(&ClusterOptions { node_options, ..ClusterOptions::default() })?;
+    let mut root = login(&cluster, 1, "root", "root").await?;
+    for node in 1..=3 {
+        let mut stranger = cluster.connect(node, 1, TIMEOUT).await?;
+        expect(&mut stranger, "PING", "-NOAUTH Authentication required.").await?;
+        let mut alice = login(&cluster, node, "alice", "pw").await?;
+        expect(&mut alice, "GET b", NO_KEY).await?;
+    }
+    expect(&mut root, "ACL SETUSER alice >new", "OK").await?;
+    expect(&mut root, "ACL SETUSER bob on >pw +ping", "OK").await?;
+    let list = call_text(&mut root, &["ACL", "LIST"]).await?;
+    ensure!(list.lines().count() == 4, "{list}");
+
+    // The file of one node says otherwise, and it restarts. Its config is written anew with these lines at each start.
+    let config = cluster.dir().join("options.conf");
+    let text = std::fs::read_to_string(&config)?;
+    let changed = text.replace("user default off", "user default on nopass ~* +@all\nuser eve on nopass ~* +@all");
+    ensure!(changed != text, "{text}");
+    cluster.kill(2)?;
+    std::fs::write(&config, &changed)?;
+    let before = cluster.node_log(2)?.len();
+    tokio::task::block_in_place(|| cluster.start_node(2))?;
+    let mut again = login(&cluster, 2, "root", "root").await?;
+    expect(&mut again, "ACL LIST", &list).await?;
+    let mut stranger = cluster.connect(2, 1, TIMEOUT).await?;
+    expect(&mut stranger, "PING", "-NOAUTH Authentication required.").await?;
+    let log = cluster.node_log(2)?;
+    let log = log.get(before..).unwrap_or_default();
+    ensure!(log.contains("differ from the cluster's, which apply") && log.contains("alice, default, eve"), "{log}");
+    expect(&mut root, "ACL LIST", &list).await?;
+
+    // After all have died, the cluster still has what it had, although all files say otherwise now.
+    cluster.kill_all()?;
+    tokio::task::block_in_place(|| cluster.start_again())?;
+    for node in 1..=3 {
+        let mut root = login(&cluster, node, "root", "root").await?;
+        expect(&mut root, "ACL LIST", &list).await?;
+        let mut stranger = cluster.connect(node, 1, TIMEOUT).await?;
+        expect(&mut stranger, "PING", "-NOAUTH Authentication required.").await?;
+    }
+
+    // A wrong line keeps a node from starting, and is named.
+    cluster.kill(2)?;
+    std::fs::write(&config, text.replace("user default off", "user default maybe"))?;
+    let refused = tokio::task::block_in_place(|| cluster.start_node(2));
+    let error = format!("{:#}", refused.err().context("it started")?);
+    ensure!(error.contains("user default: ") && error.contains("config file, line "), "{error}");
+    Ok(())
+}
+
+async fn control_leader(cluster: &Cluster) -> Result<u64> {
+    until_ok(PATIENCE, async || {
+        for node in cluster.node_ids()? {
+            if Figures::of(&cluster.node(node)?).await?.node("fastness_control_is_leader")? == 1 {
+                return Ok(node);
+            }
+        }
+        bail!("nobody leads the control plane")
+    })
+    .await
+}
+
+/// The primary is cut off from the node that leads the control plane, and not from its shard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_primary_goes_by_older_rules_once_a_change_is_answered() -> Result<()> {
+    const OUTDATED: &str = "-LOADING This node does not have the newest rules of the cluster's users";
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let leader = control_leader(&cluster).await?;
+    let primary = until_ok(PATIENCE, async || {
+        let primary = cluster.primary(1, PATIENCE).await?;
+        if primary == leader {
+            tokio::task::block_in_place(|| cluster.hand_over(1))?;
+        }
+        ensure!(primary != leader, "node {leader} leads the control plane and the shard");
+        Ok(primary)
+    })
+    .await?;
+    let mut admin = cluster.connect(leader, 1, TIMEOUT).await?;
+    expect(&mut admin, "ACL SETUSER alice on >pw ~a:* +get +set", "OK").await?;
+    let mut alice = login(&cluster, primary, "alice", "pw").await?;
+    let mut anybody = cluster.connect(primary, 1, TIMEOUT).await?;
+    let both_ways = |fault: &str| {
+        let cut = [(leader, primary), (primary, leader)];
+        cut.into_iter().try_for_each(|(from, to)| cluster.link_fault(from, to, fault))
+    };
+    tokio::task::block_in_place(|| both_ways("cut"))?;
+
+    // Not to hear the control plane stops nobody who was let in: no rules have changed.
+    let until = Instant::now() + SETTINGS_SILENCE_MAX + SETTINGS_BEHIND_MAX + Duration::from_secs(1);
+    while Instant::now() < until {
+        expect(&mut alice, "SET a:1 x", "OK").await?;
+        expect(&mut anybody, "GET a:1", "x").await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let figures = Figures::of(&cluster.node(primary)?).await?;
+    ensure!(figures.node("fastness_settings_outdated")? == 0);
+
+    expect(&mut admin, "ACL SETUSER alice -set", "OK").await?;
+    let reply = call_text(&mut alice, &["SET", "a:1", "y"]).await?;
+    ensure!(reply.starts_with(OUTDATED), "{reply}");
+    for line in ["GET a:1", "MULTI", "CONFIG GET maxmemory"] {
+        let reply = call_text(&mut anybody, &words(line)).await?;
+        ensure!(reply.starts_with(OUTDATED), "{line}: {reply}");
+    }
+    let mut kv = kv(&cluster, primary).await?;
+    let status = kv.get(get("a:1")).await.err().context("let in")?;
+    ensure!((status.code(), &*reason(&status)) == (Code::Unavailable, "LOADING"), "{status:?}");
+    ensure!(Figures::of(&cluster.node(primary)?).await?.node("fastness_settings_outdated")? == 1);
+
+    tokio::task::block_in_place(|| both_ways("heal"))?;
+    until_ok(PATIENCE, async || {
+        let reply = call_text(&mut alice, &["GET", "a:1"]).await?;
+        ensure!(!reply.starts_with(OUTDATED), "{reply}");
+        Ok(())
+    })
+    .await?;
+    let node = cluster.primary(1, PATIENCE).await?;
+    let mut alice = login(&cluster, node, "alice", "pw").await?;
+    expect(&mut alice, "SET a:1 y", "-NOPERM User alice has no permissions to run the 'set' command").await?;
+    expect(&mut alice, "GET a:1", "x").await
 }
 
 /// `requirepass` is the password of `default`, and several passwords of a user can be rotated.

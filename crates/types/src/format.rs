@@ -22,8 +22,10 @@ impl FormatLevel {
     pub const USERS: FormatLevel = FormatLevel(3);
     /// Idempotency records in batches and snapshots.
     pub const IDEMPOTENCY: FormatLevel = FormatLevel(4);
+    /// Snapshots of group 0, so that its log is purged.
+    pub const CONTROL_SNAPSHOTS: FormatLevel = FormatLevel(5);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::IDEMPOTENCY;
+    pub const CURRENT: FormatLevel = FormatLevel::CONTROL_SNAPSHOTS;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

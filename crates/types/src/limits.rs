@@ -76,6 +76,9 @@ pub const READ_CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// the cluster. It accepts no password until it knows, so a change of a password waits at most this long for an
 /// unreachable node.
 pub const SETTINGS_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a node serves clients after it was told of newer settings (users and passwords among them) than it has.
+/// Longer than group 0's leader takes to send them to a node that it can reach.
+pub const SETTINGS_BEHIND_MAX: Duration = Duration::from_secs(2);
 /// Default bound of the durability lag in `async` (`durability-max-lag`).
 pub const DURABILITY_LAG_MAX: Duration = Duration::from_secs(10);
 /// How long the loop of a leading replica may stall (`loop-stall-max`). Then the lease is closed for the term, and an
@@ -157,6 +160,12 @@ pub const USERS_MAX: usize = 1000;
 pub const USER_NAME_BYTES_MAX: usize = 256;
 /// Names and rules of all users together, bytes.
 pub const USERS_BYTES_MAX: usize = MIB;
+/// Entries of group 0's log after which a node makes a snapshot of group 0.
+pub const CONTROL_LOG_ENTRIES_MAX: u64 = 1000;
+/// Bytes of the commands in these entries, after which it makes one earlier.
+pub const CONTROL_LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// A snapshot of group 0, bytes. All users in the longest form that they can be stored in take less than half.
+pub const CONTROL_SNAPSHOT_BYTES_MAX: usize = 16 * MIB;
 /// Failed attempts to authenticate that one source (an IPv4 address, or the first 64 bits of an IPv6 address) may make
 /// at once.
 pub const AUTH_FAILURES_MAX: u32 = 100;

@@ -206,6 +206,12 @@ impl GroupControl {
         LogIndex(purged.map_or(0, |id| id.index))
     }
 
+    /// The position of this node's newest snapshot; 0 if there is none.
+    #[must_use]
+    pub fn snapshot(&self) -> LogIndex {
+        self.group.driver.own_snapshot().map_or(LogIndex(0), |own| own.index)
+    }
+
     /// The index up to which the log is on this node's own stable storage.
     #[must_use]
     pub fn flushed(&self) -> LogIndex {

@@ -12,6 +12,9 @@
 //!   settings ([`Observed::control_heard`]): the **send** time of a ping that group 0's leader answered with a version
 //!   that this node **knows**. The node's replicas may still be applying that version. A replica without a quorum never
 //!   finishes, and must not keep clients from the node's other shards.
+//! - The answers also say which version of the settings a peer has, or was told of. From that a node knows that it is
+//!   **behind** ([`Observed::behind_since`]), even if group 0's leader cannot reach it: any way through other nodes is
+//!   enough.
 //! - A node of an older version answers without reports. Its replicas count as ready while the node answers.
 //!
 //! Apart from its lock this module is pure: it only reads the node's clocks.
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use fastness_types::{BootNs, Clock, GroupId, LogIndex, NodeId, WallMs};
 use fastness_wire::peer::v1::{Pong, PongReplica};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::peer::transport::SILENCE_MAX;
 
@@ -88,6 +91,15 @@ pub struct Observed {
     own_settings: AtomicU64,
     /// Boot time in ns; 0 if never.
     control_heard: AtomicU64,
+    newest: Mutex<NewestSettings>,
+}
+
+/// The newest version of the cluster's settings that this node was told of.
+#[derive(Debug, Default)]
+struct NewestSettings {
+    version: u64,
+    /// When it was told of a version that it does not have.
+    behind_since: Option<BootNs>,
 }
 
 impl std::fmt::Debug for Observed {
@@ -106,6 +118,7 @@ impl Observed {
             known_settings: AtomicU64::new(0),
             own_settings: AtomicU64::new(0),
             control_heard: AtomicU64::new(0),
+            newest: Mutex::default(),
         }
     }
 
@@ -146,6 +159,30 @@ impl Observed {
     /// Sets the version of the cluster's settings that this node's map has.
     pub fn set_known_settings(&self, version: u64) {
         self.known_settings.fetch_max(version, Ordering::AcqRel);
+        self.hear_of_settings(version);
+    }
+
+    /// The newest version that this node has, or was told of.
+    #[must_use]
+    pub fn newest_settings(&self) -> u64 {
+        self.newest.lock().version
+    }
+
+    /// When this node was told of a newer version than it has, if it still does not have the newest one of which it was
+    /// told. Of several changes in a row the first one counts.
+    #[must_use]
+    pub fn behind_since(&self) -> Option<BootNs> {
+        self.newest.lock().behind_since
+    }
+
+    fn hear_of_settings(&self, version: u64) {
+        let mut newest = self.newest.lock();
+        newest.version = newest.version.max(version);
+        if newest.version <= self.known_settings() {
+            newest.behind_since = None;
+        } else if newest.behind_since.is_none() {
+            newest.behind_since = Some(self.clock.boot());
+        }
     }
 
     /// The version that this node's map has.
@@ -198,6 +235,7 @@ impl Observed {
     /// Records an answer to a ping.
     pub(crate) fn ponged(&self, node: NodeId, pong: &Pong) {
         let now = self.clock.wall();
+        self.hear_of_settings(pong.known_settings.max(pong.newest_settings));
         // The cluster has no settings while a node of an older version is a member.
         if !pong.reports || pong.leads_control && pong.known_settings <= self.known_settings() {
             self.set_control_heard(BootNs(pong.timestamp));
@@ -359,5 +397,33 @@ mod tests {
         observed.set_known_settings(3);
         assert_eq!((observed.control_heard(), observed.known_settings()), (Some(BootNs(30)), 5), "neither runs back");
         assert_eq!(observed.own_settings(), 0, "that its replicas go by them is said apart");
+    }
+
+    #[test]
+    fn a_node_is_behind_from_when_any_peer_tells_of_newer_settings_until_it_has_the_newest() {
+        let (clock, observed) = observed();
+        let pong = |known_settings, newest_settings| Pong {
+            timestamp: 1,
+            reports: true,
+            known_settings,
+            newest_settings,
+            ..Pong::default()
+        };
+        observed.set_known_settings(4);
+        observed.ponged(PEER, &pong(4, 4));
+        assert_eq!((observed.behind_since(), observed.newest_settings()), (None, 4));
+        let since = clock.boot();
+        // By hearsay: the peer does not have it either.
+        observed.ponged(PEER, &pong(4, 5));
+        clock.0.fetch_add(100, Ordering::Relaxed);
+        observed.ponged(PEER, &pong(6, 0));
+        assert_eq!((observed.behind_since(), observed.newest_settings()), (Some(since), 6));
+        observed.ponged(NodeId(3), &pong(2, 2));
+        observed.set_known_settings(5);
+        assert_eq!(observed.behind_since(), Some(since), "there is a newer one");
+        observed.set_known_settings(6);
+        assert_eq!(observed.behind_since(), None);
+        observed.ponged(PEER, &pong(7, 7));
+        assert_eq!(observed.behind_since(), Some(clock.boot()));
     }
 }

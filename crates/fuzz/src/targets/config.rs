@@ -72,12 +72,14 @@ fn quoted(value: &str) -> String {
 
 fn file(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
-    let config = match Config::parse(&text) {
+    let mut config = match Config::parse(&text) {
         Ok(config) => config,
         Err(error) => {
             let lines = text.lines().count();
-            let (ConfigError::Quotes { line } | ConfigError::Unknown { line, .. } | ConfigError::Value { line, .. }) =
-                error
+            let (ConfigError::Quotes { line }
+            | ConfigError::Unknown { line, .. }
+            | ConfigError::User { line, .. }
+            | ConfigError::Value { line, .. }) = error
             else {
                 panic!("a file alone is {error}");
             };
@@ -86,8 +88,15 @@ fn file(input: &[u8]) -> bool {
         }
     };
     let _ = config.check();
-    let written: String =
-        OPTIONS.iter().map(|option| format!("{} {}\n", option.name, quoted(&option.get(&config)))).collect();
+    let options = OPTIONS.iter().map(|option| format!("{} {}\n", option.name, quoted(&option.get(&config))));
+    let users = config.users.iter().map(|user| {
+        let rules: String = user.rules.iter().map(|rule| format!(" {}", quoted(rule))).collect();
+        format!("user {}{rules}\n", quoted(&user.name))
+    });
+    let written: String = options.chain(users).collect();
+    for (line, user) in (OPTIONS.len() + 1..).zip(&mut config.users) {
+        user.line = line;
+    }
     let again = Config::parse(&written).unwrap_or_else(|error| panic!("{error} in what was written:\n{written}"));
     assert_eq!(again, config, "a configuration is read as it was written");
     config != Config::default()

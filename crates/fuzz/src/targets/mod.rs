@@ -38,6 +38,7 @@ pub static ALL: &[Target] = &[
     peers::PEER_MESSAGE,
     peers::PEER_FRAMES,
     control::CONTROL,
+    control::CONTROL_SNAPSHOT,
     access::ACL_RULES,
     access::ACL_STORED,
     access::ACL_FILE,

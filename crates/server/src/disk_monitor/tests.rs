@@ -51,7 +51,7 @@ fn node(dir: &Path, budget: u64) -> (Arc<DiskMonitor>, SnapshotFiles, GroupDrive
     let monitor = DiskMonitor::measure(dir, budget);
     let files = SnapshotFiles::new(folder(dir), Some(monitor.disk().clone()));
     let (handle, driver) = group_pair(GroupId(1), Arc::new(NoLog));
-    monitor.add_shard(ShardId(1), files.clone(), handle);
+    monitor.add_group(GroupId(1), files.clone(), handle);
     (monitor, files, driver)
 }
 
@@ -107,8 +107,8 @@ fn a_node_over_its_budget_gives_up_drafts_then_old_snapshots_then_the_log_they_c
     drop((monitor, files, driver));
     let (monitor, files, driver) = node(small.path(), 150_000);
     // A shard reports the snapshot that it restores from to consensus.
-    let shared = monitor.shards.lock();
-    shared[&ShardId(1)].handle.report_snapshot(own(20, 0));
+    let shared = monitor.groups.lock();
+    shared[&GroupId(1)].handle.report_snapshot(own(20, 0));
     drop(shared);
     let mut sink = files.create(b"head".to_vec());
     sink.push(vec![1; 3 << 20]);

@@ -125,6 +125,10 @@ impl Metrics {
         text.one("fastness_control_is_leader", "gauge", &[], leads);
         text.one("fastness_control_term", "gauge", &[], status.term as f64);
         text.one("fastness_control_committed_index", "gauge", &[], status.committed.0 as f64);
+        text.one("fastness_control_log_purged_index", "gauge", &[], self.control.purged().0 as f64);
+        text.one("fastness_control_snapshot_index", "gauge", &[], self.control.snapshot().0 as f64);
+        let outdated = f64::from(u8::from(self.node.accounts.is_outdated()));
+        text.one("fastness_settings_outdated", "gauge", &[], outdated);
         let map = self.node.map.load();
         let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
         text.one("fastness_node_replacement_in_progress", "gauge", &[], f64::from(u8::from(replacing)));

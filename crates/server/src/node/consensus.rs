@@ -20,6 +20,7 @@ use crate::grpc_accept::{GrpcStream, Guard};
 use crate::peer_server::{HTTP_FRAME_BYTES_MAX, KEEP_ALIVE, PeerServer, TlsTransport, WINDOW_BYTES};
 use crate::promise;
 use crate::shared::NodeShared;
+use crate::snapshots::SnapshotFiles;
 
 /// Consensus, the control plane, and group 0 from both sides.
 pub(super) type Started = (Consensus, Control, GroupControl, GroupHandle);
@@ -31,6 +32,7 @@ pub(super) async fn start_consensus(
     certificates: &Certificates,
     log: Log,
     listeners: Vec<std::net::TcpListener>,
+    snapshots: SnapshotFiles,
 ) -> Result<Started, NodeError> {
     let source = shared.config.load().source_address();
     let transport =
@@ -75,9 +77,10 @@ pub(super) async fn start_consensus(
                 }
             });
         }
-        let (handle, group) = consensus.start_group(GroupId::CONTROL, None).await?;
+        let snapshots = Arc::new(snapshots);
+        let (handle, group) = consensus.start_group(GroupId::CONTROL, Some(snapshots.clone())).await?;
         let (own, view) = (handle.clone(), Arc::new(group.clone()));
-        let control = Control::start(ControlOptions { node, handle, group: view, clock });
+        let control = Control::start(ControlOptions { node, handle, group: view, clock, snapshots: Some(snapshots) });
         Ok::<Started, NodeError>((consensus, control, group, own))
     });
     if promised_before > timers.lease {

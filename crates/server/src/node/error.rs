@@ -9,6 +9,7 @@ use fastness_types::NodeId;
 use tokio::task::JoinError;
 
 use crate::config::Unmet;
+use crate::settings::FirstUsersError;
 use crate::tls::TlsError;
 
 /// Why a node does not start.
@@ -61,6 +62,9 @@ pub enum NodeError {
          certificate allows it; set lab to no, or use a lab certificate"
     )]
     NoLab(String),
+    /// The users that the config file or `aclfile` defines.
+    #[error("{0}")]
+    Users(#[from] FirstUsersError),
     /// The leases that this node may have granted before cannot be read or written.
     #[error("failover-timeout: {0}")]
     Promise(std::io::Error),

@@ -7,12 +7,13 @@ use fastness_log::faulty::FaultyStore;
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::{OrderedStore, StoreError};
 use fastness_log::{Cipher, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
-use fastness_types::{ClusterId, GroupId, NodeId, ShardId};
+use fastness_types::GroupId;
 
 use super::error::NodeError;
 use crate::config::Config;
 use crate::descriptors;
 use crate::disk_monitor::DiskMonitor;
+use crate::node_disk::NodeDisk;
 use crate::shared::NodeShared;
 use crate::snapshots::{self, SnapshotFiles};
 
@@ -32,9 +33,9 @@ pub(super) async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<Di
 
 /// Removes files of this node that can be spared, so that its log can be opened; true if any were.
 pub(super) async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> bool {
-    let folder = |(shard, path): (ShardId, PathBuf)| {
+    let folder = |(group, path): (GroupId, PathBuf)| {
         let cipher = Cipher::new(master_key(config).ok()?);
-        Some(SnapshotFolder::open(&path, shared.cluster, shared.node, GroupId::from(shard), cipher))
+        Some(SnapshotFolder::open(&path, shared.cluster, shared.node, group, cipher))
     };
     let folders: Vec<_> = snapshots::folders_in(&config.dir).into_iter().filter_map(folder).collect();
     let disk = disk.clone();
@@ -75,20 +76,19 @@ fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
     config.master_key().map_err(NodeError::MasterKey)
 }
 
-/// Opens the folder of a shard's snapshots, and removes what an interrupted process left there.
+/// Opens the folder of a group's snapshots, and removes what an interrupted process left there. `disk`: the budget that
+/// they depend on.
 pub(super) async fn open_snapshots(
     config: &Config,
-    cluster: ClusterId,
-    node: NodeId,
-    shard: ShardId,
-    disk: &Arc<DiskMonitor>,
+    shared: &NodeShared,
+    group: GroupId,
+    disk: Option<Arc<NodeDisk>>,
 ) -> Result<SnapshotFiles, NodeError> {
     let cipher = Cipher::new(master_key(config)?);
-    let path = snapshots::folder_of(config, shard);
-    let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
+    let path = snapshots::folder_of(config, group);
+    let folder = SnapshotFolder::open(&path, shared.cluster, shared.node, group, cipher);
     let prepared = tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await?;
-    let folder = prepared.map_err(NodeError::Snapshots)?;
-    Ok(SnapshotFiles::new(folder, Some(disk.disk().clone())))
+    Ok(SnapshotFiles::new(prepared.map_err(NodeError::Snapshots)?, disk))
 }
 
 /// Closes the log once it has written what is queued.

@@ -35,6 +35,8 @@ struct AccountSession {
     account: RefCell<Option<Arc<Account>>>,
     is_authenticated: Cell<bool>,
     is_unrestricted: Cell<bool>,
+    /// The node does not have the newest accounts.
+    is_outdated: Cell<bool>,
     /// The generation of the accounts that `account` is from; 0: it is to be looked up.
     generation: Cell<u64>,
 }
@@ -227,6 +229,13 @@ impl Client {
         self.session.is_unrestricted.get()
     }
 
+    /// Whether nothing of it may run, because the node does not have the newest accounts, as of the last
+    /// [`Client::renew`].
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.session.is_outdated.get()
+    }
+
     /// Its user, as of the last [`Client::renew`]; `None`: it is not authenticated.
     #[must_use]
     pub fn account(&self) -> Option<Arc<Account>> {
@@ -245,17 +254,18 @@ impl Client {
     pub fn renew(&self, book: &AccountBook) {
         let generation = book.generation();
         if self.session.generation.get() != generation && self.setting.borrow().is_none() {
-            self.renew_from(&book.load(), generation);
+            self.renew_from(&book.load(), book.is_outdated(), generation);
         }
     }
 
     #[cold]
-    fn renew_from(&self, accounts: &Accounts, generation: u64) {
+    fn renew_from(&self, accounts: &Accounts, is_outdated: bool, generation: u64) {
         self.session.generation.set(generation);
+        self.session.is_outdated.set(is_outdated);
         let Some(before) = self.account() else { return };
         match accounts.get(before.name.as_bytes()) {
             Some(account) => {
-                self.session.is_unrestricted.set(account.user.is_unrestricted());
+                self.session.is_unrestricted.set(account.user.is_unrestricted() && !is_outdated);
                 self.session.account.replace(Some(account.clone()));
             }
             None => {

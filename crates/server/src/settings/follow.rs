@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fastness_control::{ClusterMap, ClusterSettings};
+use fastness_control::{ClusterMap, ClusterSettings, Users};
 
 use super::change::password;
 use crate::accounts::DEFAULT_USER;
@@ -11,12 +11,16 @@ use crate::shared::NodeShared;
 
 /// Makes a new map this node's, with the settings in it.
 pub fn follow(node: &NodeShared, map: &Arc<ClusterMap>, file: &Config) {
-    if map.settings.version > node.settings().version {
+    let known = node.settings();
+    if map.settings.version > known.version {
         compare_with_file(&map.settings, file);
         if let Some(lag) = map.settings.max_lag {
             // What CONFIG GET and INFO show, and with what a replica starts.
             node.config.rcu(|config| Config { durability_max_lag: lag.bound, ..(**config).clone() });
         }
+    }
+    if known.users.version == 0 && map.settings.users.version > 0 {
+        compare_users(&map.settings.users, node.first_users());
     }
     node.map.store(Some(map.clone()));
     node.follow_users();
@@ -39,6 +43,19 @@ fn compare_with_file(settings: &ClusterSettings, file: &Config) {
             options = different.join(", "),
             version = settings.version,
             "options in the config file differ from the cluster's settings, which apply; CONFIG SET changes those on all nodes"
+        );
+    }
+}
+
+/// Tells the log, once per start, which users of this node's files have no effect.
+fn compare_users(users: &Users, first: &Users) {
+    let differs = |(name, rules): &(&String, &String)| users.rules.get(*name) != Some(*rules);
+    let different: Vec<_> = first.rules.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
+    if !different.is_empty() {
+        tracing::warn!(
+            users = different.join(", "),
+            version = users.version,
+            "users in the files of this node differ from the cluster's, which apply; ACL SETUSER changes those on all nodes"
         );
     }
 }

@@ -16,6 +16,7 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::acl_file::{self, AclFileError};
+use super::age;
 use super::change::{NAMES, SettingsError, change_of, request_of, users_request_of};
 use crate::accounts::{self, DEFAULT_USER, UsersError};
 use crate::certificates::Newest;
@@ -156,6 +157,7 @@ impl SettingsServer {
     ) -> Result<(u64, usize), SettingsError> {
         let until = Instant::now() + COMMIT_MAX;
         while Instant::now() < until {
+            self.bring_in_users().await?;
             let users = self.control.map().map(|map| map.settings.users.clone()).unwrap_or_default();
             let rules = compute(&users).map_err(SettingsError::Users)?;
             let count = rules.len();
@@ -171,6 +173,22 @@ impl SettingsServer {
             tokio::time::sleep(POLL).await;
         }
         Err(SettingsError::Contended)
+    }
+
+    /// Brings the users that this node's files define into the map, if the cluster has none. A change must not come
+    /// before them: they would be lost.
+    async fn bring_in_users(&self) -> Result<(), SettingsError> {
+        let first = self.node.first_users();
+        let has_none = self.control.map().is_some_and(|map| map.settings.users.version == 0);
+        if first.rules.is_empty() || !has_none {
+            return Ok(());
+        }
+        let rules = first.rules.iter().map(|(name, rules)| (name.clone(), Some(rules.clone()))).collect();
+        match self.commit(&Proposed::Users(UsersChange { base: 0, rules })).await {
+            // Another node was faster: its users count.
+            Ok(_) | Err(SettingsError::Contended) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Brings the change into the map, here or at group 0's leader. Returns the version of the settings that have it.
@@ -227,17 +245,29 @@ impl SettingsServer {
 
     async fn until_confirmed(&self, version: u64) -> Result<(), SettingsError> {
         let started = Instant::now();
+        let is_reachable = |node: NodeId| node == self.node.node || self.node.peer(node).alive;
+        let wait = age::in_force_after(self.node.config.load().failover_timeout);
+        // The nodes that have not confirmed, and since when there are no others.
+        let mut waiting: Option<(Vec<NodeId>, Instant)> = None;
         loop {
             let Some(map) = self.control.map() else { return Ok(()) };
             let unconfirmed = self.unconfirmed(&map, version);
             if unconfirmed.is_empty() {
                 return Ok(());
             }
+            let since = match &waiting {
+                Some((before, since)) if *before == unconfirmed => *since,
+                _ => waiting.insert((unconfirmed.clone(), Instant::now())).1,
+            };
             if started.elapsed() >= CONFIRM_MAX {
                 // Whoever cannot be reached lets nobody in by now, until it has heard of the change.
-                let reachable = |node: &NodeId| *node == self.node.node || self.node.peer(*node).alive;
-                let failed: Vec<_> = unconfirmed.into_iter().filter(reachable).collect();
-                return if failed.is_empty() { Ok(()) } else { Err(SettingsError::Unconfirmed(failed)) };
+                let failed = age::unconfirmed_by(&map, &unconfirmed, is_reachable);
+                if !failed.is_empty() {
+                    return Err(SettingsError::Unconfirmed(failed));
+                }
+                if since.elapsed() >= wait {
+                    return Ok(());
+                }
             }
             tokio::time::sleep(POLL).await;
         }
@@ -292,18 +322,24 @@ pub async fn propose_here(control: &Control, group: &GroupHandle, change: &Propo
     }
 }
 
-/// Brings the first settings into the map: those of the config file of whoever leads group 0 when every node
-/// understands them.
+/// Brings the first settings and users into the map, once every node understands them: the settings in the config file
+/// of whoever leads group 0, and the users of whichever node is the first that has any.
 pub async fn bring_in_first(server: SettingsServer, file: Arc<Config>) {
-    let SettingsServer { node, control, group, .. } = server;
-    while node.phase() == Phase::Running {
-        if control.map().is_some_and(|map| map.settings.are_complete()) {
-            return;
-        }
-        if control.map().is_some() && control.leads() && group.format() >= FormatLevel::BOUNDS {
-            let first = Command::FirstSettings(change_of(&NAMES, &file));
-            if let Err(error) = control.propose(first).await {
-                tracing::debug!(%error, "the first settings are not in the map yet");
+    while server.node.phase() == Phase::Running {
+        let SettingsServer { control, group, node, .. } = &server;
+        if let Some(map) = control.map() {
+            let has_users = map.settings.users.version > 0 || node.first_users().rules.is_empty();
+            if map.settings.are_complete() && has_users {
+                return;
+            }
+            if let Err(error) = server.bring_in_users().await {
+                tracing::debug!(%error, "the users of this node's files are not in the map yet");
+            }
+            if !map.settings.are_complete() && control.leads() && group.format() >= FormatLevel::BOUNDS {
+                let first = Command::FirstSettings(change_of(&NAMES, &file));
+                if let Err(error) = control.propose(first).await {
+                    tracing::debug!(%error, "the first settings are not in the map yet");
+                }
             }
         }
         tokio::time::sleep(FIRST_POLL).await;

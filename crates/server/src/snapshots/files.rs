@@ -1,18 +1,20 @@
-//! The files of one shard's snapshots: which exist, which are kept, and drafts that are given up.
+//! The files of one group's snapshots: which exist, which are kept, and drafts that are given up.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fastness_log::{SnapshotError, SnapshotFolder};
-use fastness_types::{LogIndex, ShardId};
+use fastness_types::{GroupId, LogIndex};
 use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::node_disk::NodeDisk;
 
-/// The folder of all shards' snapshots in the node's folder.
+/// The folder of all groups' snapshots in the node's folder.
 const SNAPSHOTS: &str = "snapshots";
+/// The folder of group 0's snapshots in it.
+const CONTROL: &str = "control";
 /// What the name of a shard's folder starts with; its number follows.
 const SHARD: &str = "shard-";
 /// Snapshots that are kept.
@@ -26,7 +28,7 @@ pub struct SnapshotFiles {
     pub(super) writing: Arc<Mutex<()>>,
     /// Snapshots that other nodes have started to send; numbers their drafts.
     pub(super) received: Arc<AtomicU64>,
-    /// The disk's budget; `None`: without one.
+    /// The disk's budget, which decides whether another one may be written, and whether two are kept; `None`: always.
     pub(super) disk: Option<Arc<NodeDisk>>,
     /// The newest snapshot that was read back as a whole; 0: none.
     verified: Arc<AtomicU64>,
@@ -139,10 +141,11 @@ impl Drop for DraftUnderWay {
     }
 }
 
-/// The folder of a shard's snapshots.
+/// The folder of a group's snapshots.
 #[must_use]
-pub fn folder_of(config: &Config, shard: ShardId) -> PathBuf {
-    snapshots_folder(&config.dir).join(format!("{SHARD}{shard}"))
+pub fn folder_of(config: &Config, group: GroupId) -> PathBuf {
+    let name = if group == GroupId::CONTROL { CONTROL.to_owned() } else { format!("{SHARD}{group}") };
+    snapshots_folder(&config.dir).join(name)
 }
 
 /// Verifies the newest snapshot of a folder, unless it is known to be whole, and removes older ones; returns its index
@@ -173,24 +176,28 @@ pub(super) fn snapshots_folder(dir: &Path) -> PathBuf {
     dir.join(SNAPSHOTS)
 }
 
-/// The folders of all shards that have snapshots in the node's folder, as far as they can be listed.
-pub(crate) fn folders_in(dir: &Path) -> Vec<(ShardId, PathBuf)> {
+/// The folders of all groups that have snapshots in the node's folder, as far as they can be listed.
+pub(crate) fn folders_in(dir: &Path) -> Vec<(GroupId, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(snapshots_folder(dir)) else { return Vec::new() };
-    entries.filter_map(|entry| shard_folder(&entry.ok()?)).collect()
+    entries.filter_map(|entry| group_folder(&entry.ok()?)).collect()
 }
 
-/// The folders of all shards in the folder of all snapshots.
-pub(super) fn list_folders(snapshots: &Path) -> std::io::Result<Vec<(ShardId, PathBuf)>> {
+/// The folders of all groups in the folder of all snapshots.
+pub(super) fn list_folders(snapshots: &Path) -> std::io::Result<Vec<(GroupId, PathBuf)>> {
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(snapshots)? {
-        folders.extend(shard_folder(&entry?));
+        folders.extend(group_folder(&entry?));
     }
     Ok(folders)
 }
 
-fn shard_folder(entry: &std::fs::DirEntry) -> Option<(ShardId, PathBuf)> {
-    let number = entry.file_name().to_str()?.strip_prefix(SHARD)?.parse().ok()?;
-    Some((ShardId(number), entry.path()))
+fn group_folder(entry: &std::fs::DirEntry) -> Option<(GroupId, PathBuf)> {
+    let name = entry.file_name();
+    let group = match name.to_str()? {
+        CONTROL => GroupId::CONTROL,
+        name => GroupId(name.strip_prefix(SHARD)?.parse().ok().filter(|number| *number > 0)?),
+    };
+    Some((group, entry.path()))
 }
 
 /// Removes all but the newest ones, and returns the index of the oldest that is kept, if it is not the only one.

@@ -230,3 +230,44 @@ fn an_abandoned_snapshot_leaves_nothing_and_a_failure_is_reported() {
     assert!(sink.failure().unwrap().to_string().contains(dir.path().to_str().unwrap()));
     std::fs::create_dir(dir.path()).unwrap();
 }
+
+/// Group 0's: written, read and listed by the task that owns its state, on threads for blocking work.
+#[test]
+fn snapshots_of_group_0_are_kept_twice_and_damage_is_noticed() {
+    use fastness_control::{ControlState, SnapshotStore, snapshot};
+    let dir = tempfile::tempdir().unwrap();
+    let files = files(dir.path());
+    let store: &dyn SnapshotStore = &files;
+    let map = fastness_control::fixtures::three_nodes();
+    let state = |index| ControlState {
+        index: LogIndex(index),
+        map: (index > 10).then(|| Arc::new(map.clone())),
+        ..ControlState::default()
+    };
+    let read = |index| -> Result<ControlState, String> {
+        let parts = store.read(LogIndex(index)).map_err(|error| error.to_string())?;
+        let parts: Result<Vec<_>, _> = parts.collect();
+        snapshot::decode(&parts.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+    };
+    for (index, before) in [(10, 0), (20, 10), (30, 20)] {
+        let parts = snapshot::encode(&state(index)).unwrap();
+        assert_eq!(store.write(LogIndex(index), parts).unwrap(), LogIndex(before));
+        assert_eq!(read(index), Ok(state(index)));
+    }
+    assert_eq!(store.list().unwrap(), [LogIndex(30), LogIndex(20)]);
+    assert!(read(10).unwrap_err().contains("00000000000000000010.snapshot"));
+    let damaged = files.folder.file(LogIndex(30));
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let error = read(30).unwrap_err();
+    assert!(error.contains("30.snapshot, byte ") && error.contains("its bytes have changed"), "{error}");
+    assert_eq!(read(20), Ok(state(20)));
+
+    // Without a tail, or given up because the disk is short: nothing is left of it.
+    let mut parts = snapshot::encode(&state(40)).unwrap();
+    parts.pop();
+    assert!(matches!(store.write(LogIndex(40), parts), Err(SnapshotFileError::Order)));
+    assert_eq!((store.list().unwrap(), files.bytes().1), (vec![LogIndex(30), LogIndex(20)], 0));
+}

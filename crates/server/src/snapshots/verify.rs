@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use fastness_consensus::committed_entry;
+use fastness_consensus::handle::Committed;
+use fastness_control::{ControlState, SnapshotStore as _};
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::StoreError;
 use fastness_log::{Cipher, KeyFileError, LogOptions, OpenError, SnapshotError, SnapshotFolder};
 use fastness_shard::{SnapshotCheck, SnapshotReplay, SnapshotReport};
-use fastness_types::{ClusterId, GroupId, LogIndex, NodeId, ShardId};
+use fastness_types::{ClusterId, Epoch, GroupId, LogIndex, NodeId, ShardId};
 
-use super::files::{list_folders, snapshots_folder};
+use super::files::{SnapshotFiles, list_folders, snapshots_folder};
 use crate::config::Config;
 use crate::tls::{Material, TlsError};
 
@@ -47,9 +49,9 @@ pub enum VerifyError {
         /// Why not.
         error: std::io::Error,
     },
-    /// The folder of a shard's cannot list the snapshots: the replica restores from the log.
+    /// The folder of a group's cannot list the snapshots: the replica restores from the log.
     #[error("snapshots: {0}")]
-    Shard(SnapshotError),
+    Group(SnapshotError),
     /// The log cannot be opened.
     #[error("the transaction log: {0}")]
     Open(#[from] StoreError),
@@ -58,51 +60,115 @@ pub enum VerifyError {
     Log(#[from] OpenError),
 }
 
+/// What a snapshot holds.
+#[derive(Debug)]
+pub enum SnapshotFound {
+    /// Data of a shard.
+    Shard(SnapshotReport),
+    /// The state of group 0.
+    Control(ControlState),
+}
+
+impl SnapshotFound {
+    /// Its position in the log.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        match self {
+            SnapshotFound::Shard(report) => report.index,
+            SnapshotFound::Control(state) => state.index,
+        }
+    }
+
+    /// The epoch of the entry at that position.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            SnapshotFound::Shard(report) => report.epoch,
+            SnapshotFound::Control(state) => state.epoch,
+        }
+    }
+}
+
 /// A snapshot that was checked.
 #[derive(Debug)]
 pub struct Verified {
     /// The file.
     pub file: PathBuf,
     /// What it holds, or what is wrong with it.
-    pub found: Result<SnapshotReport, SnapshotFault>,
+    pub found: Result<SnapshotFound, SnapshotFault>,
     /// Whether the log leads from the snapshot before to this one: the number of entries, or what differs. `None`:
     /// there is no earlier snapshot that is whole, or the log does not reach back to it.
     pub replayed: Option<Result<u64, SnapshotFault>>,
 }
 
-/// Reads every snapshot of the node with this config (or of one shard), restores each in memory and compares keys and
+/// Reads every snapshot of the node with this config (or of one group), restores each in memory and compares keys and
 /// digest with those that it names; then replays the log from each to the next and compares again. The node may be
 /// running.
 ///
 /// # Errors
 /// See [`VerifyError`]. A snapshot that is damaged is no error, but a part of the result.
-pub fn verify(config: &Config, only: Option<ShardId>) -> Result<Vec<Verified>, VerifyError> {
+pub fn verify(config: &Config, only: Option<GroupId>) -> Result<Vec<Verified>, VerifyError> {
     let (cluster, node) = Material::load(config)?.identity()?;
     let path = snapshots_folder(&config.dir);
     let mut folders = list_folders(&path).map_err(|error| VerifyError::Folder { path, error })?;
-    folders.retain(|(shard, _)| only.is_none_or(|only| only == *shard));
+    folders.retain(|(group, _)| only.is_none_or(|only| only == *group));
     folders.sort_unstable();
     let mut verified = Vec::new();
-    for (shard, path) in folders {
+    for (group, path) in folders {
         let cipher = Cipher::new(config.master_key()?);
-        let folder = SnapshotFolder::open(&path, cluster, node, GroupId::from(shard), cipher);
-        let mut list = folder.list().map_err(VerifyError::Shard)?;
+        let folder = SnapshotFolder::open(&path, cluster, node, group, cipher);
+        let files = SnapshotFiles::new(folder, None);
+        let mut list = files.folder.list().map_err(VerifyError::Group)?;
         list.reverse();
-        let mut before: Option<SnapshotReplay> = None;
+        let mut before: Option<Replay> = None;
         for index in list {
-            let (found, replay) = match verify_one(&folder, shard, index) {
-                Ok((report, replay)) => (Ok(report), Some(replay)),
+            let (found, replay) = match verify_one(&files, group, index) {
+                Ok((found, replay)) => (Ok(found), Some(replay)),
                 Err(error) => (Err(error), None),
             };
             let replayed = match (before.take(), &found) {
-                (Some(before), Ok(report)) => replay_to(config, (cluster, node), shard, before, report)?,
+                (Some(before), Ok(found)) => replay_to(config, (cluster, node), group, before, found)?,
                 _ => None,
             };
             before = replay;
-            verified.push(Verified { file: folder.file(index), found, replayed });
+            verified.push(Verified { file: files.folder.file(index), found, replayed });
         }
     }
     Ok(verified)
+}
+
+/// A state that the log is replayed on.
+enum Replay {
+    Shard(Box<SnapshotReplay>),
+    Control(ControlState),
+}
+
+impl Replay {
+    fn index(&self) -> LogIndex {
+        match self {
+            Replay::Shard(replay) => replay.index(),
+            Replay::Control(state) => state.index,
+        }
+    }
+
+    fn apply(&mut self, entry: &Committed) -> Result<(), SnapshotFault> {
+        let differs = match self {
+            Replay::Shard(replay) => replay.apply(entry).err().map(|error| error.to_string()),
+            Replay::Control(state) => state.apply(entry).err().map(|error| error.to_string()),
+        };
+        differs.map_or(Ok(()), |differs| Err(SnapshotFault::Replay(differs)))
+    }
+
+    fn compare(&self, with: &SnapshotFound) -> Result<(), SnapshotFault> {
+        let differs = match (self, with) {
+            (Replay::Shard(replay), SnapshotFound::Shard(report)) => {
+                replay.compare(report).err().map(|error| error.to_string())
+            }
+            (Replay::Control(replayed), SnapshotFound::Control(state)) if replayed == state => None,
+            _ => Some("the log leads to another state of the control plane".to_owned()),
+        };
+        differs.map_or(Ok(()), |differs| Err(SnapshotFault::Replay(differs)))
+    }
 }
 
 /// Attempts to open the log: a running node may replace its files meanwhile.
@@ -112,9 +178,9 @@ const OPEN_ATTEMPTS: usize = 5;
 fn replay_to(
     config: &Config,
     (cluster, node): (ClusterId, NodeId),
-    shard: ShardId,
-    mut replay: SnapshotReplay,
-    to: &SnapshotReport,
+    group: GroupId,
+    mut replay: Replay,
+    to: &SnapshotFound,
 ) -> Result<Option<Result<u64, SnapshotFault>>, VerifyError> {
     let options = RocksOptions::new(config.log_folder());
     let mut opened = RocksStore::open_read_only(&options);
@@ -128,9 +194,9 @@ fn replay_to(
     let (mut entries, mut wrong, mut reaches_back) = (0, None, false);
     let cipher = Cipher::new(config.master_key()?);
     let options = LogOptions::new(node, cluster);
-    fastness_log::inspect(store.as_ref(), cipher, &options, GroupId::from(shard), &mut |entry| {
+    fastness_log::inspect(store.as_ref(), cipher, &options, group, &mut |entry| {
         reaches_back |= entry.index == replay.index().0 + 1;
-        let is_next = entry.index > replay.index().0 && entry.index <= to.index.0;
+        let is_next = entry.index > replay.index().0 && entry.index <= to.index().0;
         if reaches_back && is_next && wrong.is_none() {
             entries += 1;
             wrong = replay.apply(&committed_entry(entry)).err();
@@ -143,24 +209,38 @@ fn replay_to(
         Some(wrong) => Err(wrong),
         None => replay.compare(to),
     };
-    Ok(Some(compared.map(|()| entries).map_err(|differs| SnapshotFault::Replay(differs.to_string()))))
+    Ok(Some(compared.map(|()| entries)))
 }
 
 fn verify_one(
-    folder: &SnapshotFolder,
-    shard: ShardId,
+    files: &SnapshotFiles,
+    group: GroupId,
     index: LogIndex,
-) -> Result<(SnapshotReport, SnapshotReplay), SnapshotFault> {
-    let mut reader = folder.read(index)?;
-    let mut check = SnapshotCheck::new(shard, reader.head()).map_err(content)?;
-    while let Some(chunk) = reader.next_chunk()? {
-        check.chunk(&chunk).map_err(content)?;
+) -> Result<(SnapshotFound, Replay), SnapshotFault> {
+    let (found, replay) = if group == GroupId::CONTROL {
+        let state = control_state(files, index)?;
+        (SnapshotFound::Control(state.clone()), Replay::Control(state))
+    } else {
+        let mut reader = files.folder.read(index)?;
+        let mut check = SnapshotCheck::new(ShardId(group.0), reader.head()).map_err(content)?;
+        while let Some(chunk) = reader.next_chunk()? {
+            check.chunk(&chunk).map_err(content)?;
+        }
+        let (report, replay) = check.finish(reader.tail().unwrap_or_default()).map_err(content)?;
+        (SnapshotFound::Shard(report), Replay::Shard(Box::new(replay)))
+    };
+    if found.index() != index {
+        return Err(SnapshotFault::OtherIndex(found.index()));
     }
-    let (report, replay) = check.finish(reader.tail().unwrap_or_default()).map_err(content)?;
-    if report.index != index {
-        return Err(SnapshotFault::OtherIndex(report.index));
+    Ok((found, replay))
+}
+
+fn control_state(files: &SnapshotFiles, index: LogIndex) -> Result<ControlState, SnapshotFault> {
+    let mut decoder = fastness_control::snapshot::Decoder::default();
+    for part in files.read(index).map_err(content)? {
+        decoder.take(&part.map_err(content)?).map_err(content)?;
     }
-    Ok((report, replay))
+    decoder.finish().map_err(content)
 }
 
 fn content(error: impl std::fmt::Display) -> SnapshotFault {

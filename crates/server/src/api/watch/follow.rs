@@ -23,6 +23,7 @@ use crate::access::{Lacking, Refused};
 use crate::api::gateway::Gateway;
 use crate::api::lane::{Caller, not_served};
 use crate::api::refusal::{ApiRefusal, reason};
+use crate::auth::AuthRefusal;
 use crate::replicas::Running;
 use crate::shared::{NodeShared, Phase};
 
@@ -109,6 +110,9 @@ async fn open(
 }
 
 fn check_rights(node: &NodeShared, keys: &Keys, caller: &Caller) -> Result<(), ApiRefusal> {
+    if node.accounts.is_outdated() {
+        return Err(ApiRefusal::from_reply(AuthRefusal::Outdated.to_string().as_bytes()));
+    }
     if keys.are_allowed(&caller.account, node.accounts.table()) {
         return Ok(());
     }

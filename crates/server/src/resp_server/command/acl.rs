@@ -204,7 +204,7 @@ fn write_entry(entry: &LogEntry, out: &mut ReplyBuf) {
 
 /// The users that this node knows, in the form from which changes are computed.
 fn users_now(node: &NodeShared) -> Users {
-    node.settings().users.as_ref().clone()
+    node.users().as_ref().clone()
 }
 
 /// `ACL SETUSER username rule …`.

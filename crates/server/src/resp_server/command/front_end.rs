@@ -63,6 +63,10 @@ impl<'a> ConnectionFrontEnd<'a> {
                 return false;
             }
         }
+        if self.client.is_outdated() && !spec.flags.has(Flags::NO_AUTH) {
+            out.error(AuthRefusal::Outdated.to_string());
+            return false;
+        }
         let Some(account) = self.client.account() else { return false };
         let checked = account.user.check(spec, args);
         if let Err(denied) = &checked {
