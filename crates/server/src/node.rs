@@ -60,6 +60,7 @@ use crate::disk_monitor::DiskMonitor;
 use crate::grpc_accept::Guard;
 use crate::lab::LabServer;
 use crate::mailbox::ToReplica;
+use crate::master_key::KeyRotation;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_server::KEEP_ALIVE;
@@ -109,6 +110,7 @@ struct Inner {
     own: NodeInfo,
     /// Whether nothing was stored on the disk when the node started.
     pristine: bool,
+    keys: Arc<KeyRotation>,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
     disk: Arc<DiskMonitor>,
@@ -153,6 +155,8 @@ impl Node {
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
+        let _ = shared.keys.set(log.keys().clone());
+        let keys = KeyRotation::new(shared.clone(), log.clone(), disk.clone());
         let own = own_info(&config, log.identity(), &sockets);
         let pristine = log.groups().is_empty() && log.peers().is_empty();
         let (runtime, consensus_thread) = ConsensusThread::start(shared.clone())?;
@@ -183,6 +187,7 @@ impl Node {
             certificates,
             own,
             pristine,
+            keys,
             clock: Arc::new(SystemClock),
             failure,
             disk: disk.clone(),
@@ -288,6 +293,8 @@ impl Inner {
     fn spawn_followers(self: &Arc<Inner>, runtime: Handle) {
         let to_nodes = &self.certificates.to_nodes;
         tokio::spawn(self.certificates.clone().follow(self.shared.clone()));
+        let keys = self.keys.clone();
+        drop(tokio::task::spawn_blocking(move || keys.complete_interrupted()));
         runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
         tokio::spawn(members::finish(
             self.shared.clone(),
@@ -346,6 +353,7 @@ impl Inner {
                 own: self.own.clone(),
                 client_tls: self.certificates.to_nodes.clone(),
                 pristine: self.pristine,
+                keys: self.keys.clone(),
             };
             let lab = LabServer::service(self.shared.clone());
             let to_nodes = self.certificates.to_nodes.clone();
@@ -451,7 +459,7 @@ impl Inner {
     ) -> Result<(), NodeError> {
         let id = shard.id;
         let config = self.shared.config.load_full();
-        let files = open_snapshots(&config, self.shared.cluster, self.shared.node, id, &self.disk).await?;
+        let files = open_snapshots(&config, &self.shared, id, &self.disk).await?;
         let (consensus, exchange) = (self.consensus.clone(), Arc::new(files.clone()));
         // On consensus' own thread: a group's tasks run where it was started, and talk to each other all the time.
         let started = runtime.spawn(async move { consensus.start_group(GroupId::from(id), Some(exchange)).await });
