@@ -9,7 +9,8 @@ use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
     HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, ReplaceNodeRequest, ReplaceNodeResponse,
-    SetDurabilityRequest, SetDurabilityResponse,
+    RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest, SetDurabilityResponse, ShowMasterKeyRequest,
+    ShowMasterKeyResponse,
 };
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
@@ -110,6 +111,18 @@ impl Admin {
     /// Starts snapshots of a node's replicas.
     pub async fn make_snapshots(&self, address: &str, request: MakeSnapshotsRequest) -> Result<MakeSnapshotsResponse> {
         let answer = self.connect(address).await?.make_snapshots(request).await;
+        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+    }
+
+    /// Which master key a node's disk is under.
+    pub async fn show_master_key(&self, address: &str) -> Result<ShowMasterKeyResponse> {
+        let answer = self.connect(address).await?.show_master_key(ShowMasterKeyRequest {}).await;
+        Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+    }
+
+    /// Puts a node's disk under its new master key.
+    pub async fn rotate_master_key(&self, address: &str) -> Result<RotateMasterKeyResponse> {
+        let answer = self.connect(address).await?.rotate_master_key(RotateMasterKeyRequest {}).await;
         Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
     }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::connection::{Connection, first_that_answers};
 use crate::dev;
+use crate::master_key;
 use crate::replace;
 use crate::table::Table;
 use crate::views::{self, Views, faults, mode_of, primary_of};
@@ -77,6 +78,20 @@ pub enum ClusterCommand {
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         shard: u32,
     },
+    /// Show which master key each node's disk is under, and the new key that its operator has provided
+    ///
+    /// Keys are named by fingerprints, which reveal nothing of them. Exit status 1 means that a node did not answer.
+    MasterKey(master_key::MasterKeyArguments),
+    /// Put the nodes' disks under new master keys, while clients are served
+    ///
+    /// Each node takes its new key from its own disk: the file that master-key-file names, with .new at the end of the
+    /// name. Keys are never sent over the network. The keys of the files on disk are wrapped again and nothing is
+    /// encrypted again, so it takes moments, however much data there is. At the end the new file has replaced the old
+    /// one, and the old key opens nothing any more. If a node has no new key, or its file is readable by others, of the
+    /// wrong length or holds the key in force, no node's key is rotated. Repeat the command to complete an interrupted
+    /// rotation.
+    #[command(after_help = master_key::ROTATE_EXAMPLE)]
+    RotateMasterKey(master_key::MasterKeyArguments),
     /// Change the durability mode of the running cluster to sync or async
     ///
     /// Returns when the new mode has committed in the log of every shard. After a change to sync, every write
@@ -159,6 +174,8 @@ pub async fn run(command: ClusterCommand) -> Result<()> {
         }
         ClusterCommand::ReplaceReplica(arguments) => replace::run(arguments).await,
         ClusterCommand::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
+        ClusterCommand::MasterKey(arguments) => master_key::show(arguments).await,
+        ClusterCommand::RotateMasterKey(arguments) => master_key::rotate(arguments).await,
         ClusterCommand::SetDurability { connection, mode } => {
             set_durability(&connection, SetDurabilityRequest { durability: mode }).await
         }

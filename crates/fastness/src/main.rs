@@ -14,6 +14,7 @@ mod dev;
 mod files;
 mod lab;
 mod logging;
+mod master_key;
 mod replace;
 mod server;
 mod snapshot;

@@ -1,222 +1,174 @@
-//! The master key: read from a file, used only to wrap data keys and to authenticate the identity record.
+//! What encryption at rest needs at run time: the master keys of a node, shared by its log and its snapshot folders, and
+//! a random source.
 //!
-//! Three subkeys are derived from the 32 bytes with HMAC-SHA256 over fixed labels: one wraps data keys (AES-256-GCM),
-//! one authenticates the identity record, one yields the fingerprint, which distinguishes a wrong key from damage. The
-//! fingerprint is 8 bytes and reveals nothing about the key.
+//! The master key can be exchanged while the node runs. The steps, each of which survives a crash:
 //!
-//! Rotation: a [`Cipher`] may carry the previous master key. At the next start, every data key that the previous key
-//! wrapped is wrapped under the current one. Entries are not touched.
+//! 1. The log writes **one** synced batch (`keyring.rs`): every data key wrapped by the new master key, a new data key
+//!    for all later records, the identity record under the new key, and the retired key's wrapping subkey, sealed under
+//!    the new key (`retired.rs`). Before this batch the old key alone opens everything, after it the new key alone.
+//! 2. The new key is used for new snapshot files, and the header of each existing snapshot file is replaced
+//!    ([`crate::SnapshotFolder::rewrap_all`]). Files that still have their old header open by the retired subkey.
+//! 3. The log removes the record of the retired key. From then on nothing on the disk needs the old key.
+//!
+//! No entry and no snapshot is encrypted again.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
-use ring::hmac;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::master_key::{Fingerprint, MasterKey, WrappingKey};
 
 /// Fills bytes with unpredictable random values. A simulation passes its own source.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// Names a master key without revealing it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint(pub [u8; 8]);
+struct InUse {
+    master: Arc<MasterKey>,
+    /// When the master key was taken into use, in seconds since the Unix epoch; 0: not known.
+    since_s: u64,
+    /// A key that is tried if the disk is not under `master`. Dropped when the log is opened.
+    alternative: Option<Arc<MasterKey>>,
+    /// The subkey of the master key before, until nothing needs it.
+    retired: Option<Arc<WrappingKey>>,
+}
 
-impl fmt::Display for Fingerprint {
+struct Shared {
+    keys: RwLock<InUse>,
+    /// Held while the header of a snapshot file is read or replaced, and while such a file gets or loses its name.
+    headers: Mutex<()>,
+}
+
+/// The master keys of a node. Clones are the same keys.
+#[derive(Clone)]
+pub struct MasterKeys {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for MasterKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        write!(f, "MasterKeys({})", self.fingerprint())
     }
 }
 
-/// The 32 secret bytes that protect every data key of a node.
-pub struct MasterKey {
-    pub(crate) wrapping: LessSafeKey,
-    pub(crate) identity: hmac::Key,
-    fingerprint: Fingerprint,
-}
-
-impl fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MasterKey({})", self.fingerprint)
-    }
-}
-
-/// Why a master key file is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// It cannot be read.
-    #[error("master key file {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Users other than the owner may read or write it.
-    #[error("master key file {path} has mode {mode:03o}, so other users may access it; run: chmod 600 {path}")]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file has neither 32 bytes nor 64 hexadecimal digits.
-    #[error("master key file {path} has {bytes} bytes; it must hold 32 bytes or 64 hexadecimal digits")]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        bytes: usize,
-    },
-}
-
-fn derive(secret: &hmac::Key, label: &[u8]) -> [u8; 32] {
-    let tag = hmac::sign(secret, label);
-    let mut key = [0; 32];
-    key.copy_from_slice(tag.as_ref());
-    key
-}
-
-pub(crate) fn aead_key(bytes: &[u8; 32]) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("AES-256 takes a key of 32 bytes"))
-}
-
-impl MasterKey {
-    /// A key from its bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; 32]) -> MasterKey {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, bytes);
-        let mut fingerprint = [0; 8];
-        fingerprint.copy_from_slice(&derive(&secret, b"fastness master key fingerprint v1")[..8]);
-        MasterKey {
-            wrapping: aead_key(&derive(&secret, b"fastness data key wrapping v1")),
-            identity: hmac::Key::new(hmac::HMAC_SHA256, &derive(&secret, b"fastness identity record v1")),
-            fingerprint: Fingerprint(fingerprint),
-        }
+impl MasterKeys {
+    fn new(master: MasterKey) -> MasterKeys {
+        let keys = InUse { master: Arc::new(master), since_s: 0, alternative: None, retired: None };
+        MasterKeys { shared: Arc::new(Shared { keys: RwLock::new(keys), headers: Mutex::new(()) }) }
     }
 
-    /// Reads a key file: 32 bytes, or 64 hexadecimal digits and an optional newline, for its owner only.
-    ///
-    /// # Errors
-    /// See [`KeyFileError`].
-    pub fn load(path: &Path) -> Result<MasterKey, KeyFileError> {
-        let read = |source| KeyFileError::Read { path: path.to_path_buf(), source };
-        check_mode(path, &std::fs::metadata(path).map_err(read)?)?;
-        let content = std::fs::read(path).map_err(read)?;
-        let bytes =
-            parse_key(&content).ok_or_else(|| KeyFileError::Form { path: path.to_path_buf(), bytes: content.len() })?;
-        Ok(MasterKey::from_bytes(&bytes))
-    }
-
-    /// The fingerprint, which names the key.
+    /// The key in force.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.shared.keys.read().master.fingerprint()
+    }
+
+    /// When it was taken into use on this disk, in seconds since the Unix epoch; 0 if that is not known.
+    #[must_use]
+    pub fn since_s(&self) -> u64 {
+        self.shared.keys.read().since_s
+    }
+
+    /// The key before it, as long as snapshot files may need it.
+    #[must_use]
+    pub fn retired(&self) -> Option<Fingerprint> {
+        self.shared.keys.read().retired.as_ref().map(|retired| retired.fingerprint)
+    }
+
+    pub(crate) fn master(&self) -> Arc<MasterKey> {
+        self.shared.keys.read().master.clone()
+    }
+
+    /// The key that wraps under this fingerprint.
+    pub(crate) fn wrapping_by(&self, fingerprint: Fingerprint) -> Option<Arc<WrappingKey>> {
+        let keys = self.shared.keys.read();
+        let masters = [Some(&keys.master), keys.alternative.as_ref()].into_iter().flatten();
+        let wrapping = masters.map(|master| &master.wrapping).chain(&keys.retired);
+        wrapping.into_iter().find(|wrapping| wrapping.fingerprint == fingerprint).cloned()
+    }
+
+    /// Selects the key that a disk is under; `None` if it is neither of those given.
+    pub(crate) fn select(&self, fingerprint: Fingerprint) -> Option<Arc<MasterKey>> {
+        let mut keys = self.shared.keys.write();
+        if keys.master.fingerprint() != fingerprint {
+            let alternative = keys.alternative.take_if(|key| key.fingerprint() == fingerprint)?;
+            let master = std::mem::replace(&mut keys.master, alternative);
+            // Until the log is open: it knows whether snapshots need this one.
+            keys.alternative = Some(master);
+        }
+        Some(keys.master.clone())
+    }
+
+    /// Notes what the opened log knows of the keys.
+    pub(crate) fn opened(&self, since_s: u64, retired: Option<WrappingKey>) {
+        let mut keys = self.shared.keys.write();
+        (keys.since_s, keys.alternative, keys.retired) = (since_s, None, retired.map(Arc::new));
+    }
+
+    /// Uses another master key; the log has stored that.
+    pub(crate) fn replace(&self, master: Arc<MasterKey>, since_s: u64) {
+        let mut keys = self.shared.keys.write();
+        let retired = std::mem::replace(&mut keys.master, master);
+        (keys.since_s, keys.retired) = (since_s, Some(retired.wrapping.clone()));
+    }
+
+    /// Forgets the retired key; the log has stored that.
+    pub(crate) fn forget_retired(&self) {
+        self.shared.keys.write().retired = None;
+    }
+
+    pub(crate) fn lock_headers(&self) -> MutexGuard<'_, ()> {
+        self.shared.headers.lock()
     }
 }
 
-#[cfg(unix)]
-fn check_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Mode { path: path.to_path_buf(), mode });
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &Path, _: &std::fs::Metadata) -> Result<(), KeyFileError> {
-    Ok(())
-}
-
-/// Parses the content of a key file.
-fn parse_key(content: &[u8]) -> Option<[u8; 32]> {
-    if let Ok(raw) = content.try_into() {
-        return Some(raw);
-    }
-    let text = content.trim_ascii_end();
-    if text.len() != 64 {
-        return None;
-    }
-    let mut key = [0; 32];
-    for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
-        let digit = |d: u8| char::from(d).to_digit(16);
-        *byte = (digit(digits[0])? * 16 + digit(digits[1])?) as u8;
-    }
-    Some(key)
-}
-
-/// What encryption at rest needs: the master key, optionally the previous one, and a random source.
+/// Master keys and a random source.
 pub struct Cipher {
-    pub(crate) master: MasterKey,
-    pub(crate) previous: Option<MasterKey>,
+    pub(crate) keys: MasterKeys,
     pub(crate) random: Random,
 }
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cipher").field("master", &self.master).field("previous", &self.previous).finish_non_exhaustive()
+        f.debug_struct("Cipher").field("keys", &self.keys).finish_non_exhaustive()
     }
+}
+
+fn system_random() -> Random {
+    let system = SystemRandom::new();
+    Box::new(move |bytes| system.fill(bytes).expect("the system's random source does not fail once it is up"))
 }
 
 impl Cipher {
     /// A cipher with the system's random source.
     #[must_use]
     pub fn new(master: MasterKey) -> Cipher {
-        let system = SystemRandom::new();
-        Cipher::with_random(
-            master,
-            Box::new(move |bytes| system.fill(bytes).expect("the system's random source does not fail once it is up")),
-        )
+        Cipher::with_random(master, system_random())
     }
 
     /// A cipher with another random source, for simulations. Real keys need [`Cipher::new`].
     #[must_use]
     pub fn with_random(master: MasterKey, random: Random) -> Cipher {
-        Cipher { master, previous: None, random }
+        Cipher { keys: MasterKeys::new(master), random }
     }
 
-    /// Also accepts data keys wrapped by `previous`; the next start wraps them under the current master key.
+    /// A cipher with the keys of a running node, as [`crate::Log::keys`] has them.
     #[must_use]
-    pub fn with_previous(mut self, previous: MasterKey) -> Cipher {
-        self.previous = Some(previous);
+    pub fn sharing(keys: &MasterKeys) -> Cipher {
+        Cipher { keys: keys.clone(), random: system_random() }
+    }
+
+    /// The keys, which clones of them share.
+    #[must_use]
+    pub fn keys(&self) -> &MasterKeys {
+        &self.keys
+    }
+
+    /// Also accepts a disk that is under another master key: a rotation may have been interrupted after it was stored,
+    /// and before the file of the new key took the place of the old one's.
+    #[must_use]
+    pub fn with_alternative(self, master: MasterKey) -> Cipher {
+        self.keys.shared.keys.write().alternative = Some(Arc::new(master));
         self
-    }
-
-    /// The master key with this fingerprint.
-    pub(crate) fn master_by(&self, fingerprint: Fingerprint) -> Option<&MasterKey> {
-        [Some(&self.master), self.previous.as_ref()].into_iter().flatten().find(|key| key.fingerprint() == fingerprint)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_raw_or_hexadecimal() {
-        assert_eq!(parse_key(&[7; 32]), Some([7; 32]));
-        assert_eq!(parse_key("0a".repeat(32).as_bytes()), Some([10; 32]));
-        assert_eq!(parse_key(format!("{}\n", "fF".repeat(32)).as_bytes()), Some([255; 32]));
-        assert_eq!(parse_key(&[b'g'; 64]), None);
-        assert_eq!(parse_key(b"short"), None);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_key_file_that_others_may_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("master.key");
-        std::fs::write(&path, [1; 32]).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let error = MasterKey::load(&path).unwrap_err();
-        assert!(matches!(error, KeyFileError::Mode { mode: 0o640, .. }), "{error}");
-        assert!(error.to_string().contains("chmod 600"));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(MasterKey::load(&path).unwrap().fingerprint(), MasterKey::from_bytes(&[1; 32]).fingerprint());
-        std::fs::write(&path, b"too short").unwrap();
-        assert!(matches!(MasterKey::load(&path), Err(KeyFileError::Form { bytes: 9, .. })));
-        assert!(matches!(MasterKey::load(&dir.path().join("none")), Err(KeyFileError::Read { .. })));
     }
 }

@@ -5,8 +5,8 @@
 
 use fastness_types::{ClusterId, GroupId, NodeId};
 
-use crate::cipher::Fingerprint;
 use crate::entry::{EntryId, RecordError};
+use crate::master_key::Fingerprint;
 use crate::store::StoreError;
 
 /// What an operator does about damage: the end of every message that reports it.
@@ -43,6 +43,23 @@ pub enum WriteError {
     /// The log was closed before this operation was written.
     #[error("the log is closed")]
     Closed,
+}
+
+/// Why the master key was not exchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// The new key is the one in force. Nothing was changed.
+    #[error("the new master key is the one in force ({0})")]
+    Same(Fingerprint),
+    /// Snapshot files may still need the key before. Nothing was changed.
+    #[error("snapshot files may still be under master key {0}: the rotation from that key must be completed first")]
+    Unfinished(Fingerprint),
+    /// Another rotation is waiting for the disk. Nothing was changed.
+    #[error("another rotation of the master key is in progress")]
+    InProgress,
+    /// The log has failed. Which of the two keys the disk is under is found out when it is opened again.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// Why entries could not be read.
@@ -116,7 +133,7 @@ pub enum OpenError {
     /// The given master key is not the one that this disk was written with.
     #[error(
         "{place} is encrypted under the master key with fingerprint {disk}, but the given key file has {given}: give the \
-         key file that this node had (if the key was changed, give the old one as the previous key)"
+         key file that this node had. After a rotation of the master key only the new key opens it"
     )]
     OtherMasterKey {
         /// Directory of the store.

@@ -1,22 +1,26 @@
 //! Private decoders, for fuzz targets. Each function decodes arbitrary bytes, panics if something does not hold that
 //! always must, and returns whether the bytes were decoded.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fastness_types::{ClusterId, DiskId, GroupId, NodeId};
 
-use crate::cipher::{Cipher, MasterKey};
+use crate::cipher::Cipher;
 use crate::entry::{EntryHeader, EntryId, EntryKind, HEADER_BYTES, LogEntry, PurgeRecord};
 use crate::identity::Identity;
 use crate::key::Key;
-use crate::keyring::{Keyring, Place, Sealer};
+use crate::keyring::{Keyring, Place, Sealer, Start};
+use crate::master_key::MasterKey;
+use crate::retired;
 use crate::store::Family;
 use crate::wal::{Finding, examine};
 
 const PLACE: Place = Place { cluster: ClusterId([3; 16]), node: NodeId(2) };
 const GROUP: GroupId = GroupId(1);
 const INDEX: u64 = 7;
+const SINCE_S: u64 = 1_800_000_000;
 const META: Key = Key::Vote { group: GROUP };
 
 /// A cipher with a fixed key and no randomness, so that the same bytes are always sealed alike.
@@ -29,26 +33,34 @@ pub fn cipher() -> Cipher {
             next = next.wrapping_add(1);
         }
     };
-    Cipher::with_random(MasterKey::from_bytes(&[7; 32]), Box::new(fill))
+    Cipher::with_random(master(), Box::new(fill))
 }
 
-/// Records that open: an entry, a record of the meta family, and a wrapped data key.
+fn master() -> MasterKey {
+    MasterKey::from_bytes(&[7; 32])
+}
+
+/// Records that open: an entry, a record of the meta family, a wrapped data key, and a retired master key.
 struct Sealed {
     ring: Arc<Keyring>,
     entry: Vec<u8>,
     meta: Vec<u8>,
     data_key: Vec<u8>,
+    retired: Vec<u8>,
 }
 
 fn sealed() -> &'static Sealed {
     static SEALED: OnceLock<Sealed> = OnceLock::new();
     SEALED.get_or_init(|| {
         let ring = Arc::new(Keyring::new(PLACE));
-        let (mut sealer, data_key) = Sealer::new(ring.clone(), cipher(), 1);
+        let start = Start { identity: identity(), since_s: SINCE_S };
+        let mut sealer = Sealer::new(ring.clone(), cipher(), start, BTreeMap::new(), 1);
+        let [_, (_, data_key)] = sealer.first_records();
+        let retired = retired::encode(&PLACE, &master(), &MasterKey::from_bytes(&[6; 32]).wrapping, [5; 12]);
         let payload = Bytes::from_static(b"the effects of a batch");
         let entry = LogEntry { index: INDEX, term: 5, node: 2, kind: EntryKind::Batch, payload };
         let entry = sealer.seal_entry(GROUP, &entry);
-        Sealed { entry, meta: sealer.seal_meta(META, b"a vote"), data_key, ring }
+        Sealed { entry, meta: sealer.seal_meta(META, b"a vote"), data_key, retired, ring }
     })
 }
 
@@ -68,13 +80,14 @@ pub fn records() -> Vec<Vec<u8>> {
         (0, sealed().entry.clone()),
         (1, purged[0].clone()),
         (1, purged[1].clone()),
-        (2, identity().encode(&MasterKey::from_bytes(&[7; 32]))),
+        (2, identity().encode(&master(), SINCE_S)),
         (3, Key::Entry { group: GROUP, index: INDEX }.encode()),
         (4, peer.encode()),
         (4, META.encode()),
         (4, Key::Identity.encode()),
         (5, sealed().meta.clone()),
         (6, sealed().data_key.clone()),
+        (7, sealed().retired.clone()),
     ];
     records.into_iter().map(|(kind, record)| [&[kind][..], &record].concat()).collect()
 }
@@ -83,7 +96,7 @@ pub fn records() -> Vec<Vec<u8>> {
 #[must_use]
 pub fn record(input: &[u8]) -> bool {
     let Some((kind, record)) = input.split_first() else { return false };
-    match kind % 7 {
+    match kind % 8 {
         0 => entry(record),
         1 => {
             let Ok(purged) = PurgeRecord::decode(record) else { return false };
@@ -98,9 +111,14 @@ pub fn record(input: &[u8]) -> bool {
             assert_eq!(opened, record == sealed().meta, "a sealed record opens exactly as it was sealed");
             opened
         }
-        _ => {
-            let opened = Keyring::new(PLACE).unwrap_key(1, record, &cipher()).is_ok();
+        6 => {
+            let opened = Keyring::new(PLACE).unwrap_key(1, record, &master()).is_ok();
             assert_eq!(opened, record == sealed().data_key, "a data key is unwrapped exactly as it was wrapped");
+            opened
+        }
+        _ => {
+            let opened = retired::decode(&PLACE, &master(), record).is_ok();
+            assert_eq!(opened, record == sealed().retired, "a retired key is read exactly as it was written");
             opened
         }
     }
@@ -118,8 +136,8 @@ fn entry(record: &[u8]) -> bool {
 
 fn identity_record(record: &[u8]) -> bool {
     let Ok(stored) = Identity::decode(record) else { return false };
-    if stored.verify(&cipher()) == Some(Ok(())) {
-        let again = stored.identity.encode(&MasterKey::from_bytes(&[7; 32]));
+    if stored.master == master().fingerprint() && stored.verify(&master()) == Ok(()) {
+        let again = stored.identity.encode(&master(), stored.since_s);
         assert_eq!(again, record, "an identity that is authentic is written as it was read");
     }
     true

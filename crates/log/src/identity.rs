@@ -1,8 +1,10 @@
 //! The identity record: which node and cluster a disk belongs to, and how often the node was started on it.
 //!
-//! Identity record, version 1: `version u8 = 1 | 7 reserved | cluster id 16 | node id 8 | disk id 16 | starts 8 |
+//! Identity record, version 1: `version u8 = 1 | key since 7 | cluster id 16 | node id 8 | disk id 16 | starts 8 |
 //! master fingerprint 8 | HMAC-SHA256 of all before it, 32`. It can be read without a key, so that a wrong node, a
 //! wrong cluster and a wrong master key each get their own error. It cannot be changed without the master key.
+//! `key since` is when the master key was taken into use on this disk, in seconds since the Unix epoch, big-endian; 0 if
+//! that is not known, as in records of earlier versions, which had these bytes reserved.
 //!
 //! - **The disk id** is drawn when the log is created and never changes. An empty folder is therefore a new disk,
 //!   whatever the node's id, and the cluster, which knows the disks of its members, does not accept it as the old one.
@@ -13,11 +15,13 @@
 use fastness_types::{ClusterId, DiskId, NodeId};
 use ring::hmac;
 
-use crate::cipher::{Cipher, Fingerprint, MasterKey};
 use crate::entry::{RecordError, array_at, u64_at};
+use crate::master_key::{Fingerprint, MasterKey};
 
 const VERSION: u8 = 1;
 const CLEAR_BYTES: usize = 64;
+/// The largest number of 7 bytes.
+const SINCE_MAX_S: u64 = (1 << 56) - 1;
 
 /// Identity of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +40,15 @@ pub struct Identity {
 pub(crate) struct StoredIdentity<'a> {
     pub(crate) identity: Identity,
     pub(crate) master: Fingerprint,
+    /// Of the master key.
+    pub(crate) since_s: u64,
     record: &'a [u8],
 }
 
 impl Identity {
-    pub(crate) fn encode(&self, master: &MasterKey) -> Vec<u8> {
-        let mut record = vec![VERSION, 0, 0, 0, 0, 0, 0, 0];
+    pub(crate) fn encode(&self, master: &MasterKey, since_s: u64) -> Vec<u8> {
+        let mut record = vec![VERSION];
+        record.extend_from_slice(&since_s.min(SINCE_MAX_S).to_be_bytes()[1..]);
         record.extend_from_slice(&self.cluster.0);
         record.extend_from_slice(&self.node.0.to_be_bytes());
         record.extend_from_slice(&self.disk.0);
@@ -67,15 +74,15 @@ impl Identity {
             disk: DiskId(array_at(record, 32)),
             starts: u64_at(record, 48),
         };
-        Ok(StoredIdentity { identity, master: Fingerprint(array_at(record, 56)), record })
+        let since_s = u64_at(record, 0) & SINCE_MAX_S;
+        Ok(StoredIdentity { identity, master: Fingerprint(array_at(record, 56)), since_s, record })
     }
 }
 
 impl StoredIdentity<'_> {
-    /// Checks the authentication tag of the record; `None` if no given master key has the record's fingerprint.
-    pub(crate) fn verify(&self, cipher: &Cipher) -> Option<Result<(), RecordError>> {
-        let master = cipher.master_by(self.master)?;
+    /// Checks the authentication tag of the record under the master key that has the record's fingerprint.
+    pub(crate) fn verify(&self, master: &MasterKey) -> Result<(), RecordError> {
         let (clear, tag) = self.record.split_at(CLEAR_BYTES);
-        Some(hmac::verify(&master.identity, clear, tag).map_err(|_| RecordError::Tag))
+        hmac::verify(&master.identity, clear, tag).map_err(|_| RecordError::Tag)
     }
 }

@@ -49,6 +49,9 @@ pub enum Key {
         /// Node id of the peer.
         node: NodeId,
     },
+    /// `meta`: `0x07` → the record of a retired master key (`retired.rs`). Exists from a rotation of the master key until
+    /// no snapshot file is under the retired key.
+    RetiredMaster,
 }
 
 const IDENTITY: u8 = 0x01;
@@ -57,6 +60,7 @@ const VOTE: u8 = 0x03;
 const COMMITTED: u8 = 0x04;
 const PURGED: u8 = 0x05;
 const PEER: u8 = 0x06;
+const RETIRED_MASTER: u8 = 0x07;
 
 fn tagged(tag: u8, number: u32) -> Vec<u8> {
     let mut key = Vec::with_capacity(5);
@@ -91,6 +95,7 @@ impl Key {
             Key::Committed { group } => tagged(COMMITTED, group.0),
             Key::Purged { group } => tagged(PURGED, group.0),
             Key::Peer { node } => [&[PEER][..], &node.0.to_be_bytes()].concat(),
+            Key::RetiredMaster => vec![RETIRED_MASTER],
         }
     }
 
@@ -109,6 +114,9 @@ impl Key {
                 let (tag, rest) = key.split_first()?;
                 if *tag == IDENTITY {
                     return rest.is_empty().then_some(Key::Identity);
+                }
+                if *tag == RETIRED_MASTER {
+                    return rest.is_empty().then_some(Key::RetiredMaster);
                 }
                 if *tag == PEER {
                     return Some(Key::Peer { node: NodeId(u64::from_be_bytes(rest.try_into().ok()?)) });
@@ -137,6 +145,7 @@ impl Key {
             Key::Committed { .. } => COMMITTED,
             Key::Purged { .. } => PURGED,
             Key::Peer { .. } => PEER,
+            Key::RetiredMaster => RETIRED_MASTER,
         }
     }
 }
@@ -168,6 +177,7 @@ mod tests {
             (Key::Committed { group }, vec![4, 0, 0, 0, 7]),
             (Key::Purged { group }, vec![5, 0, 0, 0, 7]),
             (Key::Peer { node: NodeId(258) }, vec![6, 0, 0, 0, 0, 0, 0, 1, 2]),
+            (Key::RetiredMaster, vec![7]),
         ];
         for (key, bytes) in keys {
             assert_eq!(key.encode(), bytes);
@@ -181,6 +191,7 @@ mod tests {
         assert_eq!(Key::decode(Family::Meta, &[9, 0, 0, 0, 1]), None);
         assert_eq!(Key::decode(Family::Meta, &[1, 0]), None);
         assert_eq!(Key::decode(Family::Meta, &[6, 0, 0, 0, 1]), None);
+        assert_eq!(Key::decode(Family::Meta, &[7, 0]), None);
         assert_eq!(Key::decode(Family::Log, &[0; 11]), None);
     }
 }

@@ -11,6 +11,9 @@
 //!
 //! A data key is removed at a start that finds no record sealed with it.
 //!
+//! A rotation of the master key wraps every stored data key under the new one, and creates a new data key, which the old
+//! master key has never wrapped (`cipher.rs` has the steps).
+//!
 //! Associated data, version 1: `"fastness/log/1" | cluster id 16 | node id 8 | tag of the key's kind 1 | the key's
 //! bytes | the record's clear header`. So a record opens only in its own cluster, node, kind, group and index, with
 //! its own term, leader, entry kind and format version.
@@ -19,7 +22,7 @@
 //! Data key record, version 1: `version u8 = 1 | 3 reserved | master fingerprint 8 | nonce 12 | wrapped key 32 | tag
 //! 16`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,9 +30,12 @@ use fastness_types::{ClusterId, GroupId, NodeId};
 use parking_lot::RwLock;
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
-use crate::cipher::{Cipher, Fingerprint, MasterKey, aead_key};
+use crate::cipher::{Cipher, Random};
 use crate::entry::{EntryHeader, HEADER_BYTES, LogEntry, RecordError, TAG_BYTES, array_at, u32_at};
+use crate::identity::Identity;
 use crate::key::Key;
+use crate::master_key::{Fingerprint, MasterKey, WRAPPED_KEY_BYTES, aead_key};
+use crate::retired;
 
 /// A data key seals at most this many messages.
 pub const MESSAGES_PER_KEY_MAX: u64 = 1 << 32;
@@ -38,7 +44,7 @@ pub const BYTES_PER_KEY_MAX: u64 = 1 << 40;
 
 const RECORD_VERSION: u8 = 1;
 const META_HEADER_BYTES: usize = 20;
-const WRAPPED_BYTES: usize = 4 + 8 + 12 + 32 + TAG_BYTES;
+const DATA_KEY_BYTES: usize = 4 + 8 + 12 + WRAPPED_KEY_BYTES;
 /// Purpose number, the first 4 bytes of a nonce. Snapshot files have number 2.
 const PURPOSE_LOG: [u8; 4] = [0, 0, 0, 1];
 
@@ -50,7 +56,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn associated_data(&self, label: &[u8], key: Key, header: &[u8]) -> Vec<u8> {
+    pub(crate) fn associated_data(&self, label: &[u8], key: Key, header: &[u8]) -> Vec<u8> {
         let mut data = Vec::with_capacity(96);
         data.extend_from_slice(label);
         data.extend_from_slice(&self.cluster.0);
@@ -81,16 +87,21 @@ impl Keyring {
         Keyring { place, keys: RwLock::new(HashMap::new()) }
     }
 
-    /// Unwraps a stored data key and keeps it. Returns whether the current master key wrapped it.
-    pub(crate) fn unwrap_key(&self, id: u32, record: &[u8], cipher: &Cipher) -> Result<bool, UnwrapError> {
-        let (mut plain, fingerprint) = unwrap(&self.place, cipher, id, record)?;
+    /// Unwraps a stored data key and keeps it.
+    pub(crate) fn unwrap_key(&self, id: u32, record: &[u8], master: &MasterKey) -> Result<(), UnwrapError> {
+        let mut plain = unwrap(&self.place, master, id, record)?;
         self.keys.write().insert(id, Arc::new(aead_key(&plain)));
         plain.fill(0);
-        Ok(fingerprint == cipher.master.fingerprint())
+        Ok(())
     }
 
     fn key(&self, id: u32) -> Result<Arc<LessSafeKey>, RecordError> {
         self.keys.read().get(&id).cloned().ok_or(RecordError::NoKey(id))
+    }
+
+    /// The place of the disk.
+    pub(crate) fn place(&self) -> Place {
+        self.place
     }
 
     /// Drops the keys for which `used` is false.
@@ -145,10 +156,22 @@ pub(crate) enum UnwrapError {
     Record(RecordError),
 }
 
+/// The identity of the disk, and since when it is under its master key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) identity: Identity,
+    pub(crate) since_s: u64,
+}
+
 /// Seals records with the newest data key. There is one per process, owned by the writer.
 pub(crate) struct Sealer {
     ring: Arc<Keyring>,
-    cipher: Cipher,
+    /// What the newest planned batch is under. The keys that the log shares follow once that batch is stored.
+    master: Arc<MasterKey>,
+    random: Random,
+    start: Start,
+    /// Every data key as it is stored.
+    wrapped: BTreeMap<u32, Vec<u8>>,
     key: Arc<LessSafeKey>,
     key_id: u32,
     messages: u64,
@@ -156,11 +179,35 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// Creates data key `id`, and returns the record that must be on stable storage before anything that this sealer
-    /// seals.
-    pub(crate) fn new(ring: Arc<Keyring>, mut cipher: Cipher, id: u32) -> (Sealer, Vec<u8>) {
-        let (key, record) = make_key(&ring, &mut cipher, id);
-        (Sealer { ring, cipher, key, key_id: id, messages: 0, bytes: 0 }, record)
+    /// Creates data key `id` beside those that are `kept`. [`Sealer::first_records`] must be on stable storage before
+    /// anything that this sealer seals.
+    pub(crate) fn new(
+        ring: Arc<Keyring>,
+        cipher: Cipher,
+        start: Start,
+        kept: BTreeMap<u32, Vec<u8>>,
+        id: u32,
+    ) -> Sealer {
+        let Cipher { keys, mut random } = cipher;
+        let (master, mut wrapped) = (keys.master(), kept);
+        let (key, record) = make_key(&ring, &master, &mut random, id);
+        wrapped.insert(id, record);
+        Sealer { ring, master, random, start, wrapped, key, key_id: id, messages: 0, bytes: 0 }
+    }
+
+    /// The identity record, and the data key that [`Sealer::new`] has created.
+    pub(crate) fn first_records(&self) -> [(Key, Vec<u8>); 2] {
+        let id = self.key_id;
+        [self.identity_record(), (Key::DataKey { id }, self.wrapped[&id].clone())]
+    }
+
+    fn identity_record(&self) -> (Key, Vec<u8>) {
+        (Key::Identity, self.start.identity.encode(&self.master, self.start.since_s))
+    }
+
+    /// Number of stored data keys.
+    pub(crate) fn data_keys(&self) -> usize {
+        self.wrapped.len()
     }
 
     /// Whether the next batch needs a new key.
@@ -169,18 +216,31 @@ impl Sealer {
         self.messages >= MESSAGES_PER_KEY_MAX - (1 << 24) || self.bytes >= BYTES_PER_KEY_MAX - (1 << 34)
     }
 
-    /// Switches to a new key. The returned record goes into the same batch as the records sealed next.
+    /// Switches to a new data key. The returned record goes into the same batch as the records sealed next.
     pub(crate) fn rotate(&mut self) -> (Key, Vec<u8>) {
         let id = self.key_id + 1;
-        let (key, record) = make_key(&self.ring, &mut self.cipher, id);
+        let (key, record) = make_key(&self.ring, &self.master, &mut self.random, id);
+        self.wrapped.insert(id, record.clone());
         (self.key, self.key_id, self.messages, self.bytes) = (key, id, 0, 0);
         (Key::DataKey { id }, record)
     }
 
-    /// Wraps a data key again, under the current master key.
-    pub(crate) fn rewrap(&mut self, id: u32, record: &[u8]) -> Result<Vec<u8>, UnwrapError> {
-        let (plain, _) = unwrap(&self.ring.place, &self.cipher, id, record)?;
-        Ok(wrap(&self.ring.place, &mut self.cipher, id, plain))
+    /// Switches to another master key, and to a new data key. The returned records go into one batch; together they
+    /// replace everything that the master key before has sealed in the log's store.
+    pub(crate) fn rotate_master(&mut self, master: Arc<MasterKey>, since_s: u64) -> Vec<(Key, Vec<u8>)> {
+        let place = self.ring.place;
+        let old = std::mem::replace(&mut self.master, master);
+        self.start.since_s = since_s;
+        let nonce = nonce(&mut self.random);
+        let retired = retired::encode(&place, &self.master, &old.wrapping, nonce);
+        let mut records = vec![self.identity_record(), (Key::RetiredMaster, retired)];
+        for (&id, record) in &mut self.wrapped {
+            let plain = unwrap(&place, &old, id, record).expect("it was unwrapped, or made, with this key before");
+            *record = wrap(&place, &self.master, &mut self.random, id, plain);
+            records.push((Key::DataKey { id }, record.clone()));
+        }
+        records.push(self.rotate());
+        records
     }
 
     fn next_nonce(&mut self, bytes: usize) -> [u8; 12] {
@@ -231,43 +291,39 @@ impl Sealer {
     }
 }
 
-fn make_key(ring: &Keyring, cipher: &mut Cipher, id: u32) -> (Arc<LessSafeKey>, Vec<u8>) {
+fn make_key(ring: &Keyring, master: &MasterKey, random: &mut Random, id: u32) -> (Arc<LessSafeKey>, Vec<u8>) {
     let mut plain = [0; 32];
-    (cipher.random)(&mut plain);
+    random(&mut plain);
     let key = Arc::new(aead_key(&plain));
     ring.keys.write().insert(id, key.clone());
-    (key, wrap(&ring.place, cipher, id, plain))
+    (key, wrap(&ring.place, master, random, id, plain))
 }
 
-/// Opens the stored form of a data key. Returns the key and the fingerprint of the master key that wrapped it.
-fn unwrap(place: &Place, cipher: &Cipher, id: u32, record: &[u8]) -> Result<([u8; 32], Fingerprint), UnwrapError> {
-    if record.len() != WRAPPED_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
+/// Opens the stored form of a data key.
+fn unwrap(place: &Place, master: &MasterKey, id: u32, record: &[u8]) -> Result<[u8; 32], UnwrapError> {
+    if record.len() != DATA_KEY_BYTES || record[0] != RECORD_VERSION || record[1..4] != [0; 3] {
         return Err(UnwrapError::Record(RecordError::Short));
     }
     let fingerprint = Fingerprint(array_at(record, 4));
-    let master = cipher.master_by(fingerprint).ok_or(UnwrapError::OtherMaster(fingerprint))?;
-    let nonce = Nonce::assume_unique_for_key(array_at(record, 12));
-    let mut sealed = record[24..].to_vec();
-    let opened = master.wrapping.open_in_place(nonce, Aad::from(place.wrap_data(id)), &mut sealed);
-    let plain = opened.map(|plain| array_at(plain, 0)).map_err(|_| UnwrapError::Record(RecordError::Tag))?;
-    sealed.fill(0);
-    Ok((plain, fingerprint))
+    if fingerprint != master.fingerprint() {
+        return Err(UnwrapError::OtherMaster(fingerprint));
+    }
+    let opened = master.wrapping.unwrap(array_at(record, 12), &place.wrap_data(id), &record[24..]);
+    opened.map_err(UnwrapError::Record)
 }
 
-/// Wraps a data key into its stored form. The wrapping nonce is random: a master key wraps one key per start, far below
-/// the 2^32 messages that random nonces allow.
-fn wrap(place: &Place, cipher: &mut Cipher, id: u32, mut plain: [u8; 32]) -> Vec<u8> {
-    let mut nonce = [0; 12];
-    (cipher.random)(&mut nonce);
-    let master: &MasterKey = &cipher.master;
+/// Wraps a data key into its stored form.
+fn wrap(place: &Place, master: &MasterKey, random: &mut Random, id: u32, plain: [u8; 32]) -> Vec<u8> {
+    let nonce = nonce(random);
     let mut record = vec![RECORD_VERSION, 0, 0, 0];
     record.extend_from_slice(&master.fingerprint().0);
     record.extend_from_slice(&nonce);
-    let tag = master
-        .wrapping
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.wrap_data(id)), &mut plain)
-        .expect("32 bytes are below AES-GCM's limit");
-    record.extend_from_slice(&plain);
-    record.extend_from_slice(tag.as_ref());
+    record.extend_from_slice(&master.wrapping.wrap(nonce, &place.wrap_data(id), plain));
     record
+}
+
+fn nonce(random: &mut Random) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    random(&mut nonce);
+    nonce
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use fastness_types::{GroupId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::cipher::Cipher;
+use crate::cipher::{Cipher, MasterKeys};
 use crate::entry::{EntryId, LogEntry};
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{OpenError, ReadError, RotateError, WriteError};
 use crate::group::{Group, GroupMemory, GroupState};
 use crate::identity::Identity;
+use crate::master_key::MasterKey;
 use crate::options::LogOptions;
 use crate::queue::{Op, Queue};
 use crate::reader::{DiskRead, DiskReader, Reader};
@@ -28,6 +30,9 @@ struct Shared {
     identity: Identity,
     /// Directory of the store, for messages.
     place: String,
+    keys: MasterKeys,
+    /// Whether a rotation of the master key is queued.
+    rotating: AtomicBool,
     peers: Mutex<BTreeMap<NodeId, Bytes>>,
     options: LogOptions,
     queue: Arc<Queue>,
@@ -71,10 +76,11 @@ impl Log {
         options: LogOptions,
         driver: WriterDriver,
     ) -> Result<Log, OpenError> {
-        let Recovered { identity, peers, ring, sealer, groups } = recover(store.as_ref(), cipher, &options)?;
+        let Recovered { identity, peers, ring, keys, sealer, groups } = recover(store.as_ref(), cipher, &options)?;
         let place = store.place();
         let queue = Arc::new(Queue::new(options.queue_bytes_max));
         let stats = Arc::new(LogStats::default());
+        stats.record_data_keys(sealer.data_keys());
         let failure = Arc::new(watch::Sender::new(None));
         let writer = Writer {
             store: store.clone(),
@@ -93,7 +99,9 @@ impl Log {
         let groups = Mutex::new(groups);
         let reader = Mutex::new(Some(Arc::new(reader)));
         let (threads, peers) = (Mutex::new(threads), Mutex::new(peers));
-        let shared = Shared { identity, place, peers, options, queue, reader, stats, failure, groups, threads };
+        let rotating = AtomicBool::new(false);
+        let shared =
+            Shared { identity, place, keys, rotating, peers, options, queue, reader, stats, failure, groups, threads };
         Ok(Log { shared: Arc::new(shared) })
     }
 
@@ -157,6 +165,59 @@ impl Log {
     /// Seals all later records with a new data key.
     pub fn rotate_data_key(&self, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         self.shared.push(Op::RotateKey { done: Box::new(done) });
+    }
+
+    /// The master keys, for the snapshot folders of the same node.
+    #[must_use]
+    pub fn keys(&self) -> &MasterKeys {
+        &self.shared.keys
+    }
+
+    /// Puts the disk under another master key while it is in use. Nothing is encrypted again: the stored data keys are
+    /// wrapped under the new key, and later records are sealed with a new data key. Once `done` was called without an
+    /// error, the new key alone opens the log, and [`Log::keys`] are those after the rotation. The headers of snapshot
+    /// files are replaced afterwards ([`crate::SnapshotFolder::rewrap_all`]), then [`Log::forget_retired_key`] ends the
+    /// rotation.
+    pub fn rotate_master_key(&self, master: MasterKey, done: impl FnOnce(Result<(), RotateError>) + Send + 'static) {
+        let shared = &self.shared;
+        if shared.rotating.swap(true, Ordering::AcqRel) {
+            return done(Err(RotateError::InProgress));
+        }
+        let refused = match shared.keys.retired() {
+            Some(retired) => Some(RotateError::Unfinished(retired)),
+            None if shared.keys.fingerprint() == master.fingerprint() => Some(RotateError::Same(master.fingerprint())),
+            None => None,
+        };
+        if let Some(refused) = refused {
+            shared.rotating.store(false, Ordering::Release);
+            return done(Err(refused));
+        }
+        let (master, since_s) = (Arc::new(master), shared.options.clock.wall().0 / 1000);
+        // Not the whole of `shared`, which would keep the log open.
+        let (keys, new) = (shared.keys.clone(), master.clone());
+        let log = Arc::downgrade(shared);
+        let done = Box::new(move |written: Result<(), WriteError>| {
+            if written.is_ok() {
+                keys.replace(new, since_s);
+            }
+            if let Some(log) = log.upgrade() {
+                log.rotating.store(false, Ordering::Release);
+            }
+            done(written.map_err(RotateError::Write));
+        });
+        shared.push(Op::RotateMaster { master, since_s, done });
+    }
+
+    /// Removes the record of the master key before: no snapshot file is under it any more.
+    pub fn forget_retired_key(&self, done: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        let keys = self.shared.keys.clone();
+        let done = Box::new(move |written: Result<(), WriteError>| {
+            if written.is_ok() {
+                keys.forget_retired();
+            }
+            done(written);
+        });
+        self.shared.push(Op::ForgetRetired { done });
     }
 
     /// The counters.

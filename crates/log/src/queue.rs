@@ -18,6 +18,7 @@ use fastness_types::NodeId;
 use crate::entry::{LogEntry, PurgeRecord};
 use crate::error::WriteError;
 use crate::group::Group;
+use crate::master_key::MasterKey;
 
 /// Callback of an operation, called once it is on stable storage or has failed. It runs on the writer and must not
 /// block.
@@ -62,6 +63,16 @@ pub(crate) enum Op {
     RotateKey {
         done: Done,
     },
+    /// Puts the disk under another master key, from this time on.
+    RotateMaster {
+        master: Arc<MasterKey>,
+        since_s: u64,
+        done: Done,
+    },
+    /// Removes the record of the master key before.
+    ForgetRetired {
+        done: Done,
+    },
 }
 
 impl Op {
@@ -71,7 +82,8 @@ impl Op {
             Op::Vote { vote, .. } => vote.len(),
             Op::Peer { record, .. } => record.len(),
             Op::Committed { committed, .. } => committed.len(),
-            Op::Truncate { .. } | Op::Purge { .. } | Op::RotateKey { .. } | Op::WriteCommitted => 0,
+            Op::Truncate { .. } | Op::Purge { .. } | Op::WriteCommitted => 0,
+            Op::RotateKey { .. } | Op::RotateMaster { .. } | Op::ForgetRetired { .. } => 0,
         }
     }
 
@@ -82,7 +94,9 @@ impl Op {
             | Op::Purge { done, .. }
             | Op::Vote { done, .. }
             | Op::Peer { done, .. }
-            | Op::RotateKey { done } => Some(done),
+            | Op::RotateKey { done }
+            | Op::RotateMaster { done, .. }
+            | Op::ForgetRetired { done } => Some(done),
             Op::Committed { .. } | Op::WriteCommitted => None,
         }
     }

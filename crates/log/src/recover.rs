@@ -18,14 +18,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastness_types::{DiskId, GroupId, NodeId, Plant};
 
-use crate::cipher::Cipher;
+use crate::cipher::{Cipher, MasterKeys};
 use crate::entry::{LogEntry, PurgeRecord, RecordError};
 use crate::error::OpenError;
 use crate::group::GroupMemory;
 use crate::identity::Identity;
 use crate::key::{Key, everything};
-use crate::keyring::{Keyring, Place, Sealer, UnwrapError};
+use crate::keyring::{Keyring, Place, Sealer, Start, UnwrapError};
+use crate::master_key::{MasterKey, WrappingKey};
 use crate::options::LogOptions;
+use crate::retired;
 use crate::store::{Family, OrderedStore, WriteBatch};
 
 /// Progress is logged each time this many bytes are read.
@@ -37,6 +39,7 @@ pub(crate) struct Recovered {
     pub(crate) identity: Identity,
     pub(crate) peers: BTreeMap<NodeId, Bytes>,
     pub(crate) ring: Arc<Keyring>,
+    pub(crate) keys: MasterKeys,
     pub(crate) sealer: Sealer,
     pub(crate) groups: BTreeMap<GroupId, GroupMemory>,
 }
@@ -46,12 +49,28 @@ pub(crate) fn recover(
     mut cipher: Cipher,
     options: &LogOptions,
 ) -> Result<Recovered, OpenError> {
-    let identity = next_identity(store, &mut cipher, options)?;
-    let place = Place { cluster: options.cluster, node: options.node };
-    let mut scan = Scan::new(store, place, options.tail_bytes_max);
-    scan.meta(&cipher)?;
+    let start = next_start(store, &mut cipher, options)?;
+    let mut scan = Scan::new(store, place_of(options), options.tail_bytes_max);
+    scan.meta(&cipher.keys.master())?;
     scan.entries(&mut |_, _| {})?;
-    scan.start(cipher, identity)
+    scan.start(cipher, start)
+}
+
+fn place_of(options: &LogOptions) -> Place {
+    Place { cluster: options.cluster, node: options.node }
+}
+
+/// Finds out which of the cipher's master keys a log is under, and whether its snapshot files may need a retired one.
+/// After that, snapshot folders with these keys open every file. The store may be in use: nothing is changed.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn unlock(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOptions) -> Result<(), OpenError> {
+    let start = next_start(store, cipher, options)?;
+    let mut scan = Scan::new(store, place_of(options), 0);
+    scan.meta(&cipher.keys.master())?;
+    cipher.keys.opened(start.since_s, scan.retired);
+    Ok(())
 }
 
 /// Passes the entries of one group to `visit`, in order. The store may be in use: everything is checked as when a log
@@ -66,10 +85,9 @@ pub fn inspect(
     group: GroupId,
     visit: &mut dyn FnMut(&LogEntry),
 ) -> Result<(), OpenError> {
-    next_identity(store, &mut cipher, options)?;
-    let place = Place { cluster: options.cluster, node: options.node };
-    let mut scan = Scan::new(store, place, 0);
-    scan.meta(&cipher)?;
+    next_start(store, &mut cipher, options)?;
+    let mut scan = Scan::new(store, place_of(options), 0);
+    scan.meta(&cipher.keys.master())?;
     scan.entries(&mut |of, entry| {
         if of == group {
             visit(entry);
@@ -77,8 +95,8 @@ pub fn inspect(
     })
 }
 
-/// Checks which node and cluster the disk belongs to, and counts this start.
-fn next_identity(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOptions) -> Result<Identity, OpenError> {
+/// Checks which node and cluster the disk belongs to and which master key it is under, and counts this start.
+fn next_start(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOptions) -> Result<Start, OpenError> {
     let place = store.place();
     let Some(record) = store.get(Family::Meta, &Key::Identity.encode())? else {
         for family in [Family::Log, Family::Meta] {
@@ -87,26 +105,23 @@ fn next_identity(store: &dyn OrderedStore, cipher: &mut Cipher, options: &LogOpt
             }
         }
         let disk = options.new_disk.unwrap_or_else(|| new_disk(cipher));
-        return Ok(Identity { node: options.node, cluster: options.cluster, disk, starts: 1 });
+        let identity = Identity { node: options.node, cluster: options.cluster, disk, starts: 1 };
+        return Ok(Start { identity, since_s: options.clock.wall().0 / 1000 });
     };
     let damaged = |error| OpenError::Record { place: store.place(), record: "identity record".into(), error };
     let stored = Identity::decode(&record).map_err(damaged)?;
     let Identity { node, cluster, disk: _, starts } = stored.identity;
-    match stored.verify(cipher) {
-        None => {
-            let given = cipher.master.fingerprint();
-            return Err(OpenError::OtherMasterKey { place, disk: stored.master, given });
-        }
-        Some(Err(error)) => return Err(damaged(error)),
-        Some(Ok(())) => {}
-    }
+    let Some(master) = cipher.keys.select(stored.master) else {
+        return Err(OpenError::OtherMasterKey { place, disk: stored.master, given: cipher.keys.fingerprint() });
+    };
+    stored.verify(&master).map_err(damaged)?;
     if cluster != options.cluster {
         return Err(OpenError::OtherCluster { place, disk: cluster, given: options.cluster });
     }
     if node != options.node {
         return Err(OpenError::OtherNode { place, disk: node, given: options.node });
     }
-    Ok(Identity { starts: starts + 1, ..stored.identity })
+    Ok(Start { identity: Identity { starts: starts + 1, ..stored.identity }, since_s: stored.since_s })
 }
 
 fn new_disk(cipher: &mut Cipher) -> DiskId {
@@ -121,8 +136,9 @@ struct Scan<'a> {
     tail_bytes_max: usize,
     groups: BTreeMap<GroupId, GroupMemory>,
     peers: BTreeMap<NodeId, Bytes>,
-    /// Stored data keys, and for each whether it is wrapped by the current master key.
-    data_keys: BTreeMap<u32, (Vec<u8>, bool)>,
+    /// Data keys as they are stored.
+    data_keys: BTreeMap<u32, Vec<u8>>,
+    retired: Option<WrappingKey>,
     used_keys: BTreeSet<u32>,
     bytes: usize,
 }
@@ -136,6 +152,7 @@ impl<'a> Scan<'a> {
             groups: BTreeMap::new(),
             peers: BTreeMap::new(),
             data_keys: BTreeMap::new(),
+            retired: None,
             used_keys: BTreeSet::new(),
             bytes: 0,
         }
@@ -172,11 +189,12 @@ impl Scan<'_> {
 
     /// Reads the `meta` family: first the data keys (their tag sorts before all sealed records), then votes and
     /// positions.
-    fn meta(&mut self, cipher: &Cipher) -> Result<(), OpenError> {
+    fn meta(&mut self, master: &MasterKey) -> Result<(), OpenError> {
         self.each(Family::Meta, |scan, key, record| match key {
             // The `log` family has its own pass, and the identity was read before.
             Key::Identity | Key::Entry { .. } => Ok(()),
-            Key::DataKey { id } => scan.data_key(id, record, cipher),
+            Key::DataKey { id } => scan.data_key(id, record, master),
+            Key::RetiredMaster => scan.retired_master(record, master),
             Key::Vote { group } => {
                 scan.group(group).vote = Some(scan.open_meta(key, record, format!("vote of group {group}"))?);
                 Ok(())
@@ -207,17 +225,26 @@ impl Scan<'_> {
         Ok(plain)
     }
 
-    fn data_key(&mut self, id: u32, record: &[u8], cipher: &Cipher) -> Result<(), OpenError> {
-        match self.ring.unwrap_key(id, record, cipher) {
-            Ok(current) => {
-                self.data_keys.insert(id, (record.to_vec(), current));
-                Ok(())
+    fn data_key(&mut self, id: u32, record: &[u8], master: &MasterKey) -> Result<(), OpenError> {
+        let unwrapped = self.ring.unwrap_key(id, record, master);
+        unwrapped.map_err(|error| self.not_unwrapped(format!("data key {id}"), error, master))?;
+        self.data_keys.insert(id, record.to_vec());
+        Ok(())
+    }
+
+    fn retired_master(&mut self, record: &[u8], master: &MasterKey) -> Result<(), OpenError> {
+        let decoded = retired::decode(&self.ring.place(), master, record);
+        let retired = decoded.map_err(|error| self.not_unwrapped("retired master key".into(), error, master))?;
+        self.retired = Some(retired);
+        Ok(())
+    }
+
+    fn not_unwrapped(&self, record: String, error: UnwrapError, master: &MasterKey) -> OpenError {
+        match error {
+            UnwrapError::OtherMaster(disk) => {
+                OpenError::OtherMasterKey { place: self.store.place(), disk, given: master.fingerprint() }
             }
-            Err(UnwrapError::OtherMaster(disk)) => {
-                let given = cipher.master.fingerprint();
-                Err(OpenError::OtherMasterKey { place: self.store.place(), disk, given })
-            }
-            Err(UnwrapError::Record(error)) => Err(self.damaged(format!("data key {id}"), error)),
+            UnwrapError::Record(error) => self.damaged(record, error),
         }
     }
 
@@ -271,33 +298,30 @@ impl Scan<'_> {
     }
 
     /// Creates the data key of this start and stores it with the incremented start counter; removes unused data keys.
-    fn start(self, cipher: Cipher, identity: Identity) -> Result<Recovered, OpenError> {
+    fn start(self, cipher: Cipher, start: Start) -> Result<Recovered, OpenError> {
         let newest = self.data_keys.last_key_value().map_or(0, |(&id, _)| id);
-        let (mut sealer, record) = {
-            let id = newest + 1;
-            let identity_record = identity.encode(&cipher.master);
-            let (sealer, key_record) = Sealer::new(self.ring.clone(), cipher, id);
-            let mut batch = WriteBatch::new();
-            batch.put(Family::Meta, Key::Identity.encode(), identity_record);
-            batch.put(Family::Meta, Key::DataKey { id }.encode(), key_record);
-            (sealer, batch)
-        };
-        let mut batch = record;
-        for (&id, (record, current)) in &self.data_keys {
-            let key = Key::DataKey { id };
-            if !self.used_keys.contains(&id) {
-                batch.delete(Family::Meta, key.encode());
-            } else if !current {
-                let record = sealer.rewrap(id, record).map_err(|error| match error {
-                    UnwrapError::Record(error) => self.damaged(format!("data key {id}"), error),
-                    UnwrapError::OtherMaster(_) => self.damaged(format!("data key {id}"), RecordError::NoKey(id)),
-                })?;
-                batch.put(Family::Meta, key.encode(), record);
-            }
+        let (kept, unused): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.data_keys.into_iter().partition(|(id, _)| self.used_keys.contains(id));
+        let keys = cipher.keys.clone();
+        let sealer = Sealer::new(self.ring.clone(), cipher, start, kept, newest + 1);
+        let mut batch = WriteBatch::new();
+        for (key, record) in sealer.first_records() {
+            batch.put(Family::Meta, key.encode(), record);
+        }
+        for &id in unused.keys() {
+            batch.delete(Family::Meta, Key::DataKey { id }.encode());
         }
         self.store.write(batch, true)?;
         self.ring.retain(|id| id > newest || self.used_keys.contains(&id));
-        Ok(Recovered { identity, peers: self.peers, ring: self.ring, sealer, groups: self.groups })
+        keys.opened(start.since_s, self.retired);
+        Ok(Recovered {
+            identity: start.identity,
+            peers: self.peers,
+            ring: self.ring,
+            keys,
+            sealer,
+            groups: self.groups,
+        })
     }
 }
 

@@ -22,8 +22,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rocksdb::{
-    ColumnFamily, CompactOptions, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch as RocksBatch, WriteOptions,
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
+    IteratorMode, LogLevel, Options, ReadOptions, WriteBatch as RocksBatch, WriteOptions,
 };
 
 use crate::store::{Family, KeyRange, KeyValue, OrderedStore, StoreError, Visitor, WriteBatch, WriteOp};
@@ -170,6 +170,23 @@ impl RocksStore {
         for family in [Family::Log, Family::Meta] {
             self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))?;
         }
+        Ok(())
+    }
+}
+
+impl RocksStore {
+    /// Rewrites files so that overwritten values of the `meta` family are no longer in them: flushes all memtables, after
+    /// which RocksDB removes the write-ahead files, and compacts the family, which is small. Writes continue meanwhile.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn forget_overwritten(&self) -> Result<(), StoreError> {
+        self.flush()?;
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        // Also of the last level, whose files would otherwise stay as they are.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.family(Family::Meta), None::<&[u8]>, None::<&[u8]>, &options);
         Ok(())
     }
 }

@@ -28,9 +28,12 @@
 //!   folder synced. A file whose name ends in `.snapshot` is therefore complete, unless the disk has damaged it.
 //! - Each file has its own key, so that no nonce is used twice, and the log can drop its keys without checking the
 //!   snapshots.
+//! - A rotation of the master key replaces the header of each file, and leaves the frames as they are
+//!   (`snapshot_header.rs`). While `INDEX.header` exists beside a file, it counts instead of the file's own header.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fail::fail_point;
@@ -38,13 +41,12 @@ use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
 use parking_lot::Mutex;
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
-use crate::cipher::{Cipher, Fingerprint, aead_key};
+use crate::cipher::{Cipher, MasterKeys, Random};
 use crate::entry::{TAG_BYTES, array_at};
 use crate::folder;
+use crate::master_key::{Fingerprint, MasterKey, aead_key};
+use crate::snapshot_header::{Fault, HEADER_BYTES, Header, HeaderFile};
 
-const MAGIC: &[u8; 8] = b"FASTSNAP";
-const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 12 + 8 + 12 + 32 + TAG_BYTES;
 /// First 4 bytes of a frame's nonce. The log has number 1.
 const PURPOSE_SNAPSHOT: [u8; 4] = [0, 0, 0, 2];
 /// Longest frame, in plain bytes. A longer chunk is split. A longer length is damage, and is not allocated.
@@ -54,6 +56,8 @@ const SYNC_EVERY_BYTES: u64 = 4 << 20;
 const ENDING: &str = ".snapshot";
 const WRITING: &str = "writing";
 const RECEIVING: &str = "receiving-";
+const HEADER: &str = ".header";
+const HEADER_WRITING: &str = ".header-writing";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -121,7 +125,8 @@ impl Draft {
 pub struct SnapshotFolder {
     path: PathBuf,
     place: Vec<u8>,
-    cipher: Mutex<Cipher>,
+    keys: MasterKeys,
+    random: Mutex<Random>,
 }
 
 impl std::fmt::Debug for SnapshotFolder {
@@ -138,17 +143,28 @@ impl SnapshotFolder {
         place.extend_from_slice(&cluster.0);
         place.extend_from_slice(&node.0.to_be_bytes());
         place.extend_from_slice(&group.0.to_be_bytes());
-        SnapshotFolder { path: path.to_owned(), place, cipher: Mutex::new(cipher) }
+        let Cipher { keys, random } = cipher;
+        SnapshotFolder { path: path.to_owned(), place, keys, random: Mutex::new(random) }
     }
 
-    /// Creates the folder if necessary, and removes the drafts that an earlier process left.
+    /// Creates the folder if necessary, removes the drafts that an earlier process left, and completes the replacement
+    /// of a header.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn prepare(&self) -> Result<(), SnapshotError> {
+        // A rotation of the master key may be replacing headers in this folder.
+        let _headers = self.keys.lock_headers();
         // Drafts first: on a full disk the folder exists, and removing its drafts frees space.
         self.remove_drafts()?;
         self.io(folder::create_durably(&self.path))?;
+        for index in self.positions(HEADER)? {
+            match self.complete_header(index) {
+                // The header in the file may be whole. If not, reading the snapshot says so.
+                Err(error @ SnapshotError::Damaged { .. }) => tracing::error!(%error, "a snapshot's header"),
+                completed => completed?,
+            }
+        }
         Ok(())
     }
 
@@ -222,10 +238,14 @@ impl SnapshotFolder {
     /// # Errors
     /// The file system refuses.
     pub fn list(&self) -> Result<Vec<LogIndex>, SnapshotError> {
+        self.positions(ENDING)
+    }
+
+    fn positions(&self, ending: &str) -> Result<Vec<LogIndex>, SnapshotError> {
         let mut found = Vec::new();
         for entry in self.io(std::fs::read_dir(&self.path))? {
             let name = self.io(entry)?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(ENDING)).filter(|digits| digits.len() == 20);
+            let digits = name.to_str().and_then(|name| name.strip_suffix(ending)).filter(|digits| digits.len() == 20);
             found.extend(digits.and_then(|digits| digits.parse().ok()).map(LogIndex));
         }
         found.sort_unstable_by(|a, b| b.cmp(a));
@@ -240,35 +260,21 @@ impl SnapshotFolder {
         let path = self.path.join(draft.name());
         let at = |source| SnapshotError::Io { path: path.clone(), source };
         let file = File::create(&path).map_err(at)?;
-        let mut plain = [0; 32];
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&[VERSION, 0, 0, 0]);
-        {
-            let cipher = &mut *self.cipher.lock();
-            let mut nonce = [0; 12];
-            (cipher.random)(&mut plain);
-            (cipher.random)(&mut nonce);
-            header.extend_from_slice(&cipher.master.fingerprint().0);
-            header.extend_from_slice(&nonce);
-            let mut wrapped = plain;
-            let data = self.data(b"fastness/snapshot-key/1", &[]);
-            let tag = cipher
-                .master
-                .wrapping
-                .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(data), &mut wrapped)
-                .expect("32 bytes are below AES-GCM's limit");
-            header.extend_from_slice(&wrapped);
-            header.extend_from_slice(tag.as_ref());
-        }
+        let mut plain = FileKey([0; 32]);
+        (self.random.lock())(&mut plain.0);
+        let header = self.header(&self.keys.master(), &plain);
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        out.write_all(&header).map_err(at)?;
-        let key = aead_key(&plain);
-        plain.fill(0);
-        let mut writer =
-            SnapshotWriter { folder: self, path, out, key, number: 0, bytes: HEADER_BYTES as u64, synced: 0 };
+        out.write_all(header.bytes()).map_err(at)?;
+        let (key, bytes) = (aead_key(&plain.0), HEADER_BYTES as u64);
+        let mut writer = SnapshotWriter { folder: self, path, out, header, plain, key, number: 0, bytes, synced: 0 };
         writer.frame(Kind::Head, head)?;
         Ok(writer)
+    }
+
+    fn header(&self, master: &MasterKey, plain: &FileKey) -> Header {
+        let mut nonce = [0; 12];
+        (self.random.lock())(&mut nonce);
+        Header::new(&master.wrapping, nonce, &self.key_data(), plain.0)
     }
 
     /// Opens a snapshot and reads its head.
@@ -278,41 +284,19 @@ impl SnapshotFolder {
     pub fn read(&self, index: LogIndex) -> Result<SnapshotReader, SnapshotError> {
         let path = self.file(index);
         let io = |source| SnapshotError::Io { path: path.clone(), source };
-        let file = File::open(&path).map_err(io)?;
+        let (mut file, header) = {
+            let _headers = self.keys.lock_headers();
+            let mut file = File::open(&path).map_err(io)?;
+            let header = self.header_of(index, &mut file)?;
+            (file, header)
+        };
         let length = file.metadata().map_err(io)?.len();
-        let mut input = BufReader::with_capacity(1 << 20, file);
-        let damaged =
-            |at: usize, what: &str| SnapshotError::Damaged { path: path.clone(), at: at as u64, what: what.into() };
-        let mut header = [0; HEADER_BYTES];
         if length < HEADER_BYTES as u64 {
-            return Err(damaged(length as usize, "it ends within its header"));
+            return Err(SnapshotError::Damaged { path, at: length, what: "it ends within its header".into() });
         }
-        input.read_exact(&mut header).map_err(io)?;
-        if &header[..8] != MAGIC {
-            return Err(damaged(0, "it does not start with the mark of a snapshot file"));
-        }
-        if header[8] != VERSION {
-            return Err(damaged(8, &format!("it has format version {}, this version reads {VERSION}", header[8])));
-        }
-        if header[9..12] != [0; 3] {
-            return Err(damaged(9, "reserved bytes are set"));
-        }
-        let fingerprint = Fingerprint(array_at(&header, 12));
-        let cipher = self.cipher.lock();
-        let master = cipher
-            .master_by(fingerprint)
-            .ok_or(SnapshotError::OtherMaster { path: path.clone(), found: fingerprint })?;
-        let mut wrapped = header[32..].to_vec();
-        let data = self.data(b"fastness/snapshot-key/1", &[]);
-        let plain = master
-            .wrapping
-            .open_in_place(Nonce::assume_unique_for_key(array_at(&header, 20)), Aad::from(data), &mut wrapped)
-            .map_err(|_| {
-                damaged(20, "its key does not open: the file belongs to another node or group, or was changed")
-            })?;
-        let key = aead_key(&array_at(plain, 0));
-        wrapped.fill(0);
-        drop(cipher);
+        file.seek(SeekFrom::Start(HEADER_BYTES as u64)).map_err(io)?;
+        let input = BufReader::with_capacity(1 << 20, file);
+        let key = aead_key(&self.file_key(&path, &header)?.0);
         let data = self.data(b"fastness/snapshot/1", &[]);
         let at = HEADER_BYTES as u64;
         let mut reader = SnapshotReader {
@@ -350,10 +334,93 @@ impl SnapshotFolder {
     /// # Errors
     /// The file system refuses.
     pub fn remove(&self, index: LogIndex) -> Result<(), SnapshotError> {
-        match std::fs::remove_file(self.file(index)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error)),
-            _ => self.sync(),
+        {
+            let _headers = self.keys.lock_headers();
+            match std::fs::remove_file(self.file(index)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => self.io(Err(error))?,
+                _ => self.io(self.header_file(index).remove())?,
+            }
         }
+        self.sync()
+    }
+
+    /// Puts every snapshot under the master key in force, unless it is already: replaces the headers of the files.
+    /// Returns how many were replaced, and what could not be. Snapshots that are being written need nothing: they get
+    /// the key in force when they are finished.
+    ///
+    /// # Errors
+    /// The folder cannot be read. A folder that does not exist has no snapshots.
+    pub fn rewrap_all(&self) -> Result<(u64, Vec<SnapshotError>), SnapshotError> {
+        let list = match self.list() {
+            Err(SnapshotError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            list => list?,
+        };
+        let (mut replaced, mut failed) = (0, Vec::new());
+        for index in list {
+            match self.rewrap(index) {
+                Ok(done) => replaced += u64::from(done),
+                Err(error) => failed.push(error),
+            }
+        }
+        Ok((replaced, failed))
+    }
+
+    fn rewrap(&self, index: LogIndex) -> Result<bool, SnapshotError> {
+        let _headers = self.keys.lock_headers();
+        let path = self.file(index);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            // Removed since the list was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(SnapshotError::Io { path, source }),
+        };
+        let (header, master) = (self.header_of(index, &mut file)?, self.keys.master());
+        if header.fingerprint() != master.fingerprint() {
+            let plain = self.file_key(&path, &header)?;
+            self.io(self.header_file(index).store(&self.header(&master, &plain)))?;
+        }
+        // Also that of a replacement which was interrupted.
+        self.complete_header(index)?;
+        Ok(header.fingerprint() != master.fingerprint())
+    }
+
+    /// The header that counts. The lock of headers is held.
+    fn header_of(&self, index: LogIndex, file: &mut File) -> Result<Header, SnapshotError> {
+        let beside = self.header_file(index);
+        let (path, header) = match beside.read() {
+            Ok(Some(header)) => (beside.path, Ok(header)),
+            Ok(None) => (beside.of, Header::read(file)),
+            Err(source) => return Err(SnapshotError::Io { path: beside.path, source }),
+        };
+        match header {
+            Ok(header) => header.map_err(|(at, what)| SnapshotError::Damaged { path, at, what }),
+            Err(source) => Err(SnapshotError::Io { path, source }),
+        }
+    }
+
+    fn complete_header(&self, index: LogIndex) -> Result<(), SnapshotError> {
+        let beside = self.header_file(index);
+        let completed = self.io(beside.complete())?;
+        completed.map_err(|(at, what)| SnapshotError::Damaged { path: beside.path, at, what })
+    }
+
+    fn header_file(&self, index: LogIndex) -> HeaderFile {
+        let named = |ending: &str| self.path.join(format!("{:020}{ending}", index.0));
+        HeaderFile { of: self.file(index), path: named(HEADER), draft: named(HEADER_WRITING) }
+    }
+
+    /// Unwraps the key of a file.
+    fn file_key(&self, path: &Path, header: &Header) -> Result<FileKey, SnapshotError> {
+        let found = header.fingerprint();
+        let wrapping = self.keys.wrapping_by(found);
+        let wrapping = wrapping.ok_or_else(|| SnapshotError::OtherMaster { path: path.to_owned(), found })?;
+        let opened = header.open(&wrapping, &self.key_data());
+        let damaged = |(at, what): Fault| SnapshotError::Damaged { path: path.to_owned(), at, what };
+        opened.map(FileKey).map_err(damaged)
+    }
+
+    fn key_data(&self) -> Vec<u8> {
+        self.data(b"fastness/snapshot-key/1", &[])
     }
 
     fn sync(&self) -> Result<(), SnapshotError> {
@@ -366,7 +433,16 @@ impl SnapshotFolder {
 }
 
 fn is_draft(name: &str) -> bool {
-    name == WRITING || name.starts_with(RECEIVING)
+    name == WRITING || name.starts_with(RECEIVING) || name.ends_with(HEADER_WRITING)
+}
+
+/// The plain key of one file.
+struct FileKey([u8; 32]);
+
+impl Drop for FileKey {
+    fn drop(&mut self) {
+        self.0.fill(0);
+    }
 }
 
 fn frame_data(file: &[u8], number: u64, header: &[u8; 5]) -> Vec<u8> {
@@ -385,6 +461,9 @@ pub struct SnapshotWriter<'f> {
     folder: &'f SnapshotFolder,
     path: PathBuf,
     out: BufWriter<File>,
+    /// As it was written. The master key may have changed since then.
+    header: Header,
+    plain: FileKey,
     key: LessSafeKey,
     number: u64,
     bytes: u64,
@@ -444,7 +523,18 @@ impl SnapshotWriter<'_> {
         self.out.flush().map_err(at)?;
         self.out.get_ref().sync_all().map_err(at)?;
         fail_point!("log::snapshot");
+        let headers = self.folder.keys.lock_headers();
+        let master = self.folder.keys.master();
+        if self.header.fingerprint() != master.fingerprint() {
+            // Nobody relies on the draft, so its header needs no copy beside it.
+            let file = self.out.get_ref();
+            file.write_all_at(self.folder.header(&master, &self.plain).bytes(), 0).map_err(at)?;
+            file.sync_data().map_err(at)?;
+        }
+        // A header beside an older file of the same name would be taken for that of this one.
+        self.folder.complete_header(index)?;
         std::fs::rename(&self.path, self.folder.file(index)).map_err(at)?;
+        drop(headers);
         fail_point!("log::renamed");
         self.folder.sync()
     }

@@ -40,6 +40,8 @@ pub struct LogStats {
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS],
     /// Reads that memory could not serve.
     pub disk_reads: AtomicU64,
+    /// Stored data keys.
+    pub data_keys: AtomicU64,
     /// Boot time, in ns, at which the current write started; 0 if no write is in progress.
     writing_since: AtomicU64,
 }
@@ -53,6 +55,10 @@ impl LogStats {
         self.queue_ops.store(depth.ops as u64, Ordering::Relaxed);
         self.queue_bytes.store(depth.bytes as u64, Ordering::Relaxed);
         self.queue_bytes_peak.store(depth.bytes_peak as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn record_data_keys(&self, count: usize) {
+        self.data_keys.store(count as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn record_sync(&self, took: Duration) {

@@ -136,6 +136,7 @@ impl Writer {
         if self.sealer.is_worn() {
             let (key, record) = self.sealer.rotate();
             batch.put(key.family(), key.encode(), record);
+            self.stats.record_data_keys(self.sealer.data_keys());
         }
         let mut writes_committed = false;
         for Queued { number, bytes, op } in ops {
@@ -196,7 +197,15 @@ impl Writer {
             Op::RotateKey { .. } => {
                 let (key, record) = self.sealer.rotate();
                 batch.put(key.family(), key.encode(), record);
+                self.stats.record_data_keys(self.sealer.data_keys());
             }
+            Op::RotateMaster { master, since_s, .. } => {
+                for (key, record) in self.sealer.rotate_master(master.clone(), *since_s) {
+                    batch.put(key.family(), key.encode(), record);
+                }
+                self.stats.record_data_keys(self.sealer.data_keys());
+            }
+            Op::ForgetRetired { .. } => batch.delete(Family::Meta, Key::RetiredMaster.encode()),
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! After a crash, the whole disk must equal the model after **some prefix** of all operations in the order of their
 //! calls, and that prefix must include every operation whose callback was called. The check covers lost writes, votes
-//! and entries that overtake each other, and half-applied batches, across groups.
+//! and entries that overtake each other, and half-applied batches, across groups. The master key is part of the model: it
+//! is exchanged meanwhile.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,14 +16,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{CLUSTER, NODE, master};
+use common::{CLUSTER, NODE, StillClock, master, other_master};
 use fastness_log::memory::{MemoryDisk, MemoryFault};
-use fastness_log::{Cipher, DriverLatency, EntryId, EntryKind, Log, LogEntry, LogOptions, WriteError, WriterDriver};
-use fastness_types::GroupId;
+use fastness_log::{
+    Cipher, DriverLatency, EntryId, EntryKind, Fingerprint, Log, LogEntry, LogOptions, WriteError, WriterDriver,
+};
+use fastness_types::{GroupId, WallMs};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const GROUPS: u32 = 3;
+/// In the model, the place of the master key's fingerprint.
+const KEY: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct GroupModel {
@@ -40,12 +45,18 @@ impl GroupModel {
 
 type Model = BTreeMap<u32, GroupModel>;
 
+fn key_model(fingerprint: Fingerprint) -> GroupModel {
+    GroupModel { vote: Some(Bytes::copy_from_slice(&fingerprint.0)), ..GroupModel::default() }
+}
+
 /// One life of a node: the operations that it was given, and those reported as stored.
 struct Life {
     /// The model before the first and after each operation.
     history: Vec<Model>,
     /// Number of the newest operation reported as stored.
     acked: Arc<AtomicUsize>,
+    /// Whether the master key was exchanged in this life.
+    rotated: bool,
 }
 
 fn open(disk: &MemoryDisk, rng: &mut StdRng) -> Log {
@@ -53,7 +64,9 @@ fn open(disk: &MemoryDisk, rng: &mut StdRng) -> Log {
     options.tail_bytes_max = rng.random_range(0..2_000);
     let mut seeded = StdRng::seed_from_u64(rng.random());
     let mut random = StdRng::seed_from_u64(rng.random());
+    options.clock = Arc::new(StillClock(WallMs(1_800_000_000_000)));
     let cipher = Cipher::with_random(master(), Box::new(move |bytes| random.fill(bytes)));
+    let cipher = cipher.with_alternative(other_master());
     let ms = move |rng: &mut StdRng| Duration::from_micros(rng.random_range(0..3_000));
     let latency = move |_| DriverLatency { before: ms(&mut seeded), after: ms(&mut seeded) };
     Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Task { latency: Box::new(latency) }).unwrap()
@@ -100,6 +113,15 @@ impl Life {
             }
             15 => return log.rotate_data_key(|_| {}),
             16 => return group.save_committed(Bytes::from("a hint")),
+            17 if self.rotated || log.keys().retired().is_some() => return log.forget_retired_key(|_| {}),
+            17 => {
+                self.rotated = true;
+                let keys = [master(), other_master()].into_iter();
+                let new = keys.into_iter().find(|key| key.fingerprint() != log.keys().fingerprint()).unwrap();
+                model.insert(KEY, key_model(new.fingerprint()));
+                let done = self.done();
+                log.rotate_master_key(new, |result| done(result.map_err(|_| WriteError::Closed)));
+            }
             _ => {
                 let vote = Bytes::from(format!("vote {}", rng.random::<u32>()));
                 state.vote = Some(vote.clone());
@@ -119,7 +141,7 @@ fn random_entry(index: u64, term: u64, rng: &mut StdRng) -> LogEntry {
 
 /// The content of the disk, read through a newly opened log.
 async fn found(log: &Log) -> Model {
-    let mut model = Model::new();
+    let mut model = Model::from([(KEY, key_model(log.keys().fingerprint()))]);
     for id in log.groups() {
         let group = log.group(id);
         let state = group.state();
@@ -150,9 +172,10 @@ fn without_empty(model: &Model) -> Model {
 fn live(disk: &MemoryDisk, start: Model, term: u64, seed: u64, crash_at: Duration) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut life = Life { history: vec![start], acked: Arc::default() };
+    let mut life = Life { history: vec![start], acked: Arc::default(), rotated: false };
     runtime.block_on(async {
         let log = open(disk, &mut rng);
+        life.history[0].insert(KEY, key_model(log.keys().fingerprint()));
         let lives = async {
             loop {
                 life.step(&log, term, &mut rng);

@@ -7,7 +7,7 @@ mod common;
 use common::{CLUSTER, NODE, append, batch_entry, entries, entry, master, open, purge, vote, wait};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::store::Family;
-use fastness_log::{Cipher, Log, LogOptions, MasterKey, OpenError, RecordError, WriterDriver};
+use fastness_log::{Cipher, Log, LogOptions, OpenError, RecordError, WriterDriver};
 use fastness_types::{GroupId, NodeId};
 
 const G: GroupId = GroupId(3);
@@ -219,22 +219,4 @@ fn two_starts_of_one_copy_never_share_a_key() {
     let records = [&one, &two].map(|disk| value(disk, Family::Log, &entry_key(G, 7)));
     assert_eq!(records[0][..36], records[1][..36], "same key number and nonce");
     assert_ne!(records[0][36..], records[1][36..], "under different keys");
-}
-
-#[test]
-fn the_master_key_can_be_changed() {
-    let disk = disk();
-    let new = || MasterKey::from_bytes(&[0x22; 32]);
-    let error = reopen_with(&disk, Cipher::new(new())).unwrap_err();
-    assert!(matches!(error, OpenError::OtherMasterKey { .. }), "{error}");
-    let log = reopen_with(&disk, Cipher::new(new()).with_previous(master())).unwrap();
-    append(&log.group(G), 7..=7).unwrap();
-    log.close();
-    drop(log);
-    // The old key is no longer needed, and does not open the disk.
-    let log = reopen_with(&disk, Cipher::new(new())).unwrap();
-    assert_eq!(log.group(G).state().last, Some(entry(7).id()));
-    log.close();
-    drop(log);
-    assert!(matches!(reopen(&disk).unwrap_err(), OpenError::OtherMasterKey { .. }));
 }

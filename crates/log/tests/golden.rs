@@ -10,12 +10,13 @@ mod common;
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use common::{CLUSTER, NODE, batch_entry, entry, master, purge, vote, wait};
+use common::{CLUSTER, NODE, StillClock, batch_entry, entry, master, other_master, purge, rotate, vote, wait};
 use fastness_log::memory::MemoryDisk;
 use fastness_log::store::Family;
 use fastness_log::{Cipher, EntryKind, Log, LogEntry, LogOptions, WriterDriver};
-use fastness_types::{DiskId, GroupId, NodeId};
+use fastness_types::{DiskId, GroupId, NodeId, WallMs};
 
 const G: GroupId = GroupId(7);
 const FAMILIES: [Family; 2] = [Family::Log, Family::Meta];
@@ -33,7 +34,14 @@ fn cipher() -> Cipher {
 }
 
 fn open(disk: &MemoryDisk) -> Log {
-    Log::open(disk.open().unwrap(), cipher(), LogOptions::new(NODE, CLUSTER), WriterDriver::Thread).unwrap()
+    // At this time the disk is as the first version wrote it: since when a master key is in force was not stored.
+    open_at(disk, 0)
+}
+
+fn open_at(disk: &MemoryDisk, wall_s: u64) -> Log {
+    let mut options = LogOptions::new(NODE, CLUSTER);
+    options.clock = Arc::new(StillClock(WallMs(wall_s * 1000)));
+    Log::open(disk.open().unwrap(), cipher(), options, WriterDriver::Thread).unwrap()
 }
 
 fn all_entries() -> Vec<LogEntry> {
@@ -85,23 +93,30 @@ fn golden_file(name: &str) -> PathBuf {
 fn version_1_is_written_as_it_was() {
     let disk = MemoryDisk::new();
     write(&disk);
-    let written = text_of(&disk);
-    let golden = golden_file("disk-v1.txt");
+    compare(&disk, "disk-v1.txt");
+}
+
+fn compare(disk: &MemoryDisk, name: &str) {
+    let (written, golden) = (text_of(disk), golden_file(name));
     if !golden.exists() && std::env::var_os("FASTNESS_WRITE_GOLDEN").is_some() {
         std::fs::write(&golden, &written).unwrap();
     }
     assert_eq!(written, std::fs::read_to_string(golden).unwrap());
 }
 
-#[tokio::test]
-async fn version_1_is_read() {
+fn read_golden(name: &str) -> MemoryDisk {
     let disk = MemoryDisk::new();
-    for line in std::fs::read_to_string(golden_file("disk-v1.txt")).unwrap().lines() {
+    for line in std::fs::read_to_string(golden_file(name)).unwrap().lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let family = FAMILIES.into_iter().find(|family| family.name() == fields[0]).unwrap();
         disk.edit(family, &unhex(fields[1]), Some(unhex(fields[2])));
     }
-    let log = open(&disk);
+    disk
+}
+
+#[tokio::test]
+async fn version_1_is_read() {
+    let log = open(&read_golden("disk-v1.txt"));
     assert_eq!(log.identity().starts, 2);
     assert_eq!(log.identity().disk, DiskId(std::array::from_fn(|i| i as u8)), "drawn first");
     assert_eq!(log.peers()[&NodeId(2)], "a peer");
@@ -113,4 +128,27 @@ async fn version_1_is_read() {
     assert_eq!(*state.memberships[0], all[1]);
     let read = log.group(G).read(3..5, usize::MAX).await.unwrap();
     assert_eq!(read.iter().map(|entry| (**entry).clone()).collect::<Vec<_>>(), all[2..]);
+}
+
+/// A disk whose master key was exchanged, and that still has the record of the key before.
+#[test]
+fn a_rotated_disk_is_written_as_it_was() {
+    let disk = MemoryDisk::new();
+    let log = open_at(&disk, 1_800_000_000);
+    wait(|done| log.group(G).append(vec![batch_entry(1, b"before")], done)).unwrap();
+    rotate(&log, other_master()).unwrap();
+    wait(|done| log.group(G).append(vec![batch_entry(2, b"after")], done)).unwrap();
+    log.close();
+    compare(&disk, "disk-rotated-v1.txt");
+}
+
+#[tokio::test]
+async fn a_rotated_disk_is_read() {
+    let disk = read_golden("disk-rotated-v1.txt");
+    let (cipher, options) = (Cipher::new(other_master()), LogOptions::new(NODE, CLUSTER));
+    let log = Log::open(disk.open().unwrap(), cipher, options, WriterDriver::Thread).unwrap();
+    assert_eq!(log.keys().since_s(), 1_800_000_000);
+    assert_eq!(log.keys().retired(), Some(master().fingerprint()));
+    let read = log.group(G).read(1..3, usize::MAX).await.unwrap();
+    assert_eq!(read.iter().map(|entry| &entry.payload[..]).collect::<Vec<_>>(), [&b"before"[..], b"after"]);
 }

@@ -149,11 +149,11 @@ fn a_file_of_another_place_or_key_does_not_open() {
 }
 
 #[test]
-fn a_previous_master_key_still_opens() {
+fn an_alternative_master_key_opens_as_well() {
     let dir = tempfile::tempdir().unwrap();
     write(&folder(dir.path()), 5);
-    let rotated = cipher(8).with_previous(MasterKey::from_bytes(&[7; 32]));
-    let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), rotated);
+    let both = cipher(8).with_alternative(MasterKey::from_bytes(&[7; 32]));
+    let folder = SnapshotFolder::open(dir.path(), ClusterId([1; 16]), NodeId(2), GroupId(3), both);
     assert!(read(&folder, 5).is_ok());
 }
 

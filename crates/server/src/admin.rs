@@ -1,5 +1,5 @@
-//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode;
-//! replacing a node is in `replace.rs`.
+//! Administration over gRPC: create the cluster, describe it, hand a shard's primary over, change the durability mode,
+//! rotate a node's master key; replacing a node is in `replace.rs`.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`crate::tls::Identity::Admin`]); a
 //! client's is refused. A node of the cluster may request the description, which contains nothing that it does not
@@ -20,8 +20,9 @@ use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceS
 use fastness_wire::admin::v1::{
     ChangeUsersRequest, ChangeUsersResponse, CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest,
     DescribeClusterResponse, HandOverRequest, HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec,
-    ReplaceNodeRequest, ReplaceNodeResponse, Replaced, Replacement, ReplicaStatus, SetDurabilityRequest,
-    SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse, ShardStatus,
+    ReplaceNodeRequest, ReplaceNodeResponse, Replaced, Replacement, ReplicaStatus, RotateMasterKeyRequest,
+    RotateMasterKeyResponse, SetDurabilityRequest, SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse,
+    ShardStatus, ShowMasterKeyRequest, ShowMasterKeyResponse,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::{Request, Response, Status};
@@ -30,6 +31,7 @@ use crate::admin_guard::{AdminGuard, require_administrator};
 use crate::certificates::Newest;
 use crate::disks;
 use crate::leaders::{self, Members};
+use crate::master_key::{KeyRotation, RotationError};
 use crate::members;
 use crate::replicas::Replicas;
 use crate::settings::{self, Proposed};
@@ -60,6 +62,8 @@ pub struct Admin {
     pub client_tls: Newest<ClientTlsConfig>,
     /// Whether nothing was stored on the disk when the node started.
     pub pristine: bool,
+    /// Its master key.
+    pub keys: Arc<KeyRotation>,
 }
 
 impl Admin {
@@ -105,6 +109,13 @@ impl Admin {
             members_since: status.members_since.0,
             last_log: status.last_log.0,
         }
+    }
+
+    /// Runs something that may wait for the disk.
+    async fn with_keys<T: Send + 'static>(&self, work: fn(&KeyRotation) -> T) -> Result<T, Status> {
+        let keys = self.keys.clone();
+        let worked = tokio::task::spawn_blocking(move || work(&keys)).await;
+        worked.map_err(|error| Status::internal(format!("the master key: {error}")))
     }
 
     /// This node's replicas, including that of group 0.
@@ -200,6 +211,17 @@ fn not_handed_over(error: HandOverError) -> Status {
         }
         HandOverError::UnderWay => Status::aborted(text),
         _ => Status::unavailable(text),
+    }
+}
+
+fn not_rotated(error: RotationError) -> Status {
+    let text = error.to_string();
+    match error {
+        RotationError::NoNewKey(_) | RotationError::NewKey(_) | RotationError::Same { .. } => {
+            Status::failed_precondition(text)
+        }
+        RotationError::InProgress => Status::aborted(text),
+        RotationError::Log(_) | RotationError::Snapshots { .. } => Status::unavailable(text),
     }
 }
 
@@ -352,6 +374,46 @@ impl AdminService for Admin {
             return Err(Status::not_found("there is no such replica on this node, or it does not answer"));
         }
         Ok(Response::new(MakeSnapshotsResponse { shards }))
+    }
+
+    async fn show_master_key(
+        &self,
+        request: Request<ShowMasterKeyRequest>,
+    ) -> Result<Response<ShowMasterKeyResponse>, Status> {
+        self.require_administrator(&request)?;
+        let status = self.with_keys(KeyRotation::status).await?;
+        let (new, refusal) = match status.new {
+            Ok(new) => (new.to_string(), String::new()),
+            Err(_) if status.is_incomplete => (String::new(), String::new()),
+            Err(error) => (String::new(), error.to_string()),
+        };
+        Ok(Response::new(ShowMasterKeyResponse {
+            node_id: self.node.node.0,
+            fingerprint: status.fingerprint.to_string(),
+            since_s: status.since_s,
+            new_fingerprint: new,
+            refusal,
+            retired_fingerprint: status.retired.map_or_else(String::new, |retired| retired.to_string()),
+            warnings: status.misplaced.into_iter().collect(),
+        }))
+    }
+
+    async fn rotate_master_key(
+        &self,
+        request: Request<RotateMasterKeyRequest>,
+    ) -> Result<Response<RotateMasterKeyResponse>, Status> {
+        self.require_administrator(&request)?;
+        // A caller that goes away does not stop it.
+        let rotated = self.with_keys(KeyRotation::rotate).await?.map_err(not_rotated)?;
+        let status = self.with_keys(KeyRotation::status).await?;
+        Ok(Response::new(RotateMasterKeyResponse {
+            node_id: self.node.node.0,
+            fingerprint: status.fingerprint.to_string(),
+            previous_fingerprint: rotated.from.map_or_else(String::new, |from| from.to_string()),
+            data_keys: self.keys.data_keys(),
+            snapshot_files: rotated.snapshots,
+            warnings: rotated.warnings,
+        }))
     }
 
     async fn set_durability(

@@ -289,6 +289,14 @@ impl Config {
         MasterKey::load(self.master_key_file.as_deref().unwrap_or(Path::new("")))
     }
 
+    /// The file in which a rotation of the master key finds the new key: `master-key-file` with `.new` after its name.
+    #[must_use]
+    pub fn new_master_key_file(&self) -> PathBuf {
+        let mut name = self.master_key_file.clone().unwrap_or_default().into_os_string();
+        name.push(".new");
+        PathBuf::from(name)
+    }
+
     /// Reads a file's text on top of the defaults. Does not [`Config::check`].
     ///
     /// # Errors

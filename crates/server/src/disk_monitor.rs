@@ -22,6 +22,7 @@ use fastness_consensus::handle::GroupHandle;
 use fastness_log::SnapshotFolder;
 use fastness_log::folder::{bytes_on_disk, create_durably};
 use fastness_log::rocks::RocksStore;
+use fastness_log::store::StoreError;
 use fastness_types::GroupId;
 use parking_lot::{Condvar, Mutex};
 
@@ -207,6 +208,19 @@ impl DiskMonitor {
                 tracing::warn!(%error, "cannot flush the write-ahead log: it keeps its size, and the next start needs as much space");
             }
         }
+    }
+
+    /// Rewrites the log's files so that overwritten keys are no longer in them; false if there is too little space.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn forget_overwritten(&self) -> Result<bool, StoreError> {
+        let wal = wal_bytes(&self.disk.dir().join("log"));
+        if self.disk.space().is_none_or(|space| space.free <= wal + OPEN_BYTES) {
+            return Ok(false);
+        }
+        let store = self.store.lock().upgrade();
+        store.map_or(Ok(false), |store| store.forget_overwritten().map(|()| true))
     }
 
     fn release_ballast(&self, why: &str) {

@@ -8,7 +8,7 @@
 //!   it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
 //!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
-//! - [`tls`]: certificates and identities. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
+//! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
 //!   [`descriptors`]: their budget.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
@@ -34,6 +34,7 @@ pub mod grpc_accept;
 pub mod lab;
 mod leaders;
 pub mod mailbox;
+pub mod master_key;
 mod members;
 pub mod metrics;
 pub mod names;

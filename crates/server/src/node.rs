@@ -60,6 +60,7 @@ use crate::disk_monitor::DiskMonitor;
 use crate::grpc_accept::Guard;
 use crate::lab::LabServer;
 use crate::mailbox::ToReplica;
+use crate::master_key::KeyRotation;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_server::KEEP_ALIVE;
@@ -109,6 +110,7 @@ struct Inner {
     own: NodeInfo,
     /// Whether nothing was stored on the disk when the node started.
     pristine: bool,
+    keys: Arc<KeyRotation>,
     clock: Arc<dyn Clock>,
     failure: watch::Sender<Option<String>>,
     disk: Arc<DiskMonitor>,
@@ -154,6 +156,8 @@ impl Node {
         let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
+        let _ = shared.keys.set(log.keys().clone());
+        let keys = KeyRotation::new(shared.clone(), log.clone(), disk.clone());
         // They are small, and a node is of no use without the newest map: the budget counts them, and refuses none.
         let files_0 = open_snapshots(&config, &shared, GroupId::CONTROL, None).await?;
         let own = own_info(&config, log.identity(), &sockets);
@@ -188,6 +192,7 @@ impl Node {
             certificates,
             own,
             pristine,
+            keys,
             clock: Arc::new(SystemClock),
             failure,
             disk: disk.clone(),
@@ -293,6 +298,8 @@ impl Inner {
     fn spawn_followers(self: &Arc<Inner>, runtime: Handle) {
         let to_nodes = &self.certificates.to_nodes;
         tokio::spawn(self.certificates.clone().follow(self.shared.clone()));
+        let keys = self.keys.clone();
+        drop(tokio::task::spawn_blocking(move || keys.complete_interrupted()));
         runtime.spawn(members::follow(self.shared.clone(), self.group_0.clone()));
         tokio::spawn(members::finish(
             self.shared.clone(),
@@ -352,6 +359,7 @@ impl Inner {
                 own: self.own.clone(),
                 client_tls: self.certificates.to_nodes.clone(),
                 pristine: self.pristine,
+                keys: self.keys.clone(),
             };
             let lab = LabServer::service(self.shared.clone());
             let to_nodes = self.certificates.to_nodes.clone();

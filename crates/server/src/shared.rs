@@ -10,6 +10,7 @@ use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::{ClusterMap, ClusterSettings, Password, Users};
 use fastness_engine::command::CommandTable;
+use fastness_log::MasterKeys;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
 use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId, WallMs};
 use parking_lot::RwLock;
@@ -92,6 +93,8 @@ pub struct NodeShared {
     observed: OnceLock<Arc<Observed>>,
     /// The disk and its budget, once it was measured.
     pub disk: OnceLock<Arc<NodeDisk>>,
+    /// The master keys of the disk, once the log was opened.
+    pub keys: OnceLock<MasterKeys>,
     /// The version of the cluster's settings that each replica of this node applies.
     replica_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The node's own certificate and the exchanges of TLS files.
@@ -181,6 +184,7 @@ impl NodeShared {
             modes: RwLock::default(),
             observed: OnceLock::new(),
             disk: OnceLock::new(),
+            keys: OnceLock::new(),
             messages,
             watchers: Watchers::default(),
             first_users: Arc::new(first_users),

@@ -293,6 +293,14 @@ impl Cluster {
         Ok(serde_json::from_str(&self.fastness("cluster", ["describe", "--json"])?)?)
     }
 
+    /// Runs `fastness cluster` with these arguments, and returns its output.
+    ///
+    /// # Errors
+    /// If the command is refused, with the reason.
+    pub fn administrate(&self, arguments: &[&str]) -> Result<String> {
+        self.fastness("cluster", arguments.iter().copied())
+    }
+
     /// Requests a snapshot of every replica of every running node.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! Every node of a cluster has one failpoint armed, and ends at once when it strikes (see `fastness`' `main.rs`). Nodes
 //! are restarted; in the meantime leadership is handed over, and nodes are killed for a while, cut off and paused, so
 //! that rare points are passed, too. `FASTNESS_FAILPOINTS=all` (`make failpoints`) tests every point, a list with
-//! commas these points.
+//! commas these points. (Those of a rotation of the master key are passed on request only: `master_key.rs`.)
 
 use std::time::{Duration, Instant};
 

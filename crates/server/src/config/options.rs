@@ -329,7 +329,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         Kind::Span { field: |c| &mut c.loop_stall_max, unit: SECOND, min: Duration::from_millis(500), max: Duration::from_secs(600) },
         "how long a primary's event loop may stall (one command that takes this long) before it gives up its lease and another replica is elected"),
     option!("master-key-file", "\"\"", "a file", Start, Kind::File(|c| &mut c.master_key_file),
-        "the key that encrypts the keys of all files on disk"),
+        "the key that encrypts the keys of all files on disk: 32 bytes or 64 hexadecimal digits, mode 600. `fastness cluster rotate-master-key` exchanges it for the one in the file of this name with .new at its end"),
     // Memory and clients.
     option!("maxmemory", "0", "bytes, 0: no limit", Running, Kind::Bytes { field: |c| &mut c.maxmemory, min: 0, max: u64::MAX },
         "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which commands that need more are refused with OOM"),

@@ -9,6 +9,7 @@ use super::Metrics;
 use super::exposition::Exposition;
 use crate::access::Lacking;
 use crate::descriptors;
+use crate::master_key::age_s;
 use crate::process::Usage;
 use crate::space::Space;
 
@@ -50,6 +51,7 @@ impl Metrics {
         self.write_disk(text);
         self.write_faults(text);
         self.write_certificates(text);
+        self.write_master_key(text);
         self.write_control(text);
     }
 
@@ -117,6 +119,17 @@ impl Metrics {
         }
         text.one("fastness_tls_reloads_total", "counter", &[], certificates.reloads() as f64);
         text.one("fastness_tls_reload_failures_total", "counter", &[], certificates.failures() as f64);
+    }
+
+    fn write_master_key(&self, text: &mut Exposition) {
+        let keys = self.log.keys();
+        let fingerprint = [("fingerprint", keys.fingerprint().to_string())];
+        text.one("fastness_master_key_info", "gauge", &fingerprint, 1.0);
+        if let Some(age_s) = age_s(keys.since_s()) {
+            text.one("fastness_master_key_age_seconds", "gauge", &[], age_s as f64);
+        }
+        let incomplete = f64::from(u8::from(keys.retired().is_some()));
+        text.one("fastness_master_key_rotation_incomplete", "gauge", &[], incomplete);
     }
 
     fn write_control(&self, text: &mut Exposition) {

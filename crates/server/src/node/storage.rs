@@ -6,13 +6,14 @@ use std::sync::Arc;
 use fastness_log::faulty::FaultyStore;
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::{OrderedStore, StoreError};
-use fastness_log::{Cipher, Log, LogOptions, MasterKey, OpenError, SnapshotFolder, WriterDriver};
+use fastness_log::{Cipher, Log, LogOptions, OpenError, SnapshotFolder, WriterDriver};
 use fastness_types::GroupId;
 
 use super::error::NodeError;
 use crate::config::Config;
 use crate::descriptors;
 use crate::disk_monitor::DiskMonitor;
+use crate::master_key;
 use crate::node_disk::NodeDisk;
 use crate::shared::NodeShared;
 use crate::snapshots::{self, SnapshotFiles};
@@ -34,7 +35,7 @@ pub(super) async fn open_log(config: &Config, shared: &NodeShared, disk: &Arc<Di
 /// Removes files of this node that can be spared, so that its log can be opened; true if any were.
 pub(super) async fn free_for_a_start(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> bool {
     let folder = |(group, path): (GroupId, PathBuf)| {
-        let cipher = Cipher::new(master_key(config).ok()?);
+        let cipher = cipher(config, shared).ok()?;
         Some(SnapshotFolder::open(&path, shared.cluster, shared.node, group, cipher))
     };
     let folders: Vec<_> = snapshots::folders_in(&config.dir).into_iter().filter_map(folder).collect();
@@ -43,7 +44,7 @@ pub(super) async fn free_for_a_start(config: &Config, shared: &NodeShared, disk:
 }
 
 async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMonitor>) -> Result<Log, NodeError> {
-    let key = master_key(config)?;
+    let cipher = cipher(config, shared)?;
     let dir = config.log_folder();
     let options = LogOptions::new(shared.node, shared.cluster);
     let faults = shared.lab.as_ref().map(|lab| lab.disk.clone());
@@ -64,7 +65,7 @@ async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMoni
             Some(faults) => FaultyStore::new(store, faults),
             None => store,
         };
-        Log::open(store, Cipher::new(key), options, WriterDriver::Thread)
+        Log::open(store, cipher, options, WriterDriver::Thread)
     });
     opened.await?.map_err(|error| match error {
         OpenError::Store(error @ StoreError::NoSpace { .. }) => NodeError::Full(error),
@@ -72,8 +73,12 @@ async fn open_log_once(config: &Config, shared: &NodeShared, disk: &Arc<DiskMoni
     })
 }
 
-fn master_key(config: &Config) -> Result<MasterKey, NodeError> {
-    config.master_key().map_err(NodeError::MasterKey)
+/// The keys in use, or before the log was opened those that the files hold.
+fn cipher(config: &Config, shared: &NodeShared) -> Result<Cipher, NodeError> {
+    match shared.keys.get() {
+        Some(keys) => Ok(Cipher::sharing(keys)),
+        None => master_key::cipher(config).map_err(NodeError::MasterKey),
+    }
 }
 
 /// Opens the folder of a group's snapshots, and removes what an interrupted process left there. `disk`: the budget that
@@ -84,7 +89,7 @@ pub(super) async fn open_snapshots(
     group: GroupId,
     disk: Option<Arc<NodeDisk>>,
 ) -> Result<SnapshotFiles, NodeError> {
-    let cipher = Cipher::new(master_key(config)?);
+    let cipher = cipher(config, shared)?;
     let path = snapshots::folder_of(config, group);
     let folder = SnapshotFolder::open(&path, shared.cluster, shared.node, group, cipher);
     let prepared = tokio::task::spawn_blocking(move || folder.prepare().map(|()| folder)).await?;

@@ -1,18 +1,20 @@
 //! Verification of a node's snapshots, for the operator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fastness_consensus::committed_entry;
 use fastness_consensus::handle::Committed;
 use fastness_control::{ControlState, SnapshotStore as _};
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::store::StoreError;
-use fastness_log::{Cipher, KeyFileError, LogOptions, OpenError, SnapshotError, SnapshotFolder};
+use fastness_log::{Cipher, KeyFileError, LogOptions, MasterKeys, OpenError, SnapshotError, SnapshotFolder};
 use fastness_shard::{SnapshotCheck, SnapshotReplay, SnapshotReport};
 use fastness_types::{ClusterId, Epoch, GroupId, LogIndex, NodeId, ShardId};
 
 use super::files::{SnapshotFiles, list_folders, snapshots_folder};
 use crate::config::Config;
+use crate::master_key;
 use crate::tls::{Material, TlsError};
 
 /// What is wrong with one snapshot.
@@ -114,8 +116,9 @@ pub fn verify(config: &Config, only: Option<GroupId>) -> Result<Vec<Verified>, V
     folders.retain(|(group, _)| only.is_none_or(|only| only == *group));
     folders.sort_unstable();
     let mut verified = Vec::new();
+    let keys = keys_of(config, (cluster, node))?;
     for (group, path) in folders {
-        let cipher = Cipher::new(config.master_key()?);
+        let cipher = Cipher::sharing(&keys);
         let folder = SnapshotFolder::open(&path, cluster, node, group, cipher);
         let files = SnapshotFiles::new(folder, None);
         let mut list = files.folder.list().map_err(VerifyError::Group)?;
@@ -127,7 +130,7 @@ pub fn verify(config: &Config, only: Option<GroupId>) -> Result<Vec<Verified>, V
                 Err(error) => (Err(error), None),
             };
             let replayed = match (before.take(), &found) {
-                (Some(before), Ok(found)) => replay_to(config, (cluster, node), group, before, found)?,
+                (Some(before), Ok(found)) => replay_to(config, (cluster, node, &keys), group, before, found)?,
                 _ => None,
             };
             before = replay;
@@ -174,14 +177,7 @@ impl Replay {
 /// Attempts to open the log: a running node may replace its files meanwhile.
 const OPEN_ATTEMPTS: usize = 5;
 
-/// Replays the log from one snapshot to the next.
-fn replay_to(
-    config: &Config,
-    (cluster, node): (ClusterId, NodeId),
-    group: GroupId,
-    mut replay: Replay,
-    to: &SnapshotFound,
-) -> Result<Option<Result<u64, SnapshotFault>>, VerifyError> {
+fn open_store(config: &Config) -> Result<Arc<RocksStore>, StoreError> {
     let options = RocksOptions::new(config.log_folder());
     let mut opened = RocksStore::open_read_only(&options);
     for _ in 1..OPEN_ATTEMPTS {
@@ -190,9 +186,36 @@ fn replay_to(
         }
         opened = RocksStore::open_read_only(&options);
     }
-    let store = opened?;
+    opened
+}
+
+/// The master keys of the disk. A rotation that is incomplete leaves snapshots under the key before, which the log has.
+/// If the log cannot be read, the snapshots are checked with the keys of the files.
+fn keys_of(config: &Config, (cluster, node): (ClusterId, NodeId)) -> Result<MasterKeys, VerifyError> {
+    let mut cipher = master_key::cipher(config)?;
+    let unlocked = match open_store(config) {
+        Ok(store) => fastness_log::unlock(store.as_ref(), &mut cipher, &LogOptions::new(node, cluster)),
+        Err(error) => Err(error.into()),
+    };
+    match unlocked {
+        Err(error @ OpenError::OtherMasterKey { .. }) => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "the transaction log cannot be read"),
+        Ok(()) => {}
+    }
+    Ok(cipher.keys().clone())
+}
+
+/// Replays the log from one snapshot to the next.
+fn replay_to(
+    config: &Config,
+    (cluster, node, keys): (ClusterId, NodeId, &MasterKeys),
+    group: GroupId,
+    mut replay: Replay,
+    to: &SnapshotFound,
+) -> Result<Option<Result<u64, SnapshotFault>>, VerifyError> {
+    let store = open_store(config)?;
     let (mut entries, mut wrong, mut reaches_back) = (0, None, false);
-    let cipher = Cipher::new(config.master_key()?);
+    let cipher = Cipher::sharing(keys);
     let options = LogOptions::new(node, cluster);
     fastness_log::inspect(store.as_ref(), cipher, &options, group, &mut |entry| {
         reaches_back |= entry.index == replay.index().0 + 1;

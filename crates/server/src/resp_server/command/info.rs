@@ -16,6 +16,7 @@ use super::call::{Call, ServerCommand};
 use crate::access::Lacking;
 use crate::certificates::CertificateFacts;
 use crate::config::{Config, OPTIONS};
+use crate::master_key::age_s;
 use crate::names;
 use crate::node_disk::DiskInfo;
 use crate::process::{Usage, human};
@@ -253,6 +254,13 @@ fn persistence(facts: &Facts<'_>, text: &mut String) {
     }
     if let Some(disk) = facts.replica.node.disk.get().map(|disk| disk.info()) {
         write_disk(&disk, text);
+    }
+    if let Some(keys) = facts.replica.node.keys.get() {
+        more!(text,
+            "master_key_fingerprint": keys.fingerprint(),
+            "master_key_age_seconds": age_s(keys.since_s()).map_or(-1, |age_s| age_s as i64),
+            "master_key_rotation_incomplete": u8::from(keys.retired().is_some()),
+        );
     }
 }
 
