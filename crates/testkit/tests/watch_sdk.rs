@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
     ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, CurrentContent, WatchChange, WatchEvent,
-    key_slot,
+    WatchPosition, WatchPositions, key_slot,
 };
 use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_load::{Access, SharedTopology};
