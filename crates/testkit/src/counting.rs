@@ -19,8 +19,10 @@ mod adder;
 mod changes;
 mod check;
 mod grpc;
+mod options;
 mod resp;
 mod sdk;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,16 +32,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use fastness_client::{CallSettings, Client, ClientError, RetryOptions};
-use fastness_load::Access;
 use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clients::{ClientKind, ClientMix, Counts, GrpcApi, Tally};
+use crate::clients::{ClientKind, Tally};
 use crate::keys::key_in_shard;
 use crate::watching::{Followed, SharedFollowed, follow, follow_with_restarts};
-use adder::{Adding, Counter};
+use adder::Adding;
 use changes::CounterChanges;
-use check::Promise;
+use check::{Promise, SharedCounter};
+
+pub use options::CountingOptions;
+pub use verdict::CountingVerdict;
 
 /// Counters of each kind on a shard.
 const COUNTERS: usize = 4;
@@ -48,78 +52,13 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 /// How long it must show nothing after that.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How to count.
-#[derive(Clone)]
-pub struct CountingOptions {
-    /// How clients of RESP reach the cluster.
-    pub access: Access,
-    /// How the others do.
-    pub grpc: Arc<GrpcApi>,
-    /// Which clients there are.
-    pub mix: ClientMix,
-    /// Number of shards; each has counters and clients of its own.
-    pub shards: u32,
-    /// Prefix of every key, so that runs do not share keys. No braces.
-    pub prefix: String,
-    /// Pause of a client between two increments.
-    pub pause: Duration,
-    /// How long a client sends a write again when the run has ended.
-    pub patience: Duration,
-    /// Whether acknowledged writes may be lost: in `async` and `disabled`.
-    pub lossy: bool,
-    /// Whether a cluster may forget keys before their time, because clocks are set: then a write may stay in doubt.
-    pub forgets_keys: bool,
-    /// Whether the log is purged before a watch may have read it, which the watch has to report.
-    pub purges: bool,
-}
-
-impl CountingOptions {
-    /// Clients of all kinds in a cluster that loses nothing and keeps its log for watches.
-    #[must_use]
-    pub fn new(access: Access, grpc: Arc<GrpcApi>, shards: u32) -> CountingOptions {
-        CountingOptions {
-            access,
-            grpc,
-            mix: ClientMix::Mixed,
-            shards,
-            prefix: "count:".to_owned(),
-            pause: Duration::from_millis(5),
-            patience: Duration::from_secs(60),
-            lossy: false,
-            forgets_keys: false,
-            purges: false,
-        }
-    }
-}
-
-/// What was counted.
-#[derive(Debug, Clone, Default)]
-pub struct CountingVerdict {
-    /// Counters that are not what their clients were told, and watches that have shown something else.
-    pub violations: Vec<String>,
-    /// Of these, counters that lack acknowledged increments.
-    pub lost: u64,
-    /// Why the run proves nothing.
-    pub undecided: Vec<String>,
-    /// Increments by each client.
-    pub by_name: BTreeMap<&'static str, Counts>,
-    /// Increments by each kind of client.
-    pub by_client: BTreeMap<ClientKind, Counts>,
-    /// Sum of all counters.
-    pub counted: u64,
-    /// Number of events that watches have shown.
-    pub events: u64,
-    /// How often a watch has reported that changes were purged.
-    pub purged: u64,
-}
-
 /// The running clients and watches.
 pub struct RunningCounters {
     options: CountingOptions,
     sdk: Client,
     stop: Arc<AtomicBool>,
     odd: Arc<Mutex<Vec<String>>>,
-    counters: Vec<Arc<Counter>>,
+    counters: Vec<Arc<SharedCounter>>,
     clients: Vec<(&'static str, ClientKind, Arc<Tally>)>,
     tasks: Vec<JoinHandle<()>>,
     watches: JoinSet<(&'static str, anyhow::Error)>,
@@ -161,10 +100,10 @@ pub async fn start(options: CountingOptions) -> Result<RunningCounters> {
 }
 
 impl RunningCounters {
-    fn counters_of(&self, shard: u32, promise: Promise) -> Vec<Arc<Counter>> {
+    fn counters_of(&self, shard: u32, promise: Promise) -> Vec<Arc<SharedCounter>> {
         let CountingOptions { shards, prefix, .. } = &self.options;
         let tag = key_in_shard(shard, *shards, prefix);
-        let counter = |number| Arc::new(Counter::new(format!("{{{tag}}}{}{number}", promise.letter()), promise));
+        let counter = |number| Arc::new(SharedCounter::new(format!("{{{tag}}}{}{number}", promise.letter()), promise));
         (0..COUNTERS).map(counter).collect()
     }
 
@@ -187,7 +126,7 @@ impl RunningCounters {
         Ok(())
     }
 
-    fn start_clients(&mut self, promise: Promise, counters: &[Arc<Counter>]) {
+    fn start_clients(&mut self, promise: Promise, counters: &[Arc<SharedCounter>]) {
         let kinds: Vec<ClientKind> = self.options.mix.kinds().collect();
         let adders = match promise {
             Promise::Exact => {

@@ -1,7 +1,7 @@
 //! Watches of the SDK that run through faults, and what every one of them must keep: the events of a shard come in the
 //! order of their positions, each once.
 //!
-//! What the events say is checked by an implementation of [`Shown`].
+//! What the events say is checked by an implementation of [`ShownChanges`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use fastness_client::{ClientError, Watch, WatchEvent, WatchPosition, WatchPositi
 use parking_lot::Mutex;
 
 /// What a watch has shown.
-pub trait Shown: Send + 'static {
+pub trait ShownChanges: Send + 'static {
     /// Adds the next event.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ pub struct Followed<S> {
     latest: BTreeMap<u32, WatchPosition>,
 }
 
-impl<S: Shown> Followed<S> {
+impl<S: ShownChanges> Followed<S> {
     /// Nothing so far.
     pub fn new(shown: S) -> Followed<S> {
         Followed { shown, events: 0, latest: BTreeMap::new() }
@@ -69,7 +69,7 @@ pub type SharedFollowed<S> = Arc<Mutex<Followed<S>>>;
 ///
 /// # Errors
 /// What is wrong: a [`ClientError`] if the watch has failed, anything else if it has shown something wrong.
-pub async fn follow<S: Shown>(watch: Watch, mut stream: WatchStream, followed: SharedFollowed<S>) -> Result<()> {
+pub async fn follow<S: ShownChanges>(watch: Watch, mut stream: WatchStream, followed: SharedFollowed<S>) -> Result<()> {
     loop {
         let next = stream.next().await;
         let purged = followed.lock().take(next)?;
@@ -84,7 +84,7 @@ pub async fn follow<S: Shown>(watch: Watch, mut stream: WatchStream, followed: S
 ///
 /// # Errors
 /// As [`follow`].
-pub async fn follow_with_restarts<S: Shown>(
+pub async fn follow_with_restarts<S: ShownChanges>(
     watch: Watch,
     mut stream: WatchStream,
     followed: SharedFollowed<S>,
@@ -116,7 +116,7 @@ fn without(positions: &WatchPositions, shard: u32) -> WatchPositions {
 }
 
 /// Continues after these positions; from now on in shards that are not among them, or that have purged them.
-async fn resume<S: Shown>(
+async fn resume<S: ShownChanges>(
     watch: &Watch,
     mut positions: WatchPositions,
     followed: &SharedFollowed<S>,
@@ -143,7 +143,7 @@ mod tests {
 
     struct Nothing;
 
-    impl Shown for Nothing {
+    impl ShownChanges for Nothing {
         fn add(&mut self, _: WatchEvent) -> Result<()> {
             Ok(())
         }

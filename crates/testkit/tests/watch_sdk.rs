@@ -19,7 +19,7 @@ use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_load::{Access, SharedTopology};
 use fastness_resp::Protocol;
 use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_for_exit};
-use fastness_testkit::watching::{self, Followed, SharedFollowed, Shown};
+use fastness_testkit::watching::{self, Followed, SharedFollowed, ShownChanges};
 use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ struct Appended {
     values: BTreeMap<Bytes, Vec<u8>>,
 }
 
-impl Shown for Appended {
+impl ShownChanges for Appended {
     fn add(&mut self, event: WatchEvent) -> Result<()> {
         let is_pair = event.changes.iter().any(|change| change.keys().any(|key| key.starts_with(b"w:{")));
         ensure!(event.changes.len() == if is_pair { 2 } else { 1 }, "not a whole transaction: {event:?}");

@@ -93,20 +93,20 @@ impl GrpcNodes {
 }
 
 /// The connection to one node.
-struct Link {
+struct GrpcLink {
     stub: Stub,
     /// The number of the connection that was opened last: the stub opens another one by itself.
     opened: Arc<AtomicU64>,
 }
 
-impl Link {
+impl GrpcLink {
     /// `connections`: the number of connections that the client has opened, to all nodes.
     fn new(
         address: &str,
         ca: &[u8],
         timeout: Duration,
         connections: &Arc<AtomicU64>,
-    ) -> Result<Link, tonic::transport::Error> {
+    ) -> Result<GrpcLink, tonic::transport::Error> {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
         let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?;
         let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
@@ -121,7 +121,7 @@ impl Link {
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         }));
-        Ok(Link { stub: KvServiceClient::new(channel), opened })
+        Ok(GrpcLink { stub: KvServiceClient::new(channel), opened })
     }
 }
 
@@ -171,7 +171,7 @@ pub struct GrpcClient {
     /// Whether any node may pass its calls on to the primary.
     forwards: bool,
     timeout: Duration,
-    links: BTreeMap<String, Link>,
+    links: BTreeMap<String, GrpcLink>,
     connections: Arc<AtomicU64>,
     calls: usize,
 }
@@ -278,9 +278,9 @@ impl GrpcClient {
         known.unwrap_or_else(|| self.nodes.any())
     }
 
-    fn link(&mut self, address: &str) -> Result<&mut Link, GrpcFailure> {
+    fn link(&mut self, address: &str) -> Result<&mut GrpcLink, GrpcFailure> {
         if !self.links.contains_key(address) {
-            let link = Link::new(address, &self.nodes.ca, self.timeout, &self.connections);
+            let link = GrpcLink::new(address, &self.nodes.ca, self.timeout, &self.connections);
             let link = link.map_err(|error| GrpcFailure {
                 outcome: Outcome::Refused,
                 reason: error.to_string(),

@@ -11,28 +11,15 @@ use fastness_load::Outcome;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::check::Promise;
+use super::check::SharedCounter;
 use crate::clients::{ClientKind, Tally};
 
 /// Pause after an increment that was not acknowledged: the client's back-off.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// A counter, and what its clients were told.
-pub(super) struct Counter {
-    pub(super) key: String,
-    pub(super) promise: Promise,
-    pub(super) tally: Tally,
-}
-
-impl Counter {
-    pub(super) fn new(key: String, promise: Promise) -> Counter {
-        Counter { key, promise, tally: Tally::default() }
-    }
-}
-
 /// The work of one client.
 pub(super) struct Adding {
-    pub(super) counters: Vec<Arc<Counter>>,
+    pub(super) counters: Vec<Arc<SharedCounter>>,
     pub(super) tally: Arc<Tally>,
     /// What no cluster may answer: violations.
     pub(super) odd: Arc<Mutex<Vec<String>>>,
@@ -48,11 +35,11 @@ impl Adding {
     }
 
     /// The counter of the increment with this number.
-    pub(super) fn counter(&self, number: usize) -> &Arc<Counter> {
+    pub(super) fn counter(&self, number: usize) -> &Arc<SharedCounter> {
         &self.counters[number % self.counters.len()]
     }
 
-    pub(super) fn note(&self, counter: &Counter, outcome: Outcome) {
+    pub(super) fn note(&self, counter: &SharedCounter, outcome: Outcome) {
         counter.tally.wrote(outcome);
         self.tally.wrote(outcome);
     }

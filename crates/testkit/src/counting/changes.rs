@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{ChangedValue, WatchChange, WatchEvent};
 
-use crate::watching::Shown;
+use crate::watching::ShownChanges;
 
 /// The newest value of a counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl CounterChanges {
     }
 }
 
-impl Shown for CounterChanges {
+impl ShownChanges for CounterChanges {
     fn add(&mut self, event: WatchEvent) -> Result<()> {
         for change in event.changes {
             let WatchChange::StringSet { key, value: ChangedValue::Value(value), .. } = change else {

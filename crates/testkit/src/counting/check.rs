@@ -1,8 +1,8 @@
 //! Whether a counter is what its clients were told.
 
-use super::adder::Counter;
-use super::{CountingOptions, CountingVerdict};
-use crate::clients::Counts;
+use super::options::CountingOptions;
+use super::verdict::CountingVerdict;
+use crate::clients::{Counts, Tally};
 
 /// What a counter must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,20 @@ impl Promise {
     }
 }
 
-impl Counter {
+/// A counter, and what its clients were told.
+pub(super) struct SharedCounter {
+    pub(super) key: String,
+    pub(super) promise: Promise,
+    pub(super) tally: Tally,
+}
+
+impl SharedCounter {
+    pub(super) fn new(key: String, promise: Promise) -> SharedCounter {
+        SharedCounter { key, promise, tally: Tally::default() }
+    }
+}
+
+impl SharedCounter {
     /// Compares the value that is stored in the end.
     pub(super) fn check(&self, value: u64, options: &CountingOptions, verdict: &mut CountingVerdict) {
         let Counts { acknowledged, unknown, .. } = self.tally.counts();
@@ -60,8 +73,8 @@ mod tests {
         CountingOptions::new(access, Arc::new(grpc), 1)
     }
 
-    fn counter(promise: Promise, acknowledged: u64, unknown: u64) -> Counter {
-        let counter = Counter::new("c".into(), promise);
+    fn counter(promise: Promise, acknowledged: u64, unknown: u64) -> SharedCounter {
+        let counter = SharedCounter::new("c".into(), promise);
         (0..acknowledged).for_each(|_| counter.tally.wrote(Outcome::Acknowledged));
         (0..unknown).for_each(|_| counter.tally.wrote(Outcome::Unknown));
         counter.tally.wrote(Outcome::Refused);
@@ -69,7 +82,7 @@ mod tests {
     }
 
     /// The numbers of violations, of lost counters, and of reasons why nothing is proven.
-    fn found(counter: &Counter, value: u64, options: &CountingOptions) -> (usize, u64, usize) {
+    fn found(counter: &SharedCounter, value: u64, options: &CountingOptions) -> (usize, u64, usize) {
         let mut verdict = CountingVerdict::default();
         counter.check(value, options, &mut verdict);
         (verdict.violations.len(), verdict.lost, verdict.undecided.len())

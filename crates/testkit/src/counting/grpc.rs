@@ -5,13 +5,13 @@ use fastness_load::Outcome;
 use fastness_resp::Value;
 use fastness_wire::v1;
 
-use super::CountingOptions;
 use super::adder::{Adder, Adding, Attempted, ReadyAdder, Repeating, Sequence, client_name};
+use super::options::CountingOptions;
 use crate::clients::{ClientKind, GrpcClient, GrpcFailure};
 
 /// Those whose writes have idempotency keys.
 pub(super) fn keyed(options: &CountingOptions) -> Vec<ReadyAdder> {
-    let calls = |forwards| Calls::new(options, forwards);
+    let calls = |forwards| GrpcCalls::new(options, forwards);
     vec![
         ReadyAdder::new("gRPC", ClientKind::Grpc, Keyed::new(calls(false))),
         ReadyAdder::new("gRPC, forwarded", ClientKind::Grpc, Keyed::new(calls(true))),
@@ -21,18 +21,18 @@ pub(super) fn keyed(options: &CountingOptions) -> Vec<ReadyAdder> {
 
 /// Those that make one attempt.
 pub(super) fn single(options: &CountingOptions) -> Vec<ReadyAdder> {
-    let calls = |forwards| Calls::new(options, forwards);
+    let calls = |forwards| GrpcCalls::new(options, forwards);
     vec![
         ReadyAdder::new("gRPC without keys", ClientKind::Grpc, calls(false)),
         ReadyAdder::new("gRPC without keys, forwarded", ClientKind::Grpc, calls(true)),
     ]
 }
 
-struct Calls(GrpcClient);
+struct GrpcCalls(GrpcClient);
 
-impl Calls {
-    fn new(options: &CountingOptions, forwards: bool) -> Calls {
-        Calls(GrpcClient::new(options.grpc.nodes.clone(), forwards, options.access.timeout))
+impl GrpcCalls {
+    fn new(options: &CountingOptions, forwards: bool) -> GrpcCalls {
+        GrpcCalls(GrpcClient::new(options.grpc.nodes.clone(), forwards, options.access.timeout))
     }
 }
 
@@ -42,7 +42,7 @@ fn increment(key: &str) -> [&[u8]; 3] {
 }
 
 #[async_trait]
-impl Adder for Calls {
+impl Adder for GrpcCalls {
     async fn add(&mut self, key: &str, _: &Adding) -> Outcome {
         match self.0.run(&increment(key), None).await {
             Ok(Value::Integer(_)) => Outcome::Acknowledged,
@@ -53,13 +53,13 @@ impl Adder for Calls {
 }
 
 struct Keyed {
-    calls: Calls,
+    calls: GrpcCalls,
     client: String,
     sequence: Sequence,
 }
 
 impl Keyed {
-    fn new(calls: Calls) -> Keyed {
+    fn new(calls: GrpcCalls) -> Keyed {
         Keyed { calls, client: client_name("grpc"), sequence: Sequence::default() }
     }
 

@@ -5,8 +5,8 @@ use fastness_load::outcome::classify;
 use fastness_load::{Access, Client, Connection, Endpoint, Outcome, SharedTopology};
 use fastness_resp::{Value, request};
 
-use super::CountingOptions;
 use super::adder::{Adder, Adding, Attempted, ReadyAdder, Repeating, Sequence, client_name};
+use super::options::CountingOptions;
 use crate::clients::ClientKind;
 
 /// Those whose writes have idempotency keys.

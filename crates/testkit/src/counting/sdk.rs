@@ -10,7 +10,8 @@ use fastness_client::{
 };
 use fastness_load::Outcome;
 
-use super::adder::{Adder, Adding, Attempted, Counter, ReadyAdder, Repeating};
+use super::adder::{Adder, Adding, Attempted, ReadyAdder, Repeating};
+use super::check::SharedCounter;
 use crate::clients::{ClientKind, outcome_of_sdk};
 
 /// Increments of a pipeline in flight.
@@ -23,7 +24,7 @@ pub(super) fn keyed(client: &Client) -> Vec<ReadyAdder> {
     let kept = KeptKeys { client: client.clone(), key: client.new_idempotency_key() };
     let pipeline = client.clone();
     vec![
-        ReadyAdder::new("SDK", ClientKind::Sdk, Calls(client.clone())),
+        ReadyAdder::new("SDK", ClientKind::Sdk, SdkCalls(client.clone())),
         ReadyAdder::new("SDK, keys kept", ClientKind::Sdk, kept),
         ReadyAdder::new("SDK transactions", ClientKind::Sdk, Transactions(client.clone())),
         ReadyAdder::with("SDK pipeline", ClientKind::Sdk, move |adding| through_a_pipeline(pipeline, adding)),
@@ -36,7 +37,7 @@ pub(super) fn single(client: &Client) -> Vec<ReadyAdder> {
     let client = client.with_options(settings);
     let pipeline = client.clone();
     vec![
-        ReadyAdder::new("SDK without keys", ClientKind::Sdk, Calls(client.clone())),
+        ReadyAdder::new("SDK without keys", ClientKind::Sdk, SdkCalls(client.clone())),
         ReadyAdder::new("SDK transactions without keys", ClientKind::Sdk, Transactions(client)),
         ReadyAdder::with("SDK pipeline without keys", ClientKind::Sdk, move |adding| {
             through_a_pipeline(pipeline, adding)
@@ -48,10 +49,10 @@ fn outcome<T>(result: Result<T, ClientError>) -> Outcome {
     result.map_or_else(|error| outcome_of_sdk(&error), |_| Outcome::Acknowledged)
 }
 
-struct Calls(Client);
+struct SdkCalls(Client);
 
 #[async_trait]
-impl Adder for Calls {
+impl Adder for SdkCalls {
     async fn add(&mut self, key: &str, _: &Adding) -> Outcome {
         outcome(self.0.increment(key, 1).await)
     }
@@ -103,7 +104,7 @@ impl Adder for Transactions {
 
 async fn through_a_pipeline(client: Client, adding: Adding) {
     let mut pipeline = client.pipeline();
-    let mut sent: VecDeque<Arc<Counter>> = VecDeque::new();
+    let mut sent: VecDeque<Arc<SharedCounter>> = VecDeque::new();
     let mut number = 0;
     while !adding.is_over() || !sent.is_empty() {
         while !adding.is_over() && sent.len() < IN_FLIGHT {

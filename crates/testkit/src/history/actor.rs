@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 
 use super::record::{Op, Span};
 use super::run::Run;
-use super::voice::{Answer, Copy, Voice, Watching};
+use super::voice::{CopyPlace, Voice, VoiceAnswer, Watching};
 use crate::clients::{AnyClient, Tally};
 
 /// The outcome of a request.
@@ -160,14 +160,14 @@ impl Actor {
     }
 
     /// All places with a copy of a key.
-    pub(crate) async fn copies(&mut self, key: &str) -> Vec<Copy> {
+    pub(crate) async fn copies(&mut self, key: &str) -> Vec<CopyPlace> {
         self.voice.copies(key.as_bytes()).await
     }
 
     /// Reads a string at one copy. Returns the number of the connection, which is unique in the run.
     pub(crate) async fn read_at<R>(
         &mut self,
-        copy: &Copy,
+        copy: &CopyPlace,
         key: &str,
         shape: impl Fn(&Value) -> Option<R>,
     ) -> (u64, Attempt<R>) {
@@ -180,7 +180,7 @@ impl Actor {
         (u64::from(self.id) << 32 | number, attempt)
     }
 
-    fn sort<R>(&self, call: u64, answer: Answer, shape: impl Fn(&Value) -> Option<R>) -> Attempt<R> {
+    fn sort<R>(&self, call: u64, answer: VoiceAnswer, shape: impl Fn(&Value) -> Option<R>) -> Attempt<R> {
         let (outcome, result) = match answer {
             Ok((Outcome::Acknowledged, reply)) => match shape(&reply) {
                 Some(result) => (Outcome::Acknowledged, Some(result)),

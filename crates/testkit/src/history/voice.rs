@@ -14,11 +14,11 @@ use fastness_wire::v1::{self, compare};
 use crate::clients::{AnyClient, outcome_of_sdk};
 
 /// An answer with the outcome that it means, or only the outcome.
-pub(super) type Answer = Result<(Outcome, Value), Outcome>;
+pub(super) type VoiceAnswer = Result<(Outcome, Value), Outcome>;
 
 /// Where a copy of a key is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Copy {
+pub(crate) enum CopyPlace {
     /// After READONLY.
     Resp(Endpoint),
     /// At a node's gRPC listener.
@@ -27,12 +27,12 @@ pub(crate) enum Copy {
     Sdk,
 }
 
-impl std::fmt::Display for Copy {
+impl std::fmt::Display for CopyPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Copy::Resp(endpoint) => endpoint.fmt(f),
-            Copy::Grpc(address) => write!(f, "{address} (gRPC)"),
-            Copy::Sdk => f.write_str("a replica that the SDK has chosen"),
+            CopyPlace::Resp(endpoint) => endpoint.fmt(f),
+            CopyPlace::Grpc(address) => write!(f, "{address} (gRPC)"),
+            CopyPlace::Sdk => f.write_str("a replica that the SDK has chosen"),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Voice {
     }
 
     /// Runs one command.
-    pub(super) async fn call(&mut self, command: &[&[u8]]) -> Answer {
+    pub(super) async fn call(&mut self, command: &[&[u8]]) -> VoiceAnswer {
         let reply = match &mut self.client {
             AnyClient::Resp(client) => client.call(command).await?,
             AnyClient::Grpc(client) => client.run(command, None).await.map_err(|failure| failure.outcome)?,
@@ -70,7 +70,7 @@ impl Voice {
     }
 
     /// Runs commands as one transaction; `key` is one of its keys. The answer is that of EXEC.
-    pub(super) async fn transact(&mut self, key: &[u8], commands: &[&[&[u8]]]) -> Answer {
+    pub(super) async fn transact(&mut self, key: &[u8], commands: &[&[&[u8]]]) -> VoiceAnswer {
         match &mut self.client {
             AnyClient::Resp(client) => {
                 let primary = client.primary(key).await.ok_or(Outcome::Refused)?;
@@ -82,7 +82,7 @@ impl Voice {
     }
 
     /// Watches the keys in `watch` (a WATCH command), and reads them.
-    pub(super) async fn watch(&mut self, watch: &[&[u8]], read: &[&[u8]]) -> Option<(Watching, Answer)> {
+    pub(super) async fn watch(&mut self, watch: &[&[u8]], read: &[&[u8]]) -> Option<(Watching, VoiceAnswer)> {
         let AnyClient::Resp(client) = &mut self.client else {
             let answer = self.call(read).await;
             let values = match &answer {
@@ -110,7 +110,7 @@ impl Voice {
     }
 
     /// Runs commands if nothing that is watched has changed. The answer is that of EXEC.
-    pub(super) async fn exec(&mut self, watching: &Watching, commands: &[&[&[u8]]]) -> Answer {
+    pub(super) async fn exec(&mut self, watching: &Watching, commands: &[&[&[u8]]]) -> VoiceAnswer {
         match (&mut self.client, watching) {
             (AnyClient::Resp(client), Watching::Connection(endpoint)) => {
                 if !client.is_connected(endpoint) {
@@ -124,7 +124,7 @@ impl Voice {
         }
     }
 
-    async fn compare_and_run(&mut self, values: &[(Bytes, Option<Bytes>)], commands: &[&[&[u8]]]) -> Answer {
+    async fn compare_and_run(&mut self, values: &[(Bytes, Option<Bytes>)], commands: &[&[&[u8]]]) -> VoiceAnswer {
         let replies = match &mut self.client {
             AnyClient::Resp(_) => Err(Outcome::Refused),
             AnyClient::Grpc(client) => {
@@ -139,24 +139,24 @@ impl Voice {
     }
 
     /// All places with a copy of a key.
-    pub(super) async fn copies(&mut self, key: &[u8]) -> Vec<Copy> {
+    pub(super) async fn copies(&mut self, key: &[u8]) -> Vec<CopyPlace> {
         match &mut self.client {
-            AnyClient::Resp(client) => client.copies(key).await.into_iter().map(Copy::Resp).collect(),
-            AnyClient::Grpc(client) => client.copies().iter().cloned().map(Copy::Grpc).collect(),
-            AnyClient::Sdk(_) => vec![Copy::Sdk],
+            AnyClient::Resp(client) => client.copies(key).await.into_iter().map(CopyPlace::Resp).collect(),
+            AnyClient::Grpc(client) => client.copies().iter().cloned().map(CopyPlace::Grpc).collect(),
+            AnyClient::Sdk(_) => vec![CopyPlace::Sdk],
         }
     }
 
     /// Reads a string at one copy. Returns the number of the connection, which is unique for this client. The SDK
     /// promises no order, so each of its reads has a number of its own.
-    pub(super) async fn read_at(&mut self, copy: &Copy, key: &[u8]) -> (u64, Answer) {
+    pub(super) async fn read_at(&mut self, copy: &CopyPlace, key: &[u8]) -> (u64, VoiceAnswer) {
         let (number, reply) = match (&mut self.client, copy) {
-            (AnyClient::Resp(client), Copy::Resp(endpoint)) => {
+            (AnyClient::Resp(client), CopyPlace::Resp(endpoint)) => {
                 let (opened, connections) = (&mut self.opened, &mut self.connections);
                 read_at_connection(client, (opened, connections), endpoint, key).await
             }
-            (AnyClient::Grpc(client), Copy::Grpc(address)) => client.read_at(address, key).await,
-            (AnyClient::Sdk(client), Copy::Sdk) => {
+            (AnyClient::Grpc(client), CopyPlace::Grpc(address)) => client.read_at(address, key).await,
+            (AnyClient::Sdk(client), CopyPlace::Sdk) => {
                 self.opened += 1;
                 (self.opened, client.read_at_replica(key).await)
             }
