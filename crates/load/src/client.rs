@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fastness_resp::Protocol;
 use fastness_resp::value::Value;
 use fastness_types::slot_of;
@@ -29,6 +30,24 @@ pub struct Access {
 
 /// The topology that clients of one cluster share; `None` until it is read, and again after a redirect.
 pub type SharedTopology = Arc<Mutex<Option<Arc<Topology>>>>;
+
+/// A client of any kind, whatever it speaks: it runs each command at most once.
+#[async_trait]
+pub trait Caller: Send {
+    /// Runs one command on the primary of the key that follows its name. An error reply may be returned as such, or as
+    /// the outcome that it means.
+    ///
+    /// # Errors
+    /// What is known of a command that was not answered with success.
+    async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome>;
+}
+
+#[async_trait]
+impl Caller for Client {
+    async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome> {
+        Client::call(self, command).await
+    }
+}
 
 /// A cluster client (see the module's documentation).
 pub struct Client {

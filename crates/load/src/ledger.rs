@@ -14,4 +14,4 @@ mod book;
 mod worker;
 
 pub use book::{Book, ReadStart, Summary, Violation};
-pub use worker::{LedgerOptions, LedgerRun, start};
+pub use worker::{LedgerOptions, LedgerRun, start, start_with};

@@ -1,6 +1,6 @@
-//! The load generator of tests, benchmarks and the lab. It speaks RESP like any client, follows the cluster's topology,
-//! and keeps a ledger of which writes were **acknowledged** (must survive), **refused** (must not have happened) or
-//! left **unknown** (may or may not have happened).
+//! The load generator of tests, benchmarks and the lab. It speaks RESP like any client (or lets its caller bring other
+//! clients, [`Caller`]), follows the cluster's topology, and keeps a ledger of which writes were **acknowledged** (must
+//! survive), **refused** (must not have happened) or left **unknown** (may or may not have happened).
 //!
 //! There are three kinds of load:
 //! - [`ledger`] writes values that can be checked afterwards, during faults;
@@ -17,7 +17,7 @@ pub mod losses;
 pub mod outcome;
 pub mod topology;
 
-pub use client::{Access, Client, SharedTopology};
+pub use client::{Access, Caller, Client, SharedTopology};
 pub use connection::{Connection, Endpoint, IoError, Tls};
 pub use outcome::Outcome;
 pub use topology::Topology;

@@ -28,6 +28,7 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::clients::ClientMix;
 use crate::cluster::{Cluster, ClusterOptions, NodeFile};
 use crate::observe::{Digests, Figures};
 use crate::seed;
@@ -53,24 +54,48 @@ pub async fn run_without_loss(
     faults: &[ChaosFault],
     tls: bool,
 ) -> Result<(Cluster, ChaosReport)> {
+    let load = |options| ChaosOptions { tls, ..options };
+    run_with_load(cluster, faults, load).await
+}
+
+/// As [`run_without_loss`], with clients of all kinds whose histories are checked, and who count.
+///
+/// # Errors
+/// As [`run_without_loss`].
+pub async fn run_with_all_clients(cluster: &ClusterOptions, faults: &[ChaosFault]) -> Result<(Cluster, ChaosReport)> {
+    let purges = cluster.snapshot_log_bytes.is_some() && cluster.watch_log_bytes == 0;
+    let load =
+        |options| ChaosOptions { tls: true, clients: ClientMix::Mixed, histories: true, workers: 4, purges, ..options };
+    run_with_load(cluster, faults, load).await
+}
+
+async fn run_with_load(
+    cluster: &ClusterOptions,
+    faults: &[ChaosFault],
+    load: impl FnOnce(ChaosOptions) -> ChaosOptions,
+) -> Result<(Cluster, ChaosReport)> {
     let seed = seed::from_env_or_random();
     eprintln!("FASTNESS_SEED={seed}");
     let mut cluster = Cluster::start(cluster)?;
     cluster.keep_files();
-    let options = ChaosOptions {
+    let options = load(ChaosOptions {
         seed,
         plan: ChaosPlan::these(faults),
         workers: 8,
-        tls,
+        clients: ClientMix::Resp,
+        tls: false,
         pause: Duration::from_millis(1),
         histories: false,
+        purges: false,
         loses: false,
         max_loss: None,
-    };
+    });
     let report = run(&cluster, &options, |injected| eprintln!("{injected}")).await?;
     eprintln!("{:?} in {:?}", report.verdict.summary, report.elapsed);
     let broken = report.violations();
     ensure!(broken.is_empty(), "FASTNESS_SEED={seed}: {broken:#?}");
+    let undecided = report.undecided();
+    ensure!(undecided.is_empty(), "FASTNESS_SEED={seed}: nothing is proven: {undecided:#?}");
     Ok((cluster, report))
 }
 
@@ -91,7 +116,7 @@ pub async fn run(
     let (started, file) = (Instant::now(), cluster.file()?);
     healthy(cluster, options).await.context("before the run")?;
     let prefix = format!("chaos{}:", options.seed);
-    let load = Load::start(cluster, options, &prefix)?;
+    let load = Load::start(cluster, options, &prefix).await?;
     let mut probe = Probe::start(cluster, 1, &prefix, load.book())?;
     let mut digests = Digests::default();
     let mut rng = SmallRng::seed_from_u64(options.seed);
@@ -125,6 +150,7 @@ pub async fn run(
     Ok(ChaosReport {
         seed: options.seed,
         plan: options.plan.clone(),
+        clients: options.clients,
         max_loss: options.max_loss,
         size: (file.nodes.len(), file.shards),
         injected,

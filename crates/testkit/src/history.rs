@@ -2,8 +2,9 @@
 //! records with what a single copy of the data could have answered.
 //!
 //! ```text
-//! workload/*.rs  clients in groups of four, two of them over RESP2 and two over RESP3, on the same keys
+//! workload/*.rs  clients in groups of four on the same keys, of all kinds that the run has (RESP2, RESP3, gRPC, SDK)
 //!    actor.rs    one client: sends requests and classifies outcomes as acknowledged, refused or unknown
+//!    voice.rs    what it speaks
 //!    record.rs   histories: the operations on one key, which is retired before it exceeds a limit of its checker
 //! check/*.rs     pure functions from a history to its violations
 //! ```
@@ -11,8 +12,10 @@
 //! Rules of the record:
 //! - An acknowledged operation took effect between its call and its answer. One of unknown outcome took effect at any
 //!   time since its call, or never. One that was **refused never did**: it is left out, so that a trace of it in any
-//!   answer is a violation. So every run also tests the classification of errors (`fastness_load::outcome`).
-//! - An attempt is never repeated: a retry after an unknown outcome is an operation of its own.
+//!   answer is a violation. So every run also tests the classification of errors (`fastness_load::outcome`,
+//!   `clients/outcome.rs`, and that of the SDK).
+//! - An attempt is never repeated: a retry after an unknown outcome is an operation of its own. The SDK repeats writes
+//!   with idempotency keys by itself: all of that is one operation, which takes effect once or not at all.
 //! - Every written value is unique in the run, or (for sums and counters) every answer contains the resulting state.
 //!
 //! After a run all keys are read back, and these reads are part of their histories, so that the loss of a write is
@@ -27,6 +30,7 @@ mod actor;
 pub mod check;
 mod record;
 mod run;
+mod voice;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -40,9 +44,11 @@ use tokio::task::JoinHandle;
 
 pub use check::{Findings, Kind, Violation};
 pub use record::{History, Op, Span};
-pub use run::{Counts, HistoryOptions};
+pub use run::{HistoryOptions, TIMEOUT};
 
-use actor::{Actor, Tally};
+pub use crate::clients::Counts;
+use crate::clients::{ClientKind, Tally};
+use actor::Actor;
 use record::Clock;
 use run::{READER, Run};
 use workload::Workload;
@@ -62,6 +68,8 @@ pub struct HistoryVerdict {
     pub stale: u64,
     /// Operations of each workload.
     pub by_workload: BTreeMap<&'static str, Counts>,
+    /// Operations of each kind of client.
+    pub by_client: BTreeMap<ClientKind, Counts>,
 }
 
 impl HistoryVerdict {
@@ -75,7 +83,14 @@ impl HistoryVerdict {
 /// One group of clients on one workload's keys.
 struct Group {
     workload: Arc<dyn Workload>,
-    tally: Arc<Tally>,
+    /// For each kind of client.
+    tallies: BTreeMap<ClientKind, Arc<Tally>>,
+}
+
+impl Group {
+    fn counts(&self) -> Counts {
+        self.tallies.values().fold(Counts::default(), |sum, tally| sum + tally.counts())
+    }
 }
 
 /// The running workloads.
@@ -97,7 +112,7 @@ pub fn start(options: HistoryOptions) -> RunningWorkloads {
     });
     let groups: Vec<Group> = (0..run.options.groups)
         .flat_map(|group| workload::all::all(&run.options, group))
-        .map(|workload| Group { workload, tally: Arc::default() })
+        .map(|workload| Group { workload, tallies: BTreeMap::new() })
         .collect();
     let mut running = RunningWorkloads { run, groups, clients: Vec::new() };
     running.start_clients();
@@ -110,10 +125,14 @@ const BACK_OFF: Duration = Duration::from_millis(10);
 impl RunningWorkloads {
     fn start_clients(&mut self) {
         let mut id = READER;
-        for group in &self.groups {
+        // Another first kind for each group and each seed: the only writer of a workload is not always of one kind.
+        let first = self.run.options.seed as usize % 8;
+        for (at, group) in self.groups.iter_mut().enumerate() {
             for place in 0..group.workload.clients() {
                 id += 1;
-                let actor = Actor::new(id, self.run.clone(), group.tally.clone());
+                let client = self.run.options.access.client(first + at + place as usize, &self.run.topology);
+                let tally = group.tallies.entry(client.kind()).or_default().clone();
+                let actor = Actor::new(id, self.run.clone(), client, tally);
                 self.clients.push(tokio::spawn(live(group.workload.clone(), place, actor)));
             }
         }
@@ -122,7 +141,7 @@ impl RunningWorkloads {
     /// Counts of all workloads so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.groups.iter().fold(Counts::default(), |sum, group| sum + group.tally.counts())
+        self.groups.iter().fold(Counts::default(), |sum, group| sum + group.counts())
     }
 
     /// Counts of each workload so far.
@@ -131,9 +150,20 @@ impl RunningWorkloads {
         let mut by_workload = BTreeMap::new();
         for group in &self.groups {
             let sum: &mut Counts = by_workload.entry(group.workload.name()).or_default();
-            *sum = *sum + group.tally.counts();
+            *sum = *sum + group.counts();
         }
         by_workload
+    }
+
+    /// Counts of each kind of client so far.
+    #[must_use]
+    pub fn by_client(&self) -> BTreeMap<ClientKind, Counts> {
+        let mut by_client = BTreeMap::new();
+        for (kind, tally) in self.groups.iter().flat_map(|group| &group.tallies) {
+            let sum: &mut Counts = by_client.entry(*kind).or_default();
+            *sum = *sum + tally.counts();
+        }
+        by_client
     }
 
     /// Stops the clients, reads every key back and checks all histories.
@@ -142,11 +172,12 @@ impl RunningWorkloads {
     /// If a key could not be read within `patience`: then nothing is proven.
     pub async fn stop_and_check(mut self, patience: Duration) -> Result<HistoryVerdict, String> {
         self.stop().await;
-        let by_workload = self.by_workload();
+        let (by_workload, by_client) = (self.by_workload(), self.by_client());
         let until = Instant::now() + patience;
         for group in &self.groups {
             // Its reads are not part of the load.
-            let mut reader = Actor::new(READER, self.run.clone(), Arc::default());
+            let client = self.run.options.access.client(0, &self.run.topology);
+            let mut reader = Actor::new(READER, self.run.clone(), client, Arc::default());
             reader.insist_until(until);
             group.workload.read_back(&mut reader).await?;
         }
@@ -158,7 +189,7 @@ impl RunningWorkloads {
             findings
         });
         let findings = checked.await.map_err(|error| format!("a checker panicked: {error}"))?;
-        Ok(self.verdict(findings, by_workload))
+        Ok(self.verdict(findings, by_workload, by_client))
     }
 
     /// Stops the clients; running operations are finished first.
@@ -169,14 +200,21 @@ impl RunningWorkloads {
         }
     }
 
-    fn verdict(&self, findings: Findings, by_workload: BTreeMap<&'static str, Counts>) -> HistoryVerdict {
+    fn verdict(
+        &self,
+        findings: Findings,
+        by_workload: BTreeMap<&'static str, Counts>,
+        by_client: BTreeMap<ClientKind, Counts>,
+    ) -> HistoryVerdict {
         let Findings { violations, mut undecided, ops_checked } = findings;
         undecided.append(&mut self.run.odd.lock());
         let least = self.run.options.least_ops;
-        undecided.extend(by_workload.iter().filter_map(|(name, counts)| too_low(name, *counts, least)));
+        let by_kind = by_client.iter().map(|(kind, counts)| (kind.name(), counts));
+        let all = by_workload.iter().map(|(name, counts)| (*name, counts)).chain(by_kind);
+        undecided.extend(all.filter_map(|(name, counts)| too_low(name, *counts, least)));
         let of_kind = |kind| violations.iter().filter(|violation| violation.kind == kind).count() as u64;
         let (lost, stale) = (of_kind(Kind::Lost), of_kind(Kind::Stale));
-        HistoryVerdict { violations, undecided, ops_checked, lost, stale, by_workload }
+        HistoryVerdict { violations, undecided, ops_checked, lost, stale, by_workload, by_client }
     }
 }
 

@@ -3,9 +3,12 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod clients;
 pub mod cluster;
+pub mod counting;
 pub mod differential;
 pub mod history;
+pub mod keys;
 pub mod observe;
 pub mod partition;
 pub mod payload;
@@ -19,3 +22,4 @@ pub mod seed;
 pub mod sim;
 pub mod soak;
 pub mod wait;
+pub mod watching;

@@ -26,7 +26,11 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("server", 6, &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "control"]),
     ("fastness", 7, &["types", "wire", "control", "server"]),
     ("load", 1, &["types", "resp"]),
-    ("testkit", 7, &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "load"]),
+    (
+        "testkit",
+        7,
+        &["types", "resp", "engine", "acl", "log", "wire", "client", "consensus", "shard", "connection", "load"],
+    ),
     (
         "fuzz",
         8,
@@ -42,7 +46,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("anyhow", &["fastness", "testkit", "fuzz"]),
     ("rcgen", &["fastness"]),
     ("prost", &["wire", "consensus", "server", "testkit", "fuzz"]),
-    ("tonic", &["wire", "client", "server", "fastness"]),
+    ("tonic", &["wire", "client", "server", "fastness", "testkit"]),
     ("rustls", &["consensus", "server", "fastness", "load"]),
     ("tokio-rustls", &["consensus", "server", "fastness", "load"]),
     ("rand", &["client", "consensus", "shard", "server", "fastness", "load", "testkit", "fuzz"]),

@@ -13,6 +13,7 @@ use fastness_load::outcome::{classify, of_code};
 use fastness_load::{Connection, Outcome};
 use fastness_resp::Value;
 use fastness_shard::refusal::{self, Refusal};
+use fastness_testkit::clients::outcome_of_reason;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_types::Slot;
 
@@ -93,6 +94,28 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
     ];
     for refused in command_errors {
         assert_eq!(classify(&Value::Error(refused.line().to_vec())), Outcome::Refused, "{refused:?}");
+    }
+}
+
+/// Reasons of the gRPC API that only streams of watches and of the topology end with.
+const OF_STREAMS: &[&str] =
+    &["MAX_STREAMS", "POSITION_PURGED", "POSITION_AHEAD", "WATCH_TOO_SLOW", "MAX_WATCHERS", "LOG_UNREADABLE"];
+
+/// A reason that the clients of the test kit do not know would count as a doubt, and weaken what runs show.
+#[test]
+fn every_reason_of_the_grpc_api_is_classified() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/src/api/refusal.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    let module = source.split("mod reason {").nth(1).unwrap().split("\n}").next().unwrap();
+    let reasons: Vec<&str> =
+        module.lines().filter_map(|line| line.split("&str = \"").nth(1)?.split('"').next()).collect();
+    assert!(reasons.len() > 12, "found only {reasons:?}");
+    for reason in &reasons {
+        let outcome = outcome_of_reason(reason);
+        assert_eq!(outcome.is_none(), OF_STREAMS.contains(reason), "{reason}: {outcome:?}");
+    }
+    for reason in ["OUTCOME_UNKNOWN", "REPLY_TOO_LONG", "REPLY_DROPPED", "IDEMPOTENCYPAST"] {
+        assert_eq!(outcome_of_reason(reason), Some(Outcome::Unknown), "{reason}");
     }
 }
 

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
-    ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, CurrentContent, Watch, WatchChange,
-    WatchEvent, WatchPosition, WatchPositions, WatchStream, key_slot,
+    ChangeCause, ChangedValue, Client, ClientBuilder, ClientError, Code, CurrentContent, WatchChange, WatchEvent,
+    WatchPosition, WatchPositions, key_slot,
 };
 use fastness_load::outcome::{Outcome, classify, classify_exec};
 use fastness_load::{Access, SharedTopology};
 use fastness_resp::Protocol;
 use fastness_testkit::cluster::{Cluster, ClusterOptions, wait_for_exit};
-use parking_lot::Mutex;
+use fastness_testkit::watching::{self, Followed, SharedFollowed, ShownChanges};
 use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,18 +31,12 @@ fn builder(cluster: &Cluster) -> ClientBuilder {
 
 /// What was appended to each key, as a watch has shown it.
 #[derive(Default)]
-struct Seen {
+struct Appended {
     values: BTreeMap<Bytes, Vec<u8>>,
-    latest: BTreeMap<u32, WatchPosition>,
-    events: usize,
 }
 
-impl Seen {
+impl ShownChanges for Appended {
     fn add(&mut self, event: WatchEvent) -> Result<()> {
-        let latest = self.latest.entry(event.shard).or_default();
-        ensure!(event.position > *latest, "{event:?} after {latest:?}");
-        *latest = event.position;
-        self.events += 1;
         let is_pair = event.changes.iter().any(|change| change.keys().any(|key| key.starts_with(b"w:{")));
         ensure!(event.changes.len() == if is_pair { 2 } else { 1 }, "not a whole transaction: {event:?}");
         for change in event.changes {
@@ -55,31 +49,7 @@ impl Seen {
     }
 }
 
-type SharedSeen = Arc<Mutex<Seen>>;
-
-/// Follows a stream until it is aborted.
-async fn follow(mut stream: WatchStream, seen: SharedSeen) -> Result<()> {
-    while let Some(event) = stream.next().await {
-        seen.lock().add(event?)?;
-    }
-    bail!("the stream has ended")
-}
-
-/// Follows a watch that ends again and again, and continues from the text that it has kept.
-async fn follow_with_restarts(watch: Watch, seen: SharedSeen) -> Result<()> {
-    let mut stream = watch.clone().start().await?;
-    let mut restarts = 0_u64;
-    loop {
-        let taken_until = Instant::now() + Duration::from_millis(200 + restarts * 37 % 400);
-        while let Ok(event) = tokio::time::timeout_at(taken_until.into(), stream.next()).await {
-            seen.lock().add(event.context("the stream has ended")??)?;
-        }
-        let text = stream.positions().to_string();
-        drop(stream);
-        stream = watch.clone().after(text.parse::<WatchPositions>()?).start().await?;
-        restarts += 1;
-    }
-}
+type SharedSeen = SharedFollowed<Appended>;
 
 /// Appends numbers, each once; returns those that were acknowledged.
 async fn write(cluster: Access, topology: SharedTopology, writer: usize, stop: Arc<AtomicBool>) -> Vec<u64> {
@@ -153,7 +123,7 @@ async fn await_all(
     watches: &mut tokio::task::JoinSet<Result<()>>,
 ) -> Result<()> {
     let since = Instant::now();
-    while seen.lock().values != *stored {
+    while seen.lock().shown.values != *stored {
         if let Some(ended) = watches.try_join_next() {
             ended?.context("a watch has failed")?;
         }
@@ -163,7 +133,7 @@ async fn await_all(
         }
         let seen = seen.lock();
         for (key, value) in stored {
-            let shown = seen.values.get(key).map_or(&[][..], Vec::as_slice);
+            let shown = seen.shown.values.get(key).map_or(&[][..], Vec::as_slice);
             let (shown, value) = (numbers(shown)?, numbers(value)?);
             let same = shown.iter().zip(&value).take_while(|(a, b)| a == b).count();
             let around = |all: &[u64]| format!("{:?}", &all[same.saturating_sub(2)..all.len().min(same + 5)]);
@@ -185,15 +155,19 @@ async fn run(options: ClusterOptions, faults: usize) -> Result<()> {
     }
     let client = builder(&cluster).build()?;
     let names = ["all", "prefix", "restarted", "keys"];
-    let seen: [SharedSeen; 4] = Default::default();
-    let mut watches = tokio::task::JoinSet::new();
-    watches.spawn(follow(client.watch().start().await?, seen[0].clone()));
-    watches.spawn(follow(client.watch().prefix("w:").start().await?, seen[1].clone()));
-    watches.spawn(follow_with_restarts(client.watch().prefix("w:"), seen[2].clone()));
     let keys = (0..WRITERS).fold(client.watch(), |watch, writer| {
         watch.key(format!("w:{writer}")).key(format!("w:{{{writer}}}a")).key(format!("w:{{{writer}}}b"))
     });
-    watches.spawn(follow(keys.start().await?, seen[3].clone()));
+    let all = [client.watch(), client.watch().prefix("w:"), client.watch().prefix("w:"), keys];
+    let seen: [SharedSeen; 4] = std::array::from_fn(|_| Arc::new(Followed::new(Appended::default()).into()));
+    let mut watches = tokio::task::JoinSet::new();
+    for ((name, watch), seen) in names.iter().zip(all).zip(&seen) {
+        let (stream, seen) = (watch.clone().start().await?, seen.clone());
+        match *name {
+            "restarted" => watches.spawn(watching::follow_with_restarts(watch, stream, seen)),
+            _ => watches.spawn(watching::follow(watch, stream, seen)),
+        };
+    }
 
     let access =
         Access { seeds: cluster.listeners()?, tls: None, protocol: Protocol::Resp3, timeout: Duration::from_secs(5) };
@@ -215,7 +189,7 @@ async fn run(options: ClusterOptions, faults: usize) -> Result<()> {
     // Nothing is shown again later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for (name, seen) in names.iter().zip(&seen) {
-        ensure!(seen.lock().values == stored, "{name}: shown again");
+        ensure!(seen.lock().shown.values == stored, "{name}: shown again");
     }
     let total: usize = acknowledged.iter().map(Vec::len).sum();
     println!("{faults} faults, {total} acknowledged, {} events of all keys", seen[0].lock().events);

@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
-use crate::client::{Access, Client, SharedTopology};
+use crate::client::{Access, Caller, Client, SharedTopology};
 use crate::connection::{Endpoint, Tls};
 use crate::ledger::book::{Book, Violation};
 use crate::outcome::{Outcome, classify};
@@ -74,15 +74,22 @@ pub struct LedgerRun {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// Starts the workers on the current runtime.
+/// Starts the workers on the current runtime; all of them speak RESP.
 #[must_use]
 pub fn start(options: LedgerOptions) -> LedgerRun {
+    let topology = SharedTopology::default();
+    let access = options.access();
+    start_with(options, |_| Box::new(Client::new(access.clone(), topology.clone())))
+}
+
+/// As [`start`], with a client for each worker, from its number.
+#[must_use]
+pub fn start_with(options: LedgerOptions, client: impl Fn(usize) -> Box<dyn Caller>) -> LedgerRun {
     let book = Arc::new(if options.lossy { Book::lossy() } else { Book::default() });
     let stop = Arc::new(AtomicBool::new(false));
-    let topology = SharedTopology::default();
     let workers = (0..options.workers)
         .map(|id| {
-            let client = Client::new(options.access(), topology.clone());
+            let client = client(id);
             let worker = LedgerWorker { id, options: options.clone(), client, book: book.clone(), stop: stop.clone() };
             tokio::spawn(worker.run())
         })
@@ -142,7 +149,7 @@ async fn read_back(client: &mut Client, key: &str, until: tokio::time::Instant) 
 struct LedgerWorker {
     id: usize,
     options: LedgerOptions,
-    client: Client,
+    client: Box<dyn Caller>,
     book: Arc<Book>,
     stop: Arc<AtomicBool>,
 }

@@ -12,12 +12,16 @@ use fastness_testkit::chaos::adversary::{self, Attack, AttackSize};
 use fastness_testkit::chaos::{
     self, ChaosFault, ChaosOptions, ChaosPlan, ChaosProfile, ChaosReport, Company, Length, Needs, Until, sandbox,
 };
+use fastness_testkit::clients::{ClientMix, Counts};
 use fastness_testkit::cluster::{self, Cluster, clock, power};
+use fastness_testkit::counting::CountingVerdict;
 use fastness_testkit::partition;
 use fastness_testkit::proof::{self, Checkout, Row};
 
 /// Log bytes between snapshots: so few that most restarts and undos start with a snapshot.
 const SNAPSHOT_LOG_BYTES: u64 = 1 << 20;
+/// Log bytes that are kept for watches, where they must not miss anything.
+const WATCH_LOG_BYTES: u64 = 64 << 20;
 
 const DURABILITIES: [&str; 3] = ["sync", "async", "disabled"];
 /// The profile of hostile clients; it runs in all three modes, one after the other, unless --durability names one.
@@ -71,7 +75,13 @@ struct Arguments {
     /// Pause of each worker between two commands, milliseconds [default: 0; adversary: 5]
     #[arg(long)]
     pause_ms: Option<u64>,
-    /// Connect without TLS.
+    /// What the clients speak, all of them on the same keys: resp; grpc (the generated stubs); sdk (the Rust SDK); or
+    /// mixed, two of four in RESP and one each of the others. Unless all speak RESP, clients also add to counters, with
+    /// idempotency keys (exact in the end) and without, and watches of the SDK must show each increment once; for seeds
+    /// that are odd the log is purged early, which a watch must then report. Not for adversary, whose load speaks RESP.
+    #[arg(long, value_parser = ClientMix::NAMES, default_value = ClientMix::Mixed.name())]
+    clients: String,
+    /// Let clients of RESP connect without TLS.
     #[arg(long)]
     plaintext: bool,
     /// Print each fault when it ends, not only the table.
@@ -140,6 +150,10 @@ impl Arguments {
     fn durability(&self) -> &'static str {
         let requested = DURABILITIES.into_iter().find(|mode| Some(*mode) == self.durability.as_deref());
         requested.unwrap_or(DURABILITIES[0])
+    }
+
+    fn clients(&self) -> ClientMix {
+        ClientMix::from_name(&self.clients).unwrap_or(ClientMix::Mixed)
     }
 }
 
@@ -301,13 +315,16 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<ChaosReport> {
     let plan = plan(arguments)?;
     let max_loss = (arguments.durability() == "async").then(|| Duration::from_millis(arguments.max_lag_ms));
     let needs = |needs: Needs| plan.deck.iter().any(|fault| fault.needs() == needs);
+    let clients = arguments.clients();
+    // A log that is kept for watches spares replicas from snapshots: half of the runs have none.
+    let purges = clients == ClientMix::Resp || !seed.is_multiple_of(2);
     let mut cluster = Cluster::start(&cluster::ClusterOptions {
         replicas: azs.len() as u32 - 1,
         azs,
         shards: arguments.shards,
         durability: arguments.durability(),
         snapshot_log_bytes: Some(SNAPSHOT_LOG_BYTES),
-        watch_log_bytes: 0,
+        watch_log_bytes: if purges { 0 } else { WATCH_LOG_BYTES },
         max_lag: max_loss,
         loses_unsynced: needs(Needs::Power),
         disk_bytes: cluster::power::IMAGE_BYTES,
@@ -321,10 +338,12 @@ fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<ChaosReport> {
         seed,
         plan,
         workers: arguments.workers.unwrap_or(16),
+        clients,
         tls: !arguments.plaintext,
         pause: Duration::from_millis(arguments.pause_ms.unwrap_or(0)),
         // The checkers of histories know of no write that may be lost.
         histories: !arguments.no_histories && arguments.durability() == "sync",
+        purges,
         loses: arguments.durability() != "sync",
         max_loss,
     };
@@ -367,12 +386,20 @@ fn print(report: &ChaosReport) -> ExitCode {
     let broken = report.violations();
     broken.iter().for_each(|violation| println!("BROKEN {violation}"));
     report.undecided().iter().for_each(|why| println!("undecided: {why}"));
-    println!("{} broken promises (seed {})", broken.len(), report.seed);
+    println!("{} broken promises (seed {}); {}", broken.len(), report.seed, operations(report));
     match (broken.is_empty(), report.undecided().is_empty()) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(2),
         (false, _) => ExitCode::FAILURE,
     }
+}
+
+/// How many operations each kind of client did.
+fn operations(report: &ChaosReport) -> String {
+    let sum = |counts: Counts| counts.acknowledged + counts.refused + counts.unknown + counts.reads;
+    let kinds: Vec<String> =
+        report.by_client().into_iter().map(|(kind, counts)| format!("{} by {kind}", sum(counts))).collect();
+    format!("operations: {}", kinds.join(", "))
 }
 
 fn print_row(name: &str, times: usize, at: impl Fn(Until, f64) -> Option<Duration>) {
@@ -396,6 +423,14 @@ fn print_counts(report: &ChaosReport) {
         report.digests_compared,
         report.elapsed.as_secs_f64()
     );
+    for (kind, Counts { acknowledged, refused, unknown, reads }) in report.by_client() {
+        println!(
+            "clients of {kind}: {acknowledged} writes acknowledged, {refused} refused, {unknown} of unknown outcome; {reads} reads"
+        );
+    }
+    if let Some(counters) = &report.verdict.counters {
+        print_counters(counters);
+    }
     println!(
         "{} faults, each seen to take effect; power losses that count: {} of a node, {} of an AZ, {} of the cluster",
         report.injected.len(),
@@ -417,4 +452,17 @@ fn print_counts(report: &ChaosReport) {
         let names: Vec<_> = missing.into_iter().map(ChaosFault::name).collect();
         println!("did not occur in this run: {}", names.join(", "));
     }
+}
+
+fn print_counters(counters: &CountingVerdict) {
+    for (name, counts) in &counters.by_name {
+        println!(
+            "counting by {name}: {} acknowledged, {} refused, {} of unknown outcome",
+            counts.acknowledged, counts.refused, counts.unknown
+        );
+    }
+    println!(
+        "{} counted; watches have shown {} increments, and reported {} times that some were purged",
+        counters.counted, counters.events, counters.purged
+    );
 }

@@ -42,6 +42,7 @@ use super::load::Load;
 use super::options::ChaosOptions;
 use super::probe::Probe;
 use super::profile::{ChaosPlan, Length};
+use crate::clients::ClientMix;
 use crate::cluster::Cluster;
 use crate::observe::Digests;
 
@@ -100,7 +101,7 @@ pub async fn run(
     let mut rng = SmallRng::seed_from_u64(options.seed);
     let pace = Pace::measure(&Target::find(cluster, 1, options.size, "pace").await?).await.context("the log's pace")?;
     let prefix = format!("adversary{}:", options.seed);
-    let load = Load::start(cluster, &load_options(options), &prefix)?;
+    let load = Load::start(cluster, &load_options(options), &prefix).await?;
     let mut probes = BTreeMap::new();
     for shard in 1..=file.shards {
         probes.insert(shard, Probe::patient(cluster, shard, &prefix, load.book())?);
@@ -161,9 +162,11 @@ fn load_options(options: &AdversaryOptions) -> ChaosOptions {
         seed: options.seed,
         plan: ChaosPlan { deck: Vec::new(), shuffled: false, overlap_percent: 0, length, whole: false },
         workers: options.workers,
+        clients: ClientMix::Resp,
         tls: false,
         pause: options.pause,
         histories: false,
+        purges: true,
         loses: options.loses,
         max_loss: options.max_loss,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::profile::ChaosPlan;
+use crate::clients::ClientMix;
 
 /// How to run chaos.
 #[derive(Debug, Clone)]
@@ -13,12 +14,16 @@ pub struct ChaosOptions {
     pub plan: ChaosPlan,
     /// Workers of the ledger's load.
     pub workers: usize,
-    /// Whether the load connects by TLS.
+    /// What clients speak. With gRPC or the SDK among it, clients also add to counters, see [`crate::counting`].
+    pub clients: ClientMix,
+    /// Whether clients of RESP connect by TLS.
     pub tls: bool,
     /// Pause of each worker between two commands.
     pub pause: Duration,
     /// Whether histories are recorded and checked besides the ledger, see [`crate::history`]; only under `sync`.
     pub histories: bool,
+    /// Whether the log is purged before a watch may have read it, which the watch has to report.
+    pub purges: bool,
     /// Whether failovers may lose acknowledged writes, under `async` and `disabled`: the losses are measured then.
     pub loses: bool,
     /// The longest allowed loss: the bound of `async`.

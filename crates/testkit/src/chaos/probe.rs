@@ -17,11 +17,11 @@ use fastness_load::ledger::Book;
 use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::value::Value;
-use fastness_types::{SLOTS, slot_of};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
+use crate::keys::key_in_shard;
 
 /// Pause between two writes of one client.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -82,7 +82,7 @@ impl Probe {
                     node: node.id,
                     front_end: Endpoint::new(&front_end.host, front_end.port),
                     answer_max,
-                    key: key_of(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
+                    key: key_in_shard(shard, file.shards, &format!("{prefix}probe{}:", node.id)),
                     book: book.clone(),
                     answers: probe.answers.clone(),
                     stop: probe.stop.clone(),
@@ -146,16 +146,6 @@ impl Probe {
             let _ = client.await;
         }
     }
-}
-
-/// A key of the shard: slots are divided evenly, in order.
-pub(super) fn key_of(shard: u32, shards: u32, prefix: &str) -> String {
-    let (slots, shard, shards) = (SLOTS as u32, shard - 1, shards.max(1));
-    let range = slots * shard / shards..slots * (shard + 1) / shards;
-    // The edges of a range are left out, because they depend on rounding.
-    let inner = range.start + 1..range.end.saturating_sub(1).max(range.start + 2);
-    let keys = (0u32..).map(|n| format!("{prefix}{n}"));
-    keys.into_iter().find(|key| inner.contains(&u32::from(slot_of(key.as_bytes()).0))).unwrap_or_default()
 }
 
 struct ProbeClient {
@@ -223,17 +213,4 @@ impl ProbeClient {
 
 fn is_full(reply: &Value) -> bool {
     reply.as_error().is_some_and(|text| text.starts_with(b"OOM "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_lie_in_their_shard() {
-        for (shard, range) in [(1, 0..5462), (2, 5460..10_924), (3, 10_922..16_384)] {
-            let slot = slot_of(key_of(shard, 3, "p:").as_bytes()).0;
-            assert!(range.contains(&slot), "shard {shard}: slot {slot}");
-        }
-    }
 }

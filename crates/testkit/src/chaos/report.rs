@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::options::WRITES_BEFORE_POWER_LOSS;
 use super::{ChaosFault, ChaosPlan, LoadVerdict};
-use crate::history::Counts;
+use crate::clients::{ClientKind, ClientMix, Counts};
 
 /// Delay with which a client that shares its cores with the cluster may read its replies.
 pub(super) const CLIENT_DELAY_MAX: Duration = Duration::from_millis(150);
@@ -65,6 +65,8 @@ pub struct ChaosReport {
     pub seed: u64,
     /// The faults to inject.
     pub plan: ChaosPlan,
+    /// What clients spoke.
+    pub clients: ClientMix,
     /// Longest allowed loss of a failover, under `async`.
     pub max_loss: Option<Duration>,
     /// Number of nodes and of shards.
@@ -94,10 +96,11 @@ impl ChaosReport {
     /// All violations; a good run has none.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        let LoadVerdict { while_running, read_back, histories, .. } = &self.verdict;
+        let LoadVerdict { while_running, read_back, histories, counters, .. } = &self.verdict;
+        let of_counters = counters.iter().flat_map(|counters| counters.violations.iter().cloned());
         let of_ledger = self.without_quorum.iter().chain(while_running).chain(read_back).map(ToString::to_string);
         let of_histories = histories.iter().flat_map(|histories| &histories.violations).map(ToString::to_string);
-        of_ledger.chain(of_histories).chain(self.lost_too_much()).collect()
+        of_ledger.chain(of_histories).chain(of_counters).chain(self.lost_too_much()).collect()
     }
 
     /// The longest loss of a failover.
@@ -117,16 +120,21 @@ impl ChaosReport {
         })
     }
 
-    /// Histories without a verdict, and why: a run with any of them proves nothing.
+    /// Histories and counters without a verdict, and why: a run with any of them proves nothing.
     #[must_use]
-    pub fn undecided(&self) -> &[String] {
-        self.verdict.histories.as_ref().map_or(&[], |histories| &histories.undecided)
+    pub fn undecided(&self) -> Vec<String> {
+        let LoadVerdict { histories, counters, .. } = &self.verdict;
+        let of_histories = histories.iter().flat_map(|histories| &histories.undecided);
+        let of_counters = counters.iter().flat_map(|counters| &counters.undecided);
+        of_histories.chain(of_counters).cloned().collect()
     }
 
-    /// Number of lost acknowledged writes, by the ledger and the histories.
+    /// Number of lost acknowledged writes, by the ledger and the histories, and of counters that lack some.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.verdict.read_back.len() as u64 + self.verdict.histories.as_ref().map_or(0, |histories| histories.lost)
+        let LoadVerdict { read_back, histories, counters, .. } = &self.verdict;
+        let of_histories = histories.as_ref().map_or(0, |histories| histories.lost);
+        read_back.len() as u64 + of_histories + counters.as_ref().map_or(0, |counters| counters.lost)
     }
 
     /// Number of stale reads.
@@ -140,13 +148,26 @@ impl ChaosReport {
     pub fn counts(&self) -> Counts {
         let Summary { acknowledged, refused, unknown, reads } = self.verdict.summary;
         let of_histories = self.verdict.histories.iter().flat_map(|histories| histories.by_workload.values().copied());
-        of_histories.fold(Counts { acknowledged, refused, unknown, reads }, |sum, counts| sum + counts)
+        let of_counters = self.verdict.counters.iter().flat_map(|counters| counters.by_name.values().copied());
+        of_histories
+            .chain(of_counters)
+            .fold(Counts { acknowledged, refused, unknown, reads }, |sum, counts| sum + counts)
     }
 
-    /// Number of judged answers: the reads of the ledger, and the operations of histories.
+    /// Number of judged answers: the reads of the ledger, the operations of histories, and the increments.
     #[must_use]
     pub fn ops_checked(&self) -> u64 {
-        self.verdict.summary.reads + self.verdict.histories.as_ref().map_or(0, |histories| histories.ops_checked)
+        let LoadVerdict { summary, histories, counters, .. } = &self.verdict;
+        let increments = counters.iter().flat_map(|counters| counters.by_name.values());
+        let increments: u64 = increments.map(|counts| counts.acknowledged + counts.unknown).sum();
+        summary.reads + histories.as_ref().map_or(0, |histories| histories.ops_checked) + increments
+    }
+
+    /// Operations of each kind of client, without those of the probe.
+    #[must_use]
+    pub fn by_client(&self) -> BTreeMap<String, Counts> {
+        let of = |(kind, counts): (&ClientKind, &Counts)| (kind.name().to_owned(), *counts);
+        self.verdict.by_client.iter().map(of).collect()
     }
 
     /// How often one of these faults was injected.
@@ -225,6 +246,10 @@ impl ChaosReport {
             "refused": counts.refused,
             "unknown": counts.unknown,
             "reads": counts.reads,
+            "by_client": self.by_client(),
+            "counted": self.verdict.counters.as_ref().map(|counters| counters.counted),
+            "watched": self.verdict.counters.as_ref().map(|counters| counters.events),
+            "watches_purged": self.verdict.counters.as_ref().map(|counters| counters.purged),
             "ops_checked": self.ops_checked(),
             "lost": self.lost(),
             "stale": self.stale(),
@@ -261,6 +286,7 @@ mod tests {
         ChaosReport {
             seed: 1,
             plan: ChaosPlan::these(&[]),
+            clients: ClientMix::Resp,
             max_loss: None,
             size: (3, 1),
             injected,

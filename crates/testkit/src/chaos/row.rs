@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ChaosFault, ChaosReport, Until};
+use crate::clients::ClientMix;
 use crate::proof::{Checkout, Row, RowVerdict, Spans, Suite};
 
 /// Maximum number of violations in a row; the log of the run has all of them.
@@ -20,6 +21,11 @@ impl ChaosReport {
             (true, false) => RowVerdict::Invalid,
             (true, true) => RowVerdict::Pass,
         };
+        // As the profiles of older rows.
+        let clients = match self.clients {
+            ClientMix::Resp => String::new(),
+            mix => format!(", {} clients", mix.name()),
+        };
         Row {
             wall_ms: self.elapsed.as_millis() as u64,
             ops_checked: Some(self.ops_checked()),
@@ -28,6 +34,7 @@ impl ChaosReport {
             async_loss_max_ms: self.async_loss_max_ms(),
             refused: Some(counts.refused),
             unknown: Some(counts.unknown),
+            clients: self.by_client(),
             faults: by_kind(|fault| self.times(&[fault])),
             power_losses: by_kind(|fault| self.power_losses(&[fault])),
             lost: Some(self.lost()),
@@ -38,11 +45,11 @@ impl ChaosReport {
             until_write: self.spans(Until::Write),
             until_read: self.spans(Until::Read),
             verdict,
-            notes: violations.into_iter().chain(self.undecided().iter().cloned()).take(NOTES_MAX).collect(),
+            notes: violations.into_iter().chain(self.undecided()).take(NOTES_MAX).collect(),
             ..Row::new(
                 checkout,
                 Suite::Chaos,
-                format!("{profile}, {} nodes, {} shards", self.size.0, self.size.1),
+                format!("{profile}, {} nodes, {} shards{clients}", self.size.0, self.size.1),
                 self.seed,
             )
         }

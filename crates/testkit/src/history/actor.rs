@@ -1,48 +1,17 @@
 //! One client of a run: it sends requests, measures times, and classifies outcomes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fastness_load::outcome::{classify, classify_exec};
-use fastness_load::{Access, Client, Endpoint, Outcome};
-use fastness_resp::{Protocol, Value};
+use fastness_load::Outcome;
+use fastness_resp::Value;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::record::{Op, Span};
-use super::run::{Counts, Run};
-
-/// Operations of one group of clients, by outcome.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    acknowledged: AtomicU64,
-    refused: AtomicU64,
-    unknown: AtomicU64,
-    reads: AtomicU64,
-}
-
-impl Tally {
-    pub(crate) fn counts(&self) -> Counts {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            acknowledged: of(&self.acknowledged),
-            refused: of(&self.refused),
-            unknown: of(&self.unknown),
-            reads: of(&self.reads),
-        }
-    }
-
-    fn wrote(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Acknowledged => &self.acknowledged,
-            Outcome::Refused => &self.refused,
-            Outcome::Unknown => &self.unknown,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use super::run::Run;
+use super::voice::{CopyPlace, Voice, VoiceAnswer, Watching};
+use crate::clients::{AnyClient, Tally};
 
 /// The outcome of a request.
 #[derive(Debug, Clone)]
@@ -67,24 +36,16 @@ pub(crate) struct Actor {
     pub(crate) id: u32,
     pub(crate) run: Arc<Run>,
     pub(crate) rng: SmallRng,
-    client: Client,
+    voice: Voice,
     tally: Arc<Tally>,
     written: u64,
-    /// Number of connections to copies opened so far, and the numbers of the open ones.
-    opened: u64,
-    connections: HashMap<Endpoint, u64>,
     insists_until: Option<Instant>,
 }
 
 impl Actor {
-    pub(crate) fn new(id: u32, run: Arc<Run>, tally: Arc<Tally>) -> Actor {
-        let options = &run.options;
-        let protocol = if id.is_multiple_of(2) { Protocol::Resp2 } else { Protocol::Resp3 };
-        let access =
-            Access { seeds: options.seeds.clone(), tls: options.tls.clone(), protocol, timeout: options.timeout };
-        let rng = SmallRng::seed_from_u64(options.seed.wrapping_add(u64::from(id)));
-        let client = Client::new(access, run.topology.clone());
-        Actor { id, run, rng, client, tally, written: 0, opened: 0, connections: HashMap::new(), insists_until: None }
+    pub(crate) fn new(id: u32, run: Arc<Run>, client: AnyClient, tally: Arc<Tally>) -> Actor {
+        let rng = SmallRng::seed_from_u64(run.options.seed.wrapping_add(u64::from(id)));
+        Actor { id, run, rng, voice: Voice::new(client), tally, written: 0, insists_until: None }
     }
 
     /// Repeats reads from now on until they are answered, or until this moment.
@@ -106,13 +67,13 @@ impl Actor {
     /// Sends a write. `shape` decodes its answer; an answer that it does not know makes the run invalid.
     pub(crate) async fn write<R>(&mut self, command: &[&[u8]], shape: impl Fn(&Value) -> Option<R>) -> Attempt<R> {
         let call = self.run.clock.now_ns();
-        let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
+        let answer = self.voice.call(command).await;
         let attempt = self.sort(call, answer, shape);
         self.tally.wrote(attempt.outcome);
         attempt
     }
 
-    /// Sends writes between MULTI and EXEC to the primary of `key`.
+    /// Sends writes as one transaction, that of MULTI and EXEC, to the primary of `key`.
     pub(crate) async fn transact<R>(
         &mut self,
         key: &str,
@@ -120,11 +81,8 @@ impl Actor {
         shape: impl Fn(&[Value]) -> Option<R>,
     ) -> Attempt<R> {
         let call = self.run.clock.now_ns();
-        let answer = match self.client.primary(key.as_bytes()).await {
-            Some(primary) => self.client.transaction(&primary, commands).await,
-            None => Err(Outcome::Refused),
-        };
-        let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        let answer = self.voice.transact(key.as_bytes(), commands).await;
+        let attempt = self.sort(call, answer, elements(shape));
         self.tally.wrote(attempt.outcome);
         attempt
     }
@@ -140,7 +98,7 @@ impl Actor {
     ) -> Result<Attempt<R>, String> {
         loop {
             let call = self.run.clock.now_ns();
-            let answer = self.client.call(command).await.map(|reply| (classify(&reply), reply));
+            let answer = self.voice.call(command).await;
             let attempt = self.sort(call, answer, &shape);
             if let Some(attempt) = self.settle_read(attempt, command).await? {
                 return Ok(attempt);
@@ -148,7 +106,7 @@ impl Actor {
         }
     }
 
-    /// Sends reads between MULTI and EXEC to the primary of `key`.
+    /// Sends reads as one transaction to the primary of `key`.
     ///
     /// # Errors
     /// As [`Actor::read`].
@@ -160,95 +118,69 @@ impl Actor {
     ) -> Result<Attempt<R>, String> {
         loop {
             let call = self.run.clock.now_ns();
-            let answer = match self.client.primary(key.as_bytes()).await {
-                Some(primary) => self.client.transaction(&primary, commands).await,
-                None => Err(Outcome::Refused),
-            };
-            let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(&shape));
+            let answer = self.voice.transact(key.as_bytes(), commands).await;
+            let attempt = self.sort(call, answer, elements(&shape));
             if let Some(attempt) = self.settle_read(attempt, commands[0]).await? {
                 return Ok(attempt);
             }
         }
     }
 
-    /// Watches the keys in `watch` and reads them on one connection, which [`Actor::exec`] uses afterwards.
+    /// Watches the keys in `watch` (a WATCH command) and reads them; [`Actor::exec`] depends on them afterwards.
     pub(crate) async fn watch<R>(
         &mut self,
         watch: &[&[u8]],
         read: &[&[u8]],
         shape: impl Fn(&Value) -> Option<R>,
-    ) -> Option<(Endpoint, Attempt<R>)> {
-        let primary = self.client.primary(watch[1]).await?;
+    ) -> Option<(Watching, Attempt<R>)> {
         let call = self.run.clock.now_ns();
-        let replies = self.client.pipeline(&primary, &[watch, read]).await;
-        let answer = replies.map(|mut replies| {
-            let read = replies.pop().unwrap_or(Value::Null);
-            let watched = replies.pop().unwrap_or(Value::Null);
-            let outcome = if classify(&watched) == Outcome::Acknowledged { classify(&read) } else { Outcome::Refused };
-            (outcome, read)
-        });
+        let (watching, answer) = self.voice.watch(watch, read).await?;
         let attempt = self.sort(call, answer, shape);
         if attempt.is_done() {
-            self.tally.reads.fetch_add(1, Ordering::Relaxed);
-            return Some((primary, attempt));
+            self.tally.read();
+            return Some((watching, attempt));
         }
         // The connection may watch keys without a transaction that ends this.
-        self.client.disconnect(&primary);
+        self.voice.unwatch(&watching);
         None
     }
 
-    /// Sends a transaction on the connection that watches.
+    /// Sends a transaction that runs if nothing that is watched has changed.
     pub(crate) async fn exec<R>(
         &mut self,
-        watching: &Endpoint,
+        watching: &Watching,
         commands: &[&[&[u8]]],
         shape: impl Fn(&[Value]) -> Option<R>,
     ) -> Attempt<R> {
         let call = self.run.clock.now_ns();
-        let answer = if self.client.is_connected(watching) {
-            self.client.transaction(watching, commands).await
-        } else {
-            Err(Outcome::Refused)
-        };
-        let attempt = self.sort(call, answer.map(|reply| (classify_exec(&reply), reply)), elements(shape));
+        let answer = self.voice.exec(watching, commands).await;
+        let attempt = self.sort(call, answer, elements(shape));
         self.tally.wrote(attempt.outcome);
         attempt
     }
 
-    /// All replicas with a copy of a key, the primary first.
-    pub(crate) async fn copies(&mut self, key: &str) -> Vec<Endpoint> {
-        self.client.copies(key.as_bytes()).await
+    /// All places with a copy of a key.
+    pub(crate) async fn copies(&mut self, key: &str) -> Vec<CopyPlace> {
+        self.voice.copies(key.as_bytes()).await
     }
 
-    /// Sends a read to one copy, after READONLY on a new connection. Returns the number of the connection, which is
-    /// unique in the run.
+    /// Reads a string at one copy. Returns the number of the connection, which is unique in the run.
     pub(crate) async fn read_at<R>(
         &mut self,
-        copy: &Endpoint,
-        command: &[&[u8]],
+        copy: &CopyPlace,
+        key: &str,
         shape: impl Fn(&Value) -> Option<R>,
     ) -> (u64, Attempt<R>) {
         let call = self.run.clock.now_ns();
-        let replies = if self.client.is_connected(copy) {
-            self.client.pipeline(copy, &[command]).await
-        } else {
-            self.opened += 1;
-            self.connections.insert(copy.clone(), u64::from(self.id) << 32 | self.opened);
-            self.client.pipeline(copy, &[&[b"READONLY"], command]).await
-        };
-        let number = self.connections.get(copy).copied().unwrap_or(0);
-        let last = replies.map(|mut replies| replies.pop().unwrap_or(Value::Null));
-        let attempt = self.sort(call, last.map(|reply| (classify(&reply), reply)), shape);
-        self.tally.reads.fetch_add(u64::from(attempt.is_done()), Ordering::Relaxed);
-        (number, attempt)
+        let (number, answer) = self.voice.read_at(copy, key.as_bytes()).await;
+        let attempt = self.sort(call, answer, shape);
+        if attempt.is_done() {
+            self.tally.read();
+        }
+        (u64::from(self.id) << 32 | number, attempt)
     }
 
-    fn sort<R>(
-        &self,
-        call: u64,
-        answer: Result<(Outcome, Value), Outcome>,
-        shape: impl Fn(&Value) -> Option<R>,
-    ) -> Attempt<R> {
+    fn sort<R>(&self, call: u64, answer: VoiceAnswer, shape: impl Fn(&Value) -> Option<R>) -> Attempt<R> {
         let (outcome, result) = match answer {
             Ok((Outcome::Acknowledged, reply)) => match shape(&reply) {
                 Some(result) => (Outcome::Acknowledged, Some(result)),
@@ -266,7 +198,7 @@ impl Actor {
     /// `None`: the read is to be repeated. A read without an answer has no effect, so it counts as refused.
     async fn settle_read<R>(&mut self, attempt: Attempt<R>, command: &[&[u8]]) -> Result<Option<Attempt<R>>, String> {
         if attempt.is_done() {
-            self.tally.reads.fetch_add(1, Ordering::Relaxed);
+            self.tally.read();
             return Ok(Some(attempt));
         }
         match self.insists_until {

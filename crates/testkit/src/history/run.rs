@@ -7,17 +7,20 @@ use fastness_load::{Endpoint, SharedTopology, Tls};
 use parking_lot::Mutex;
 
 use super::record::Clock;
+use crate::clients::RunAccess;
 
 /// Id of the client that reads back; the clients of the workloads have higher ids.
 pub(crate) const READER: u32 = 0;
 
+/// Longest wait of a client for a reply.
+pub const TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// How to load the cluster.
 #[derive(Clone)]
 pub struct HistoryOptions {
-    /// Endpoints from which clients learn the topology.
-    pub seeds: Vec<Endpoint>,
-    /// TLS configuration, if wanted.
-    pub tls: Option<Tls>,
+    /// The clients, and how they reach the cluster. A reply after its time-out counts as unknown, and the connection is
+    /// closed.
+    pub access: RunAccess,
     /// Seed of all choices.
     pub seed: u64,
     /// Prefix of every key, so that runs use different keys. No braces.
@@ -26,55 +29,31 @@ pub struct HistoryOptions {
     pub groups: u32,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// A later reply counts as unknown, and its connection is closed.
-    pub timeout: Duration,
     /// How far a deadline may be missed, in both directions. `None` if clocks are among the faults: then deadlines are
     /// not compared with the clock, and only the return of expired keys is checked.
     pub clock_slack: Option<Duration>,
-    /// Minimum number of acknowledged operations of each workload for a valid run.
+    /// Minimum number of acknowledged operations of each workload, and of each kind of client, for a valid run.
     pub least_ops: u64,
 }
 
 impl HistoryOptions {
-    /// One group of each workload, at a rate that a busy machine supports next to the cluster.
+    /// One group of each workload with clients of RESP, at a rate that a busy machine supports next to the cluster.
     #[must_use]
     pub fn new(seeds: Vec<Endpoint>, tls: Option<Tls>, seed: u64) -> HistoryOptions {
+        HistoryOptions::with(RunAccess::resp(seeds, tls, TIMEOUT), seed)
+    }
+
+    /// The same with any clients.
+    #[must_use]
+    pub fn with(access: RunAccess, seed: u64) -> HistoryOptions {
         HistoryOptions {
-            seeds,
-            tls,
+            access,
             seed,
             prefix: format!("history{seed}:"),
             groups: 1,
             pause: Duration::from_millis(2),
-            timeout: Duration::from_millis(1500),
             clock_slack: Some(Duration::from_millis(500)),
             least_ops: 200,
-        }
-    }
-}
-
-/// Numbers of operations of one workload, or of all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Acknowledged writes; a transaction that wrote counts as one.
-    pub acknowledged: u64,
-    /// Refused writes, which were certainly not applied.
-    pub refused: u64,
-    /// Writes of unknown outcome.
-    pub unknown: u64,
-    /// Reads answered with data.
-    pub reads: u64,
-}
-
-impl std::ops::Add for Counts {
-    type Output = Counts;
-
-    fn add(self, other: Counts) -> Counts {
-        Counts {
-            acknowledged: self.acknowledged + other.acknowledged,
-            refused: self.refused + other.refused,
-            unknown: self.unknown + other.unknown,
-            reads: self.reads + other.reads,
         }
     }
 }

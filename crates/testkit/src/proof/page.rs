@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::chain::Sealed;
 use super::row::{Row, RowVerdict, Spans, Suite};
+use crate::clients::Counts;
 
 /// Number of newest rows that the page lists; all rows are in the file.
 const SHOWN: usize = 30;
@@ -36,6 +37,7 @@ pub fn page(rows: &[Sealed]) -> String {
         commits(&mut out, &counted);
         broken(&mut out, rows);
         faults(&mut out, &counted);
+        clients(&mut out, &counted);
         fuzzed(&mut out, &counted);
     }
     if !rows.is_empty() {
@@ -148,6 +150,23 @@ fn faults(out: &mut String, rows: &[&Row]) {
     );
     for ((kind, suite), (times, power)) in by_kind {
         let _ = writeln!(out, "| {kind} | {} | {times} | {} |", suite.name(), shown(power));
+    }
+    out.push('\n');
+}
+
+/// Operations of the clients, in runs that count them by kind.
+fn clients(out: &mut String, rows: &[&Row]) {
+    let mut kinds: BTreeMap<&str, (u64, Counts)> = BTreeMap::new();
+    for (kind, counts) in rows.iter().flat_map(|row| &row.clients) {
+        let (runs, sum) = kinds.entry(kind).or_default();
+        (*runs, *sum) = (*runs + 1, *sum + *counts);
+    }
+    if kinds.is_empty() {
+        return;
+    }
+    out.push_str("## Clients\n\n| what they speak | runs | writes acknowledged | refused | of unknown outcome | reads |\n|---|---|---|---|---|---|\n");
+    for (kind, (runs, Counts { acknowledged, refused, unknown, reads })) in kinds {
+        let _ = writeln!(out, "| {kind} | {runs} | {acknowledged} | {refused} | {unknown} | {reads} |");
     }
     out.push('\n');
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Checkout;
-use crate::history::{self, Counts};
+use crate::clients::Counts;
+use crate::history;
 
 /// The suite of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +110,9 @@ pub struct Row {
     pub refused: Option<u64>,
     /// Number of writes of unknown outcome.
     pub unknown: Option<u64>,
+    /// Operations of each kind of client (`resp`, `grpc`, `sdk`), where the run counts them. Absent in older rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<String, Counts>,
     /// Number of faults that took effect, by kind.
     pub faults: BTreeMap<String, u64>,
     /// Number of power losses that count, by kind: an unsynced canary on each file system was lost, and at least 1,000
@@ -163,6 +167,7 @@ impl Row {
             acknowledged_sync: None,
             refused: None,
             unknown: None,
+            clients: BTreeMap::new(),
             faults: BTreeMap::new(),
             power_losses: BTreeMap::new(),
             fuzzed: BTreeMap::new(),
@@ -235,6 +240,7 @@ mod tests {
             lost: 0,
             stale: 0,
             by_workload: BTreeMap::from([("bank", counts), ("set", counts)]),
+            by_client: BTreeMap::new(),
         };
         let judged = |verdict: &history::HistoryVerdict| {
             let mut row = Row { verdict: RowVerdict::Pass, ..Row::sample(Suite::Chaos, 1) };

@@ -9,8 +9,8 @@ use fastness_load::outcome::{Outcome, classify};
 use fastness_resp::value::Value;
 use tokio::net::TcpStream;
 
-use crate::chaos::probe::key_of;
 use crate::cluster::Cluster;
+use crate::keys::key_in_shard;
 
 /// Longest wait for a reply that an attack must receive.
 pub(super) const OWED_WITHIN: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ impl Target {
     pub(super) async fn find(cluster: &Cluster, shard: u32, size: AttackSize, name: &str) -> Result<Target> {
         let shards = cluster.file()?.shards;
         let primary = cluster.primary(shard, OWED_WITHIN).await?;
-        let tag = format!("{{{}}}", key_of(shard, shards, &format!("attack{name}:")));
+        let tag = format!("{{{}}}", key_in_shard(shard, shards, &format!("attack{name}:")));
         let metrics = cluster.node(primary)?.metrics;
         Ok(Target { shard, size, front_end: cluster.front_end(primary, shard)?, metrics, tag })
     }

@@ -40,7 +40,7 @@ impl Copies {
             return false;
         }
         let copy = &copies[actor.rng.random_range(0..copies.len())];
-        let (connection, attempt) = actor.read_at(copy, &[b"GET", name.as_bytes()], shape::number).await;
+        let (connection, attempt) = actor.read_at(copy, &name, shape::number).await;
         if let Some(value) = attempt.result {
             let op = CopyOp::Read { copy: copy.to_string(), connection, key, value };
             self.keys.note(at, actor.op(&attempt, op), attempt.outcome);
