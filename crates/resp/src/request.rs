@@ -377,8 +377,9 @@ impl LineError {
     }
 }
 
-/// The line that starts at `at`, without its CR LF; `None` if its end has not arrived. A CR must be followed by LF, as in
-/// Valkey since 9.1.2: older versions skipped any byte there, and a proxy that did not would have seen other commands.
+/// The line that starts at `at`, without its CR LF; `None` if its end has not arrived. A CR must be followed by LF, as
+/// in Valkey since 9.1.2: older versions skipped any byte there, and a proxy that did not would have seen other
+/// commands.
 fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineError> {
     let rest = &buf[at.min(buf.len())..];
     match memchr(b'\r', &rest[..rest.len().min(LINE_BYTES_MAX + 1)]) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 
-use crate::sources::{Rate, SourceRates};
+use crate::sources::{SourceRate, SourceRates};
 
 mod options;
 mod value;
@@ -356,7 +356,7 @@ impl Config {
     pub fn source_rates(&self) -> SourceRates {
         // The options' ranges end far below.
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let rate = |per_second, burst| Rate { per_second: number(per_second), burst: number(burst) };
+        let rate = |per_second, burst| SourceRate { per_second: number(per_second), burst: number(burst) };
         SourceRates {
             connections: rate(self.source_connections_per_second, self.source_connections_burst),
             handshakes: rate(self.source_handshakes_per_second, self.source_handshakes_burst),

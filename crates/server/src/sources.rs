@@ -4,10 +4,10 @@
 //! Addresses of this machine count as others do: 127.0.0.1 and 127.0.0.2 are two sources.
 //!
 //! Each source has two token buckets, one for connections and one for TLS handshakes. A connection over TLS takes a
-//! token of each. They are refilled at the rate that an option names, up to the burst that another option names, and are
-//! the same for all listeners for clients of the node: RESP, RESP over TLS, and gRPC. Connections that find no token are
-//! refused at once, and take none. They do not wait: a connection that waits would hold a descriptor and a place among
-//! `maxclients`, and these are what one source must not take away from the others.
+//! token of each. They are refilled at the rate that an option names, up to the burst that another option names, and
+//! are the same for all listeners for clients of the node: RESP, RESP over TLS, and gRPC. Connections that find no
+//! token are refused at once, and take none. They do not wait: a connection that waits would hold a descriptor and a
+//! place among `maxclients`, and these are what one source must not take away from the others.
 //!
 //! A refused client reads why: over RESP an error, over TLS an alert that is sent before any handshake, so that a
 //! refusal costs no cryptography.
@@ -66,14 +66,14 @@ impl Bucket {
 
 /// How fast something may happen, and how often at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct SourceRate {
     /// In the long run; 0: no limit.
     pub per_second: u32,
     /// After a pause.
     pub burst: u32,
 }
 
-impl Rate {
+impl SourceRate {
     /// The bucket of `before` now, with one token taken; `None`: there is none.
     fn take(self, before: Bucket, now: BootNs) -> Option<Bucket> {
         if self.per_second == 0 {
@@ -88,9 +88,9 @@ impl Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceRates {
     /// Connections to all listeners for clients.
-    pub connections: Rate,
+    pub connections: SourceRate,
     /// Those of them that start with a TLS handshake.
-    pub handshakes: Rate,
+    pub handshakes: SourceRate,
 }
 
 /// What a source has too many of.
@@ -119,7 +119,7 @@ impl Excess {
 /// The new connections of all sources of one node.
 #[derive(Debug, Default)]
 pub struct Sources {
-    seen: Mutex<Seen>,
+    seen: Mutex<Generations>,
     refused: [AtomicU64; Excess::ALL.len()],
 }
 
@@ -130,15 +130,15 @@ struct Arrivals {
     handshakes: Bucket,
 }
 
-/// The sources seen last, in two generations: when the newer one is full, the older one is forgotten, and the newer one
-/// takes its place. So whoever keeps arriving is not forgotten, and no arrival costs a search for the oldest.
+/// The sources seen last, in two generations: when the newer one is full, the older one is forgotten, and the newer
+/// one takes its place. So whoever keeps arriving is not forgotten, and no arrival costs a search for the oldest.
 #[derive(Debug, Default)]
-struct Seen {
+struct Generations {
     newer: HashMap<IpAddr, Arrivals>,
     older: HashMap<IpAddr, Arrivals>,
 }
 
-impl Seen {
+impl Generations {
     fn of(&mut self, source: IpAddr, now: BootNs) -> &mut Arrivals {
         if !self.newer.contains_key(&source) && self.newer.len() >= CONNECTION_SOURCES_MAX / 2 {
             let forgotten = std::mem::replace(&mut self.older, std::mem::take(&mut self.newer));
@@ -146,7 +146,7 @@ impl Seen {
                 self.newer.insert(source, *known);
             }
         }
-        let Seen { newer, older } = self;
+        let Generations { newer, older } = self;
         newer.entry(source).or_insert_with(|| {
             let full = Arrivals { connections: Bucket::full(now), handshakes: Bucket::full(now) };
             older.remove(&source).unwrap_or(full)
@@ -186,7 +186,8 @@ impl Sources {
     }
 }
 
-/// Tells a client why it is refused, and closes. Nobody waits for it: what does not fit into the socket's buffer is lost.
+/// Tells a client why it is refused, and closes. Nobody waits for it: what does not fit into the socket's buffer is
+/// lost.
 pub(crate) fn refuse(tcp: &TcpStream, tls: bool) {
     let _ = tcp.try_write(if tls { ALERT } else { REFUSAL });
     let _ = socket2::SockRef::from(tcp).shutdown(Shutdown::Write);
@@ -199,8 +200,10 @@ mod tests {
     use super::*;
 
     const START: BootNs = BootNs(1_000_000_000);
-    const RATES: SourceRates =
-        SourceRates { connections: Rate { per_second: 10, burst: 20 }, handshakes: Rate { per_second: 2, burst: 5 } };
+    const RATES: SourceRates = SourceRates {
+        connections: SourceRate { per_second: 10, burst: 20 },
+        handshakes: SourceRate { per_second: 2, burst: 5 },
+    };
 
     fn source(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -258,10 +261,10 @@ mod tests {
         let sources = Sources::default();
         let one = source("192.0.2.1");
         assert_eq!(admitted(&sources, one, true, 100, START), 5);
-        let none = Rate { per_second: 0, burst: 1 };
+        let none = SourceRate { per_second: 0, burst: 1 };
         let open = SourceRates { connections: none, handshakes: none };
         assert!((0..1_000).all(|_| sources.admit(one, true, open, START).is_ok()));
-        let larger = SourceRates { handshakes: Rate { per_second: 2, burst: 8 }, ..RATES };
+        let larger = SourceRates { handshakes: SourceRate { per_second: 2, burst: 8 }, ..RATES };
         let admitted = (0..100).filter(|_| sources.admit(one, true, larger, START).is_ok()).count();
         assert_eq!(admitted, 8);
     }

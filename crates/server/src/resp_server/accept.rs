@@ -1,8 +1,9 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
-//! Bounds: the rate at which one source may open connections (`sources.rs`); `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` get an error, through
-//! TLS where they speak it: [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
+//! Bounds: the rate at which one source may open connections (`sources.rs`); `maxclients` for the whole node,
+//! handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the loop's mailbox is bounded, and while it is
+//! full nobody is accepted. Clients over `maxclients` get an error, through TLS where they speak it:
+//! [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
