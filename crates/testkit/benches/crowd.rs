@@ -1,5 +1,5 @@
-//! What a crowd of connections costs a node and its other clients: thousands that are idle, over RESP, RESP over TLS and
-//! gRPC, and a thousand that request large values and never read a reply.
+//! What a crowd of connections costs a node and its other clients: thousands that are idle, over RESP, RESP over TLS
+//! and gRPC, and a thousand that request large values and never read a reply.
 //!
 //! `make bench-crowd`, with `ARGS='--help'`. A few well-behaved clients measure their latency all the time: while
 //! nothing else happens, while the idle connections are opened, beside them, beside the readers, and after them. The
