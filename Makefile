@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -71,6 +71,10 @@ bench-recovery: build-tools ## restarts and undos with many keys, compared with 
 
 bench-pauses: build-tools ## what large commands cost other clients, and how long clients notice the loss of a primary; ARGS='--help'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/pauses" $(ARGS)
+
+bench-crowd: build-tools ## what 10,000 idle connections and 1,000 clients that never read cost other clients; ARGS='--help'
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness"; \
+		cargo bench --locked -p fastness-testkit --bench crowd -- $(ARGS)
 
 chaos: build-tools ## faults, or with PROFILE=adversary hostile clients, on real processes under load, checked; PROFILE=mixed SECONDS=60 (or FAULTS=n) SEED=n NODES=3 CLIENTS=mixed (or resp, grpc, sdk), ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/chaos" --ledger \

@@ -243,7 +243,7 @@ fn begin(buf: &[u8], at: usize, spans: &mut ArgSpans, limits: &Limits) -> Result
 /// because it is short.
 #[cold]
 fn begin_with_attribute(buf: &[u8], spans: &mut ArgSpans, limits: &Limits) -> Result<Option<Parsed>, ProtocolError> {
-    let Some(line) = line_at(buf, 0).map_err(|LineTooBig| ProtocolError::InvalidAttributeCount)? else {
+    let Some(line) = line_at(buf, 0).map_err(|error| error.or(ProtocolError::InvalidAttributeCount))? else {
         return Ok(Some(Parsed::Incomplete { needed: buf.len() + 1 }));
     };
     let pairs = parse_int(&line[1..]).and_then(|pairs| usize::try_from(pairs).ok());
@@ -305,7 +305,7 @@ enum Line {
 }
 
 fn read_count(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
-    let Some(line) = line_at(buf, at).map_err(|LineTooBig| ProtocolError::CountLineTooBig)? else {
+    let Some(line) = line_at(buf, at).map_err(|error| error.or(ProtocolError::CountLineTooBig))? else {
         return Ok(Line::Incomplete);
     };
     let end = at + line.len() + 2;
@@ -342,9 +342,12 @@ fn read_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolE
 }
 
 fn read_any_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, ProtocolError> {
-    let Some(line) = line_at(buf, at).map_err(|LineTooBig| ProtocolError::LengthLineTooBig)? else {
-        return Ok(Line::Incomplete);
-    };
+    let line = line_at(buf, at).map_err(|error| match error {
+        // What the line is comes first.
+        LineError::NoLineFeed if buf[at] != b'$' => ProtocolError::ExpectedBulk(buf[at]),
+        error => error.or(ProtocolError::LengthLineTooBig),
+    })?;
+    let Some(line) = line else { return Ok(Line::Incomplete) };
     match line.first() {
         Some(b'$') => {}
         other => return Err(ProtocolError::ExpectedBulk(other.copied().unwrap_or(b'\r'))),
@@ -357,16 +360,35 @@ fn read_any_length(buf: &[u8], at: usize, limits: &Limits) -> Result<Line, Proto
     Ok(Line::Number { number, end: at + line.len() + 2 })
 }
 
-struct LineTooBig;
+/// Why a line with a number cannot be read.
+enum LineError {
+    TooBig,
+    /// A CR without LF.
+    NoLineFeed,
+}
 
-/// The line that starts at `at`, without its CR LF; `None` if its end has not arrived. The byte after the CR is not
-/// checked, as in Valkey: a length line's LF is skipped without a check.
-fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineTooBig> {
+impl LineError {
+    /// The error of the request; `too_big` is that of a line of this kind that is too long.
+    fn or(self, too_big: ProtocolError) -> ProtocolError {
+        match self {
+            LineError::TooBig => too_big,
+            LineError::NoLineFeed => ProtocolError::MissingLineEnd,
+        }
+    }
+}
+
+/// The line that starts at `at`, without its CR LF; `None` if its end has not arrived. A CR must be followed by LF, as
+/// in Valkey since 9.1.2: older versions skipped any byte there, and a proxy that did not would have seen other
+/// commands.
+fn line_at(buf: &[u8], at: usize) -> Result<Option<&[u8]>, LineError> {
     let rest = &buf[at.min(buf.len())..];
     match memchr(b'\r', &rest[..rest.len().min(LINE_BYTES_MAX + 1)]) {
-        Some(len) if rest.len() >= len + 2 => Ok(Some(&rest[..len])),
-        Some(_) => Ok(None),
-        None if rest.len() > LINE_BYTES_MAX => Err(LineTooBig),
+        Some(len) => match rest.get(len + 1) {
+            Some(b'\n') => Ok(Some(&rest[..len])),
+            Some(_) => Err(LineError::NoLineFeed),
+            None => Ok(None),
+        },
+        None if rest.len() > LINE_BYTES_MAX => Err(LineError::TooBig),
         None => Ok(None),
     }
 }

@@ -1,8 +1,8 @@
 //! Failed attempts to authenticate, by source: whoever guesses passwords gets few tries.
 //!
-//! A source is an IPv4 address or the first 64 bits of an IPv6 address, which is what one customer of a provider has.
-//! Each has a bucket of [`AUTH_FAILURES_MAX`] failures that is refilled by one every [`AUTH_FAILURE_EVERY`]. While it
-//! is empty no password of the source is checked, not even the right one: otherwise guessing would go on.
+//! What a source is: `sources.rs`. Each has a bucket of [`AUTH_FAILURES_MAX`] failures that is refilled by one every
+//! [`AUTH_FAILURE_EVERY`]. While it is empty no password of the source is checked, not even the right one: otherwise
+//! guessing would go on.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,39 +12,14 @@ use fastness_types::BootNs;
 use fastness_types::limits::{AUTH_FAILURE_EVERY, AUTH_FAILURES_MAX, AUTH_SOURCES_MAX};
 use parking_lot::Mutex;
 
+use crate::sources::{Bucket, source_of};
+
 /// The failed attempts of all sources of one node.
 #[derive(Debug, Default)]
 pub struct Attempts {
     failures: Mutex<HashMap<IpAddr, Bucket>>,
     /// How many sources it has, to be read without the lock: mostly none.
     sources: AtomicUsize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    /// Failures that have not been forgiven, at `at`.
-    used: u32,
-    at: BootNs,
-}
-
-impl Bucket {
-    /// With what the time since then has forgiven.
-    fn refilled(self, now: BootNs) -> Bucket {
-        let forgiven = now.since(self.at).as_nanos() / AUTH_FAILURE_EVERY.as_nanos();
-        let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX).min(self.used);
-        let used = self.used - forgiven;
-        // What is left of the time counts for the next one.
-        let at = if used == 0 { now } else { self.at.plus(AUTH_FAILURE_EVERY * forgiven) };
-        Bucket { used, at }
-    }
-}
-
-/// What counts as one source.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 impl Attempts {
@@ -55,7 +30,9 @@ impl Attempts {
             return false;
         }
         let failures = self.failures.lock();
-        failures.get(&source_of(source)).is_some_and(|bucket| bucket.refilled(now).used >= AUTH_FAILURES_MAX)
+        failures
+            .get(&source_of(source))
+            .is_some_and(|bucket| bucket.refilled(now, AUTH_FAILURE_EVERY).used >= AUTH_FAILURES_MAX)
     }
 
     /// A password of this source was wrong.
@@ -63,14 +40,14 @@ impl Attempts {
         let mut failures = self.failures.lock();
         let source = source_of(source);
         if failures.len() >= AUTH_SOURCES_MAX && !failures.contains_key(&source) {
-            failures.retain(|_, bucket| bucket.refilled(now).used > 0);
+            failures.retain(|_, bucket| bucket.refilled(now, AUTH_FAILURE_EVERY).used > 0);
             let oldest = failures.iter().min_by_key(|(_, bucket)| bucket.at).map(|(source, _)| *source);
             if let Some(oldest) = oldest.filter(|_| failures.len() >= AUTH_SOURCES_MAX) {
                 failures.remove(&oldest);
             }
         }
-        let bucket = failures.entry(source).or_insert(Bucket { used: 0, at: now });
-        *bucket = bucket.refilled(now);
+        let bucket = failures.entry(source).or_insert(Bucket::full(now));
+        *bucket = bucket.refilled(now, AUTH_FAILURE_EVERY);
         bucket.used = (bucket.used + 1).min(AUTH_FAILURES_MAX);
         self.sources.store(failures.len(), Ordering::Relaxed);
     }

@@ -14,6 +14,8 @@ use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 use fastness_types::limits::USERS_MAX;
 
+use crate::sources::{SourceRate, SourceRates};
+
 mod options;
 mod value;
 
@@ -162,6 +164,10 @@ pub struct Config {
     /// Bytes that log, snapshots and ballast of this node may take together; 0: derived from the file system.
     pub disk_budget: u64,
     pub maxclients: u64,
+    pub source_connections_per_second: u64,
+    pub source_connections_burst: u64,
+    pub source_handshakes_per_second: u64,
+    pub source_handshakes_burst: u64,
     pub timeout: Duration,
     pub tcp_keepalive: Duration,
     pub tcp_backlog: u64,
@@ -415,6 +421,18 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// How fast one source may open connections.
+    #[must_use]
+    pub fn source_rates(&self) -> SourceRates {
+        // The options' ranges end far below.
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let rate = |per_second, burst| SourceRate { per_second: number(per_second), burst: number(burst) };
+        SourceRates {
+            connections: rate(self.source_connections_per_second, self.source_connections_burst),
+            handshakes: rate(self.source_handshakes_per_second, self.source_handshakes_burst),
+        }
     }
 
     /// The addresses the plaintext front end listens on: loopback only, unless `plaintext-beyond-loopback` is yes.

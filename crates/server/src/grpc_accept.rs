@@ -2,6 +2,7 @@
 //! them.
 //!
 //! Anybody who reaches the port can start a handshake, so its cost is bounded:
+//! - On the port for clients, a source may open connections at a bounded rate only (`sources.rs`).
 //! - Handshakes run on the runtime that [`Guard::accept`] is called in, the node's shared one: none runs on consensus'
 //!   thread, where it would delay heartbeats.
 //! - A handshake takes at most `PEER_HANDSHAKE_TIME_MAX`, and `PEER_HANDSHAKES_MAX` are under way at once; one more is
@@ -34,6 +35,8 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use crate::api::lane::Lanes;
 use crate::certificates::Newest;
 use crate::descriptors::Bounds;
+use crate::shared::NodeShared;
+use crate::sources;
 use crate::tls::Identity;
 
 /// Between two lines in the log about connections that were refused, or failed.
@@ -48,6 +51,8 @@ pub struct Guard {
     /// The option that names the port, for the log.
     port: &'static str,
     bounds: Bounds,
+    /// Bounds what one source may open, if the port is for clients, too.
+    node: Option<Arc<NodeShared>>,
     tls: Newest<ServerConfig>,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
@@ -61,10 +66,31 @@ impl Guard {
     /// For the port that the option `port` names.
     #[must_use]
     pub fn new(port: &'static str, tls: impl Into<Newest<ServerConfig>>, bounds: Bounds) -> Arc<Guard> {
+        Guard::make(port, tls.into(), bounds, None)
+    }
+
+    /// The same for a port that clients of this node connect to.
+    #[must_use]
+    pub fn for_clients(
+        port: &'static str,
+        tls: impl Into<Newest<ServerConfig>>,
+        bounds: Bounds,
+        node: Arc<NodeShared>,
+    ) -> Arc<Guard> {
+        Guard::make(port, tls.into(), bounds, Some(node))
+    }
+
+    fn make(
+        port: &'static str,
+        tls: Newest<ServerConfig>,
+        bounds: Bounds,
+        node: Option<Arc<NodeShared>>,
+    ) -> Arc<Guard> {
         Arc::new(Guard {
             port,
             bounds,
-            tls: tls.into(),
+            node,
+            tls,
             handshakes: Arc::new(Semaphore::new(bounds.handshakes_max)),
             connections: Arc::new(Semaphore::new(bounds.connections_max)),
             clients: Arc::new(Semaphore::new(bounds.clients_max())),
@@ -104,6 +130,9 @@ impl Guard {
         address: SocketAddr,
         to: &mpsc::Sender<io::Result<TlsStream<GrpcStream>>>,
     ) {
+        if self.node.as_ref().is_some_and(|node| !node.admits(address, true)) {
+            return sources::refuse(&tcp, true);
+        }
         let permits = (self.connections.clone().try_acquire_owned(), self.handshakes.clone().try_acquire_owned());
         let (Ok(connection), Ok(handshake)) = permits else {
             self.refused.fetch_add(1, Ordering::Relaxed);

@@ -8,8 +8,8 @@
 //!   it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
 //!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
-//! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone. [`space`]: a full disk.
-//!   [`descriptors`]: their budget.
+//! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
+//!   [`space`]: a full disk. [`descriptors`]: their budget. [`sources`]: how many connections one address may open.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
@@ -52,6 +52,7 @@ pub mod resp_server;
 pub mod settings;
 pub mod shared;
 pub mod snapshots;
+pub mod sources;
 pub mod space;
 #[cfg(test)]
 mod testing;

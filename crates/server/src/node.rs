@@ -374,7 +374,7 @@ impl Inner {
                 let shared = inner.shared.clone();
                 let served = async {
                     let reflection = reflection()?;
-                    let guard = Guard::new("grpc-port", tls, descriptors::bounds());
+                    let guard = Guard::for_clients("grpc-port", tls, descriptors::bounds(), shared.clone());
                     let incoming = ReceiverStream::new(guard.accept(TcpListener::from_std(listener)?));
                     let server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE.0));
                     let server = server.http2_keepalive_timeout(Some(KEEP_ALIVE.1));

@@ -1,6 +1,7 @@
 //! What all threads of one node share: who it is, its options, the newest map, who leads.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +13,7 @@ use fastness_control::{ClusterMap, ClusterSettings, Password, Users};
 use fastness_engine::command::CommandTable;
 use fastness_log::MasterKeys;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
-use fastness_types::{Az, BootNs, ClusterId, Durability, GroupId, NodeId, ShardId, WallMs};
+use fastness_types::{Az, BootNs, Clock as _, ClusterId, Durability, GroupId, NodeId, ShardId, SystemClock, WallMs};
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
@@ -27,6 +28,7 @@ use crate::descriptors;
 use crate::lab::Lab;
 use crate::node_disk::NodeDisk;
 use crate::settings;
+use crate::sources::Sources;
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
 
@@ -63,6 +65,8 @@ pub struct NodeShared {
     clients_max: AtomicU64,
     /// Connections that were refused because `maxclients` was reached.
     pub rejected: AtomicU64,
+    /// Where connections come from, and those that were refused because one source has opened too many.
+    pub sources: Sources,
     /// Connections that the system could not accept, as when it has no descriptor left.
     pub accept_errors: AtomicU64,
     /// Log lines that clients can cause.
@@ -175,6 +179,7 @@ impl NodeShared {
             shard_nice: AtomicI32::new(0),
             clients_max: AtomicU64::new(u64::MAX),
             rejected: AtomicU64::new(0),
+            sources: Sources::default(),
             accept_errors: AtomicU64::new(0),
             throttles: Throttles::default(),
             refusals: Arc::new(Semaphore::new(descriptors::REFUSALS_MAX)),
@@ -239,6 +244,19 @@ impl NodeShared {
             return None;
         }
         Some(ClientSlot { node: self.clone() })
+    }
+
+    /// Whether the source of this connection may open it now; over TLS (`tls`) it costs a handshake, too. A refusal is
+    /// counted and logged.
+    #[must_use]
+    pub fn admits(&self, address: SocketAddr, tls: bool) -> bool {
+        let rates = self.config.load().source_rates();
+        let Err(excess) = self.sources.admit(address.ip(), tls, rates, SystemClock.boot()) else { return true };
+        if let Some(others) = self.throttles.sources.permit() {
+            let too_many = excess.name();
+            tracing::warn!(client = %address, too_many, others, "client refused: its address opens connections too fast");
+        }
+        false
     }
 
     /// The next client's number, from 1.

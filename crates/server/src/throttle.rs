@@ -43,6 +43,8 @@ impl Throttle {
 pub struct Throttles {
     /// `maxclients` is reached.
     pub maxclients: Throttle,
+    /// A source has opened too many connections.
+    pub sources: Throttle,
     /// A connection could not be accepted.
     pub accept: Throttle,
     /// A client speaks HTTP.

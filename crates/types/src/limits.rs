@@ -154,6 +154,10 @@ pub const WATCH_LARGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Streams of the topology that a node serves at a time.
 pub const TOPOLOGY_STREAMS_MAX: usize = 10_000;
 
+/// Sources (an IPv4 address, or the first 64 bits of an IPv6 address) whose new connections a node remembers; those
+/// that arrived least recently are forgotten.
+pub const CONNECTION_SOURCES_MAX: usize = 20_000;
+
 /// Users of a cluster.
 pub const USERS_MAX: usize = 1000;
 /// Longest name of a user, bytes.

@@ -91,6 +91,7 @@ fn constants() -> BTreeMap<&'static str, Box<dyn Written>> {
         WATCH_LARGE_TIME_MAX,
         WATCH_MEMORY_BYTES_MAX,
         TOPOLOGY_STREAMS_MAX,
+        CONNECTION_SOURCES_MAX,
         USERS_MAX,
         USER_NAME_BYTES_MAX,
         USERS_BYTES_MAX,

@@ -65,6 +65,31 @@ fn limits() {
     assert_eq!(ProtocolError::ExpectedBulk(0xff).text()[..], b"Protocol error: expected '$', got '\xff'"[..]);
 }
 
+/// Found with a Valkey 9.1.2, which refuses what older versions skip: the byte after the CR of a line with a number.
+#[test]
+fn a_carriage_return_without_a_line_feed_is_refused() {
+    for bad in [
+        &b"*1\rX$4\r\nPING\r\n"[..],
+        b"*1\r\r$4\r\nPING\r\n",
+        b"*0\rX*1\r\n$4\r\nPING\r\n",
+        b"*-1\rX",
+        b"*x\rX",
+        b"*1\r\n$4\rXPING\r\n",
+        b"*1\r\n$16384\rX",
+        b"*1\r\n$x\rX",
+        b"*1\r\n$-1\rX",
+        b"*1\r\n$4\r\nPING\rX",
+        b"*1\r\n$4\r\nPINGX\n",
+        b"|1\rX$1\r\n",
+        b"|1\r\n$1\rXa\r\n",
+    ] {
+        check_error(bad, ProtocolError::MissingLineEnd);
+    }
+    check_error(b"*1\r\nPING\rX", ProtocolError::ExpectedBulk(b'P'));
+    // In an inline command it is white space.
+    check(b"PING\rX\n", &[b"PING", b"X"]);
+}
+
 /// The attribute and the arguments of a command.
 fn with_attribute(input: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut spans = ArgSpans::new();

@@ -88,7 +88,8 @@ impl ApiRefusal {
 
     /// From an error reply without its leading `-`: the first word decides, as it does for clients of the protocol.
     pub(super) fn from_reply(text: &[u8]) -> ApiRefusal {
-        let text = String::from_utf8_lossy(text);
+        // A line, as the protocol has it: what an error quotes may have line ends.
+        let text = String::from_utf8_lossy(text).replace(['\r', '\n'], " ");
         let word = text.split(' ').next().unwrap_or_default();
         let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
         let word = if is_word { word } else { "ERR" };

@@ -11,6 +11,7 @@ use crate::access::Lacking;
 use crate::descriptors;
 use crate::master_key::age_s;
 use crate::process::Usage;
+use crate::sources::Excess;
 use crate::space::Space;
 
 impl Metrics {
@@ -23,6 +24,10 @@ impl Metrics {
         text.one("redis_cpu_sys_seconds_total", "counter", &[], usage.cpu_system);
         text.one("redis_cpu_user_seconds_total", "counter", &[], usage.cpu_user);
         text.one("redis_rejected_connections_total", "counter", &[], node.rejected.load(Ordering::Relaxed) as f64);
+        for excess in Excess::ALL {
+            let too_many = [("too_many", excess.name().to_owned())];
+            text.one("fastness_source_refusals_total", "counter", &too_many, node.sources.refused(excess) as f64);
+        }
         text.one("fastness_accept_errors_total", "counter", &[], node.accept_errors.load(Ordering::Relaxed) as f64);
         text.one("process_open_fds", "gauge", &[], descriptors::in_use() as f64);
         text.one("process_max_fds", "gauge", &[], descriptors::limit() as f64);

@@ -1,8 +1,9 @@
 //! Accepts clients, off the loop's thread: limits, socket options, TLS handshake; then hands the connection over.
 //!
-//! Bounds: `maxclients` for the whole node, handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the
-//! loop's mailbox is bounded, and while it is full nobody is accepted. Clients over `maxclients` get an error, through
-//! TLS where they speak it: [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
+//! Bounds: the rate at which one source may open connections (`sources.rs`); `maxclients` for the whole node,
+//! handshakes included; a handshake takes at most [`HANDSHAKE_MAX`]; the loop's mailbox is bounded, and while it is
+//! full nobody is accepted. Clients over `maxclients` get an error, through TLS where they speak it:
+//! [`REFUSALS_MAX`](crate::descriptors::REFUSALS_MAX) at a time, for two seconds each at most.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ use crate::auth::Origin;
 use crate::certificates::Newest;
 use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::shared::{ClientSlot, NodeShared, Phase};
+use crate::sources;
 
 /// Longest TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -88,6 +90,9 @@ async fn welcome(
     node: &Arc<NodeShared>,
     replica: &mpsc::Sender<ToReplica>,
 ) {
+    if !node.admits(address, tls.is_some()) {
+        return sources::refuse(&tcp, tls.is_some());
+    }
     let Some(slot) = node.take_client_slot() else { return refuse(tcp, address, tls, node).await };
     let arrival = arrival(&tcp, address, tls.is_some(), node);
     if let Err(error) = set_options(&tcp, node.config.load().tcp_keepalive) {

@@ -285,11 +285,14 @@ impl Client {
 
     /// Asks its wait to end; `false`: it waits for nothing that could.
     pub fn request_unblock(&self, how: Unblock) -> bool {
-        if self.waits.get() {
-            self.unblock.set(Some(how));
+        // One that was asked already has stopped waiting, as far as others can tell.
+        let asked = self.unblock.take();
+        let waits = self.waits.get() && asked.is_none();
+        self.unblock.set(if waits { Some(how) } else { asked });
+        if waits {
             self.unblock_notify.notify_one();
         }
-        self.waits.get()
+        waits
     }
 
     /// Resolves once its wait was asked to end.

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastness_acl::Selector;
 use fastness_control::{UserRules, Users};
+use fastness_engine::CommandError;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_shard::FrontEndOutcome;
 use rand::RngCore as _;
@@ -140,11 +141,11 @@ fn genpass(call: Call<'_, '_>) {
 fn dryrun(call: Call<'_, '_>) {
     let accounts = call.replica.node.accounts.load();
     let Some(account) = accounts.get(call.args.get(2)) else {
-        return call.out.error([b"ERR User '", call.args.get(2), b"' not found"].concat());
+        return call.out.error(CommandError::quoting("ERR User '", call.args.get(2), "' not found").line());
     };
     let request = call.args.skip(3);
     let Some(spec) = call.replica.node.accounts.table().of_request(request) else {
-        return call.out.error([b"ERR Command '", request.get(0), b"' not found"].concat());
+        return call.out.error(CommandError::quoting("ERR Command '", request.get(0), "' not found").line());
     };
     if !spec.takes(request.len()) {
         return call.out.error(format!("ERR wrong number of arguments for '{}' command", spec.name));

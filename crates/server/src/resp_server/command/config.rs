@@ -141,7 +141,11 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError>
     let mut changed: Config = (**call.replica.node.config.load()).clone();
     for at in (0..pairs.len()).step_by(2) {
         let (name, value) = (text(at), text(at + 1));
-        let Some(option) = find(&name) else { return Err(SetError::Unknown(name)) };
+        let Some(option) = find(&name) else {
+            // As everywhere, an error ends what it quotes at a zero byte.
+            let name = name.split('\0').next().unwrap_or_default();
+            return Err(SetError::Unknown(name.to_owned()));
+        };
         let mut set = || {
             if seen.contains(&option.name) {
                 return Err(Refusal::Duplicate);

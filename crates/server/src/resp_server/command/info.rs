@@ -23,6 +23,7 @@ use crate::process::{Usage, human};
 use crate::resp_server::snapshot::Figures;
 use crate::resp_server::{ReplicaServer, replication};
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
+use crate::sources::Excess;
 
 pub(super) const INFO: ServerCommand =
     ServerCommand::reply("info", "[<section> ...]", "Returns information and statistics about the server.", info);
@@ -368,6 +369,8 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "instantaneous_input_kbps": format!("{:.2}", bytes_in / 1024.0),
         "instantaneous_output_kbps": format!("{:.2}", bytes_out / 1024.0),
         "rejected_connections": facts.replica.node.rejected.load(Ordering::Relaxed),
+        "source_refused_connections": facts.replica.node.sources.refused(Excess::Connections),
+        "source_refused_handshakes": facts.replica.node.sources.refused(Excess::Handshakes),
         "sync_full": 0,
         "sync_partial_ok": 0,
         "sync_partial_err": 0,

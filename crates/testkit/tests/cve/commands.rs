@@ -1,0 +1,329 @@
+//! Whole commands, over RESP and over gRPC: the same requests, the same replies.
+
+use anyhow::{Result, ensure};
+use fastness_testkit::payload::{VERSION, sealed};
+
+use super::{Target, call, execute};
+
+const TOO_LONG: &str = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+const NOT_A_FLOAT: &str = "-ERR value is not a valid float";
+const BAD_FORMAT: &str = "-ERR Bad data format";
+const BAD_FOOTER: &str = "-ERR DUMP payload version or checksum are wrong";
+const NO_PERMISSION: &str = "User copier has no permissions to access the";
+
+type Request = Vec<Vec<u8>>;
+
+/// A request and its reply.
+type Step = (Request, String);
+
+/// The inputs of one CVE, in their order.
+struct Row {
+    cve: &'static str,
+    steps: Vec<Step>,
+}
+
+/// A request of words.
+fn words(line: &str) -> Request {
+    line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+fn steps(lines: &[(&str, &str)]) -> Vec<Step> {
+    lines.iter().map(|(line, reply)| (words(line), (*reply).to_owned())).collect()
+}
+
+/// Words, and arguments that are no words.
+fn with(line: &str, rest: &[&[u8]], reply: impl Into<String>) -> Step {
+    let mut request = words(line);
+    request.extend(rest.iter().map(|arg| arg.to_vec()));
+    (request, reply.into())
+}
+
+fn row(cve: &'static str, lines: &[(&str, &str)]) -> Row {
+    Row { cve, steps: steps(lines) }
+}
+
+/// Offsets and lengths at which a sum overflows.
+fn numbers() -> Vec<Row> {
+    vec![
+        row(
+            "CVE-2022-35977: the end of SETRANGE overflows",
+            &[
+                ("SETRANGE s 9223372036854775807 x", TOO_LONG),
+                ("SETRANGE s 9223372036854775806 xyz", TOO_LONG),
+                ("SETRANGE s 4294967295 x", TOO_LONG),
+                ("SETRANGE s 536870912 x", TOO_LONG),
+                ("SETRANGE s 9223372036854775808 x", "-ERR value is not an integer or out of range"),
+                ("SETRANGE s -9223372036854775808 x", "-ERR offset is out of range"),
+                ("EXISTS s", "0"),
+                ("SET s abc", "OK"),
+                ("GETRANGE s -9223372036854775808 9223372036854775807", "abc"),
+                ("GETRANGE s 9223372036854775807 -9223372036854775808", ""),
+                ("DEL s", "1"),
+            ],
+        ),
+        row(
+            "CVE-2023-22458 and CVE-2023-25155: the smallest count has no absolute value",
+            &[
+                ("HSET h a 1 b 2", "2"),
+                (
+                    "HRANDFIELD h -9223372036854775808",
+                    "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+                ),
+                ("HRANDFIELD h -9223372036854775807 WITHVALUES", "-ERR value is out of range"),
+                ("HRANDFIELD h -4611686018427387903 WITHVALUES", "-ERR the reply would be too large"),
+                ("HRANDFIELD h -9223372036854775807", "-ERR the reply would be too large"),
+                ("HRANDFIELD h 9223372036854775808", "-ERR value is not an integer or out of range"),
+                ("HRANDFIELD none -9223372036854775807", ""),
+                ("HLEN h", "2"),
+                ("DEL h", "1"),
+            ],
+        ),
+        row(
+            "CVE-2023-28425: a key twice in MSETNX",
+            &[
+                ("MSETNX {t}a 1 {t}a 2", "1"),
+                ("GET {t}a", "2"),
+                ("MSETNX {t}b 1 {t}a 2 {t}b 3", "0"),
+                ("EXISTS {t}b", "0"),
+                ("MSETEX 2 {t}c 1 {t}c 2 NX", "1"),
+                ("GET {t}c", "2"),
+                ("DEL {t}a {t}a {t}c", "2"),
+            ],
+        ),
+        row(
+            "CVE-2023-28856: a field that is no number",
+            &[
+                ("HINCRBYFLOAT f a inf", "-ERR value is NaN or Infinity"),
+                ("HINCRBYFLOAT f a -inf", "-ERR value is NaN or Infinity"),
+                ("HINCRBYFLOAT f a nan", NOT_A_FLOAT),
+                ("HINCRBYFLOAT f a 1e99999", NOT_A_FLOAT),
+                ("EXISTS f", "0"),
+                ("HSET f a inf b nan", "2"),
+                ("HINCRBYFLOAT f a 1", "-ERR increment would produce NaN or Infinity"),
+                ("HINCRBYFLOAT f b 1", "-ERR hash value is not a float"),
+                ("HINCRBY f a 1", "-ERR hash value is not an integer"),
+                ("HGET f a", "inf"),
+                ("HRANDFIELD f 5", "a\nb"),
+                ("SET f2 1e308", "OK"),
+                ("INCRBYFLOAT f2 inf", "-ERR increment would produce NaN or Infinity"),
+                ("INCRBYFLOAT f2 nan", NOT_A_FLOAT),
+                ("GET f2", "1e308"),
+                ("DEL f", "1"),
+            ],
+        ),
+    ]
+}
+
+/// Commands in commands, and patterns.
+fn commands() -> Vec<Row> {
+    let stars = "*a".repeat(20_000) + "b";
+    let classes = "[".repeat(50_000);
+    let questions = "*?".repeat(20_000);
+    let name = "a".repeat(3_000);
+    let patterned = |before: &str, after: &str, reply: &str| -> Vec<Step> {
+        [&stars, &classes, &questions]
+            .map(|pattern| {
+                let mut request = words(before);
+                request.push(pattern.clone().into_bytes());
+                request.extend(words(after));
+                (request, reply.to_owned())
+            })
+            .into()
+    };
+    let mut patterns = vec![(words(&format!("SET {name} v")), "OK".to_owned())];
+    patterns.extend(patterned("KEYS", "", ""));
+    patterns.extend(patterned("SCAN 0 MATCH", "COUNT 10000", "0\n"));
+    patterns.push((words(&format!("HSET patterns {name} v")), "1".to_owned()));
+    patterns.extend(patterned("HSCAN patterns 0 MATCH", "COUNT 10000", "0\n"));
+    patterns.extend(patterned("COMMAND LIST FILTERBY PATTERN", "", ""));
+    patterns.push((words(&format!("DEL {name}")), "1".to_owned()));
+    patterns.push((words("DEL patterns"), "1".to_owned()));
+    vec![
+        row(
+            "CVE-2023-36824: COMMAND GETKEYS of a command whose number of keys lies",
+            &[
+                ("COMMAND GETKEYS MSETEX 2147483647 a 1", "-ERR Invalid arguments specified for command"),
+                ("COMMAND GETKEYS MSETEX -1 a 1", "-ERR Invalid arguments specified for command"),
+                ("COMMAND GETKEYS MSETEX 9223372036854775808 a 1", "-ERR Invalid arguments specified for command"),
+                ("COMMAND GETKEYSANDFLAGS MSETEX 1000000 a 1", "-ERR Invalid arguments specified for command"),
+                ("COMMAND GETKEYS EVAL x 2147483647 a", "-ERR Invalid command specified"),
+                ("COMMAND GETKEYS ZUNIONSTORE t 4294967295 a", "-ERR Invalid command specified"),
+                ("COMMAND GETKEYS MSET a", "-ERR Invalid number of arguments specified for command"),
+                ("COMMAND GETKEYS MSET a 1 b", "a\nb"),
+                ("COMMAND GETKEYS PING", "-ERR The command has no key arguments"),
+                ("COMMAND GETKEYS COMMAND GETKEYS GET a", "-ERR The command has no key arguments"),
+                ("COMMAND GETKEYS MSET a 1 b 2", "a\nb"),
+                ("ACL DRYRUN default MSETEX 2147483647 a 1", "OK"),
+            ],
+        ),
+        Row { cve: "CVE-2022-36021 and CVE-2024-31228: patterns that take for ever, or recurse", steps: patterns },
+    ]
+}
+
+/// Users, their selectors, and what COPY may read and write.
+fn rights() -> Vec<Row> {
+    let syntax = |rule: &str| format!("-ERR Error in ACL SETUSER modifier '{rule}': Syntax error");
+    let mut selectors = Vec::new();
+    for rule in ["%", "%~", "%~*", "(%~)", "(%~x", "(%)", "(()", "%R~", "((+get))", "(+get", "%R%~a"] {
+        let reply = match rule {
+            "(%~x" | "(+get" => format!("-ERR Unmatched parenthesis in acl selector starting at '{rule}'."),
+            "%R~" => "OK".to_owned(),
+            rule => syntax(rule),
+        };
+        selectors.push((words(&format!("ACL SETUSER broken {rule}")), reply));
+    }
+    selectors.extend(steps(&[("ACL DELUSER broken", "1"), ("ACL USERS", "default")]));
+    let key = |key: &str| format!("{NO_PERMISSION} '{key}' key");
+    let mut copies = steps(&[("ACL SETUSER copier on nopass resetkeys %R~src:* %W~dst:* +copy", "OK")]);
+    for (arguments, reply) in [
+        ("src:a dst:a", "OK".to_owned()),
+        ("src:a dst:a DB 0 REPLACE", "OK".to_owned()),
+        ("dst:a dst:b", key("dst:a")),
+        ("src:a src:b", key("src:b")),
+        ("src:a other DB 0 REPLACE", key("other")),
+        ("other dst:a REPLACE", key("other")),
+        ("dst:a src:a", key("dst:a")),
+    ] {
+        copies.push((words(&format!("ACL DRYRUN copier COPY {arguments}")), reply));
+    }
+    copies.extend(steps(&[("ACL DELUSER copier", "1")]));
+    vec![
+        Row { cve: "CVE-2024-31227: malformed selectors", steps: selectors },
+        Row { cve: "2026: COPY reads or writes a key beyond the user's patterns", steps: copies },
+    ]
+}
+
+/// Payloads of RESTORE that lie.
+fn payloads() -> Vec<Row> {
+    let restore = |value: &[u8], version: u16, reply: &str| {
+        let payload = sealed(value, version);
+        with("RESTORE r 0", &[&payload], reply)
+    };
+    let mut steps = vec![
+        with("RESTORE r 0", &[b""], BAD_FOOTER),
+        with("RESTORE r 0", &[b"\x00"], BAD_FOOTER),
+        with("RESTORE r 0", &[&[0; 10]], BAD_FOOTER),
+        restore(b"", VERSION, BAD_FORMAT),
+        restore(b"\x00\x01a", u16::MAX, BAD_FOOTER),
+    ];
+    for value in [
+        // A string that is longer than its payload, in every form of a length.
+        &b"\x00\x3f"[..],
+        b"\x00\x80\xff\xff\xff\xff",
+        b"\x00\x81\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+        // Compressed: of an absurd length, with a reference to before its start.
+        b"\x00\xc3\x01\x81\x7f\xff\xff\xff\xff\xff\xff\xff\x00",
+        b"\x00\xc3\x03\x0a\x20\xff\xff",
+        // A hash of no fields, of more fields than bytes, with a field twice, with a list that ends early.
+        b"\x04\x00",
+        b"\x04\x81\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\x04\x02\x01a\x01b\x01a\x01c",
+        b"\x10\x07\x07\x00\x00\x00\xff\xff\xff",
+        b"\x10\x07\xff\xff\xff\xff\x00\x00\xff",
+        // CVE-2026-25243 and the fix for NaN: a sorted set, a stream, a list, a module. None of them exists.
+        b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x7f",
+        b"\x15\x01\x10\x00",
+        b"\x12\x01\x02\x07\x07\x00\x00\x00\x00\x00\xff",
+        b"\x07\x81\x00\x00\x00\x00\x00\x00\x00\x01\x00",
+        b"\xff",
+    ] {
+        steps.push(restore(value, VERSION, BAD_FORMAT));
+    }
+    steps.push(with("EXISTS r", &[], "0"));
+    steps.push(restore(b"\x00\x01a", VERSION, "OK"));
+    steps.push(with("DEL r", &[], "1"));
+    vec![Row { cve: "CVE-2026-21864 and CVE-2026-25243: RESTORE", steps }]
+}
+
+/// Texts with zero bytes and line ends, quoted by errors: CVE-2025-67733.
+fn injections() -> Vec<Row> {
+    let nasty: &[u8] = b"x\0y\r\n+OK\r\n$1\r\nz";
+    let steps = vec![
+        with("", &[nasty], "-ERR unknown command 'x', with args beginning with: "),
+        with("", &[b"no\r\n+OK", b"a\r\nb"], "-ERR unknown command 'no  +OK', with args beginning with: 'a  b' "),
+        with("OBJECT", &[nasty], "-ERR unknown subcommand 'x'. Try OBJECT HELP."),
+        with("CONFIG SET", &[nasty, b"1"], "-ERR Unknown option or number of arguments for CONFIG SET - 'x'"),
+        with("ACL SETUSER injected", &[nasty], "-ERR Error in ACL SETUSER modifier 'x': Syntax error"),
+        with("ACL CAT", &[nasty], "-ERR Unknown category 'x'"),
+        with("ACL DRYRUN", &[nasty, b"GET", b"k"], "-ERR User 'x' not found"),
+        with("ACL DRYRUN default", &[nasty], "-ERR Command 'x' not found"),
+        with("INCRBY k", &[nasty], "-ERR value is not an integer or out of range"),
+        with("SET n", &[nasty], "OK"),
+        with("GET n", &[], String::from_utf8_lossy(nasty)),
+        with("INCR n", &[], "-ERR value is not an integer or out of range"),
+        with("DEL n", &[], "1"),
+    ];
+    vec![Row { cve: "CVE-2025-67733: a text that an error quotes ends the error", steps }]
+}
+
+fn table() -> Vec<Row> {
+    [numbers(), commands(), rights(), payloads(), injections()].into_iter().flatten().collect()
+}
+
+fn shown(request: &[Vec<u8>]) -> String {
+    let all = request.join(&b' ').escape_ascii().to_string();
+    all.chars().take(120).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_cves_are_answered_over_both_front_ends() -> Result<()> {
+    let target = Target::start(Vec::new()).await?;
+    let (mut resp, mut grpc) = (target.resp().await?, target.grpc().await?);
+    let mut wrong = Vec::new();
+    for Row { cve, steps } in table() {
+        for (request, expected) in &steps {
+            let reply = call(&mut resp, request).await?;
+            if reply != *expected {
+                wrong.push(format!("{cve}, RESP: {}: {reply:?}, expected {expected:?}", shown(request)));
+            }
+        }
+        target.check(cve).await?;
+        for (request, expected) in &steps {
+            let reply = execute(&mut grpc, request).await;
+            if reply != *expected {
+                wrong.push(format!("{cve}, gRPC: {}: {reply:?}, expected {expected:?}", shown(request)));
+            }
+        }
+        target.check(cve).await?;
+    }
+    ensure!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// The commands of the rows in the module's list of what concerns nothing: their inputs belong here once they exist.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_other_cves_are_unknown() -> Result<()> {
+    let target = Target::start(Vec::new()).await?;
+    let (mut resp, mut grpc) = (target.resp().await?, target.grpc().await?);
+    for line in [
+        "EVAL x 0",
+        "EVALSHA x 0",
+        "FCALL x 0",
+        "FUNCTION LOAD x",
+        "SCRIPT LOAD x",
+        "XADD s * a 1",
+        "XAUTOCLAIM s g c 0 0 COUNT 4611686018427387905",
+        "XREADGROUP GROUP g c STREAMS s >",
+        "SORT l LIMIT 9223372036854775807 9223372036854775807",
+        "SORT_RO l BY *",
+        "PFADD h a",
+        "PFMERGE a b",
+        "GEORADIUS g 0 0 1 km STORE a STORE b",
+        "ZADD z nan a",
+        "SRANDMEMBER s -9223372036854775808",
+        "ZRANDMEMBER z -9223372036854775808 WITHSCORES",
+        "PSUBSCRIBE *",
+        "CLUSTER SYNCSLOTS SNAPSHOT",
+        "RESTORE-ASKING k 0 x",
+        "MODULE LOAD /x",
+    ] {
+        for reply in [call(&mut resp, &words(line)).await?, execute(&mut grpc, &words(line)).await] {
+            let unknown = reply.starts_with("-ERR unknown command '") || reply.starts_with("-ERR unknown subcommand '");
+            ensure!(unknown, "{line}: {reply}: add the inputs of its CVEs to this test");
+        }
+    }
+    let sockets = call(&mut resp, &words("CONFIG GET unixsocket*")).await?;
+    ensure!(sockets.is_empty(), "Unix sockets exist: add CVE-2023-45145 to this test");
+    target.check("unknown commands").await
+}
