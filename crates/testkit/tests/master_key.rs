@@ -148,7 +148,7 @@ async fn check_node(cluster: &Cluster, node: u64, from: Fingerprint, to: Fingerp
     ensure!(info.contains(&format!("master_key_fingerprint:{to}")), "{info}");
     ensure!(info_field(&mut client, "persistence", "master_key_rotation_incomplete").await? == 0);
     ensure!(info_field(&mut client, "persistence", "master_key_age_seconds").await? < 600);
-    let metrics = page(cluster.node(node)?.metrics, "/metrics").await?;
+    let metrics = page(&cluster.node(node)?.metrics, "/metrics").await?;
     ensure!(metrics.contains(&format!("fastness_master_key_info{{fingerprint=\"{to}\"}} 1")), "{metrics}");
     Ok(())
 }
