@@ -167,10 +167,12 @@ impl Run {
     async fn watch_memory(self: Arc<Self>) -> Result<()> {
         while !self.stop.load(Ordering::Relaxed) {
             let (resident, phase) = (resident_bytes(self.pid)?, self.phase.load(Ordering::Relaxed));
-            let mut seen = self.seen.lock();
-            let largest = seen.resident.entry(phase).or_default();
-            *largest = resident.max(*largest);
-            drop(seen);
+            self.seen
+                .lock()
+                .resident
+                .entry(phase)
+                .and_modify(|largest| *largest = resident.max(*largest))
+                .or_insert(resident);
             tokio::time::sleep(SAMPLE_EVERY).await;
         }
         Ok(())
@@ -294,7 +296,8 @@ async fn prepare(cluster: &Cluster, arguments: &Arguments) -> Result<(Arc<Run>, 
     let mut operator = cluster.connect(primary, 1, TIMEOUT).await?;
     for id in cluster.node_ids()? {
         let mut client = cluster.connect(id, 1, TIMEOUT).await?;
-        let clients = 2 * (arguments.idle + arguments.readers) + 100;
+        // Each call over gRPC runs on a connection of its own to the replica.
+        let clients = arguments.idle + arguments.readers + 2_000;
         for (name, value) in [
             ("maxclients", clients.to_string()),
             ("maxmemory", arguments.maxmemory.to_string()),

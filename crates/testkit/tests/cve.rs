@@ -93,7 +93,7 @@ impl Target {
     }
 
     async fn resp(&self) -> Result<Connection> {
-        Ok(self.cluster.connect(1, 1, PATIENCE).await?)
+        self.cluster.connect(1, 1, PATIENCE).await
     }
 
     async fn grpc(&self) -> Result<KvServiceClient<Channel>> {
