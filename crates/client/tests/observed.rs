@@ -1,4 +1,4 @@
-//! What an observer, tracing and a layer learn of calls.
+//! What an observer and a layer learn of calls.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,14 +6,12 @@
 #[allow(dead_code)]
 mod mock;
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastness_client::testing::MockFault;
 use fastness_client::{CallObserver, CallSettings, Client, Code, FinishedCall, Operation, OutcomeKind, Txn};
 use mock::{moved, refuse, script, start_node, unkeyed};
-use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Keeps what it learns.
 #[derive(Default)]
@@ -74,50 +72,6 @@ async fn every_call_is_reported_once_with_its_attempts() {
     let results = client.batch([Operation::set("{b}", "x"), Operation::increment("{b}", 1)]).await;
     assert!(results[1].is_err());
     assert_eq!(seen.take(), one("batch", 1, OutcomeKind::Refused, "ERR"));
-}
-
-/// What tracing has written.
-#[derive(Clone, Default)]
-struct WrittenTrace(Arc<Mutex<Vec<u8>>>);
-
-impl Write for WrittenTrace {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn spans_name_calls_and_attempts_but_neither_values_nor_passwords() {
-    let (first, second) = (start_node().await, start_node().await);
-    let (trace, level) = (WrittenTrace::default(), tracing::level_filters::LevelFilter::TRACE);
-    let writer = trace.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_span_events(FmtSpan::CLOSE)
-        .with_max_level(level)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    script(&first, [moved(&second)]);
-    let client = first.client_builder().password("default", "topsecret").build().unwrap();
-    client.set("visible-key", "hidden-value").await.unwrap();
-    client.get("visible-key").await.unwrap();
-    drop(guard);
-    let text = String::from_utf8(trace.0.lock().unwrap().clone()).unwrap();
-    let own: Vec<&str> = text.lines().filter(|line| line.contains("fastness_client: close")).collect();
-    let has = |parts: &[&str]| own.iter().any(|line| parts.iter().all(|part| line.contains(part)));
-    assert!(has(&["operation=\"set\"", "attempts=2", "outcome=\"ok\""]), "{own:#?}");
-    assert!(has(&["attempt=1", first.address(), "outcome=FailedPrecondition"]), "{own:#?}");
-    assert!(has(&["attempt=2", second.address(), "outcome=\"ok\""]), "{own:#?}");
-    assert!(has(&["operation=\"get\"", "attempt{attempt=1", "shard=1"]), "{own:#?}");
-    for line in own {
-        assert!(!["visible-key", "hidden-value", "topsecret"].iter().any(|word| line.contains(word)), "{line}");
-    }
 }
 
 #[tokio::test]
