@@ -2,6 +2,8 @@
 //! numbers and names are frozen once released.
 #![allow(missing_docs, clippy::all, clippy::too_many_lines)]
 
+pub mod codec;
+
 /// All of `proto/` as an encoded `google.protobuf.FileDescriptorSet`, with the comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

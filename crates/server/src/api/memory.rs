@@ -3,7 +3,7 @@
 //!
 //! - A request reserves its length once that is known, before it is read. While there is no room, its call is not read,
 //!   for `RESERVE_MAX`; then it is refused, with nothing done. Once begun, a message is waited for at most
-//!   `MESSAGE_TIME_MAX`.
+//!   `MESSAGE_TIME_MAX`. What its elements take beside its bytes is reserved when it is decoded, or it is refused.
 //! - A reply reserves as it grows, without waiting: whoever waits for it holds what others wait for. One that finds no
 //!   room is read to its end and dropped, as one that is too long.
 //! - A reservation ends when the response has been taken by the connection. A client that does not read keeps its own.
@@ -34,6 +34,8 @@ const RESERVE_MAX: Duration = Duration::from_secs(1);
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// What a message takes beside its bytes, bytes.
 const MESSAGE_COST: usize = 256;
+/// Elements of a request that take no more than this are part of that.
+const ELEMENTS_FREE: usize = 1024;
 /// What a value of a reply takes beside its bytes, while it is converted, bytes.
 const VALUE_COST: usize = 192;
 /// How often the bytes of a reply exist at once: received, as a value, encoded.
@@ -81,17 +83,32 @@ impl MessageMemory {
         ReplyRoom { memory: self.clone(), permit: None }
     }
 
+    /// Reserves what the elements of a request take beside its bytes, once it is decoded. Without waiting: it is in
+    /// memory already.
+    ///
+    /// # Errors
+    /// There is no room. Nothing has been done.
+    pub(super) fn reserve_elements(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, ApiRefusal> {
+        if bytes <= ELEMENTS_FREE {
+            return Ok(None);
+        }
+        let permits = u32::try_from(bytes.min(self.each_max)).unwrap_or(u32::MAX);
+        let room = self.requests.clone().try_acquire_many_owned(permits);
+        room.map(Some).map_err(|_| self.no_memory())
+    }
+
+    fn no_memory(&self) -> ApiRefusal {
+        self.note_refused();
+        let text = "too much of this node's memory is taken by other messages (grpc-memory)";
+        ApiRefusal { code: Code::ResourceExhausted, ..ApiRefusal::unavailable(reason::NO_MEMORY, text) }
+    }
+
     async fn reserve_request(self: Arc<Self>, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
         let permits = u32::try_from(bytes.min(self.each_max)).unwrap_or(u32::MAX);
         let room = self.requests.clone().acquire_many_owned(permits);
         match tokio::time::timeout(RESERVE_MAX, room).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => {
-                self.note_refused();
-                let text = "too much of this node's memory is taken by other messages (grpc-memory)";
-                let refusal = ApiRefusal::unavailable(reason::NO_MEMORY, text);
-                Err(ApiRefusal { code: Code::ResourceExhausted, ..refusal }.into())
-            }
+            _ => Err(self.no_memory().into()),
         }
     }
 }

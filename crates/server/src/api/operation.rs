@@ -4,6 +4,7 @@ use bytes::Bytes;
 use fastness_engine::command::{CommandTable, Flags};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_types::{BootNs, ShardId, Slot, limits, slot_of};
+use fastness_wire::codec::ELEMENT_BYTES;
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, CallOptions, expire_request, set_request};
@@ -53,6 +54,19 @@ pub(super) struct Prepared {
     steps: Vec<Vec<Bytes>>,
     attributes: Attributes,
     meaning: Meaning,
+}
+
+/// What the elements of an operation take beside its bytes, once it is decoded.
+pub(super) fn elements_bytes(operation: &Operation) -> usize {
+    let elements = match operation {
+        Operation::Execute(request) => request.args.len(),
+        Operation::Delete(request) => request.keys.len(),
+        Operation::HashGet(request) => request.fields.len(),
+        Operation::HashDelete(request) => request.fields.len(),
+        Operation::HashSet(request) => 2 * request.fields.len(),
+        Operation::Get(_) | Operation::Set(_) | Operation::Increment(_) | Operation::Expire(_) => 0,
+    };
+    elements * ELEMENT_BYTES
 }
 
 /// Prepares an operation.

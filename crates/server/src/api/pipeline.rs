@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::gateway::{Forwarding, Gateway, failed};
 use super::lane::{Caller, LaneKind, LaneReader};
-use super::operation::{Prepared, Target};
+use super::operation::{Prepared, Target, elements_bytes};
 use super::refusal::ApiRefusal;
 use crate::resp_server::pipe::ClientEnd;
 
@@ -117,7 +117,12 @@ async fn send_all(
             Some(Err(status)) => return Some(status),
         };
         let forwarding = request.operation.as_ref().and_then(|operation| Forwarding::of(caller, operation));
-        let sent = match prepare(gateway, caller, request, forwarding.is_some(), &mut places).await {
+        let elements = request.operation.as_ref().map_or(0, elements_bytes);
+        let (elements, outcome) = match caller.memory.reserve_elements(elements) {
+            Ok(elements) => (elements, prepare(gateway, caller, request, forwarding.is_some(), &mut places).await),
+            Err(refusal) => (None, Err(refusal)),
+        };
+        let sent = match outcome {
             Ok((prepared, place)) => {
                 let ((end, reader), shard) = (&places.lanes[&place], place.0);
                 let commands = prepared.commands();
@@ -125,7 +130,8 @@ async fn send_all(
                 // The operation keeps its message until its response has left. The longest one waits for all others.
                 let len = encoded.len().min(GRPC_PIPELINE_BYTES_MAX) as u32;
                 let Ok(bytes) = unanswered.clone().acquire_many_owned(len).await else { return None };
-                let kept = Kept { of_stream: vec![bytes], of_node: caller.held.next().into_iter().collect() };
+                let of_node = caller.held.next().into_iter().chain(elements).collect();
+                let kept = Kept { of_stream: vec![bytes], of_node };
                 let (prepared, replies, reader) = (Box::new(prepared), commands.count, reader.clone());
                 // In this order: a lane that takes no more waits for its replies to be read.
                 let sent = due.send(Due::On { prepared, replies, shard, reader, kept }).await;
@@ -138,7 +144,7 @@ async fn send_all(
                 let (len, held) = (forwarding.as_ref().map_or(0, Forwarding::bytes), caller.held.next());
                 let len = len.min(GRPC_PIPELINE_BYTES_MAX) as u32;
                 let Ok(bytes) = unanswered.clone().acquire_many_owned(len).await else { return None };
-                let of_node = held.into_iter().filter(|_| forwarding.is_some()).collect();
+                let of_node = held.into_iter().chain(elements).filter(|_| forwarding.is_some()).collect();
                 let kept = Kept { of_stream: vec![bytes], of_node };
                 due.send(Due::Refused { refusal, forwarding, kept }).await
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use fastness_types::Clock;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use fastness_wire::admin::v1::admin_service_server;
+use fastness_wire::codec::OPERATION_BYTES;
 use fastness_wire::v1::kv_service_server::{self, KvService, KvServiceServer};
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome;
@@ -30,6 +31,7 @@ use super::gateway::Gateway;
 use super::guard::{ApiGuard, addresses};
 use super::lane::Caller;
 use super::memory::{MessageMemory, Metered, Reservations};
+use super::operation::elements_bytes;
 use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
@@ -124,7 +126,9 @@ impl KvServer {
         response: fn(Outcome) -> Option<R>,
     ) -> Result<Response<R>, Status> {
         let caller = caller(&request, &self.memory)?;
-        let outcome = self.gateway.run(&caller, operation(request.into_inner())).await?;
+        let operation = operation(request.into_inner());
+        caller.held.keep(self.memory.reserve_elements(elements_bytes(&operation))?);
+        let outcome = self.gateway.run(&caller, operation).await?;
         let other = || Status::internal("the response is of another kind than the request");
         response(outcome).map(Response::new).ok_or_else(other)
     }
@@ -183,6 +187,7 @@ impl KvService for KvServer {
         let caller = caller(&request, &self.memory)?;
         let held = caller.held.clone();
         let operations = request.into_inner().operations;
+        held.keep(self.memory.reserve_elements(operations.len() * OPERATION_BYTES)?);
         let (to_client, mut responses) = mpsc::channel(RESPONSES_MAX);
         let requests = futures::stream::iter(operations.into_iter().map(Ok));
         let run = pipeline::run(self.gateway.clone(), caller, requests, to_client);
@@ -207,6 +212,8 @@ impl KvService for KvServer {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let caller = caller(&request, &self.memory)?;
-        Ok(Response::new(transaction::run(&self.gateway, &caller, request.into_inner()).await?))
+        let request = request.into_inner();
+        caller.held.keep(self.memory.reserve_elements(transaction::elements_bytes(&request))?);
+        Ok(Response::new(transaction::run(&self.gateway, &caller, request).await?))
     }
 }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use fastness_resp::Value;
 use fastness_types::{ShardId, Slot, slot_of};
+use fastness_wire::codec::OPERATION_BYTES;
 use fastness_wire::v1::compare::Condition;
 use fastness_wire::v1::pipeline_response::Outcome;
 use fastness_wire::v1::{self, Compare, PipelineRequest, PipelineResponse};
@@ -15,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::gateway::{Gateway, failed};
 use super::lane::{Caller, Lane, LaneKind};
-use super::operation::{Attributes, Commands, Prepared, Target, last_reply};
+use super::operation::{self, Attributes, Commands, Prepared, Target, last_reply};
 use super::refusal::{ApiRefusal, reason};
 
 /// How often a transaction is tried while others change what it compares.
@@ -37,6 +38,14 @@ struct Transaction {
 /// What stands before the replies of a transaction with an idempotency key: which operations have run.
 const OPERATIONS: &str = "operations";
 const OTHERWISE: &str = "otherwise";
+
+/// What the elements of a transaction take beside its bytes, once it is decoded.
+pub(super) fn elements_bytes(request: &v1::TxnRequest) -> usize {
+    let operations = request.operations.iter().chain(&request.otherwise);
+    let elements = operations.filter_map(|one| one.operation.as_ref()).map(operation::elements_bytes).sum::<usize>();
+    let all = request.compares.len() + request.operations.len() + request.otherwise.len();
+    elements + all * OPERATION_BYTES
+}
 
 /// Runs one.
 pub(super) async fn run(
