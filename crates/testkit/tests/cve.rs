@@ -100,8 +100,10 @@ impl Target {
         let ca = std::fs::read(self.cluster.dir().join("ca.crt"))?;
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
         let endpoint = Endpoint::from_shared(format!("https://{}", self.cluster.node(1)?.grpc))?;
-        let client = KvServiceClient::new(endpoint.tls_config(tls)?.connect().await?);
-        Ok(client.max_decoding_message_size(64 << 20))
+        let endpoint = endpoint.tls_config(tls)?;
+        // While too many handshakes are in progress, further connections are closed.
+        let channel = until_ok(PATIENCE, async || Ok(endpoint.connect().await?)).await?;
+        Ok(KvServiceClient::new(channel).max_decoding_message_size(64 << 20))
     }
 
     /// The node serves, is the process that was started, has reported no panic, and takes no more memory than allowed.
