@@ -29,12 +29,15 @@ use super::words::{executed, reply, slot, typed};
 
 type Stub = KvServiceClient<Channel>;
 
+/// Slots, and the node that was the primary of them.
+type KnownPrimary = (RangeInclusive<u16>, String);
+
 /// The nodes of a cluster, and which of them is the primary of which slots, as far as MOVED has said. Clones share it.
 #[derive(Clone)]
 pub struct GrpcNodes {
     addresses: Arc<[String]>,
     ca: Arc<[u8]>,
-    primaries: Arc<Mutex<Vec<(RangeInclusive<u16>, String)>>>,
+    primaries: Arc<Mutex<Vec<KnownPrimary>>>,
     /// Which node is called where no primary is known.
     turn: Arc<AtomicUsize>,
 }
