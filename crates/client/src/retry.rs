@@ -18,8 +18,9 @@ pub struct RetryOptions {
 }
 
 impl Default for RetryOptions {
-    /// Backoff from 100 ms to 5 s; 500 retries at once, and 0.1 more with each call. A call that rides out a failover of
-    /// a second takes about five retries, so the budget is enough for a hundred calls that wait for the same primary.
+    /// Backoff from 100 ms to 5 s; 500 retries at once, and 0.1 more with each call. A call that rides out a failover
+    /// of a second takes about five retries, so the budget is enough for a hundred calls that wait for the same
+    /// primary.
     fn default() -> RetryOptions {
         RetryOptions {
             backoff_min: Duration::from_millis(100),

@@ -1,5 +1,5 @@
-//! What tracing learns of calls. The only test of its process: tracing decides once for a process whether anybody wants a
-//! span, by the thread that opens it first, and that must not be the thread of a test without a subscriber.
+//! What tracing learns of calls. The only test of its process: tracing decides once for a process whether anybody wants
+//! a span, by the thread that opens it first, and that must not be the thread of a test without a subscriber.
 
 #![allow(clippy::unwrap_used)]
 

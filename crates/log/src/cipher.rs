@@ -1,5 +1,5 @@
-//! What encryption at rest needs at run time: the master keys of a node, shared by its log and its snapshot folders, and
-//! a random source.
+//! What encryption at rest needs at run time: the master keys of a node, shared by its log and its snapshot folders,
+//! and a random source.
 //!
 //! The master key can be exchanged while the node runs. The steps, each of which survives a crash:
 //!
@@ -33,7 +33,7 @@ struct InUse {
     retired: Option<Arc<WrappingKey>>,
 }
 
-struct Shared {
+struct SharedKeys {
     keys: RwLock<InUse>,
     /// Held while the header of a snapshot file is read or replaced, and while such a file gets or loses its name.
     headers: Mutex<()>,
@@ -42,7 +42,7 @@ struct Shared {
 /// The master keys of a node. Clones are the same keys.
 #[derive(Clone)]
 pub struct MasterKeys {
-    shared: Arc<Shared>,
+    shared: Arc<SharedKeys>,
 }
 
 impl fmt::Debug for MasterKeys {
@@ -54,7 +54,7 @@ impl fmt::Debug for MasterKeys {
 impl MasterKeys {
     fn new(master: MasterKey) -> MasterKeys {
         let keys = InUse { master: Arc::new(master), since_s: 0, alternative: None, retired: None };
-        MasterKeys { shared: Arc::new(Shared { keys: RwLock::new(keys), headers: Mutex::new(()) }) }
+        MasterKeys { shared: Arc::new(SharedKeys { keys: RwLock::new(keys), headers: Mutex::new(()) }) }
     }
 
     /// The key in force.

@@ -3,8 +3,8 @@
 //! Identity record, version 1: `version u8 = 1 | key since 7 | cluster id 16 | node id 8 | disk id 16 | starts 8 |
 //! master fingerprint 8 | HMAC-SHA256 of all before it, 32`. It can be read without a key, so that a wrong node, a
 //! wrong cluster and a wrong master key each get their own error. It cannot be changed without the master key.
-//! `key since` is when the master key was taken into use on this disk, in seconds since the Unix epoch, big-endian; 0 if
-//! that is not known, as in records of earlier versions, which had these bytes reserved.
+//! `key since` is when the master key was taken into use on this disk, in seconds since the Unix epoch, big-endian; 0
+//! if that is not known, as in records of earlier versions, which had these bytes reserved.
 //!
 //! - **The disk id** is drawn when the log is created and never changes. An empty folder is therefore a new disk,
 //!   whatever the node's id, and the cluster, which knows the disks of its members, does not accept it as the old one.

@@ -49,8 +49,8 @@ pub enum Key {
         /// Node id of the peer.
         node: NodeId,
     },
-    /// `meta`: `0x07` → the record of a retired master key (`retired.rs`). Exists from a rotation of the master key until
-    /// no snapshot file is under the retired key.
+    /// `meta`: `0x07` → the record of a retired master key (`retired.rs`). Exists from a rotation of the master key
+    /// until no snapshot file is under the retired key.
     RetiredMaster,
 }
 

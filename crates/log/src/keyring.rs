@@ -11,8 +11,8 @@
 //!
 //! A data key is removed at a start that finds no record sealed with it.
 //!
-//! A rotation of the master key wraps every stored data key under the new one, and creates a new data key, which the old
-//! master key has never wrapped (`cipher.rs` has the steps).
+//! A rotation of the master key wraps every stored data key under the new one, and creates a new data key, which the
+//! old master key has never wrapped (`cipher.rs` has the steps).
 //!
 //! Associated data, version 1: `"fastness/log/1" | cluster id 16 | node id 8 | tag of the key's kind 1 | the key's
 //! bytes | the record's clear header`. So a record opens only in its own cluster, node, kind, group and index, with
@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fastness_types::{ClusterId, GroupId, NodeId};
+use fastness_types::GroupId;
 use parking_lot::RwLock;
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
@@ -35,6 +35,7 @@ use crate::entry::{EntryHeader, HEADER_BYTES, LogEntry, RecordError, TAG_BYTES, 
 use crate::identity::Identity;
 use crate::key::Key;
 use crate::master_key::{Fingerprint, MasterKey, WRAPPED_KEY_BYTES, aead_key};
+use crate::place::{Place, UnwrapError};
 use crate::retired;
 
 /// A data key seals at most this many messages.
@@ -47,34 +48,6 @@ const META_HEADER_BYTES: usize = 20;
 const DATA_KEY_BYTES: usize = 4 + 8 + 12 + WRAPPED_KEY_BYTES;
 /// Purpose number, the first 4 bytes of a nonce. Snapshot files have number 2.
 const PURPOSE_LOG: [u8; 4] = [0, 0, 0, 1];
-
-/// The place that every record of a disk is bound to through its associated data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) cluster: ClusterId,
-    pub(crate) node: NodeId,
-}
-
-impl Place {
-    pub(crate) fn associated_data(&self, label: &[u8], key: Key, header: &[u8]) -> Vec<u8> {
-        let mut data = Vec::with_capacity(96);
-        data.extend_from_slice(label);
-        data.extend_from_slice(&self.cluster.0);
-        data.extend_from_slice(&self.node.0.to_be_bytes());
-        data.push(key.seal_tag());
-        data.extend_from_slice(&key.encode());
-        data.extend_from_slice(header);
-        data
-    }
-
-    fn record_data(&self, key: Key, header: &[u8]) -> Vec<u8> {
-        self.associated_data(b"fastness/log/1", key, header)
-    }
-
-    fn wrap_data(&self, id: u32) -> Vec<u8> {
-        self.associated_data(b"fastness/data-key/1", Key::DataKey { id }, &[])
-    }
-}
 
 /// All data keys of the disk, for opening records. Shared by the writer and the readers.
 pub(crate) struct Keyring {
@@ -147,13 +120,6 @@ impl Keyring {
         buffer.truncate(plain_len);
         Ok(Bytes::from(buffer))
     }
-}
-
-/// Why a data key cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum UnwrapError {
-    OtherMaster(Fingerprint),
-    Record(RecordError),
 }
 
 /// The identity of the disk, and since when it is under its master key.

@@ -39,6 +39,7 @@ mod manifest;
 mod master_key;
 pub mod memory;
 mod options;
+mod place;
 mod queue;
 mod reader;
 mod recover;

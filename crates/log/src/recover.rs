@@ -24,9 +24,10 @@ use crate::error::OpenError;
 use crate::group::GroupMemory;
 use crate::identity::Identity;
 use crate::key::{Key, everything};
-use crate::keyring::{Keyring, Place, Sealer, Start, UnwrapError};
+use crate::keyring::{Keyring, Sealer, Start};
 use crate::master_key::{MasterKey, WrappingKey};
 use crate::options::LogOptions;
+use crate::place::{Place, UnwrapError};
 use crate::retired;
 use crate::store::{Family, OrderedStore, WriteBatch};
 

@@ -1,15 +1,15 @@
 //! The record of a retired master key, which exists while snapshot files may still be under it: from the batch that
 //! rotates the master key until every header has been replaced. With it the new master key alone opens everything.
 //!
-//! It holds the retired key's wrapping subkey, not the key: nothing on the disk reveals a master key. Record, version 1:
-//! `version u8 = 1 | 3 reserved | fingerprint of the retired key 8 | fingerprint of the master key that seals it 8 |
+//! It holds the retired key's wrapping subkey, not the key: nothing on the disk reveals a master key. Record, version
+//! 1: `version u8 = 1 | 3 reserved | fingerprint of the retired key 8 | fingerprint of the master key that seals it 8 |
 //! nonce 12 | sealed subkey 32 | tag 16`. Associated data: as of a data key, with the label
 //! `fastness/retired-master-key/1` and the bytes before the nonce.
 
 use crate::entry::{RecordError, array_at};
 use crate::key::Key;
-use crate::keyring::{Place, UnwrapError};
 use crate::master_key::{Fingerprint, MasterKey, WRAPPED_KEY_BYTES, WrappingKey};
+use crate::place::{Place, UnwrapError};
 
 const VERSION: u8 = 1;
 const CLEAR_BYTES: usize = 20;

@@ -175,8 +175,9 @@ impl RocksStore {
 }
 
 impl RocksStore {
-    /// Rewrites files so that overwritten values of the `meta` family are no longer in them: flushes all memtables, after
-    /// which RocksDB removes the write-ahead files, and compacts the family, which is small. Writes continue meanwhile.
+    /// Rewrites files so that overwritten values of the `meta` family are no longer in them: flushes all memtables,
+    /// after which RocksDB removes the write-ahead files, and compacts the family, which is small. Writes continue
+    /// meanwhile.
     ///
     /// # Errors
     /// Writing failed.

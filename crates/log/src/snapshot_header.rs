@@ -8,8 +8,8 @@
 //! 2. The header is overwritten in place, and the file synced.
 //! 3. `INDEX.header` is removed, and the folder synced.
 //!
-//! Steps 2 and 3 are repeated after a crash ([`HeaderFile::complete`]). The lock of `cipher.rs` keeps readers of the same
-//! process out meanwhile, and writers that give another file the same name.
+//! Steps 2 and 3 are repeated after a crash ([`HeaderFile::complete`]). The lock of `cipher.rs` keeps readers of the
+//! same process out meanwhile, and writers that give another file the same name.
 
 use std::fs::File;
 use std::io::{self, Read};

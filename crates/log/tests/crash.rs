@@ -3,8 +3,8 @@
 //!
 //! After a crash, the whole disk must equal the model after **some prefix** of all operations in the order of their
 //! calls, and that prefix must include every operation whose callback was called. The check covers lost writes, votes
-//! and entries that overtake each other, and half-applied batches, across groups. The master key is part of the model: it
-//! is exchanged meanwhile.
+//! and entries that overtake each other, and half-applied batches, across groups. The master key is part of the model:
+//! it is exchanged meanwhile.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,12 +1,12 @@
 //! The master key of this node: which one is in force on its disk, and its rotation while the node runs.
 //!
-//! The operator puts the new key into the file of `master-key-file` with `.new` after its name; a key never travels over
-//! the network. [`KeyRotation::rotate`] then takes these steps. A crash after any of them leaves a folder that opens
-//! with the key of one of the two files, and a start tries both:
+//! The operator puts the new key into the file of `master-key-file` with `.new` after its name; a key never travels
+//! over the network. [`KeyRotation::rotate`] then takes these steps. A crash after any of them leaves a folder that
+//! opens with the key of one of the two files, and a start tries both:
 //!
 //! 1. The new file is read and checked, and synced with its folder, because the disk will depend on it.
-//! 2. The log stores in one synced batch that it is under the new key ([`fastness_log::Log::rotate_master_key`]). Before
-//!    that only the old key opens the folder, after that only the new one.
+//! 2. The log stores in one synced batch that it is under the new key ([`fastness_log::Log::rotate_master_key`]).
+//!    Before that only the old key opens the folder, after that only the new one.
 //! 3. The headers of the snapshot files are replaced.
 //! 4. The log forgets the old key; then its files are rewritten, as far as they hold keys that the old one wraps.
 //! 5. The new file takes the place of the old one, whose content is gone then.

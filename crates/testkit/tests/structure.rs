@@ -24,8 +24,7 @@ const NAMES_TWICE: &[(&str, &[&str])] = &[];
 const STRING_ERRORS: &[&str] = &[];
 
 /// Dependencies that no source names, with the reason.
-const UNNAMED_DEPENDENCIES: &[(&str, &str, &str)] =
-    &[("wire", "prost", "named by the generated code"), ("wire", "tonic-prost", "named by the generated code")];
+const UNNAMED_DEPENDENCIES: &[(&str, &str, &str)] = &[];
 
 /// Crates that are not a part of the product.
 const TOOLS: &[&str] = &["testkit", "load", "fuzz"];

@@ -1,8 +1,8 @@
 //! The codec of all services: prost's, with a bound on what the requests of the data API take once they are decoded.
 //!
 //! An element of a list that has no bytes takes two bytes of a message, and as part of a decoded request up to some
-//! hundred: a list, its growth, what is made of it. So the elements of a request are counted in its encoded form, before
-//! anything is decoded. Responses, and messages of other services, are decoded as they are.
+//! hundred: a list, its growth, what is made of it. So the elements of a request are counted in its encoded form,
+//! before anything is decoded. Responses, and messages of other services, are decoded as they are.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
