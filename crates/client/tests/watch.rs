@@ -39,6 +39,8 @@ struct NodeScript {
     calls: VecDeque<Call>,
     requests: Vec<WatchRequest>,
     replicas: Vec<String>,
+    /// Streams of the topology that end without a message, as those of a node that ends do.
+    topologies_ended: usize,
 }
 
 #[derive(Clone)]
@@ -123,7 +125,14 @@ impl TopologyService for Node {
         &self,
         _: Request<v1::WatchTopologyRequest>,
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
-        let addresses = self.script.lock().replicas.clone();
+        let addresses = {
+            let mut script = self.script.lock();
+            if let Some(left) = script.topologies_ended.checked_sub(1) {
+                script.topologies_ended = left;
+                return Ok(Response::new(Box::pin(futures::stream::empty())));
+            }
+            script.replicas.clone()
+        };
         let nodes: Vec<v1::TopologyNode> =
             (1..).zip(addresses).map(|(id, address)| v1::TopologyNode { id, address, ..Default::default() }).collect();
         let members = nodes.iter().map(|node| v1::TopologyMember { node: node.id, serves_reads: true }).collect();
@@ -232,6 +241,17 @@ async fn a_stream_continues_elsewhere_after_the_last_whole_unit() {
     assert_eq!(stream.positions().to_string(), "7:6.1");
     let nothing = tokio::time::timeout(Duration::from_millis(50), stream.next()).await;
     assert!(nothing.is_err(), "{nothing:?}");
+}
+
+/// A watch of no shards would end at once, as if there were no further changes.
+#[tokio::test]
+async fn a_node_that_ends_without_naming_shards_is_not_believed() {
+    let [first, _] = nodes().await;
+    first.script.lock().topologies_ended = 5;
+    first.then(vec![response(vec![unit(6, 1, &["e"], false)], (6, 1))], None);
+    let mut stream = client(&first).watch().start().await.unwrap();
+    assert_eq!(take(&mut stream, 1).await, ["6.1 e"]);
+    assert_eq!(first.script.lock().topologies_ended, 0);
 }
 
 #[tokio::test]

@@ -118,7 +118,11 @@ pub(super) async fn list_shards(core: &ClientCore, until: Instant) -> Result<Vec
         let (after, error) = match timeout_at(until.min(Instant::now() + SILENCE_MAX), call).await {
             Ok(Ok(response)) => {
                 let topology = response.and_then(|response| response.topology).unwrap_or_default();
-                return Ok(topology.shards.iter().map(|shard| ShardReplicas::of(&topology, shard)).collect());
+                if !topology.shards.is_empty() {
+                    return Ok(topology.shards.iter().map(|shard| ShardReplicas::of(&topology, shard)).collect());
+                }
+                // A node that ends closes the stream; one that is new knows no cluster.
+                (Duration::ZERO, ClientError::unavailable(CONNECTION_LOST, format!("{address} knows no shards")))
             }
             Ok(Err(status)) => match disposition(CallKind::Read, &status) {
                 Disposition::Again { after, error } => (after, error),
