@@ -140,7 +140,13 @@ async fn thousands_of_changes_keep_the_log_short_and_every_node_gets_their_resul
         keeps_at_most(&cluster, node, 2 * CONTROL_LOG_ENTRIES_MAX + 100).await?;
         ensure!(control_snapshots(&cluster, node)?.len() == 2, "two are kept");
     }
-    let list = users(&cluster, leader).await?;
+    let newest = format!(" ~key:{} ", CONTROL_LOG_ENTRIES_MAX * 5 / 2 - 1);
+    let list = until_ok(PATIENCE, async || {
+        let list = users(&cluster, leader).await?;
+        ensure!(list.contains(&newest), "node {leader} does not have the last change");
+        Ok(list)
+    })
+    .await?;
     ensure!(list.lines().count() == 42, "{list}");
     let before = cluster.node_log(away)?.len();
     blocking(|| cluster.start_node(away))?;
@@ -158,8 +164,14 @@ async fn thousands_of_changes_keep_the_log_short_and_every_node_gets_their_resul
         keeps_at_most(&cluster, node, 2 * per_snapshot + 20).await?;
     }
 
-    // All nodes are killed at once.
-    let list = users(&cluster, leader).await?;
+    // All nodes are killed at once. The answer to a change is that it is committed; the sessions of a node follow.
+    let newest = pattern(100 * PATTERNS.0 - 1);
+    let list = until_ok(PATIENCE, async || {
+        let list = users(&cluster, leader).await?;
+        ensure!(list.contains(&newest), "node {leader} does not have the last change");
+        Ok(list)
+    })
+    .await?;
     ensure!(list.lines().count() == 47);
     let before: Vec<_> = (1..=3).map(|node| Ok(cluster.node_log(node)?.len())).collect::<Result<_>>()?;
     cluster.kill_all()?;
