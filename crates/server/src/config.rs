@@ -14,6 +14,7 @@ use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 use fastness_types::limits::USERS_MAX;
 
+use crate::process;
 use crate::sources::{SourceRate, SourceRates};
 
 mod options;
@@ -38,7 +39,7 @@ pub enum ClientCertificates {
 pub enum MemoryBound {
     /// Bytes; 0: none.
     Bytes(u64),
-    /// Percent of `maxmemory`, from 1 to 100; none while there is no `maxmemory`.
+    /// Percent of `maxmemory`, from 1 to 100; while there is none, of the memory that the process may use.
     Percent(u8),
 }
 
@@ -48,7 +49,10 @@ impl MemoryBound {
     pub fn bytes(self, maxmemory: u64) -> Option<u64> {
         let bytes = match self {
             MemoryBound::Bytes(bytes) => bytes,
-            MemoryBound::Percent(percent) => (u128::from(maxmemory) * u128::from(percent) / 100) as u64,
+            MemoryBound::Percent(percent) => {
+                let all = if maxmemory > 0 { maxmemory } else { process::memory_max() };
+                (u128::from(all) * u128::from(percent) / 100) as u64
+            }
         };
         (bytes > 0).then_some(bytes)
     }

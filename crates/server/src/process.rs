@@ -1,6 +1,7 @@
 //! What the system reports about this process and machine, for INFO and metrics. Read from `/proc` on each request.
 
 use std::io;
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 /// The unit of `/proc`'s CPU times (`USER_HZ`), which Linux keeps at 100 whatever its own tick is.
@@ -32,6 +33,31 @@ impl Usage {
             machine_bytes: kilobytes(&read("/proc/meminfo"), "MemTotal:") * 1024,
         }
     }
+}
+
+/// The memory that this process may use, bytes: the smaller one of the machine's and the limit of its control group
+/// (version 2) at its start; 0 where the system reports neither.
+pub fn memory_max() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let group = read("/proc/self/cgroup");
+        let limits = group_folders(&group).map(|folder| read(&format!("{folder}/memory.max")));
+        smallest(kilobytes(&read("/proc/meminfo"), "MemTotal:") * 1024, limits)
+    })
+}
+
+/// Folders of the control group of version 2 that `/proc/self/cgroup` names and of all above it: each limits the memory
+/// of those below.
+fn group_folders(group: &str) -> impl Iterator<Item = String> {
+    let path = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let all = std::iter::successors(Some(path), |path| Some(path.rsplit_once('/')?.0));
+    all.map(|path| format!("/sys/fs/cgroup{path}"))
+}
+
+/// The smallest limit; one that is no number (`max`, or no file) is none.
+fn smallest(machine: u64, limits: impl Iterator<Item = String>) -> u64 {
+    limits.filter_map(|limit| limit.trim().parse().ok()).chain((machine > 0).then_some(machine)).min().unwrap_or(0)
 }
 
 /// Fields 14 and 15 of `/proc/self/stat`. The second field is a name in parentheses that may hold blanks.
@@ -134,6 +160,17 @@ mod tests {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 41 42 43";
         assert_eq!(cpu_ticks(stat), Some((41, 42)));
         assert_eq!(cpu_ticks("rubbish"), None);
+    }
+
+    #[test]
+    fn the_smallest_limit_of_all_groups_counts() {
+        let folders: Vec<_> = group_folders("1:name=x:/y\n0::/system.slice/a.service\n").collect();
+        let expected = ["/sys/fs/cgroup/system.slice/a.service", "/sys/fs/cgroup/system.slice", "/sys/fs/cgroup"];
+        assert_eq!(folders, expected);
+        let of = |machine, limits: &[&str]| smallest(machine, limits.iter().map(|&limit| limit.to_owned()));
+        assert_eq!(of(100, &["max\n", "70\n", "80\n", ""]), 70);
+        assert_eq!((of(100, &["max\n"]), of(100, &["200"]), of(0, &["50"]), of(0, &[])), (100, 100, 50, 0));
+        assert!((1..=Usage::now().machine_bytes).contains(&memory_max()));
     }
 
     #[test]

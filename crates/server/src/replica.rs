@@ -184,8 +184,8 @@ fn housekeeping(server: &ReplicaServer) {
     let config = server.node.config.load();
     server.stats.sample();
     server.clients.close_idle(config.timeout);
-    server.close_stuck();
     server.evict_clients();
+    server.close_stuck();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
     server.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
     if server.node.settings().max_lag.is_none() {

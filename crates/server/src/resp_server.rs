@@ -30,6 +30,7 @@ use fastness_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 
 use crate::auth::{self, AuthRefusal};
+use crate::config::Config;
 use crate::group_view::GroupView;
 use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
@@ -112,6 +113,13 @@ impl ReplicaServer {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
             tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
         }
+    }
+
+    /// Whether the connections take more than `maxmemory-clients`, but for those with CLIENT NO-EVICT. Until the largest
+    /// are closed, none gets more replies than it reads.
+    pub(crate) fn are_clients_over(&self, config: &Config) -> bool {
+        let max = config.maxmemory_clients.bytes(config.maxmemory);
+        max.is_some_and(|max| self.shard.client_bytes() > max + self.clients.no_evict_bytes())
     }
 
     /// Closes the largest connections while all of them take more than `maxmemory-clients`. About once a second.

@@ -128,17 +128,45 @@ fn a_reader_that_stays_over_the_soft_limit_is_closed() {
 fn the_largest_clients_are_evicted() {
     let server = open("maxmemory-clients 8mb");
     let mut client = server.connect();
-    assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "small", &"v".repeat(1 << 20)]), simple("OK"));
+    assert_eq!(client.call(&["SET", "large", &"v".repeat(24 << 20)]), simple("OK"));
     let mut kept = server.connect();
     assert_eq!(kept.call(&["CLIENT", "NO-EVICT", "ON"]), simple("OK"));
     let (mut modest, mut greedy) = (server.connect(), server.connect());
-    for (unread, count) in [(&mut kept, 40), (&mut modest, 8), (&mut greedy, 40)] {
-        (0..count).for_each(|_| unread.send(&["GET", "k"]));
+    for (unread, key, count) in [(&mut kept, "large", 2), (&mut greedy, "large", 1), (&mut modest, "small", 4)] {
+        (0..count).for_each(|_| unread.send(&["GET", key]));
     }
     eventually("one is evicted", || client.call_text(&["INFO", "stats"]).contains("evicted_clients:1\r\n"));
     // Replies that are on their way arrive.
     let read = |client: &mut Client, count| (0..count).take_while(|_| client.try_receive().is_some()).count();
-    assert!(read(&mut greedy, 40) < 40);
-    assert_eq!((read(&mut kept, 40), read(&mut modest, 8)), (40, 8));
+    assert_eq!((read(&mut greedy, 1), read(&mut kept, 2), read(&mut modest, 4)), (0, 2, 4));
     assert!(client.call_text(&["INFO", "stats"]).contains("evicted_clients:1\r\n"));
+}
+
+/// Many clients that read nothing take no more together than `maxmemory-clients` and what each may have anyway: their
+/// commands wait, so that nobody's write is refused for them.
+#[test]
+fn clients_that_do_not_read_wait_at_the_bound() {
+    let server = open("maxmemory 100mb\nmaxmemory-clients 25%");
+    let mut client = server.connect();
+    assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
+    let mut readers: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for reader in &mut readers {
+        (0..64).for_each(|_| reader.send(&["GET", "k"]));
+    }
+    let taken = |client: &mut Client| {
+        let memory = client.call_text(&["INFO", "memory"]);
+        let line = memory.lines().find_map(|line| line.strip_prefix("mem_clients_normal:")).unwrap().trim().to_owned();
+        line.parse::<u64>().unwrap()
+    };
+    let mut largest = 0;
+    eventually("some are evicted", || {
+        largest = largest.max(taken(&mut client));
+        assert_eq!(client.call(&["SET", "small", "v"]), simple("OK"));
+        client.call_text(&["INFO", "stats"]).lines().any(|line| {
+            line.strip_prefix("evicted_clients:").is_some_and(|count| count.trim().parse::<u64>().unwrap() > 0)
+        })
+    });
+    // A turn adds 256 KiB and one reply at most, and they stop at the first turn over the bound.
+    assert!(largest < (25 << 20) + (4 << 20), "{largest}");
 }

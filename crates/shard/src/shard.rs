@@ -325,6 +325,12 @@ impl Shard {
         self.inner.state.borrow().replica.clients.share()
     }
 
+    /// The sum of all connections' shares, bytes.
+    #[must_use]
+    pub fn client_bytes(&self) -> u64 {
+        self.inner.state.borrow().replica.clients.bytes()
+    }
+
     /// The memory in use that counts against `maxmemory`.
     #[must_use]
     pub fn memory(&self) -> MemoryUse {

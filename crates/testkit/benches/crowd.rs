@@ -70,7 +70,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1 << 30)]
     maxmemory: u64,
     /// `maxmemory-clients` of each replica.
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "25%")]
     maxmemory_clients: String,
     /// Passed by cargo.
     #[arg(long, hide = true)]

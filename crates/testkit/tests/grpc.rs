@@ -456,6 +456,48 @@ async fn messages_have_a_budget_of_memory() -> Result<()> {
     Ok(())
 }
 
+/// What the elements of a request take beside its bytes finds room in `grpc-memory`, or the call is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elements_of_requests_have_a_budget_too() -> Result<()> {
+    let node_options = vec![("grpc-memory", "128mb".to_owned())];
+    let cluster = Cluster::start(&ClusterOptions { node_options, ..one_node(1) })?;
+    let mut kv = primary(&cluster).await?;
+    kv.hash_set(v1::HashSetRequest {
+        key: "h".into(),
+        fields: vec![v1::HashField { name: "1".into(), value: "x".into() }],
+        ..Default::default()
+    })
+    .await?;
+    // One megabyte of names, which are 16 MB as elements.
+    let many = || {
+        let fields = (0..200_000).map(|i| format!("{i:x}").into()).collect();
+        v1::HashGetRequest { key: "h".into(), fields, ..Default::default() }
+    };
+    ensure!(kv.hash_get(many()).await?.into_inner().fields.len() == 1);
+    // Writes that wait hold 52 of 64 MiB.
+    kv.execute(execute("CLIENT PAUSE 100000 WRITE")).await?;
+    let mut waiting = Vec::new();
+    for i in 0..4 {
+        let mut kv = kv.clone();
+        waiting.push(tokio::spawn(async move { kv.set(set(format!("k{i}"), vec![b'x'; 13 * MIB])).await }));
+    }
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        match kv.hash_get(many()).await {
+            Ok(_) => ensure!(Instant::now() < until, "never refused"),
+            Err(status) => break status,
+        }
+    };
+    ensure!(seen(&status) == (Code::ResourceExhausted, "NO_MEMORY".to_owned(), true), "{status:?}");
+    ensure!(value(&mut kv, "none").await?.is_none(), "short requests find their room");
+    kv.execute(execute("CLIENT UNPAUSE")).await?;
+    for set in waiting {
+        ensure!(set.await??.into_inner().applied);
+    }
+    ensure!(kv.hash_get(many()).await?.into_inner().fields.len() == 1, "it was given back");
+    Ok(())
+}
+
 /// Calls count among `maxclients` as clients of the protocol do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_clients() -> Result<()> {

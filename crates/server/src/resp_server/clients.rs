@@ -419,6 +419,8 @@ pub struct Clients {
     by_id: RefCell<BTreeMap<u64, Rc<Client>>>,
     /// The generation of the accounts that all of them go by.
     renewed: Cell<u64>,
+    /// What those with CLIENT NO-EVICT took when [`Clients::evict`] was called last, bytes.
+    no_evict_bytes: Cell<u64>,
 }
 
 impl Clients {
@@ -507,8 +509,9 @@ impl Clients {
     /// Those with CLIENT NO-EVICT do not count.
     pub fn evict(&self, max: u64) -> Vec<Rc<Client>> {
         let clients = self.by_id.borrow();
-        let evictable = clients.values().filter(|client| !client.no_evict.get() && !client.is_killed());
-        let mut evictable: Vec<_> = evictable.cloned().collect();
+        let alive = clients.values().filter(|client| !client.is_killed());
+        let (kept, mut evictable): (Vec<_>, Vec<_>) = alive.cloned().partition(|client| client.no_evict.get());
+        self.no_evict_bytes.set(kept.iter().map(|client| client.memory.get()).sum());
         let mut total: u64 = evictable.iter().map(|client| client.memory.get()).sum();
         if total <= max {
             return Vec::new();
@@ -524,6 +527,11 @@ impl Clients {
             closed.push(client);
         }
         closed
+    }
+
+    /// What those with CLIENT NO-EVICT took when [`Clients::evict`] was called last, bytes.
+    pub fn no_evict_bytes(&self) -> u64 {
+        self.no_evict_bytes.get()
     }
 
     /// Closes those that have sent nothing for longer than `timeout` (zero: none) and wait for nothing.
@@ -567,6 +575,7 @@ mod tests {
         }
         all[3].no_evict.set(true);
         assert!(clients.evict(710).is_empty());
+        assert_eq!(clients.no_evict_bytes(), 5_000);
         let evicted = |max| clients.evict(max).iter().map(|client| client.id).collect::<Vec<_>>();
         assert_eq!(evicted(709), [2]);
         assert_eq!(evicted(709), [0; 0], "it counts no more");

@@ -25,8 +25,8 @@ use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
 use crate::resp_server::stats::add;
 
-/// Replies that have not been sent, bytes: once `maxmemory` is reached, no further command of the connection runs at
-/// it.
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, or all connections together take
+/// `maxmemory-clients`, no further command of the connection runs at it.
 const UNSENT_BYTES_SOFT: usize = 256 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
@@ -127,7 +127,8 @@ impl Host for ConnectionFrontEnd<'_> {
         if !self.client.is_authenticated() {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
-        if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
+        let is_full = self.replica.shard.with_engine(|engine| engine.is_out_of_memory());
+        if is_full || !self.client.no_evict.get() && self.replica.are_clients_over(self.config()) {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
