@@ -115,8 +115,8 @@ impl ReplicaServer {
         }
     }
 
-    /// Whether the connections take more than `maxmemory-clients`, but for those with CLIENT NO-EVICT. Until the largest
-    /// are closed, none gets more replies than it reads.
+    /// Whether the connections take more than `maxmemory-clients`, but for those with CLIENT NO-EVICT. Until the
+    /// largest are closed, none gets more replies than it reads.
     pub(crate) fn are_clients_over(&self, config: &Config) -> bool {
         let max = config.maxmemory_clients.bytes(config.maxmemory);
         max.is_some_and(|max| self.shard.client_bytes() > max + self.clients.no_evict_bytes())
