@@ -68,11 +68,7 @@ fn on_key(keys: &mut Keyspace, name: &str, key: &Bytes, args: &[Bytes]) -> Comma
             status("OK")
         }
         ("STRLEN", []) => number(keys.text(key)?.map_or(0, Bytes::len)),
-        ("APPEND", [more]) => {
-            let longer = Bytes::from([keys.text(key)?.cloned().unwrap_or_default(), more.clone()].concat());
-            keys.put_text(key.clone(), longer.clone());
-            number(longer.len())
-        }
+        ("APPEND", [more]) => number(keys.append(key, more)?),
         ("INCR", []) => Kind::Integer(keys.increment(key.clone(), 1)?),
         ("DECR", []) => Kind::Integer(keys.increment(key.clone(), -1)?),
         ("INCRBY", [by]) => Kind::Integer(keys.increment(key.clone(), integer(by)?)?),

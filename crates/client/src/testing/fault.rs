@@ -73,7 +73,7 @@ impl MockFault {
                 MockRefusal { retry_after, ..MockRefusal::new(code, &reason, "a fault of the test") }
             }
             MockFault::OutcomeUnknown { .. } => MockRefusal::new(Code::Unknown, "OUTCOME_UNKNOWN", "nobody knows"),
-            MockFault::Disconnected { .. } => MockRefusal::new(Code::Unavailable, "", "the connection broke"),
+            MockFault::Disconnected { .. } => MockRefusal::disconnected(),
             MockFault::Moved { address, slots } => {
                 let facts = [("address", address), ("slots", format!("{}-{}", slots.start(), slots.end()))];
                 let facts = facts.into_iter().chain([("shard", "1".to_owned())]);
@@ -115,6 +115,24 @@ impl MockRefusal {
     pub(super) fn wrong_type() -> MockRefusal {
         let message = "the key holds a value of another type";
         MockRefusal::new(Code::FailedPrecondition, "WRONGTYPE", message)
+    }
+
+    /// The connection broke.
+    pub(super) fn disconnected() -> MockRefusal {
+        MockRefusal::new(Code::Unavailable, "", "the connection broke")
+    }
+
+    /// Of a watch: changes before this index are not kept any more.
+    pub(super) fn purged(oldest_index: u64) -> MockRefusal {
+        let message = format!("the changes before index {oldest_index} are not kept any more");
+        let metadata = HashMap::from([("oldest_index".to_owned(), oldest_index.to_string())]);
+        MockRefusal { metadata, ..MockRefusal::new(Code::OutOfRange, "POSITION_PURGED", message) }
+    }
+
+    /// Of a watch: the position is one that will be reached.
+    pub(super) fn ahead() -> MockRefusal {
+        let refusal = MockRefusal::new(Code::Unavailable, "POSITION_AHEAD", "the position is not reached yet");
+        MockRefusal { retry_after: Some(Duration::from_millis(1)), ..refusal }
     }
 
     /// As the status of a call.

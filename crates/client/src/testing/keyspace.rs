@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fastness_wire::v1::compare::Condition;
 use fastness_wire::v1::pipeline_response::Outcome;
-use fastness_wire::v1::{self, expire_request, set_request};
+use fastness_wire::v1::watch_change::Change;
+use fastness_wire::v1::{self, WatchCause, expire_request, set_request, watch_expiry};
 
+use super::changes::{self, ChangeLog};
 use super::fault::MockRefusal;
 
 /// A value of either type.
@@ -32,6 +34,8 @@ pub(super) struct Keyspace {
     /// What writes with these idempotency keys have led to: the client, and the sequence number.
     pub(super) recorded: BTreeMap<(Bytes, u64), Outcome>,
     pub(super) recorded_txns: BTreeMap<(Bytes, u64), v1::TxnResponse>,
+    /// What watches show.
+    pub(super) changes: ChangeLog,
     /// Since the Unix epoch. It starts at the real time, and is moved by the test only.
     now_ms: u64,
 }
@@ -44,7 +48,8 @@ impl Default for Keyspace {
     fn default() -> Keyspace {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (recorded, recorded_txns) = (BTreeMap::new(), BTreeMap::new());
-        Keyspace { keys: BTreeMap::new(), recorded, recorded_txns, now_ms: whole_ms(now) }
+        let (keys, changes) = (BTreeMap::new(), ChangeLog::default());
+        Keyspace { keys, recorded, recorded_txns, changes, now_ms: whole_ms(now) }
     }
 }
 
@@ -56,12 +61,20 @@ impl Keyspace {
     /// Moves the clock. Keys whose time has come cease to exist.
     pub(super) fn advance(&mut self, by: Duration) {
         self.now_ms = self.now_ms.saturating_add(whole_ms(by));
-        self.remove_expired();
+        let (now, changes) = (self.now_ms, &mut self.changes);
+        self.keys.retain(|key, stored| {
+            let is_kept = stored.expires_at_ms.is_none_or(|at| at > now);
+            if !is_kept {
+                changes.add(changes::key_delete(key));
+            }
+            is_kept
+        });
+        self.changes.commit(WatchCause::Expiry, self.now_ms);
     }
 
-    fn remove_expired(&mut self) {
-        let now = self.now_ms;
-        self.keys.retain(|_, key| key.expires_at_ms.is_none_or(|at| at > now));
+    /// What was changed since the last time is the work of one command, or of one transaction: watches show it.
+    pub(super) fn commit(&mut self) {
+        self.changes.commit(WatchCause::Command, self.now_ms);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,6 +83,7 @@ impl Keyspace {
 
     pub(super) fn clear(&mut self) {
         self.keys.clear();
+        self.changes.add(Change::Flush(v1::FlushChange {}));
     }
 
     pub(super) fn value(&self, key: &[u8]) -> Option<&MockValue> {
@@ -95,14 +109,37 @@ impl Keyspace {
 
     /// The remaining time to live; absent if the key does not expire or does not exist.
     pub(super) fn ttl_ms(&self, key: &[u8]) -> Option<u64> {
-        let at = self.keys.get(key)?.expires_at_ms?;
-        Some(at.saturating_sub(self.now_ms))
+        Some(self.expires_at_ms(key)?.saturating_sub(self.now_ms))
+    }
+
+    /// When a key expires, since the Unix epoch.
+    pub(super) fn expires_at_ms(&self, key: &[u8]) -> Option<u64> {
+        self.keys.get(key)?.expires_at_ms
     }
 
     /// Sets a string; one that exists keeps its time to live.
     pub(super) fn put_text(&mut self, key: Bytes, text: Bytes) {
-        let expires_at_ms = self.keys.get(&key).and_then(|key| key.expires_at_ms);
+        self.changes.add(changes::string_set(&key, &text, Some(watch_expiry::Expiry::KeepTtl(true))));
+        let expires_at_ms = self.expires_at_ms(&key);
         self.keys.insert(key, MockKey { value: MockValue::Text(text), expires_at_ms });
+    }
+
+    /// Appends to a string; returns how long it is then.
+    pub(super) fn append(&mut self, key: &Bytes, more: &Bytes) -> Result<usize, MockRefusal> {
+        let longer = Bytes::from([self.text(key)?.cloned().unwrap_or_default(), more.clone()].concat());
+        let (bytes, expires_at_ms) = (longer.len(), self.expires_at_ms(key));
+        self.changes.add(changes::string_append(key, more));
+        self.keys.insert(key.clone(), MockKey { value: MockValue::Text(longer), expires_at_ms });
+        Ok(bytes)
+    }
+
+    /// Removes a key; returns whether there was one.
+    fn remove(&mut self, key: &Bytes) -> bool {
+        let existed = self.keys.remove(key).is_some();
+        if existed {
+            self.changes.add(changes::key_delete(key));
+        }
+        existed
     }
 
     pub(super) fn get(&self, request: &v1::GetRequest) -> Result<v1::GetResponse, MockRefusal> {
@@ -122,21 +159,32 @@ impl Keyspace {
         };
         let previous = if return_previous { self.text(&key)?.cloned() } else { None };
         if applies {
-            let kept = self.keys.get(&key).and_then(|key| key.expires_at_ms);
-            let expires_at_ms = match expiry {
-                None => None,
+            let at = match expiry {
+                Some(set_request::Expiry::KeepTtl(_)) => {
+                    self.put_text(key, value);
+                    return Ok(v1::SetResponse { applied: applies, previous });
+                }
                 Some(set_request::Expiry::TtlMs(ms)) => Some(self.now_ms.saturating_add(ms)),
                 Some(set_request::Expiry::ExpireAtMs(at)) => Some(at),
-                Some(set_request::Expiry::KeepTtl(_)) => kept,
+                None => None,
             };
-            self.keys.insert(key, MockKey { value: MockValue::Text(value), expires_at_ms });
-            self.remove_expired();
+            self.set_until(key, value, at);
         }
         Ok(v1::SetResponse { applied: applies, previous })
     }
 
+    /// Sets a string that expires at this time, or not. If it has passed, the key is removed.
+    fn set_until(&mut self, key: Bytes, value: Bytes, expires_at_ms: Option<u64>) {
+        if expires_at_ms.is_some_and(|at| at <= self.now_ms) {
+            self.remove(&key);
+            return;
+        }
+        self.changes.add(changes::string_set(&key, &value, expires_at_ms.map(watch_expiry::Expiry::ExpireAtMs)));
+        self.keys.insert(key, MockKey { value: MockValue::Text(value), expires_at_ms });
+    }
+
     pub(super) fn delete(&mut self, keys: &[Bytes]) -> u64 {
-        keys.iter().map(|key| u64::from(self.keys.remove(key).is_some())).sum()
+        keys.iter().map(|key| u64::from(self.remove(key))).sum()
     }
 
     pub(super) fn increment(&mut self, key: Bytes, by: i64) -> Result<i64, MockRefusal> {
@@ -149,7 +197,7 @@ impl Keyspace {
     }
 
     /// Returns whether it has changed anything.
-    pub(super) fn expire(&mut self, key: &[u8], expiry: Option<expire_request::Expiry>) -> bool {
+    pub(super) fn expire(&mut self, key: &Bytes, expiry: Option<expire_request::Expiry>) -> bool {
         let now = self.now_ms;
         let Some(stored) = self.keys.get_mut(key) else { return false };
         let expires_at_ms = match expiry {
@@ -158,8 +206,14 @@ impl Keyspace {
             Some(expire_request::Expiry::ExpireAtMs(at)) => Some(at),
         };
         let before = std::mem::replace(&mut stored.expires_at_ms, expires_at_ms);
-        self.remove_expired();
-        expires_at_ms.is_some() || before.is_some()
+        let key = key.clone();
+        match expires_at_ms {
+            Some(at) if at <= now => _ = self.remove(&key),
+            Some(at) => self.changes.add(Change::KeyExpire(v1::KeyExpireChange { key, expire_at_ms: at })),
+            None if before.is_some() => self.changes.add(Change::KeyPersist(v1::KeyPersistChange { key })),
+            None => return false,
+        }
+        true
     }
 
     pub(super) fn hash_get(&self, request: &v1::HashGetRequest) -> Result<v1::HashGetResponse, MockRefusal> {
@@ -179,6 +233,7 @@ impl Keyspace {
         if fields.is_empty() {
             return Err(MockRefusal::invalid("fields: at least one is needed"));
         }
+        self.changes.add(changes::hash_set(&key, &fields));
         let new = || MockKey { value: MockValue::Hash(BTreeMap::new()), expires_at_ms: None };
         let MockValue::Hash(stored) = &mut self.keys.entry(key).or_insert_with(new).value else {
             return Err(MockRefusal::wrong_type());
@@ -188,14 +243,18 @@ impl Keyspace {
     }
 
     /// Returns how many of the fields existed.
-    pub(super) fn hash_delete(&mut self, key: &[u8], names: &[Bytes]) -> Result<u64, MockRefusal> {
+    pub(super) fn hash_delete(&mut self, key: &Bytes, names: &[Bytes]) -> Result<u64, MockRefusal> {
         self.fields(key)?;
         let Some(MockKey { value: MockValue::Hash(stored), .. }) = self.keys.get_mut(key) else { return Ok(0) };
-        let removed = names.iter().map(|name| u64::from(stored.remove(name).is_some())).sum();
+        let removed: Vec<Bytes> = names.iter().filter(|name| stored.remove(*name).is_some()).cloned().collect();
         if stored.is_empty() {
             self.keys.remove(key);
         }
-        Ok(removed)
+        let count = removed.len() as u64;
+        if count > 0 {
+            self.changes.add(Change::HashDelete(v1::HashDeleteChange { key: key.clone(), fields: removed }));
+        }
+        Ok(count)
     }
 
     /// Whether a comparison holds.

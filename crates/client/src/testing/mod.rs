@@ -34,6 +34,37 @@
 //! # }
 //! ```
 //!
+//! Watches, and what happens to them:
+//!
+//! ```
+//! # use fastness_client::ClientError;
+//! # use fastness_client::testing::{MockFault, MockServer};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = MockServer::start().await?;
+//! let client = server.client_builder().build()?;
+//! let mut events = client.watch().prefix("user:").start().await?;
+//! client.set("user:1", "ada").await?;
+//! let first = events.next().await.unwrap()?;
+//!
+//! // The connection breaks: the stream continues where it was.
+//! assert_eq!(server.cut_watches(), 1);
+//! client.delete("user:1").await?;
+//! let second = events.next().await.unwrap()?;
+//! assert!(second.position > first.position);
+//!
+//! // Another process continues later, when the changes after its position are not kept any more. What does the code
+//! // under test do then?
+//! let positions = events.positions().clone();
+//! drop(events);
+//! client.set("user:2", "eve").await?;
+//! server.keep_changes(0);
+//! let error = client.watch().prefix("user:").after(positions).start().await.err().unwrap();
+//! assert!(matches!(error, ClientError::PositionPurged { .. }));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What it does as a cluster does
 //!
 //! - All typed calls on strings and hashes, transactions with their comparisons, batches, and pipelines.
@@ -44,20 +75,27 @@
 //!   TTL, TYPE. Every other one is refused with [`Code::Unimplemented`](crate::Code::Unimplemented), reason
 //!   `MOCK_UNIMPLEMENTED`.
 //!
+//! - Watches of keys, of prefixes, and of all keys of its one shard (id 1): committed changes in their order, what a
+//!   transaction does as one event, current values, starts at a position or with the oldest change that is kept. Every
+//!   100 ms they show that nothing has changed, and how far they are. It keeps a bounded number of changes
+//!   ([`MockServer::keep_changes`]) and refuses positions before these.
 //! - The stream of the topology: one node in the availability zone `a`. Reads on replicas are answered by it, and no
 //!   data is ever too old.
 //!
 //! # What it does not
 //!
 //! Shards, several replicas, durability, users, memory limits and slow disks: what it stores is gone when it is
-//! dropped. The texts of its errors are not those of a cluster; their codes and reasons are.
+//! dropped. A watch that is not read waits, instead of being cut off after 10 s; its events are never in parts. The
+//! texts of its errors are not those of a cluster; their codes and reasons are.
 
+mod changes;
 mod commands;
 mod fault;
 mod keyspace;
 mod operations;
 mod server;
 mod service;
+mod watching;
 
 pub use fault::MockFault;
 pub use server::MockServer;

@@ -75,8 +75,18 @@ pub(super) fn response(outcome: Result<Outcome, MockRefusal>) -> PipelineRespons
     PipelineResponse { outcome: Some(outcome) }
 }
 
-/// Runs an operation that meets a fault.
+/// Runs an operation that meets a fault. What it changes is committed by itself.
 pub(super) fn run_with(
+    keys: &mut Keyspace,
+    operation: Option<Operation>,
+    fault: Option<MockFault>,
+) -> Result<Outcome, MockRefusal> {
+    let outcome = run_uncommitted(keys, operation, fault);
+    keys.commit();
+    outcome
+}
+
+fn run_uncommitted(
     keys: &mut Keyspace,
     operation: Option<Operation>,
     fault: Option<MockFault>,
@@ -95,15 +105,23 @@ pub(super) fn run_with(
     }
 }
 
-/// Runs operations in their order; some of them meet faults.
+/// Operations in their order, with the faults that some of them meet.
+fn with_faults(
+    operations: Vec<PipelineRequest>,
+    faults: Vec<Option<MockFault>>,
+) -> impl Iterator<Item = (Option<Operation>, Option<MockFault>)> {
+    let operations = operations.into_iter().map(|request| request.operation);
+    operations.zip(faults.into_iter().chain(std::iter::repeat(None)))
+}
+
+/// Runs operations in their order; some of them meet faults. Each is committed by itself.
 pub(super) fn run_all(
     keys: &mut Keyspace,
     operations: Vec<PipelineRequest>,
     faults: Vec<Option<MockFault>>,
 ) -> Vec<PipelineResponse> {
-    let faults = faults.into_iter().chain(std::iter::repeat(None));
-    let run = |(request, fault): (PipelineRequest, _)| response(run_with(keys, request.operation, fault));
-    operations.into_iter().zip(faults).map(run).collect()
+    let run = |(operation, fault)| response(run_with(keys, operation, fault));
+    with_faults(operations, faults).map(run).collect()
 }
 
 /// Compares, and runs the branch that the comparisons choose.
@@ -122,7 +140,11 @@ pub(super) fn transact(
         succeeded &= keys.holds(compare)?;
     }
     let branch = if succeeded { request.operations } else { request.otherwise };
-    let response = v1::TxnResponse { succeeded, responses: run_all(keys, branch, faults) };
+    let run = |(operation, fault)| response(run_uncommitted(keys, operation, fault));
+    let responses = with_faults(branch, faults).map(run).collect();
+    // All of it at one moment.
+    keys.commit();
+    let response = v1::TxnResponse { succeeded, responses };
     keys.recorded_txns.extend(key.map(|key| (key, response.clone())));
     Ok(response)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fastness_wire::v1::kv_service_server::KvServiceServer;
 use fastness_wire::v1::topology_service_server::{self, TopologyServiceServer};
+use fastness_wire::v1::watch_service_server::{self, WatchServiceServer};
 use tonic::body::Body;
 use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
 use tonic::codegen::{BoxFuture, Service};
@@ -40,6 +41,7 @@ pub struct MockServer {
 struct MockServices {
     data: KvServiceServer<MockService>,
     topology: TopologyServiceServer<MockTopology>,
+    watches: WatchServiceServer<MockService>,
 }
 
 impl Service<HttpRequest<Body>> for MockServices {
@@ -48,7 +50,7 @@ impl Service<HttpRequest<Body>> for MockServices {
     type Future = BoxFuture<HttpResponse<Body>, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // As both are.
+        // As all are.
         Poll::Ready(Ok(()))
     }
 
@@ -56,6 +58,8 @@ impl Service<HttpRequest<Body>> for MockServices {
         let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
         if service == Some(topology_service_server::SERVICE_NAME) {
             self.topology.call(request)
+        } else if service == Some(watch_service_server::SERVICE_NAME) {
+            self.watches.call(request)
         } else {
             self.data.call(request)
         }
@@ -72,7 +76,8 @@ impl MockServer {
         let address = incoming.local_addr()?.to_string();
         let service = MockService::default();
         let topology = TopologyServiceServer::new(MockTopology { address: address.clone() });
-        let served = MockServices { data: KvServiceServer::new(service.clone()), topology };
+        let (data, watches) = (KvServiceServer::new(service.clone()), WatchServiceServer::new(service.clone()));
+        let served = MockServices { data, topology, watches };
         let (handles, ends) = tokio::sync::watch::channel(());
         tokio::spawn(async move {
             tokio::select! {
@@ -97,9 +102,31 @@ impl MockServer {
     }
 
     /// The next call that meets no earlier fault meets this one; several of them, one call each. An operation of a
-    /// pipeline is a call.
+    /// pipeline is a call. Watches meet the faults of [`MockServer::fail_next_watch`] only.
     pub fn fail_next(&self, fault: MockFault) {
         self.service.state.lock().next.push_back(fault);
+    }
+
+    /// The next watch that is started or continued meets this, after those that were set before: it is refused, moved,
+    /// delayed, or never answered. What [`MockFault::Within`] says is ignored.
+    pub fn fail_next_watch(&self, fault: MockFault) {
+        self.service.state.lock().watches.next.push_back(fault);
+    }
+
+    /// Ends all watches that are open as if their connection had broken; returns how many. The client continues each of
+    /// them at its position by itself, unless [`MockServer::fail_next_watch`] says otherwise.
+    pub fn cut_watches(&self) -> usize {
+        let mut state = self.service.state.lock();
+        state.watches.cuts += 1;
+        state.keys.changes.wake();
+        state.watches.open
+    }
+
+    /// Keeps at most so many changes for watches, 1024 by default, where what a command or a transaction does counts as
+    /// one; forgets the oldest ones. A watch that needs a change which was forgotten fails with
+    /// [`ClientError::PositionPurged`](crate::ClientError::PositionPurged). 0 forgets all, those to come as well.
+    pub fn keep_changes(&self, count: usize) {
+        self.service.state.lock().keys.changes.keep(count);
     }
 
     /// All calls after those of [`MockServer::fail_next`] meet this.
@@ -112,9 +139,10 @@ impl MockServer {
         let mut state = self.service.state.lock();
         state.next.clear();
         state.always = None;
+        state.watches.next.clear();
     }
 
-    /// Moves the clock; what has expired by then ceases to exist.
+    /// Moves the clock; what has expired by then ceases to exist, which watches show as one event.
     pub fn advance(&self, by: Duration) {
         self.service.state.lock().keys.advance(by);
     }
@@ -133,7 +161,9 @@ impl MockServer {
 
     /// Sets a string, as if another client had done it. It keeps the time to live that it has.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) {
-        self.service.state.lock().keys.put_text(Bytes::copy_from_slice(key.as_ref()), value.into());
+        let keys = &mut self.service.state.lock().keys;
+        keys.put_text(Bytes::copy_from_slice(key.as_ref()), value.into());
+        keys.commit();
     }
 
     /// The value of a string, as it is stored; absent for a hash, too.

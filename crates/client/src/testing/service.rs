@@ -23,14 +23,16 @@ use crate::slots::SLOTS;
 
 /// The availability zone of the mock.
 const MOCK_AZ: &str = "a";
+/// The only shard of the mock.
+pub(super) const MOCK_SHARD: u32 = 1;
 
 /// One call as the server has received it; of a pipeline, its opening (`pipeline`) and each of its operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenCall {
-    /// The name of the call: `get`, `set`, `hash_get`, `execute`, `txn`, `batch`, `pipeline`, …
+    /// The name of the call: `get`, `set`, `hash_get`, `execute`, `txn`, `batch`, `pipeline`, `watch`, …
     pub name: &'static str,
-    /// The keys that it names, in their order; of a command, its second word.
+    /// The keys that it names, in their order; of a command, its second word; of a watch, its keys, then its prefixes.
     pub keys: Vec<Bytes>,
     /// Its headers, for instance `grpc-timeout` and `authorization`; none for an operation of a pipeline.
     pub headers: BTreeMap<String, String>,
@@ -44,6 +46,18 @@ pub(super) struct MockState {
     /// What the calls after these meet.
     pub(super) always: Option<MockFault>,
     pub(super) calls: Vec<SeenCall>,
+    pub(super) watches: WatchControl,
+}
+
+/// What the test says of watches, and which there are.
+#[derive(Debug, Default)]
+pub(super) struct WatchControl {
+    /// What the next calls meet, one each.
+    pub(super) next: VecDeque<MockFault>,
+    /// How often all streams were cut.
+    pub(super) cuts: u64,
+    /// How many streams are open.
+    pub(super) open: usize,
 }
 
 /// The state, which the test shares.
@@ -52,7 +66,7 @@ pub(super) struct MockService {
     pub(super) state: Arc<Mutex<MockState>>,
 }
 
-fn text_headers(metadata: &MetadataMap) -> BTreeMap<String, String> {
+pub(super) fn text_headers(metadata: &MetadataMap) -> BTreeMap<String, String> {
     let text = metadata.iter().filter_map(|header| match header {
         KeyAndValueRef::Ascii(name, value) => Some((name.to_string(), value.to_str().ok()?.to_owned())),
         KeyAndValueRef::Binary(..) => None,
@@ -74,22 +88,27 @@ fn name_of(operation: &Operation) -> &'static str {
     }
 }
 
+/// Waits as long as a delay lasts, which is no fault to the caller then.
+pub(super) async fn wait_out(fault: Option<MockFault>) -> Option<MockFault> {
+    match fault {
+        Some(MockFault::Delayed(span)) => {
+            tokio::time::sleep(span).await;
+            None
+        }
+        Some(MockFault::Hangs) => std::future::pending().await,
+        fault => fault,
+    }
+}
+
 impl MockService {
-    /// Records a call and returns its fault. It waits as long as a delay lasts, which is no fault to the caller.
+    /// Records a call and returns its fault, after its delay.
     async fn arrive(&self, call: SeenCall) -> Option<MockFault> {
         let fault = {
             let mut state = self.state.lock();
             state.calls.push(call);
             state.next.pop_front().or_else(|| state.always.clone())
         };
-        match fault {
-            Some(MockFault::Delayed(span)) => {
-                tokio::time::sleep(span).await;
-                None
-            }
-            Some(MockFault::Hangs) => std::future::pending().await,
-            fault => fault,
-        }
+        wait_out(fault).await
     }
 
     /// Serves a call of one operation.
@@ -255,7 +274,7 @@ impl TopologyService for MockTopology {
             map_version: 1,
             nodes: vec![v1::TopologyNode { id: 1, address, availability_zone }],
             shards: vec![v1::TopologyShard {
-                id: 1,
+                id: MOCK_SHARD,
                 first_slot: 0,
                 last_slot: u32::from(SLOTS - 1),
                 members: vec![v1::TopologyMember { node: 1, serves_reads: true }],
