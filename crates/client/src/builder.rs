@@ -24,6 +24,8 @@ use crate::retry::{RetryBudget, RetryOptions};
 
 /// How long a call may take by default.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How many bytes a pipeline or a watch holds for its caller by default.
+const HELD_BYTES: usize = 16 * 1024 * 1024;
 
 /// The part of `cluster.json` (written by `fastness dev`) that clients need.
 #[derive(Deserialize)]
@@ -51,6 +53,7 @@ pub struct ClientBuilder {
     az: Option<String>,
     deadline: Duration,
     retries: RetryOptions,
+    held_bytes: usize,
     observer: Option<Arc<dyn CallObserver>>,
     wrappers: Vec<ChannelWrapper>,
 }
@@ -69,6 +72,7 @@ impl Client {
             az: None,
             deadline: DEADLINE,
             retries: RetryOptions::default(),
+            held_bytes: HELD_BYTES,
             observer: None,
             wrappers: Vec::new(),
         }
@@ -140,6 +144,19 @@ impl ClientBuilder {
     #[must_use]
     pub fn retries(mut self, retries: RetryOptions) -> ClientBuilder {
         self.retries = retries;
+        self
+    }
+
+    /// How many bytes of results a [`Pipeline`](crate::Pipeline), or of events a [`WatchStream`](crate::WatchStream),
+    /// holds that were received and that its caller has not taken; 16 MiB by default. At this bound it reads no
+    /// further, so that the bounds of the nodes apply: a pipeline's node runs no further operations, and a watch is cut
+    /// off by its node and continues where it was once events are taken.
+    ///
+    /// Each pipeline and each watch has this bound for itself. It is exceeded by the last result or event that is held:
+    /// one is held however long it is. The connection holds 256 KiB more of each stream.
+    #[must_use]
+    pub fn held_bytes(mut self, bytes: usize) -> ClientBuilder {
+        self.held_bytes = bytes;
         self
     }
 
@@ -222,6 +239,7 @@ impl ClientBuilder {
             retries: self.retries,
             budget: RetryBudget::new(&self.retries),
             deadline: self.deadline,
+            held_bytes: self.held_bytes,
             observer: self.observer,
             keys: KeySource::new(),
         })))

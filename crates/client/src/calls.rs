@@ -67,6 +67,8 @@ pub(crate) struct ClientCore {
     pub(crate) budget: RetryBudget,
     /// The deadline of calls that have none of their own.
     pub(crate) deadline: Duration,
+    /// How many bytes of results a pipeline, or of events a watch, holds for its caller.
+    pub(crate) held_bytes: usize,
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
     pub(crate) keys: KeySource,
 }

@@ -1,7 +1,10 @@
 //! Pipelines: operations that are sent without waiting for those before them.
 
+mod held;
 mod order;
 mod run;
+mod streams;
+mod submitted;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +19,8 @@ use crate::observe::CallRecord;
 use crate::operation::{Operation, OperationResult};
 use crate::topology::ensure_followed;
 use crate::verdict::{CallKind, timed_out};
-use run::Submitted;
+use held::{HeldResult, HeldResults, ResultSender};
+use submitted::Submitted;
 
 /// In flight by default.
 const IN_FLIGHT: usize = 256;
@@ -27,7 +31,8 @@ const IN_FLIGHT_MAX: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineOptions {
     /// How many operations may have been sent whose results were not taken; 256 by default, at least 1 and at most
-    /// 1024. Results that are not taken are kept in memory: they are at most as many.
+    /// 1024. Results that are not taken are kept in memory: they are at most as many, and together at most about as
+    /// long as [`ClientBuilder::held_bytes`](crate::ClientBuilder::held_bytes) says.
     pub in_flight: usize,
 }
 
@@ -96,6 +101,13 @@ impl PipelineFull {
 /// ([`Idempotency::Off`](crate::Idempotency::Off)), or if a later operation on its slot has happened, it is reported as
 /// [`ClientError::OutcomeUnknown`]. Later operations go on, on a new stream. The deadline of each operation begins when
 /// it is sent; when it passes, its result is returned, but those on the same stream after it still wait for the node.
+///
+/// # Results that are not taken
+///
+/// They are held in memory, up to [`ClientBuilder::held_bytes`](crate::ClientBuilder::held_bytes). Beyond that the
+/// streams are read no further, except for the result that is to be taken next, until the caller takes some; the nodes
+/// then hold a bounded part of the answers back, and run no further operations. A result that was not read for this
+/// reason is waited for at least one second from when it is the next one, even if its deadline has passed by then.
 pub struct Pipeline {
     sender: PipelineSender,
     results: PipelineResults,
@@ -107,6 +119,9 @@ pub struct PipelineSender {
     to_run: mpsc::Sender<Submitted>,
     to_results: mpsc::Sender<DueResult>,
     room: Arc<Semaphore>,
+    held: Arc<HeldResults>,
+    /// Operations that were sent.
+    sent: u64,
 }
 
 /// Where the results of a [`Pipeline`] are taken. Dropping it ends the pipeline at once: the outcome of operations that
@@ -115,13 +130,15 @@ pub struct PipelineResults {
     due: mpsc::Receiver<DueResult>,
     /// The one that is being waited for.
     first: Option<DueResult>,
+    held: Arc<HeldResults>,
     _taken: oneshot::Receiver<()>,
 }
 
 /// The result of an operation that was sent.
 struct DueResult {
-    result: oneshot::Receiver<Result<OperationResult, ClientError>>,
+    result: oneshot::Receiver<HeldResult>,
     kind: CallKind,
+    sent: Instant,
     until: Instant,
     _room: OwnedSemaphorePermit,
 }
@@ -154,10 +171,11 @@ impl Client {
         let (to_run, arrivals) = mpsc::channel(in_flight);
         let (to_results, due) = mpsc::channel(in_flight);
         let (taken_by, taken) = oneshot::channel();
-        tokio::spawn(run::run(self.core.clone(), in_flight, arrivals, taken_by));
-        let sender =
-            PipelineSender { client: self.clone(), to_run, to_results, room: Arc::new(Semaphore::new(in_flight)) };
-        Pipeline { sender, results: PipelineResults { due, first: None, _taken: taken } }
+        let held = Arc::new(HeldResults::new(self.core.held_bytes));
+        tokio::spawn(run::run(self.core.clone(), held.clone(), in_flight, arrivals, taken_by));
+        let room = Arc::new(Semaphore::new(in_flight));
+        let sender = PipelineSender { client: self.clone(), to_run, to_results, room, held: held.clone(), sent: 0 };
+        Pipeline { sender, results: PipelineResults { due, first: None, held, _taken: taken } }
     }
 }
 
@@ -202,17 +220,19 @@ impl PipelineSender {
     }
 
     fn submit(&mut self, mut operation: Operation, room: OwnedSemaphorePermit) -> Result<(), ClientError> {
-        let (reply, result) = oneshot::channel();
+        let (to_caller, result) = oneshot::channel();
         let request = self.client.prepare(&mut operation);
-        let (kind, until) = (operation.kind(), self.client.until());
-        let due = DueResult { result, kind, until, _room: room };
+        let (kind, sent, until) = (operation.kind(), Instant::now(), self.client.until());
+        let due = DueResult { result, kind, sent, until, _room: room };
         // Neither channel is ever full: both have room for all that may be in flight.
         if self.to_results.try_send(due).is_err() {
             return Err(ClientError::invalid("the results of this pipeline are not taken any more"));
         }
+        self.sent += 1;
+        let reply = ResultSender { number: self.sent, to_caller, held: self.held.clone() };
         match request {
             // Its result is the error.
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => _ = reply.send(Err(error)),
             Ok(request) => {
                 let record = CallRecord::begin(self.client.core.observer.clone(), "pipeline");
                 let submitted = Submitted {
@@ -237,11 +257,13 @@ impl PipelineResults {
     /// [`PipelineSender`] was dropped and all results were taken. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<OperationResult, ClientError>> {
         if self.first.is_none() {
-            self.first = Some(self.due.recv().await?);
+            let mut first = self.due.recv().await?;
+            first.until = self.held.until(first.sent, first.until);
+            self.first = Some(first);
         }
         let first = self.first.as_mut()?;
         let result = match tokio::time::timeout_at(first.until, &mut first.result).await {
-            Ok(Ok(result)) => result,
+            Ok(Ok(HeldResult { result, .. })) => result,
             Ok(Err(_)) => Err(match first.kind {
                 CallKind::Write | CallKind::KeyedWrite => {
                     ClientError::OutcomeUnknown { message: "the pipeline has ended".to_owned() }
@@ -251,6 +273,7 @@ impl PipelineResults {
             Err(_) => Err(timed_out(first.kind, "the node")),
         };
         self.first = None;
+        self.held.taken();
         Some(result)
     }
 }

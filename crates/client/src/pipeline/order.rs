@@ -9,6 +9,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Operations that have an order among themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LineKey {
+    Slot(u16),
+    /// One operation without a slot.
+    Alone(u64),
+}
+
+impl LineKey {
+    pub(super) fn slot(self) -> Option<u16> {
+        match self {
+            LineKey::Slot(slot) => Some(slot),
+            LineKey::Alone(_) => None,
+        }
+    }
+}
+
 /// An operation with its number, which grows with each operation of the pipeline.
 #[derive(Debug)]
 pub(super) struct Numbered<T> {

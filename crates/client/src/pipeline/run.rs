@@ -1,61 +1,20 @@
 //! The task of a pipeline: one stream to each node that is needed, and what follows each answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_wire::v1;
-use futures::channel::mpsc::{Sender, channel};
-use futures::future::ready;
-use futures::stream::{BoxStream, SelectAll, StreamExt as _, once};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tonic::{Code, Status};
 
-use super::order::{Numbered, SlotLine};
-use crate::calls::{ClientCore, EarlierTries, REDIRECTS_MAX};
+use super::held::HeldResults;
+use super::order::{LineKey, Numbered, SlotLine};
+use super::streams::{NodeEvent, NodeStreams};
+use super::submitted::{FailedSending, Submitted, fail, finish, unanswered};
+use crate::calls::{ClientCore, REDIRECTS_MAX};
 use crate::error::{CONNECTION_LOST, ClientError};
-use crate::observe::CallRecord;
-use crate::operation::{Operation, OperationResult, Place};
-use crate::verdict::{CallKind, Disposition, disposition, timed_out};
-
-/// An operation that was given to the pipeline.
-pub(super) struct Submitted {
-    pub(super) operation: Operation,
-    pub(super) request: v1::PipelineRequest,
-    pub(super) until: Instant,
-    /// Closed if the caller does not wait any more.
-    pub(super) reply: oneshot::Sender<Result<OperationResult, ClientError>>,
-    pub(super) record: CallRecord,
-    /// Why it has not happened, where it is to be sent again.
-    pub(super) failure: Option<FailedSending>,
-    /// What the tries before may have done.
-    pub(super) earlier: EarlierTries,
-}
-
-/// Why an operation has not happened.
-pub(super) struct FailedSending {
-    error: ClientError,
-    /// The shortest wait before it is sent again; absent: it was moved.
-    after: Option<Duration>,
-}
-
-/// Operations that have an order among themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum LineKey {
-    Slot(u16),
-    /// One operation without a slot.
-    Alone(u64),
-}
-
-impl LineKey {
-    fn slot(self) -> Option<u16> {
-        match self {
-            LineKey::Slot(slot) => Some(slot),
-            LineKey::Alone(_) => None,
-        }
-    }
-}
+use crate::operation::{OperationResult, Place};
+use crate::verdict::Disposition;
 
 /// The operations of a line, and where they go next.
 #[derive(Default)]
@@ -67,69 +26,45 @@ struct RoutedLine {
     redirects: usize,
 }
 
-struct NodeStream {
-    /// Tells it from an earlier stream to the same node.
-    id: u64,
-    to_node: Sender<v1::PipelineRequest>,
-    /// Without an answer yet, in their order.
-    sent: VecDeque<(LineKey, Numbered<Submitted>)>,
-}
-
-enum NodeEvent {
-    Answer(v1::PipelineResponse),
-    /// It has ended: before the node accepted it, or later.
-    Ended {
-        was_accepted: bool,
-        status: Status,
-    },
-}
-
 /// Lines that are sent again at one time. It takes one retry from the budget, however many they are.
 struct RetryWave {
     at: Instant,
     lines: Vec<LineKey>,
 }
 
-type NodeEvents = BoxStream<'static, (Arc<str>, u64, NodeEvent)>;
-
 /// See the module.
 struct PipelineRun {
     core: Arc<ClientCore>,
-    /// How many operations may be in flight.
-    capacity: usize,
+    held: Arc<HeldResults>,
     lines: HashMap<LineKey, RoutedLine>,
-    streams: HashMap<Arc<str>, NodeStream>,
-    streams_opened: u64,
-    events: SelectAll<NodeEvents>,
+    streams: NodeStreams,
     /// The node for slots of which none is known: it names the others.
     home: Option<Arc<str>>,
     wave: Option<RetryWave>,
     /// Waves since an operation has happened.
     retries: u32,
-    submitted: u64,
 }
 
 /// Runs operations until the sender is dropped and all are finished, or nobody takes the results any more.
 pub(super) async fn run(
     core: Arc<ClientCore>,
+    held: Arc<HeldResults>,
     capacity: usize,
     mut arrivals: mpsc::Receiver<Submitted>,
     mut taken: oneshot::Sender<()>,
 ) {
     let mut run = PipelineRun {
         core,
-        capacity,
+        held: held.clone(),
         lines: HashMap::new(),
-        streams: HashMap::new(),
-        streams_opened: 0,
-        events: SelectAll::new(),
+        streams: NodeStreams::new(capacity),
         home: None,
         wave: None,
         retries: 0,
-        submitted: 0,
     };
     let mut arrive = true;
     while arrive || !run.lines.is_empty() {
+        run.streams.read(held.reading());
         let wave_at = run.wave.as_ref().map(|wave| wave.at);
         let wave = async {
             match wave_at {
@@ -143,51 +78,22 @@ pub(super) async fn run(
                 Some(submitted) => run.arrive(submitted),
                 None => arrive = false,
             },
-            Some((node, id, event)) = run.events.next(), if !run.events.is_empty() => run.receive(&node, id, event),
+            Some((node, id, event)) = run.streams.next(), if !run.streams.is_empty() => run.receive(&node, id, event),
             () = wave => run.send_wave(),
+            () = held.has_room() => {}
         }
     }
-}
-
-/// Reports the result of an operation.
-fn finish(submitted: Submitted, result: Result<OperationResult, ClientError>) {
-    let Submitted { operation, reply, record, .. } = submitted;
-    let error = result.as_ref().err().cloned();
-    match reply.send(result) {
-        Ok(()) => record.finish(error.as_ref()),
-        // The caller has stopped waiting at the deadline.
-        Err(_) => record.finish(Some(&timed_out(operation.kind(), "the node"))),
-    }
-}
-
-/// Reports that an operation has not happened.
-fn fail(submitted: Submitted) {
-    let error = submitted.failure.as_ref().map(|failure| failure.error.clone());
-    let error = error.unwrap_or_else(|| {
-        let text = "operations on the same slot before it could not be run in time";
-        ClientError::unavailable(CONNECTION_LOST, text)
-    });
-    finish(submitted, Err(error));
-}
-
-/// What the end of a stream means for an operation without an answer.
-fn unanswered(kind: CallKind, was_accepted: bool, status: &Status) -> Disposition {
-    if !was_accepted {
-        return disposition(kind, status);
-    }
-    // Whatever the status promises, it was not made for this operation.
-    disposition(kind, &Status::new(Code::Unknown, format!("the stream has ended: {}", status.message())))
 }
 
 impl PipelineRun {
     fn arrive(&mut self, submitted: Submitted) {
         self.core.budget.add_call();
-        self.submitted += 1;
-        let number = self.submitted;
+        let number = submitted.reply.number;
         let key = match submitted.operation.place() {
             Place::Slot(slot) | Place::Guess(slot) => LineKey::Slot(slot),
             Place::Any => LineKey::Alone(number),
         };
+        self.held.waits(number, key);
         let writes = submitted.operation.kind().writes();
         let operation = Numbered { number, writes, item: submitted };
         let line = self.lines.entry(key).or_default();
@@ -207,7 +113,7 @@ impl PipelineRun {
     /// Sends an operation, without waiting.
     fn send(&mut self, key: LineKey, mut operation: Numbered<Submitted>, node: &Arc<str>) {
         let request = operation.item.request.clone();
-        let stream = match self.stream(node) {
+        let stream = match self.streams.open(&self.core, node) {
             Ok(stream) => stream,
             Err(error) => {
                 let error = operation.item.earlier.add(error);
@@ -233,37 +139,8 @@ impl PipelineRun {
         }
     }
 
-    /// The stream to a node, which is opened if there is none.
-    ///
-    /// # Errors
-    /// The address is not valid.
-    fn stream(&mut self, node: &Arc<str>) -> Result<&mut NodeStream, ClientError> {
-        if !self.streams.contains_key(node) {
-            let mut client = self.core.node(node)?;
-            let (to_node, requests) = channel(self.capacity);
-            let request = self.core.authorized(requests);
-            self.streams_opened += 1;
-            let id = self.streams_opened;
-            let ended = |was_accepted, status| NodeEvent::Ended { was_accepted, status };
-            let events = once(async move { client.pipeline(request).await }).flat_map(move |opened| match opened {
-                Ok(response) => {
-                    let answers = response.into_inner().map(move |answer| match answer {
-                        Ok(answer) => NodeEvent::Answer(answer),
-                        Err(status) => ended(true, status),
-                    });
-                    answers.chain(once(ready(ended(true, Status::unknown("by the node"))))).boxed()
-                }
-                Err(status) => once(ready(ended(false, status))).boxed(),
-            });
-            let name = node.clone();
-            self.events.push(events.map(move |event| (name.clone(), id, event)).boxed());
-            self.streams.insert(node.clone(), NodeStream { id, to_node, sent: VecDeque::new() });
-        }
-        self.streams.get_mut(node).ok_or_else(|| ClientError::invalid("no stream"))
-    }
-
     fn receive(&mut self, node: &Arc<str>, id: u64, event: NodeEvent) {
-        let Some(stream) = self.streams.get_mut(node).filter(|stream| stream.id == id) else { return };
+        let Some(stream) = self.streams.current(node, id) else { return };
         match event {
             NodeEvent::Answer(answer) => {
                 let Some((key, operation)) = stream.sent.pop_front() else { return };
@@ -314,6 +191,7 @@ impl PipelineRun {
                 }
                 if place.is_wrong(key_slot) {
                     line = LineKey::Alone(operation.number);
+                    self.held.waits(operation.number, line);
                 }
                 // What was learned is of another slot if this one was guessed.
                 self.lines.entry(line).or_default().moved_to = (!matches!(place, Place::Slot(_))).then_some(address);

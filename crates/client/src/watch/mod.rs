@@ -1,8 +1,10 @@
 //! Watching changes: a stream of every committed change of keys, prefixes, or all keys.
 
 mod change;
+mod held;
 mod position;
 mod run;
+mod shards;
 
 pub use change::{ChangeCause, ChangedExpiry, ChangedValue, CurrentContent, CurrentValue, WatchChange, WatchEvent};
 pub use position::{ParsePositionsError, WatchPosition, WatchPositions};
@@ -23,10 +25,11 @@ use crate::calls::{ClientCore, DEADLINE_MAX};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::slots::key_slot;
+use held::EventRoom;
 use run::{ShardRun, WatchItem};
 
-/// Events that were received and not taken. Beyond it the client reads no further, and the node keeps the rest in its
-/// log.
+/// Events that were received and not taken, whatever their bytes are. Beyond it the client reads no further, and the
+/// node keeps the rest in its log.
 const EVENTS_MAX: usize = 16;
 
 /// Where a watch starts.
@@ -121,8 +124,9 @@ impl Watch {
         let core = self.client.core.clone();
         let deadline = self.client.settings.deadline.unwrap_or(core.deadline).min(DEADLINE_MAX);
         let until = Instant::now() + deadline;
-        let shards = run::list_shards(&core, until).await?;
+        let shards = shards::list_shards(&core, until).await?;
         let (to_stream, items) = mpsc::channel(EVENTS_MAX);
+        let room = EventRoom::new(core.held_bytes);
         let request =
             WatchRequest { prefixes: self.prefixes.clone(), with_values: self.with_values, ..WatchRequest::default() };
         let (mut tasks, mut starts) = (JoinSet::new(), Vec::new());
@@ -138,7 +142,8 @@ impl Watch {
                 WatchStart::Oldest => Some(Start::FromOldest(true)),
                 WatchStart::After(positions) => positions.get(shard.shard).map(|after| Start::After(after.into())),
             };
-            let (run, started) = ShardRun::new(core.clone(), shard, WatchRequest { keys, start, ..request.clone() });
+            let request = WatchRequest { keys, start, ..request.clone() };
+            let (run, started) = ShardRun::new(core.clone(), shard, request, room.clone());
             tasks.spawn(run.run(to_stream.clone()));
             starts.push(started);
         }
@@ -156,8 +161,12 @@ impl Watch {
 
 /// The changes of a [`Watch`]. Dropping it ends the watch.
 ///
-/// An error ends the stream: changes after it are not shown. A stream that its caller does not read can continue as
-/// long as the logs of the nodes have what follows.
+/// An error ends the stream: changes after it are not shown.
+///
+/// Of a stream that its caller does not read, at most 16 events are held in memory, and at most about as many bytes of
+/// events as [`ClientBuilder::held_bytes`](crate::ClientBuilder::held_bytes) says; beside them, of each shard, the
+/// response that was read last, and a change that comes in several of them. Nothing more is read until some are taken.
+/// The stream can continue then as long as the logs of the nodes have what follows.
 pub struct WatchStream {
     items: mpsc::Receiver<WatchItem>,
     positions: WatchPositions,
@@ -185,7 +194,7 @@ impl WatchStream {
             match ready!(self.items.poll_recv(cx)) {
                 None => break,
                 Some(WatchItem::Progress { shard, position }) => self.positions.set(shard, position),
-                Some(WatchItem::Event(event)) => {
+                Some(WatchItem::Event { event, .. }) => {
                     self.positions.set(event.shard, event.position);
                     return Poll::Ready(Some(Ok(event)));
                 }

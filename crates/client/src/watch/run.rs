@@ -6,28 +6,26 @@
 //! - Only a user error, a refusal for good, or a position that no node has any more ends the task.
 
 use std::collections::HashSet;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness_wire::v1::topology_service_client::TopologyServiceClient;
 use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
 use fastness_wire::v1::{self, WatchRequest, WatchResponse};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
 use super::change::{CurrentValue, WatchEvent, time};
+use super::held::EventRoom;
 use super::position::WatchPosition;
+use super::shards::{SILENCE_MAX, ShardReplicas, list_shards, silent};
 use crate::calls::ClientCore;
 use crate::channels::NodeChannel;
-use crate::error::{CONNECTION_LOST, ClientError};
+use crate::error::ClientError;
 use crate::verdict::{CallKind, Disposition, disposition};
 
-/// How long a node may take to accept a stream, and may send nothing of it: it sends a response every second.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a node that does not answer is tried after another one has said that it has purged the position.
 const PURGED_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Reasons after which the same stream may be served a moment later, or elsewhere.
@@ -36,7 +34,11 @@ const POSITION_PURGED: &str = "POSITION_PURGED";
 
 /// What a task passes to the stream.
 pub(super) enum WatchItem {
-    Event(WatchEvent),
+    Event {
+        event: WatchEvent,
+        /// What it takes until the caller takes it.
+        _room: OwnedSemaphorePermit,
+    },
     /// Everything up to here was passed on.
     Progress {
         shard: u32,
@@ -85,65 +87,6 @@ fn service(core: &ClientCore, address: &Arc<str>) -> Result<WatchClient, ClientE
     Ok(WatchClient::new(core.pool.channel(address)?).max_decoding_message_size(16 * 1024 * 1024))
 }
 
-/// A shard, and where it can be watched.
-pub(super) struct ShardReplicas {
-    pub(super) shard: u32,
-    /// First and last one included.
-    pub(super) slots: RangeInclusive<u32>,
-    /// The nodes that have a replica, the primary first if one is known.
-    pub(super) addresses: Vec<Arc<str>>,
-}
-
-impl ShardReplicas {
-    fn of(topology: &v1::Topology, shard: &v1::TopologyShard) -> ShardReplicas {
-        let mut members: Vec<u64> = shard.members.iter().map(|member| member.node).collect();
-        members.sort_by_key(|node| *node != shard.primary);
-        let address = |id: &u64| topology.nodes.iter().find(|node| node.id == *id).map(|node| &*node.address);
-        let addresses = members.iter().filter_map(address).map(Arc::from).collect();
-        ShardReplicas { shard: shard.id, slots: shard.first_slot..=shard.last_slot, addresses }
-    }
-}
-
-/// The shards of the cluster, from any node.
-pub(super) async fn list_shards(core: &ClientCore, until: Instant) -> Result<Vec<ShardReplicas>, ClientError> {
-    let mut retries = 0;
-    loop {
-        let address = core.pool.any();
-        let mut service = TopologyServiceClient::new(core.pool.channel(&address)?);
-        let call = async {
-            let request = core.authorized(v1::WatchTopologyRequest {});
-            // The first response has it; the stream is not followed.
-            service.watch_topology(request).await?.into_inner().message().await
-        };
-        let (after, error) = match timeout_at(until.min(Instant::now() + SILENCE_MAX), call).await {
-            Ok(Ok(response)) => {
-                let topology = response.and_then(|response| response.topology).unwrap_or_default();
-                if !topology.shards.is_empty() {
-                    return Ok(topology.shards.iter().map(|shard| ShardReplicas::of(&topology, shard)).collect());
-                }
-                // A node that ends closes the stream; one that is new knows no cluster.
-                (Duration::ZERO, ClientError::unavailable(CONNECTION_LOST, format!("{address} knows no shards")))
-            }
-            Ok(Err(status)) => match disposition(CallKind::Read, &status) {
-                Disposition::Again { after, error } => (after, error),
-                other => return Err(other.into_error()),
-            },
-            Err(_) => (Duration::ZERO, silent(&address)),
-        };
-        core.pool.failed(&address);
-        let wait = core.retries.wait(retries, rand::random::<f64>(), after);
-        if wait >= until.saturating_duration_since(Instant::now()) {
-            return Err(error);
-        }
-        tokio::time::sleep(wait).await;
-        retries += 1;
-    }
-}
-
-fn silent(address: &str) -> ClientError {
-    ClientError::unavailable(CONNECTION_LOST, format!("{address} has sent nothing for {} s", SILENCE_MAX.as_secs()))
-}
-
 /// How a try has ended.
 enum TryEnd {
     /// The stream is not read any more.
@@ -178,6 +121,7 @@ pub(super) struct ShardRun {
     /// Nodes among these tries that had purged the position, and since when there is one.
     purged: HashSet<Arc<str>>,
     purged_since: Option<Instant>,
+    room: EventRoom,
     started: watch::Sender<StartStatus>,
 }
 
@@ -187,6 +131,7 @@ impl ShardRun {
         core: Arc<ClientCore>,
         replicas: ShardReplicas,
         request: WatchRequest,
+        room: EventRoom,
     ) -> (ShardRun, watch::Receiver<StartStatus>) {
         let (started, follows) = watch::channel(StartStatus::Waits(None));
         let addresses = replicas.addresses;
@@ -208,6 +153,7 @@ impl ShardRun {
             failures: 0,
             purged: HashSet::new(),
             purged_since: None,
+            room,
             started,
         };
         (run, follows)
@@ -380,7 +326,9 @@ impl ShardRun {
         let whole = self.events.partition_point(|event| event.position <= reached);
         for event in self.events.drain(..whole) {
             let position = event.position;
-            to_stream.send(WatchItem::Event(event)).await.ok()?;
+            // Meanwhile nothing is read.
+            let room = self.room.take(&event).await?;
+            to_stream.send(WatchItem::Event { event, _room: room }).await.ok()?;
             self.position = Some(position);
         }
         let position = self.position.map_or(reached, |last| last.max(reached));
