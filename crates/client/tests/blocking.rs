@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastness_client::testing::{MockFault, MockServer};
-use fastness_client::{CallSettings, ClientError, Operation, ReplyValue, SetIf, SetOptions, Txn, blocking};
+use fastness_client::{
+    CallSettings, ClientError, Operation, PipelineOptions, ReplyValue, SetIf, SetOptions, Txn, WatchEvent, blocking,
+};
 use tokio::runtime::Runtime;
 
 /// A server on a runtime that is not the client's.
@@ -76,4 +78,100 @@ fn within_an_async_context_a_call_panics_and_spawn_blocking_works() {
     result.unwrap();
     // It may be dropped anywhere.
     runtime.block_on(runtime.spawn(async move { drop(client) })).unwrap();
+}
+
+#[test]
+fn a_pipeline_is_an_iterator_over_results() {
+    let (_runtime, server, client) = start();
+    let mut pipeline = client.pipeline_with(PipelineOptions { in_flight: 3 });
+    let append = |text: usize| Operation::execute(["APPEND", "a", &text.to_string()]);
+    (0..3).for_each(|number| pipeline.try_send(append(number)).unwrap());
+    let operation = pipeline.try_send(append(3)).unwrap_err().into_operation();
+    assert!(pipeline.next().unwrap().is_ok());
+    pipeline.try_send(operation).unwrap();
+    assert_eq!(pipeline.by_ref().map(Result::unwrap).count(), 3);
+    assert!(pipeline.next().is_none());
+    // It has further results once more is sent.
+    server.fail_next(MockFault::Delayed(Duration::from_millis(200)));
+    pipeline.try_send(Operation::get("a")).unwrap();
+    assert_eq!(pipeline.next_timeout(Duration::from_millis(10)), Err(blocking::WaitTimedOut));
+    let result = pipeline.next_timeout(Duration::from_secs(20)).unwrap().unwrap().unwrap();
+    assert_eq!(result.as_value(), Some(&b"0123"[..]), "nothing was lost");
+    assert_eq!(pipeline.next_timeout(Duration::from_secs(20)), Ok(None));
+}
+
+#[test]
+fn the_ends_of_a_pipeline_are_for_two_threads() {
+    const OPERATIONS: i64 = 2_000;
+    let (_runtime, server, client) = start();
+    let (mut sender, mut results) = client.pipeline().split();
+    drop(client);
+    std::thread::scope(|scope| {
+        scope.spawn(move || (0..OPERATIONS).for_each(|_| sender.send(Operation::increment("n", 1)).unwrap()));
+        assert!(results.next_timeout(Duration::from_secs(20)).unwrap().unwrap().is_ok());
+        let sums: Vec<_> = results.map(|result| result.unwrap().as_sum().unwrap()).collect();
+        assert_eq!(sums, (2..=OPERATIONS).collect::<Vec<_>>());
+    });
+
+    // Without its results, a pipeline ends at once.
+    let client = server.client_builder().build_blocking().unwrap();
+    let (mut sender, results) = client.pipeline().split();
+    server.fail_next(MockFault::Delayed(Duration::from_millis(50)));
+    sender.send(Operation::get("n")).unwrap();
+    drop(results);
+    assert!(matches!(sender.send(Operation::get("n")), Err(ClientError::Invalid { .. })));
+    assert_eq!(client.increment("n", 0).unwrap(), OPERATIONS);
+}
+
+#[test]
+fn a_watch_is_an_iterator_over_events() {
+    let (_runtime, server, client) = start();
+    let index = |event: Result<WatchEvent, ClientError>| event.unwrap().position.index;
+    let mut events = client.watch().key("a").prefix("user:").with_values().start().unwrap();
+    for key in ["a", "b", "user:1"] {
+        client.set(key, "1").unwrap();
+    }
+    let first = events.next().unwrap().unwrap();
+    assert_eq!((first.position.index, first.values.len()), (1, 1));
+    assert_eq!(events.next().map(index), Some(3));
+    let started = Instant::now();
+    assert_eq!(events.next_timeout(Duration::from_millis(20)), Err(blocking::WaitTimedOut));
+    assert!(started.elapsed() >= Duration::from_millis(20));
+    server.cut_watches();
+    client.delete("a").unwrap();
+    let event = events.next_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(event.map(index), Some(4));
+    // In another process.
+    let positions = events.positions().clone();
+    drop(events);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.cut_watches() > 0 {
+        assert!(Instant::now() < deadline, "the stream is still open");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    client.set("c", "1").unwrap();
+    let found: Vec<_> = client.watch().after(positions.clone()).start().unwrap().take(1).map(index).collect();
+    assert_eq!(found, [5]);
+    let found: Vec<_> = client.watch().from_oldest().start().unwrap().take(5).map(index).collect();
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+    // An error ends it.
+    server.keep_changes(0);
+    let error = client.watch().after(positions.clone()).start().unwrap_err();
+    assert!(matches!(error, ClientError::PositionPurged { .. }), "{error:?}");
+    let mut events = client.watch().start().unwrap();
+    client.set("c", "2").unwrap();
+    assert!(matches!(events.next(), Some(Err(ClientError::PositionPurged { .. }))));
+    assert!(events.next().is_none());
+}
+
+#[test]
+fn pipelines_and_watches_may_outlive_their_client_and_be_dropped_anywhere() {
+    let (runtime, server, client) = start();
+    let (mut pipeline, mut events) = (client.pipeline(), client.watch().start().unwrap());
+    drop(client);
+    pipeline.try_send(Operation::set("a", "1")).unwrap();
+    assert!(pipeline.next().unwrap().is_ok());
+    assert!(events.next().unwrap().is_ok());
+    runtime.block_on(runtime.spawn(async move { drop((pipeline, events)) })).unwrap();
+    assert!(server.stored("a").is_some());
 }

@@ -12,9 +12,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [Pipelines](BlockingPipeline) and [watches](BlockingWatch) are iterators over results and events.
+//!
 //! Use it from threads, of which any number can share one client. **Every call panics within an async context**, where
 //! waiting would keep a thread of the runtime from running other tasks: use [`Client`](crate::Client) there, or
 //! `tokio::task::spawn_blocking`, in which a blocking client works.
+
+mod pipeline;
+mod runtime;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,7 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::builder::ClientBuilder;
 use crate::client::Client as AsyncClient;
@@ -33,7 +38,12 @@ use crate::set::{SetOptions, SetOutcome};
 use crate::settings::CallSettings;
 use crate::txn::{Txn, TxnOutcome};
 
+use runtime::OwnedRuntime;
+
 pub use self::BlockingClient as Client;
+pub use pipeline::{BlockingPipeline, BlockingPipelineResults, BlockingPipelineSender};
+pub use runtime::WaitTimedOut;
+pub use watch::{BlockingWatch, BlockingWatchStream};
 
 /// A client whose calls wait for their results; see the [module](self). Clones are cheap; they share everything that
 /// those of [`crate::Client`] share, and one thread that runs their connections.
@@ -48,19 +58,6 @@ pub struct BlockingClient {
     runtime: Arc<OwnedRuntime>,
 }
 
-/// A runtime that may be dropped anywhere.
-#[derive(Debug)]
-struct OwnedRuntime(Option<Runtime>);
-
-impl Drop for OwnedRuntime {
-    fn drop(&mut self) {
-        // Waiting for its thread would panic within an async context. All calls have ended.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl ClientBuilder {
     /// Checks the options and builds a client for code that is not async, with a small runtime of its own. Connections
     /// are made when they are first used.
@@ -69,19 +66,13 @@ impl ClientBuilder {
     /// As for [`ClientBuilder::build`]; [`ClientError::Invalid`] as well if no thread could be started.
     pub fn build_blocking(self) -> Result<BlockingClient, ClientError> {
         let client = self.build()?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("fastness-client").enable_all().build();
-        let runtime = runtime.map_err(|error| ClientError::invalid(format!("no thread could be started: {error}")))?;
-        Ok(BlockingClient { client, runtime: Arc::new(OwnedRuntime(Some(runtime))) })
+        Ok(BlockingClient { client, runtime: Arc::new(OwnedRuntime::start()?) })
     }
 }
 
 impl BlockingClient {
     fn wait<R>(&self, call: impl Future<Output = R>) -> R {
-        match &self.runtime.0 {
-            Some(runtime) => runtime.block_on(call),
-            // It is taken only when the last client is dropped.
-            None => unreachable!("a client without a runtime"),
-        }
+        self.runtime.wait(call)
     }
 
     /// A client whose calls have these settings. It shares everything with this one.
