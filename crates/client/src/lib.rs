@@ -50,10 +50,17 @@
 //! [`Client::watch`] streams every committed change of keys, prefixes or all keys. It continues by itself after nodes
 //! have failed, and in another process from the positions that were kept ([`WatchStream::positions`]).
 //!
+//! # What is not taken
+//!
+//! A pipeline holds the results that its caller has not taken, and a watch its events, up to a number and up to a size
+//! in bytes ([`ClientBuilder::held_bytes`]). Beyond that their streams are read no further, and the bounds of the nodes
+//! apply: a caller that is slow, or has stopped, does not fill the memory of its process.
+//!
 //! # Features
 //!
-//! - `blocking`: a client for code that is not async (`blocking::Client`).
-//! - `testing`: a server in memory for tests, with faults and a clock that the test controls (`testing::MockServer`).
+//! - `blocking`: a client for code that is not async (`blocking::Client`), with pipelines and watches as iterators.
+//! - `testing`: a server in memory for tests, with faults and a clock that the test controls (`testing::MockServer`);
+//!   it serves watches as well.
 //!
 //! Both are off by default. What a client does can be observed in any case: a [`CallObserver`] learns of each finished
 //! call, and each call is a span of `tracing` (target `fastness_client`, level DEBUG) with a span for each attempt.
@@ -64,8 +71,7 @@
 //! # Not there yet
 //!
 //! - Messages are bounded by 16 MiB: a batch is not split where its operations on one node are longer together.
-//! - A pipeline bounds its results that are not taken by their number, not by their bytes. A node that does not answer
-//!   one operation holds up those after it on the same stream. There is no blocking pipeline.
+//! - A node that does not answer one operation of a pipeline holds up those after it on the same stream.
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
 //! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
@@ -73,8 +79,7 @@
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
-//! - `testing::MockServer` serves no watches, and there is no blocking one. Each shard that is watched takes one of the
-//!   128 calls that a node runs of one connection at a time.
+//! - Each shard that is watched takes one of the 128 calls that a node runs of one connection at a time.
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;
