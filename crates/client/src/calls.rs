@@ -86,6 +86,11 @@ impl From<ClientError> for FailedTry {
     }
 }
 
+/// Whether this side made the error, because the node gave no answer.
+fn is_unanswered(error: &ClientError) -> bool {
+    matches!(error.reason(), NOT_CONNECTED | CONNECTION_LOST | "DEADLINE_EXCEEDED")
+}
+
 /// Whether a write may have happened by a try before the last one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct EarlierTries {
@@ -196,6 +201,7 @@ impl ClientCore {
             let Ok(outcome) = tokio::time::timeout_at(plan.until, sent).await else {
                 span.record("outcome", "timeout");
                 self.lost(plan.slot, &address);
+                self.pool.silent(&address);
                 return Err(timed_out(plan.kind, &address).into());
             };
             let status = match outcome {
@@ -223,6 +229,9 @@ impl ClientCore {
                 }
                 Disposition::Again { after, error } => {
                     self.lost(plan.slot, &address);
+                    if is_unanswered(&error) {
+                        self.pool.silent(&address);
+                    }
                     return Err(FailedTry { error, again_after: Some(after) });
                 }
                 Disposition::Lost(error) => {
@@ -248,7 +257,7 @@ impl ClientCore {
         };
         let turn = self.reads.fetch_add(1, Ordering::Relaxed);
         let of = (primary.as_ref(), &*members);
-        choose_replica(plan.consistency, self.az.as_deref(), of, turn, |address| self.pool.has_failed(address))
+        choose_replica(plan.consistency, self.az.as_deref(), of, turn, |address| self.pool.is_silent(address))
     }
 
     /// Lets a replica answer a read; absent: it cannot, and the primary is to be called.
@@ -276,7 +285,7 @@ impl ClientCore {
         let sent = send(node, self.request(request, until)).instrument(span.clone());
         let Ok(outcome) = tokio::time::timeout_at(until, sent).await else {
             span.record("outcome", "timeout");
-            self.pool.failed(replica);
+            self.pool.silent(replica);
             return None;
         };
         let status = match outcome {
@@ -293,10 +302,8 @@ impl ClientCore {
             Disposition::Moved { address, slots: Some(slots), shard, .. } => {
                 self.slots.write().learn(slots, address, shard);
             }
-            Disposition::Again { error, .. } | Disposition::Lost(error)
-                if matches!(error.reason(), NOT_CONNECTED | CONNECTION_LOST | "DEADLINE_EXCEEDED") =>
-            {
-                self.pool.failed(replica);
+            Disposition::Again { error, .. } | Disposition::Lost(error) if is_unanswered(&error) => {
+                self.pool.silent(replica);
             }
             _ => {}
         }

@@ -111,9 +111,15 @@ struct KnownNode {
     /// Absent: not called yet.
     channel: Option<NodeChannel>,
     failed_at: Option<Instant>,
+    /// When it last gave no answer at all.
+    silent_at: Option<Instant>,
 }
 
 impl KnownNode {
+    fn new(address: Arc<str>) -> KnownNode {
+        KnownNode { address, channel: None, failed_at: None, silent_at: None }
+    }
+
     fn has_just_failed(&self) -> bool {
         self.failed_at.is_some_and(|at| at.elapsed() < AVOIDED)
     }
@@ -144,7 +150,7 @@ impl ChannelPool {
         for address in addresses {
             security.endpoint(address)?;
             if nodes.iter().all(|node| *node.address != **address) {
-                nodes.push(KnownNode { address: address.as_str().into(), channel: None, failed_at: None });
+                nodes.push(KnownNode::new(address.as_str().into()));
             }
         }
         if nodes.is_empty() {
@@ -168,13 +174,14 @@ impl ChannelPool {
         let mut nodes = self.nodes.lock();
         let is_new = nodes.iter().all(|node| node.address != *address);
         if is_new && nodes.len() < NODES_MAX && self.security.endpoint(address).is_ok() {
-            nodes.push(KnownNode { address: address.clone(), channel: None, failed_at: None });
+            nodes.push(KnownNode::new(address.clone()));
         }
     }
 
-    /// Whether a node has just failed.
-    pub(crate) fn has_failed(&self, address: &str) -> bool {
-        self.nodes.lock().iter().any(|node| *node.address == *address && node.has_just_failed())
+    /// Whether a node has just given no answer at all. One that refuses what a primary does may answer reads.
+    pub(crate) fn is_silent(&self, address: &str) -> bool {
+        let is_silent = |node: &KnownNode| node.silent_at.is_some_and(|at| at.elapsed() < AVOIDED);
+        self.nodes.lock().iter().any(|node| *node.address == *address && is_silent(node))
     }
 
     /// The next node in turn, without those that have just failed as long as there are others.
@@ -206,7 +213,7 @@ impl ChannelPool {
         if nodes.len() >= NODES_MAX.max(self.configured + 1) {
             nodes.remove(self.configured);
         }
-        nodes.push(KnownNode { address: address.clone(), channel: Some(channel.clone()), failed_at: None });
+        nodes.push(KnownNode { channel: Some(channel.clone()), ..KnownNode::new(address.clone()) });
         Ok(channel)
     }
 
@@ -216,10 +223,18 @@ impl ChannelPool {
         Ok(self.wrappers.iter().fold(channel, |channel, wrapper| wrapper(channel)))
     }
 
-    /// Records that a node has failed.
+    /// Records that a node has failed: it gave no answer, or could not do what was asked.
     pub(crate) fn failed(&self, address: &str) {
         if let Some(node) = self.nodes.lock().iter_mut().find(|node| *node.address == *address) {
             node.failed_at = Some(Instant::now());
+        }
+    }
+
+    /// Records that a node gave no answer at all.
+    pub(crate) fn silent(&self, address: &str) {
+        if let Some(node) = self.nodes.lock().iter_mut().find(|node| *node.address == *address) {
+            node.failed_at = Some(Instant::now());
+            node.silent_at = node.failed_at;
         }
     }
 }

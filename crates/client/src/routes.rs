@@ -30,7 +30,7 @@ pub(crate) fn choose_replica(
     own_az: Option<&str>,
     (primary, members): (Option<&Arc<str>>, &[Member]),
     turn: usize,
-    has_failed: impl Fn(&str) -> bool,
+    is_silent: impl Fn(&str) -> bool,
 ) -> Option<Arc<str>> {
     let is_primary = |member: &Member| primary == Some(&member.address);
     let az = match consistency {
@@ -45,7 +45,7 @@ pub(crate) fn choose_replica(
         }
     };
     let fits = |member: &&Member| !is_primary(member) && az.is_none_or(|az| *member.az == *az);
-    let fits: Vec<&Member> = members.iter().filter(fits).filter(|member| !has_failed(&member.address)).collect();
+    let fits: Vec<&Member> = members.iter().filter(fits).filter(|member| !is_silent(&member.address)).collect();
     let chosen = fits.get(turn.checked_rem(fits.len())?)?;
     Some(chosen.address.clone())
 }

@@ -100,3 +100,17 @@ async fn only_reads_of_one_key_go_to_replicas() {
     let primary = client.with_options(CallSettings::default());
     primary.get("a").await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_node_that_refuses_what_a_primary_does_is_asked_as_a_replica() {
+    let node = start_node().await;
+    let client = following(&node).await;
+    let primary = client.with_options(CallSettings::default());
+    script(&node, [refuse(Code::Unavailable, "CLUSTERDOWN", Some(Duration::from_secs(60)))]);
+    primary.get("a").await.unwrap_err();
+    // As a replica it is asked first, and again as the primary.
+    let before = names(&node).len();
+    script(&node, [refuse(Code::InvalidArgument, "INVALID_REQUEST", None)]);
+    assert!(client.get("a").await.unwrap().is_some());
+    assert_eq!(names(&node).len(), before + 2);
+}
