@@ -167,7 +167,8 @@ impl ChaosFault {
             ChaosFault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
             ChaosFault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
             ChaosFault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),
-            ChaosFault::RateLinks => ("rate-links", What::Links(&["rate 8000"]), Whom::Any),
+            // Heartbeats take some 5 kB/s of it; what is left carries the load with some seconds of delay.
+            ChaosFault::RateLinks => ("rate-links", What::Links(&["rate 32000"]), Whom::Any),
             ChaosFault::ClockAhead => ("clock-ahead", What::Clock(600), Whom::Primary),
             ChaosFault::ClockBehind => ("clock-behind", What::Clock(-600), Whom::Primary),
         }
