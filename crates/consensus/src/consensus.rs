@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::{Event, HandOverReason};
 use fastness_log::Log;
 use fastness_types::{BootNs, FormatLevel, GroupId, LogIndex, NodeId, Plant};
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
@@ -116,7 +117,7 @@ impl Consensus {
         let broken = |reason: String| StartError::Log { group: id, reason };
         let log = self.log.group(id);
         let found = stored(&log).map_err(|error| broken(error.to_string()))?;
-        let (handle, driver) = group_pair(id, Arc::new(CommittedReader(log.clone())));
+        let (handle, driver) = group_pair(id, Arc::new(CommittedReader(log.clone())), self.node.options.events.clone());
         let options = &self.node.options;
         let pristine = found.vote.is_none() && found.last.is_none();
         let silence = options.timers.lease.max(options.promised_before) + options.timers.heartbeat;
@@ -139,6 +140,7 @@ impl Consensus {
         if !self.node.add_group(group.clone()) {
             return Err(StartError::Started(id));
         }
+        driver.set_stored_at_start(group.last_log());
         // Until the members' levels are known.
         driver.set_format(FormatLevel::BASE);
         driver.advance_committed(LogIndex(found.committed.map_or(0, |id| id.index)));
@@ -241,15 +243,12 @@ async fn stop_when_the_log_fails(consensus: Consensus) {
         failure = consensus.log.failed() => failure,
         () = consensus.node.until_stopped() => return,
     };
-    tracing::error!(%failure, "the log has failed: leadership is handed over");
+    consensus.node.options.events.record(Event::LogFailed { reason: failure.to_string() });
     let leading = consensus.node.groups().into_iter().filter(|group| group.leads().is_some());
     let farewells = leading.map(|group| {
         let control = GroupControl::new(consensus.links.clone(), group);
-        async move {
-            if let Err(error) = control.hand_over(None, FAREWELL / 2).await {
-                tracing::warn!(group = %control.group(), %error, "not handed over");
-            }
-        }
+        // A failure is recorded as an event.
+        async move { control.hand_over(None, FAREWELL / 2, HandOverReason::LogFailed).await.is_ok() }
     });
     let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(farewells)).await;
     consensus.shutdown(&format!("the log has failed: {failure}")).await;

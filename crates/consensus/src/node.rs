@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastness_events::Event;
 use fastness_log::Log;
 use fastness_types::{BootNs, Epoch, GroupId, LogIndex, NodeId, WallMs};
 use fastness_wire::peer::v1::{self as pb, Hello};
@@ -15,6 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::Notify;
 
 use crate::group::handle::Holding;
+use crate::group::history::ms;
 use crate::group::state::Group;
 use crate::group::status::StartError;
 use crate::lease::clocks::Clocks;
@@ -31,6 +33,8 @@ use crate::raft::watch;
 /// continues meanwhile, until the log's queue is full after some seconds of writes. Shorter pauses are common on
 /// network disks.
 const LOG_STALL_MAX: Duration = Duration::from_secs(2);
+/// The same refusal of a peer is recorded at most this often.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct NodeCore {
     pub(crate) options: ConsensusOptions,
@@ -48,6 +52,8 @@ pub(crate) struct NodeCore {
     pub(crate) heartbeat: Arc<Notify>,
     rng: Mutex<SmallRng>,
     stop: watch::Sender<Option<Arc<str>>>,
+    /// The newest recorded refusals of peers.
+    refusals: Mutex<BTreeMap<NodeId, (String, BootNs)>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -70,7 +76,7 @@ impl NodeCore {
         Ok(NodeCore {
             log,
             identities: Arc::new(identities),
-            clocks: Clocks::new(options.clock_offset_max),
+            clocks: Clocks::new(options.clock_offset_max, options.events.clone()),
             observed: Arc::new(Observed::new(options.clock.clone())),
             pulse: Pulse::new(options.timers.heartbeat),
             options,
@@ -80,6 +86,7 @@ impl NodeCore {
             heartbeat: Arc::default(),
             rng: Mutex::new(rng),
             stop: watch::Sender::new(None),
+            refusals: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         })
     }
@@ -239,14 +246,13 @@ impl NodeCore {
                 }
                 let (round_trip, max) =
                     (self.now().since(BootNs(pong.timestamp)), self.options.timers.round_trip_max());
-                match self.observed.record_round_trip(peer, round_trip, max) {
-                    Some(true) => tracing::warn!(
-                        %peer, ?round_trip, ?max,
-                        "a peer answers too slowly: if most do, no write commits; failover-timeout allows for longer round trips"
-                    ),
-                    Some(false) => tracing::info!(%peer, ?round_trip, "the peer answers in time again"),
-                    None => {}
-                }
+                let round_trip_ms = ms(round_trip);
+                let event = match self.observed.record_round_trip(peer, round_trip, max) {
+                    Some(true) => Some(Event::PeerSlow { peer, round_trip_ms, bound_ms: ms(max) }),
+                    Some(false) => Some(Event::PeerInTime { peer, round_trip_ms }),
+                    None => None,
+                };
+                event.into_iter().for_each(|event| self.options.events.record(event));
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%peer, %error, "a pong cannot be decoded"),
@@ -287,6 +293,21 @@ impl NodeCore {
         }
     }
 
+    /// Records that a peer is refused. A refused peer tries again all the time, so the same refusal is recorded again
+    /// only after a while.
+    pub(crate) fn record_refusal(&self, peer: NodeId, reason: String) {
+        let now = self.now();
+        {
+            let mut refusals = self.refusals.lock();
+            refusals.retain(|_, (_, at)| now.since(*at) < REFUSED_EVERY);
+            if refusals.get(&peer).is_some_and(|(recorded, _)| *recorded == reason) {
+                return;
+            }
+            refusals.insert(peer, (reason.clone(), now));
+        }
+        self.options.events.record(Event::PeerRefused { peer, reason });
+    }
+
     // ---- stop ------------------------------------------------------------------------------------------------------
 
     /// Stops consensus on this node for good.
@@ -297,7 +318,7 @@ impl NodeCore {
             first
         });
         if first {
-            tracing::error!(node = %self.own(), reason, "consensus stops");
+            self.options.events.record(Event::ConsensusStopped { reason: reason.to_owned() });
             self.groups().iter().for_each(|group| group.stop(reason));
         }
     }

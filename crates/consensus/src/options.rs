@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::Events;
 use fastness_types::{Az, Clock, ClusterId, FormatLevel, NodeId, Plant};
 
 use crate::peer::frame::LINGER_MAX;
@@ -169,6 +170,8 @@ pub struct ConsensusOptions {
     pub seed: u64,
     /// The level that this node announces to its peers: [`FormatLevel::CURRENT`], or in tests that of an older version.
     pub format: FormatLevel,
+    /// Takes what happens to the node's groups; their owners record there too.
+    pub events: Events,
 }
 
 impl std::fmt::Debug for ConsensusOptions {

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::command::{self, Command, Envelope};
 use crate::group::RaftGroup;
 use crate::map::ClusterMap;
+use crate::map_events;
 use crate::snapshots::{SnapshotStore, Snapshots};
 use crate::state::{Applied, ApplyError, ControlState};
 
@@ -343,6 +344,7 @@ impl Follower {
         if entry.epoch != self.state.epoch {
             self.give_up_in_flight(Some(entry.epoch));
         }
+        let before = self.state.map.clone();
         let applied = self.state.apply(entry)?;
         self.snapshots.count(match &entry.payload {
             EntryPayload::Batch(command) => command.len(),
@@ -350,11 +352,23 @@ impl Follower {
         });
         if let Applied::Command { seq, has_changed } = applied {
             if has_changed {
+                self.record_change(entry.index, before.as_deref());
                 self.publish_map();
             }
             self.answer(entry.epoch, seq, has_changed);
         }
         Ok(())
+    }
+
+    /// Records what this entry has changed in the map, unless it was in the log when the process started.
+    fn record_change(&self, index: LogIndex, before: Option<&ClusterMap>) {
+        if self.handle.is_replayed(index) {
+            return;
+        }
+        let Some(after) = &self.state.map else { return };
+        for event in map_events::between(before, after) {
+            self.handle.events().record(event);
+        }
     }
 
     /// Answers the proposer of a command that is applied, if it was proposed here.

@@ -27,6 +27,7 @@ pub mod fixtures;
 pub mod follow;
 pub mod group;
 pub mod map;
+mod map_events;
 pub mod placement;
 pub mod replace;
 pub mod snapshot;

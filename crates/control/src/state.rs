@@ -10,7 +10,7 @@ use fastness_consensus::handle::{Committed, EntryPayload};
 use fastness_types::{Durability, Epoch, LogIndex, Seq};
 
 use crate::command::{self, Command, DecodeError, Envelope};
-use crate::map::{ClusterMap, SettingsChange};
+use crate::map::ClusterMap;
 
 /// The state of group 0 at one position of its log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -108,13 +108,7 @@ impl ControlState {
     /// Whether the command has had an effect.
     fn change_map(&mut self, command: Command) -> bool {
         let changed = match (command, &self.map) {
-            (Command::Create(map), None) => {
-                tracing::info!(
-                    cluster = %map.cluster_id, nodes = map.nodes.len(), shards = map.shards.len(),
-                    durability = %map.durability, "the cluster has been created"
-                );
-                Some(map)
-            }
+            (Command::Create(map), None) => Some(map),
             (Command::Create(_), Some(_)) => {
                 tracing::info!("ignored a second map in the control plane's log: the cluster has one already");
                 None
@@ -137,10 +131,7 @@ fn change_existing(map: &ClusterMap, command: Command) -> Option<ClusterMap> {
         Command::SetDurability(mode) => set_durability(map, mode),
         Command::ReplaceNode { map_version, old, new } if map.version == map_version => {
             match map.with_replacement(old, &new) {
-                Ok(map) => {
-                    tracing::info!(%old, new = %new.id, "a node is being replaced");
-                    Some(map)
-                }
+                Ok(map) => Some(map),
                 Err(error) => {
                     tracing::warn!(%old, new = %new.id, %error, "ignored the replacement of a node: the cluster map would be invalid");
                     None
@@ -151,18 +142,10 @@ fn change_existing(map: &ClusterMap, command: Command) -> Option<ClusterMap> {
             tracing::info!(%old, new = %new.id, map_version, "ignored the replacement of a node: it was checked against another version of the cluster map");
             None
         }
-        Command::SetSettings(change) => change_settings(map, &change),
-        Command::FirstSettings(change) => change_settings(map, &map.settings.missing(&change)),
-        Command::FinishReplacement { by } => {
-            let finished = map.with_replacement_finished(by)?;
-            tracing::info!(%by, "the replacement of a node is complete: every group has the new node");
-            Some(finished)
-        }
-        Command::ChangeUsers(change) => {
-            let changed = map.with_users(&change)?;
-            tracing::info!(version = changed.version, ?change, "users have changed");
-            Some(changed)
-        }
+        Command::SetSettings(change) => map.with_settings(&change),
+        Command::FirstSettings(change) => map.with_settings(&map.settings.missing(&change)),
+        Command::FinishReplacement { by } => map.with_replacement_finished(by),
+        Command::ChangeUsers(change) => map.with_users(&change),
     }
 }
 
@@ -174,13 +157,6 @@ fn set_durability(map: &ClusterMap, mode: Durability) -> Option<ClusterMap> {
         tracing::warn!(from = %map.durability, to = %mode, "ignored a change of the durability mode: whether a cluster is durable is fixed when it is created");
         return None;
     }
-    tracing::info!(from = %map.durability, to = %mode, "the desired durability mode has changed");
     let version = map.version + 1;
     Some(ClusterMap { version, durability: mode, durability_version: version, ..map.clone() })
-}
-
-fn change_settings(map: &ClusterMap, change: &SettingsChange) -> Option<ClusterMap> {
-    let changed = map.with_settings(change)?;
-    tracing::info!(version = changed.settings.version, ?change, "the settings of the cluster have changed");
-    Some(changed)
 }

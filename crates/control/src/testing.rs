@@ -9,6 +9,7 @@ use fastness_consensus::handle::{
     Committed, CommittedLog, EntryPayload, GroupDriver, GroupHandle, Lease, ReadError, Role, group_pair,
 };
 use fastness_consensus::snapshot::{SnapshotFileError, SnapshotPart};
+use fastness_events::Events;
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, WallMs};
 use parking_lot::Mutex;
 
@@ -65,7 +66,7 @@ pub(crate) struct Raft {
 impl Raft {
     pub(crate) fn new(cold: bool) -> Raft {
         let log = Arc::new(MemoryLog { cold, ..MemoryLog::default() });
-        let (handle, driver) = group_pair(GroupId::CONTROL, log.clone());
+        let (handle, driver) = group_pair(GroupId::CONTROL, log.clone(), Events::only_logged());
         Raft { log, driver, handle }
     }
 

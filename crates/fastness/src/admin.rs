@@ -8,9 +8,9 @@ use fastness_control::LEADER_METADATA;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
-    HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, ReplaceNodeRequest, ReplaceNodeResponse,
-    RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest, SetDurabilityResponse, ShowMasterKeyRequest,
-    ShowMasterKeyResponse,
+    HandOverResponse, ListEventsRequest, ListEventsResponse, MakeSnapshotsRequest, MakeSnapshotsResponse,
+    ReplaceNodeRequest, ReplaceNodeResponse, RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest,
+    SetDurabilityResponse, ShowMasterKeyRequest, ShowMasterKeyResponse,
 };
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
@@ -124,6 +124,16 @@ impl Admin {
     pub async fn rotate_master_key(&self, address: &str) -> Result<RotateMasterKeyResponse> {
         let answer = self.connect(address).await?.rotate_master_key(RotateMasterKeyRequest {}).await;
         Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+    }
+
+    /// A page of a node's journal. The time limit is that of [`Admin::describe`].
+    pub async fn list_events(&self, address: &str, request: ListEventsRequest) -> Result<ListEventsResponse> {
+        let request = async {
+            let answer = self.connect(address).await?.list_events(request).await;
+            Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
+        };
+        let late = || Err(anyhow!("{address} did not answer in time"));
+        tokio::time::timeout(DESCRIBE_PATIENCE, request).await.unwrap_or_else(|_| late())
     }
 
     /// Changes the durability mode, and waits until it is in force.

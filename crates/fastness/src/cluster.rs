@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::connection::{Connection, first_that_answers};
 use crate::dev;
+use crate::events;
 use crate::master_key;
 use crate::replace;
 use crate::table::Table;
@@ -92,6 +93,12 @@ pub enum ClusterCommand {
     /// rotation.
     #[command(after_help = master_key::ROTATE_EXAMPLE)]
     RotateMasterKey(master_key::MasterKeyArguments),
+    /// Show what has happened: elections and why, lost leases, refused writes, stalls, snapshots, changes
+    ///
+    /// Every node keeps a journal of its newest events since its process started. The journals of all nodes are merged
+    /// by their wall clocks. deploy/EVENTS.md describes each kind. With --json each event is an object on a line.
+    #[command(after_help = EVENTS_EXAMPLE)]
+    Events(events::EventsArguments),
     /// Change the durability mode of the running cluster to sync or async
     ///
     /// Returns when the new mode has committed in the log of every shard. After a change to sync, every write
@@ -120,6 +127,11 @@ Example:
 
 In a dev cluster, after `fastness dev node add --az a` has created and started node 4:
   fastness cluster replace-replica --dir .fastness-dev --node 1 --with 4";
+
+const EVENTS_EXAMPLE: &str = "\
+Examples:
+  fastness cluster events --dir .fastness-dev --since 10m
+  fastness cluster events --dir .fastness-dev --kind elected,leadership_lost,primary --shard 1 --follow";
 
 /// A `--node` argument: `id=1,az=a,…`.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,6 +184,7 @@ pub async fn run(command: ClusterCommand) -> Result<()> {
         ClusterCommand::HandOver { connection, shard, to } => {
             hand_over(&connection, HandOverRequest { shard, target_node: to.unwrap_or(0) }).await
         }
+        ClusterCommand::Events(arguments) => events::run(arguments).await,
         ClusterCommand::ReplaceReplica(arguments) => replace::run(arguments).await,
         ClusterCommand::Snapshot { connection, shard } => snapshot(&connection, MakeSnapshotsRequest { shard }).await,
         ClusterCommand::MasterKey(arguments) => master_key::show(arguments).await,

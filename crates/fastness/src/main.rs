@@ -11,6 +11,7 @@ mod certs;
 mod cluster;
 mod connection;
 mod dev;
+mod events;
 mod files;
 mod lab;
 mod logging;

@@ -6,6 +6,8 @@
 //! learn as a node, and a change of the cluster's settings, on behalf of one of its clients. A node that does not lead
 //! answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
+mod events;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,14 +17,16 @@ use fastness_control::command::Command;
 use fastness_control::{
     ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, ProposeError, Requirements, ShardMap,
 };
+use fastness_events::HandOverReason;
 use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
     ChangeUsersRequest, ChangeUsersResponse, CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest,
-    DescribeClusterResponse, HandOverRequest, HandOverResponse, MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec,
-    ReplaceNodeRequest, ReplaceNodeResponse, Replaced, Replacement, ReplicaStatus, RotateMasterKeyRequest,
-    RotateMasterKeyResponse, SetDurabilityRequest, SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse,
-    ShardStatus, ShowMasterKeyRequest, ShowMasterKeyResponse,
+    DescribeClusterResponse, HandOverRequest, HandOverResponse, ListEventsRequest, ListEventsResponse,
+    MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplaceNodeRequest, ReplaceNodeResponse, Replaced,
+    Replacement, ReplicaStatus, RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest,
+    SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse, ShardStatus, ShowMasterKeyRequest,
+    ShowMasterKeyResponse,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::{Request, Response, Status};
@@ -346,7 +350,8 @@ impl AdminService for Admin {
             Some(control) if leader == Some(self.node.node) => control,
             _ => return Err(self.not_leader(leader, &what)),
         };
-        let new = control.hand_over(target, HAND_OVER_PATIENCE).await.map_err(not_handed_over)?;
+        let new =
+            control.hand_over(target, HAND_OVER_PATIENCE, HandOverReason::Requested).await.map_err(not_handed_over)?;
         Ok(Response::new(HandOverResponse { new_primary_node: new.0 }))
     }
 
@@ -450,5 +455,10 @@ impl AdminService for Admin {
         let change = settings::users_change_from(request.into_inner())?;
         let settings_version = settings::propose_here(&self.control, &self.handle, &Proposed::Users(change)).await?;
         Ok(Response::new(ChangeUsersResponse { settings_version }))
+    }
+
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+        self.require_administrator(&request)?;
+        events::list(&self.node, request.into_inner()).map(Response::new)
     }
 }

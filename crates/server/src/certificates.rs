@@ -17,6 +17,7 @@ mod status;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastness_events::Event;
 use fastness_types::{ClusterId, NodeId};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::Notify;
@@ -198,13 +199,13 @@ impl FileFollower {
                 self.warned = None;
                 self.node.certificates.count_reload();
                 let expires_in_days = own.expires_in() / 86_400;
-                tracing::info!(serial = own.serial, expires_in_days, "new connections use the new TLS files");
+                self.node.events.record(Event::CertificatesReloaded { serial: own.serial, expires_in_days });
             }
             Err(error) => {
                 let reason = error.to_string();
                 if requested || self.refused.as_ref() != Some(&reason) {
                     self.node.certificates.count_failure();
-                    tracing::error!(reason, "the TLS files have changed and are not usable: those before stay in use");
+                    self.node.events.record(Event::CertificatesRefused { reason: reason.clone() });
                 }
                 self.refused = Some(reason);
             }
@@ -261,8 +262,8 @@ impl FileFollower {
         let Some(own) = self.node.certificates.own() else { return };
         let soon = own.expires_in() < EXPIRY_WARNING.as_secs() as i64;
         if soon && self.warned.is_none_or(|warned| warned.elapsed() >= WARNED_EVERY) {
-            let (serial, seconds_left) = (&own.serial, own.expires_in());
-            tracing::warn!(serial, seconds_left, "this node's certificate expires soon, or has expired: replace it");
+            let (serial, seconds_left) = (own.serial.clone(), own.expires_in());
+            self.node.events.record(Event::CertificateExpires { serial, seconds_left });
             self.warned = Some(Instant::now());
         }
     }

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
+use fastness_events::Events;
 use fastness_log::SnapshotFolder;
 use fastness_log::folder::{bytes_on_disk, create_durably};
 use fastness_log::rocks::RocksStore;
@@ -57,7 +58,7 @@ pub struct DiskMonitor {
 impl DiskMonitor {
     /// Measures the disk of the node in this folder. `option`: the value of `disk-budget`.
     #[must_use]
-    pub fn measure(dir: &Path, option: u64) -> Arc<DiskMonitor> {
+    pub fn measure(dir: &Path, option: u64, events: Events) -> Arc<DiskMonitor> {
         // If the folder cannot be made, opening the log in it reports why.
         let _ = create_durably(dir);
         let used = Used {
@@ -70,7 +71,7 @@ impl DiskMonitor {
         let (bytes, ballast_bytes) = (budget.bytes, ballast.bytes());
         tracing::info!(bytes, ?used, ballast_bytes, "the disk budget of this node");
         Arc::new(DiskMonitor {
-            disk: Arc::new(NodeDisk::new(dir, budget, used)),
+            disk: Arc::new(NodeDisk::new(dir, budget, used, events)),
             ballast,
             groups: Mutex::default(),
             store: Mutex::default(),

@@ -4,15 +4,15 @@
 //! alone it does not start. On any other node there is no [`Lab`]: writes and frames pass without a check, and every
 //! command is refused.
 //!
-//! What is set can be seen in INFO, `/metrics` and `fastness cluster describe`; each change is logged as
-//! a warning. Faults belong to the process: a restart removes them.
+//! What is set can be seen in INFO, `/metrics` and `fastness cluster describe`; each change is
+//! recorded as an event. Faults belong to the process: a restart removes them.
 
 mod links;
 mod service;
 
 use std::sync::Arc;
 
-use fastness_log::faulty::{DiskFault, DiskFaults};
+use fastness_log::faulty::DiskFaults;
 
 pub use links::{AffectedFrames, Impeded, LinkFault, LinkFaults};
 pub use service::LabServer;
@@ -27,15 +27,6 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Sets the disk's fault, or removes it.
-    pub fn set_disk(&self, fault: Option<DiskFault>) {
-        match &fault {
-            Some(fault) => tracing::warn!(%fault, "LAB: fault injected into the log disk"),
-            None => tracing::warn!("LAB: fault removed from the log disk"),
-        }
-        self.disk.set(fault);
-    }
-
     /// Every fault that is set, as `what: how`, for humans.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {

@@ -31,6 +31,7 @@ pub mod disk_monitor;
 mod disks;
 pub mod group_view;
 pub mod grpc_accept;
+mod journal;
 pub mod lab;
 mod leaders;
 pub mod mailbox;

@@ -7,13 +7,14 @@
 //! Connections are bounded in number and in time.
 //!
 //! - `node`: the figures of the node. `replica`: those of each replica, one table.
-//! - `exposition`: Prometheus' text format. `readiness`: when a node is healthy, and when it is ready.
+//! - `exposition`, `histogram`: Prometheus' text format. `readiness`: when a node is healthy, and when it is ready.
 //!
 //! The `redis_*` names are those of redis_exporter, with its meanings, so that dashboards made for it work without it;
 //! `fastness_*` is what only Fastness has. Names follow Prometheus: base units last, `_total` for counters. The figures
 //! of a replica are labelled with its shard.
 
 mod exposition;
+mod histogram;
 mod node;
 mod readiness;
 mod replica;

@@ -26,6 +26,7 @@ use fastness_consensus::Consensus;
 use fastness_consensus::handle::GroupHandle;
 use fastness_control::bootstrap::form_shard;
 use fastness_control::{ClusterMap, Control, NodeInfo, ShardMap};
+use fastness_events::{Event, HandOverReason};
 use fastness_log::Log;
 use fastness_log::faulty::DiskFault;
 use fastness_log::store::StoreError;
@@ -153,7 +154,7 @@ impl Node {
         let sockets = Sockets::bind(&config)?;
         let shared = NodeShared::with_users(node, cluster, config.clone(), users, table);
         shared.budget_descriptors(1, 0);
-        let disk = DiskMonitor::measure(&config.dir, config.disk_budget);
+        let disk = DiskMonitor::measure(&config.dir, config.disk_budget, shared.events.clone());
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
         let _ = shared.keys.set(log.keys().clone());
@@ -204,7 +205,8 @@ impl Node {
             tracing::warn!("LAB: faults can be injected into this node's log disk and links");
         }
         inner.spawn_followers(runtime);
-        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "node started");
+        tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node can be administrated");
+        inner.shared.events.record(Event::NodeStarted { version: env!("CARGO_PKG_VERSION") });
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
     }
 
@@ -238,6 +240,7 @@ impl Node {
     pub async fn shutdown(mut self) {
         let inner = self.inner.clone();
         inner.shared.enter(Phase::HandingOver);
+        inner.shared.events.record(Event::NodeStops {});
         inner.hand_everything_over().await;
         inner.shared.enter(Phase::Closing);
         self.end("the node ends").await;
@@ -320,7 +323,7 @@ impl Inner {
         // more.
         let consensus = self.consensus.stopped().map(|why| format!("consensus has stopped: {why}"));
         let reason = consensus.unwrap_or(reason);
-        tracing::error!(reason, "the node must stop");
+        self.shared.events.record(Event::NodeFailed { reason: reason.clone() });
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             failure.get_or_insert(reason);
@@ -520,11 +523,9 @@ impl Inner {
         let mut controls: Vec<_> = self.replicas.all().into_iter().map(|(_, running)| running.control).collect();
         controls.push(self.group_0.clone());
         let leading = controls.into_iter().filter(|control| control.status().leader == Some(self.shared.node));
+        // The outcome is recorded as an event. Where it fails, clients wait for an election.
         let handed = leading.map(|control| async move {
-            match control.hand_over(None, patience).await {
-                Ok(to) => tracing::info!(group = %control.group(), %to, "leadership handed over"),
-                Err(error) => tracing::warn!(group = %control.group(), %error, "leadership not handed over: clients wait for an election"),
-            }
+            let _ = control.hand_over(None, patience, HandOverReason::Shutdown).await;
         });
         if tokio::time::timeout(patience, futures::future::join_all(handed)).await.is_err() {
             tracing::warn!(

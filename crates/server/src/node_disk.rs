@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fastness_events::{Event, Events};
 use parking_lot::Mutex;
 
 use crate::disk_budget::{Budget, LogSizes, Pressure, Used};
@@ -37,6 +38,7 @@ pub struct NodeDisk {
     /// The node's folder.
     dir: PathBuf,
     budget: Budget,
+    events: Events,
     measured: Mutex<Measured>,
     given_up: AtomicU64,
 }
@@ -50,14 +52,14 @@ impl std::fmt::Debug for NodeDisk {
 impl NodeDisk {
     /// The disk that holds this folder, of which the node uses `used` already.
     #[must_use]
-    pub fn new(dir: &Path, budget: Budget, used: Used) -> NodeDisk {
+    pub fn new(dir: &Path, budget: Budget, used: Used, events: Events) -> NodeDisk {
         let measured = Measured {
             used,
             pressure: Pressure::None,
             log_share: budget.log_share(used.snapshots, 1),
             keeps_two: budget.keeps_two(used.snapshots),
         };
-        NodeDisk { dir: dir.to_owned(), budget, measured: Mutex::new(measured), given_up: AtomicU64::new(0) }
+        NodeDisk { dir: dir.to_owned(), budget, events, measured: Mutex::new(measured), given_up: AtomicU64::new(0) }
     }
 
     /// The node's folder.
@@ -130,20 +132,12 @@ impl NodeDisk {
         let share = self.budget.log_share(newest, shards);
         let mut measured = self.measured.lock();
         if measured.pressure != pressure {
-            let (budget, free) = (self.budget.bytes, space.map_or(0, |space| space.free));
-            match pressure {
-                Pressure::None => tracing::info!(budget, ?used, free, "disk usage is within the budget again"),
-                _ => {
-                    let pressure = pressure.name();
-                    tracing::warn!(
-                        pressure,
-                        budget,
-                        ?used,
-                        free,
-                        "disk usage is close to disk-budget or above it: files that are not needed are removed"
-                    );
-                }
-            }
+            let (budget_bytes, free_bytes) = (self.budget.bytes, space.map_or(0, |space| space.free));
+            let used_bytes = used.total();
+            self.events.record(match pressure {
+                Pressure::None => Event::DiskWithinBudget { budget_bytes, used_bytes, free_bytes },
+                _ => Event::DiskPressure { pressure: pressure.name(), budget_bytes, used_bytes, free_bytes },
+            });
         }
         *measured = Measured {
             used,

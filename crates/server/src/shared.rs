@@ -11,6 +11,7 @@ use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::{ClusterMap, ClusterSettings, Password, Users};
 use fastness_engine::command::CommandTable;
+use fastness_events::Events;
 use fastness_log::MasterKeys;
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
 use fastness_types::{Az, BootNs, Clock as _, ClusterId, Durability, GroupId, NodeId, ShardId, SystemClock, WallMs};
@@ -25,6 +26,7 @@ use crate::attempts::Attempts;
 use crate::certificates::CertificateStatus;
 use crate::config::Config;
 use crate::descriptors;
+use crate::journal::Journal;
 use crate::lab::Lab;
 use crate::node_disk::NodeDisk;
 use crate::settings;
@@ -105,6 +107,10 @@ pub struct NodeShared {
     pub certificates: CertificateStatus,
     /// The faults that can be commanded, if this node is a lab.
     pub lab: Option<Arc<Lab>>,
+    /// Takes what happens on this node.
+    pub events: Events,
+    /// What was recorded.
+    pub(crate) journal: Arc<Journal>,
     phase: watch::Sender<Phase>,
 }
 
@@ -162,6 +168,7 @@ impl NodeShared {
     ) -> Arc<NodeShared> {
         let run_id = (0..20).map(|_| format!("{:02x}", rand::random::<u8>())).collect();
         let lab = config.lab.then(Arc::default);
+        let journal = Arc::new(Journal::new(Arc::new(SystemClock)));
         let messages = MessageMemory::new(config.grpc_memory);
         let accounts = AccountBook::new(table, &first_users, &settings::password(&config.requirepass));
         Arc::new(NodeShared {
@@ -199,6 +206,8 @@ impl NodeShared {
             certificates: CertificateStatus::default(),
             replica_settings: RwLock::default(),
             lab,
+            events: Events::to(journal.clone()),
+            journal,
             phase: watch::Sender::new(Phase::Running),
         })
     }

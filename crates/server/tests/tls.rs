@@ -19,7 +19,7 @@ use fastness_server::tls::Material;
 use fastness_testkit::ports::Ports;
 use fastness_types::{ClusterId, Durability, limits};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
-use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest};
+use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest, ListEventsRequest};
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{
     DiskFault, DiskFaultKind, LinkFault, SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest,
@@ -216,9 +216,15 @@ async fn each_listener_lets_its_own_in() {
     own.describe_cluster(DescribeClusterRequest {}).await.unwrap();
     let refused = own.hand_over(HandOverRequest { shard: 1, target_node: 0 }).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let refused = own.list_events(ListEventsRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let events = admin.list_events(ListEventsRequest::default()).await.unwrap().into_inner();
+    assert!(events.node_id == 1 && events.events.iter().any(|event| event.kind == "node_started"), "{events:?}");
     for wrong in ["client", "stranger"] {
         let mut client = AdminServiceClient::new(channel(&ca, &grpc, wrong).await);
         let refused = client.describe_cluster(DescribeClusterRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{wrong}: {refused}");
+        let refused = client.list_events(ListEventsRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{wrong}: {refused}");
     }
     for wrong in ["client", "admin", "twin"] {

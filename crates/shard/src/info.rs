@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastness_consensus::ClockCheck;
 use fastness_consensus::handle::LoopStalls;
 use fastness_engine::Freeing;
-use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId};
+use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId, SpanCounts};
 
 use crate::lag::GateInfo;
 use crate::leader::Leader;
@@ -62,6 +62,8 @@ pub struct ShardInfo {
     pub lag: Duration,
     /// The longest such age seen at a commit.
     pub lag_longest: Duration,
+    /// Of the batches that this primary has committed, the time from their first effect to the commit.
+    pub commits: SpanCounts,
     /// The gate that bounds the lag in `async`.
     pub gate: GateInfo,
     /// Snapshots.
@@ -157,6 +159,7 @@ impl ShardInfo {
             max_lag_version: replica.settings.lag_bound.version(),
             lag: replica.flow.lag.now(leader.and_then(|leader| leader.stage.oldest_open()), now.boot),
             lag_longest: replica.flow.lag.longest(),
+            commits: replica.flow.lag.commits(),
             gate: replica.flow.gate.info(replica.settings.lag_bound.in_force()),
             snapshot: replica.snapshots.info(),
             log_checksum: replica.position.applied_checksum,

@@ -13,7 +13,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use fastness_types::{BootNs, Durability, Plant};
+use fastness_types::{BootNs, Durability, Plant, SpanCounts};
 
 /// Writes are slowed from this fraction of the bound on. A log that keeps up does not reach it.
 const SLOW_FROM: u32 = 2;
@@ -29,12 +29,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lag {
     longest: Duration,
+    /// From the first effect of a batch to its commit.
+    commits: SpanCounts,
 }
 
 impl Lag {
     /// Records the commit of a batch whose first effect was staged at `staged`.
     pub fn record(&mut self, staged: BootNs, now: BootNs) {
-        self.longest = self.longest.max(now.since(staged));
+        let lag = now.since(staged);
+        self.longest = self.longest.max(lag);
+        self.commits.record(lag);
+    }
+
+    /// Of the batches that have committed, the time from their first effect to the commit.
+    #[must_use]
+    pub fn commits(&self) -> SpanCounts {
+        self.commits
     }
 
     /// The lag now, given when the oldest uncommitted effect was staged.

@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 use fail::fail_point;
 use fastness_consensus::handle::GroupHandle;
+use fastness_events::Event;
 use fastness_types::{Plant, Seq};
 
 use crate::leader::Leader;
@@ -122,7 +123,8 @@ impl Replica {
         let tenure = self.tenures.start(epoch);
         fail_point!("shard::tenure");
         self.data.engine.keep_undo(self.batching.undo_bytes_max);
-        tracing::info!(shard = self.shard.0, %epoch, index = position.applied.0, "primary");
+        let (shard, index) = (self.recorder.shard(), position.applied);
+        self.recorder.record(Event::Primary { shard, term: epoch.term, index });
         Some(Leader::new(tenure, lease.clone(), committed, position.applied, &self.batching))
     }
 }

@@ -52,6 +52,7 @@ mod options;
 mod outcome;
 mod position;
 mod reader;
+mod recorder;
 pub mod refusal;
 mod release;
 mod reply_queue;

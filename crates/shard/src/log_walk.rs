@@ -23,6 +23,7 @@ use crate::batch::{Batch, BatchError, Run};
 use crate::fragment::Part;
 use crate::inner::Inner;
 use crate::position::{LogPosition, chain};
+use crate::recorder::SettingsVersions;
 use crate::role::Phase;
 use crate::snapshot_format::Tail;
 use crate::state::{Primary, Replica, State};
@@ -142,6 +143,7 @@ impl State {
         let State { leader, replica } = self;
         replica.position.check_epoch(entry)?;
         replica.count_entry(entry);
+        let settings = SettingsVersions::of(&replica.settings);
         let is_whole = match (&entry.payload, leader.as_mut().filter(|_| own)) {
             (EntryPayload::Batch(payload), Some(leader)) => {
                 Primary { leader, replica }.check_off(index, payload, now)?
@@ -153,6 +155,7 @@ impl State {
             }
             (EntryPayload::Blank | EntryPayload::Membership, _) => !replica.position.is_within_batch(),
         };
+        replica.recorder.follow_settings(settings, &replica.settings, index);
         replica.position.walked = index;
         if !is_whole && !Plant::FragmentMovesPosition.is_on() {
             return Ok(Step::Done);

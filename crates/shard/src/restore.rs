@@ -4,6 +4,7 @@
 
 use fail::fail_point;
 use fastness_consensus::handle::OwnSnapshot;
+use fastness_events::{Event, SnapshotFailure};
 use fastness_types::{LogIndex, Plant};
 
 use crate::idempotency::stored;
@@ -118,7 +119,8 @@ pub(crate) async fn restore(inner: &Inner) {
                 return tracing::info!(shard, index = index.0, keys, "memory is restored from a snapshot");
             }
             Err(error) => {
-                tracing::error!(shard = replica.shard.0, index = index.0, %error, "a snapshot cannot be used");
+                let (shard, step, reason) = (replica.recorder.shard(), SnapshotFailure::Read, error.to_string());
+                replica.recorder.record(Event::SnapshotFailed { shard, step, index: Some(index), reason });
                 replica.restart_from_log();
                 below = Some(index);
             }

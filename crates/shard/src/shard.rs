@@ -44,7 +44,10 @@ impl Shard {
     /// Creates a shard replica and its loop, which must be spawned on the same thread (in a `LocalSet`). The loop ends
     /// when the group has stopped or after a fatal error; [`ShardInfo::stopped`] then has the reason.
     pub fn start(options: ShardOptions, handle: GroupHandle) -> (Shard, impl Future<Output = ()> + 'static) {
-        let inner = Rc::new(Inner { state: RefCell::new(State::new(&options)), edges: Edges::new(handle, &options) });
+        let inner = Rc::new(Inner {
+            state: RefCell::new(State::new(&options, handle.clone())),
+            edges: Edges::new(handle, &options),
+        });
         (Shard { inner: inner.clone() }, crate::turn::run(inner))
     }
 

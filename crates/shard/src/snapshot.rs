@@ -42,7 +42,7 @@ impl State {
             replica.snapshots.cut(data, replica.shard, place, format);
         }
         let replica = &mut self.replica;
-        let next = replica.snapshots.write_slice(replica.shard, &mut replica.data.engine, &edges.handle, now);
+        let next = replica.snapshots.write_slice(&mut replica.data.engine, &edges.handle, now);
         next.or_else(|| self.replica.snapshots.due_in(now))
     }
 

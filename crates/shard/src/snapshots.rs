@@ -6,6 +6,7 @@ use std::time::Duration;
 use fail::fail_point;
 use fastness_consensus::handle::{GroupHandle, IncomingBytes, OwnSnapshot};
 use fastness_engine::{Digest, Engine, ImageSum};
+use fastness_events::{Event, SnapshotFailure};
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{BootNs, FormatLevel, LogIndex, Seq, ShardId};
 
@@ -220,16 +221,10 @@ impl Snapshots {
     }
 
     /// Writes a slice of the snapshot in progress, or completes it; returns when to continue.
-    pub(crate) fn write_slice(
-        &mut self,
-        shard: ShardId,
-        engine: &mut Engine,
-        handle: &GroupHandle,
-        now: BootNs,
-    ) -> Option<Duration> {
+    pub(crate) fn write_slice(&mut self, engine: &mut Engine, handle: &GroupHandle, now: BootNs) -> Option<Duration> {
         let cut = self.cut.as_mut()?;
         if let Some(error) = cut.sink.failure() {
-            tracing::error!(shard = shard.0, %error, "a snapshot is given up");
+            record_failure(handle, error.to_string());
             engine.drop_image();
             self.fail(now);
             return None;
@@ -247,7 +242,7 @@ impl Snapshots {
             cut.sum = match engine.image_step(SLICE_BYTES, &mut chunk) {
                 Ok(sum) => sum,
                 Err(error) => {
-                    tracing::error!(shard = shard.0, %error, "a snapshot is given up");
+                    record_failure(handle, error.to_string());
                     self.fail(now);
                     return None;
                 }
@@ -272,7 +267,8 @@ impl Snapshots {
         (self.info.newest, self.info.keys, self.info.bytes) = (index, sum.keys, cut.bytes);
         self.info.written += 1;
         self.cut = None;
-        tracing::info!(shard = shard.0, index = index.0, keys = sum.keys, digest = %sum.digest, "a snapshot is made");
+        let SnapshotInfo { keys, bytes, .. } = self.info;
+        handle.events().record(Event::SnapshotWritten { shard: handle.group(), index, keys, bytes });
         None
     }
 
@@ -303,6 +299,11 @@ impl Snapshots {
     pub(crate) fn end_read(&mut self, index: LogIndex, keys: u64) {
         (self.info.newest, self.info.keys, self.info.log_bytes) = (index, keys, 0);
     }
+}
+
+fn record_failure(handle: &GroupHandle, reason: String) {
+    let (shard, step) = (handle.group(), SnapshotFailure::Write);
+    handle.events().record(Event::SnapshotFailed { shard, step, index: None, reason });
 }
 
 /// Larger records of an image are written in parts, if every member of the group can read parts.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_consensus::handle::GroupHandle;
 use fastness_types::{BootNs, Clock, LogIndex, ShardId};
 
 use crate::counters::Counters;
@@ -26,6 +27,7 @@ use crate::now::Now;
 use crate::options::{Batching, ShardOptions};
 use crate::outcome::{WaitAnswer, WaitRequest};
 use crate::position::LogPosition;
+use crate::recorder::Recorder;
 use crate::role::{Phase, SeenRole};
 use crate::served::Served;
 use crate::settings::Settings;
@@ -45,6 +47,7 @@ pub(crate) struct State {
 /// The state of a replica, whether or not it is the primary.
 pub(crate) struct Replica {
     pub(crate) shard: ShardId,
+    pub(crate) recorder: Recorder,
     /// Only to measure durations. Decisions use the clock readings of the caller.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) batching: Batching,
@@ -117,8 +120,9 @@ impl Primary<'_> {
 }
 
 impl Replica {
-    fn new(options: &ShardOptions) -> Replica {
+    fn new(options: &ShardOptions, handle: GroupHandle) -> Replica {
         Replica {
+            recorder: Recorder::new(handle),
             shard: options.shard,
             clock: options.clock.clone(),
             batching: options.batching,
@@ -161,8 +165,8 @@ impl Replica {
 }
 
 impl State {
-    pub(crate) fn new(options: &ShardOptions) -> State {
-        State { leader: None, replica: Replica::new(options) }
+    pub(crate) fn new(options: &ShardOptions, handle: GroupHandle) -> State {
+        State { leader: None, replica: Replica::new(options, handle) }
     }
 
     /// The replica with its leader part during a tenure. Does not check whether it may act at this moment.

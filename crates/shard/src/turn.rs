@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::{Drain, GroupHandle};
+use fastness_events::Event;
 use fastness_types::{BootNs, Durability};
 
 use crate::edges::Edges;
@@ -141,7 +142,8 @@ impl Alarm {
 /// Stops serving, and wakes everything that waits.
 fn stop(inner: &Inner, reason: Arc<str>) {
     let mut state = inner.state.borrow_mut();
-    tracing::error!(shard = state.replica.shard.0, %reason, "the replica stops");
+    let recorder = &state.replica.recorder;
+    recorder.record(Event::ReplicaStopped { shard: recorder.shard(), reason: reason.to_string() });
     state.stop(reason);
     inner.edges.handle.report_ready(false);
     inner.edges.unblocked.notify_waiters();
@@ -191,16 +193,9 @@ impl State {
     /// Moves the lag gate, which slows, refuses or admits writes; returns when to check again.
     fn move_gate(&mut self, now: BootNs) -> Option<Duration> {
         let (oldest_open, replica) = (self.oldest_open(), &mut self.replica);
-        let (shard, gate) = (replica.shard.0, &mut replica.flow.gate);
-        let lag = replica.flow.lag.now(oldest_open, now);
-        let was_closed = gate.is_closed();
-        let next = gate.follow(replica.settings.mode.in_force(), replica.settings.lag_bound.in_force(), lag);
-        let lag_ms = lag.as_millis() as u64;
-        match (was_closed, gate.is_closed()) {
-            (false, true) => tracing::warn!(shard, lag_ms, "the log is too far behind: writes are refused"),
-            (true, false) => tracing::info!(shard, lag_ms, "the log has caught up: writes are accepted"),
-            _ => {}
-        }
+        let (lag, bound) = (replica.flow.lag.now(oldest_open, now), replica.settings.lag_bound.in_force());
+        let next = replica.flow.gate.follow(replica.settings.mode.in_force(), bound, lag);
+        replica.recorder.follow_gate(replica.flow.gate.state(), lag, bound, now);
         next
     }
 
@@ -259,7 +254,8 @@ impl Replica {
         if let Some(started) = self.tenures.undo_started.take() {
             self.tenures.undo_took = now.since(started);
         }
-        tracing::info!(shard = self.shard.0, index = self.position.applied.0, "memory is restored");
+        let (shard, index) = (self.recorder.shard(), self.position.applied);
+        self.recorder.record(Event::MemoryRestored { shard, index });
     }
 }
 

@@ -42,6 +42,7 @@
 //! - After an undo memory is the log up to `position.applied`, as if the tenure's uncommitted commands had never run.
 
 use fail::fail_point;
+use fastness_events::Event;
 use fastness_types::{LogIndex, Plant};
 
 use crate::snapshot_format::Tail;
@@ -103,11 +104,10 @@ impl State {
             replica.restart_from_log();
             replica.tenures.undo_started = Some(started);
         }
-        tracing::warn!(
-            shard = replica.shard.0, epoch = %leader.epoch, committed = leader.committed.0,
-            staged = leader.stage.last_staged().0, units, record_bytes, by_records,
-            "leadership was lost with uncommitted effects: what did not commit is undone"
-        );
+        let (committed, staged) = (leader.committed.0, leader.stage.last_staged().0);
+        tracing::debug!(shard = replica.shard.0, committed, staged, record_bytes, "the last batches of the tenure");
+        let (shard, term) = (replica.recorder.shard(), leader.epoch.term);
+        replica.recorder.record(Event::WritesUndone { shard, term, units: units as u64, by_records });
         leader.waiting.wake_all();
         !by_records
     }

@@ -4,6 +4,7 @@
 //! a good run; after a bad one it is kept, and its path is printed.
 
 pub mod clock;
+mod events;
 mod faults;
 mod file;
 pub mod power;
@@ -25,6 +26,7 @@ use self::clock::Faketime;
 use self::power::Images;
 use crate::ports::Ports;
 
+pub use events::SeenEvent;
 pub use file::{ClusterFile, NodeFile, RespFile};
 pub use process::wait_for_exit;
 

@@ -9,7 +9,7 @@
 pub enum Source {
     /// Part of every Debian: its package is essential or required, and so part of the smallest installation (minbase).
     Base,
-    /// `deploy/setup/system.sh test` installs this package where the program is missing.
+    /// `deploy/setup/system.sh test` installs this package, or unpacks the program from it, where it is missing.
     SetUp(&'static str),
     /// Its users do without it where it is missing, and report that.
     Optional,
@@ -29,6 +29,7 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("ip", Source::SetUp("iproute2")),
     ("iptables", Source::SetUp("iptables")),
     ("mkfs.ext4", Source::SetUp("e2fsprogs")),
+    ("promtool", Source::SetUp("prometheus")),
     ("xfs_io", Source::SetUp("xfsprogs")),
     ("perf", Source::Optional),
 ];

@@ -6,6 +6,7 @@
 mod clock;
 mod durability;
 mod format;
+mod histogram;
 mod ids;
 pub mod limits;
 pub mod plant;
@@ -15,6 +16,7 @@ mod time;
 pub use clock::{Clock, SystemClock};
 pub use durability::{Durability, UnknownDurability};
 pub use format::FormatLevel;
+pub use histogram::{SPAN_BUCKETS, SpanCounts, SpanHistogram};
 pub use ids::{Az, ClusterId, DiskId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
 pub use plant::Plant;
 pub use slot::{SLOTS, Slot, key_hash_tag, slot_of};

@@ -177,3 +177,12 @@ pub const AUTH_FAILURES_MAX: u32 = 100;
 pub const AUTH_FAILURE_EVERY: Duration = Duration::from_millis(100);
 /// Sources whose failed attempts are remembered; the one that has failed least recently is forgotten for one more.
 pub const AUTH_SOURCES_MAX: usize = 10_000;
+
+/// Events that a node keeps in its journal.
+pub const EVENTS_MAX: usize = 4096;
+/// The same in bytes.
+pub const EVENTS_BYTES_MAX: usize = 2 * MIB;
+/// Longest text in an event, bytes.
+pub const EVENT_TEXT_BYTES_MAX: usize = 512;
+/// Events in one response of ListEvents.
+pub const EVENTS_PAGE_MAX: usize = 500;

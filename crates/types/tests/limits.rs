@@ -107,6 +107,10 @@ fn of_clients() -> BTreeMap<&'static str, Box<dyn Written>> {
         AUTH_FAILURES_MAX,
         AUTH_FAILURE_EVERY,
         AUTH_SOURCES_MAX,
+        EVENTS_MAX,
+        EVENTS_BYTES_MAX,
+        EVENT_TEXT_BYTES_MAX,
+        EVENTS_PAGE_MAX,
     ]
 }
 

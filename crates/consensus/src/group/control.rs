@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::HandOverReason;
 use fastness_types::{Epoch, GroupId, LogIndex, NodeId, Seq};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -231,15 +232,28 @@ impl GroupControl {
     }
 
     /// Hands over leadership to `to`, or to the best other replica: one that is ready and has the whole log.
-    /// `patience`: how long the owner may take to drain. `group/handover.rs` describes the steps. They run as a task of
-    /// the node, so they continue if the caller is dropped.
+    /// `patience`: how long the owner may take to drain. `reason` is recorded with the outcome as an event.
+    /// `group/handover.rs` describes the steps. They run as a task of the node, so they continue if the caller is
+    /// dropped.
     ///
     /// # Errors
     /// See [`HandOverError`]. After all but [`HandOverError::NotTaken`] and [`HandOverError::Lost`] this node still
     /// leads and serves.
-    pub async fn hand_over(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, HandOverError> {
+    pub async fn hand_over(
+        &self,
+        to: Option<NodeId>,
+        patience: Duration,
+        reason: HandOverReason,
+    ) -> Result<NodeId, HandOverError> {
         let (links, group) = (self.links.clone(), self.group.clone());
-        let steps = self.node().runtime().spawn(async move { handover::run(&links, &group, to, patience).await });
+        let steps = async move {
+            let outcome = handover::run(&links, &group, to, patience, reason).await;
+            if let Err(error) = &outcome {
+                group.record_failed_hand_over(reason, error);
+            }
+            outcome
+        };
+        let steps = self.node().runtime().spawn(steps);
         steps.await.unwrap_or_else(|ended| Err(HandOverError::Stopped(ended.to_string())))
     }
 

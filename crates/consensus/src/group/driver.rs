@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use fastness_events::HandOverReason;
 use fastness_log::GroupLog;
 use fastness_types::{LogIndex, NodeId};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use crate::group::control::GroupControl;
 use crate::group::handle::OwnSnapshot;
 use crate::group::state::{Group, Raft};
-use crate::group::status::HandOverError;
 use crate::node::NodeCore;
 
 /// How long a leader's owner may be not ready before leadership is handed over. Also the time between two attempts.
@@ -46,6 +46,7 @@ pub(crate) async fn run(control: GroupControl, log: GroupLog) {
             },
             _ = check.tick() => {
                 group.check_leader();
+                group.check_lease();
                 publish_format(&group, &raft, control.node());
             }
             () = group.driver.reported() => {
@@ -150,17 +151,12 @@ async fn inform_of_snapshots(
 
 /// Hands over leadership of a group that this node cannot serve.
 async fn give_up_leadership(control: GroupControl) {
-    let why = match &control.core().driver {
-        driver if driver.wall_off() => "its wall clock is off",
-        driver if control.node().log_stalls() || driver.fit() => "its log disk is stalled",
-        driver if driver.ready() => "no other node's wall clock is known",
-        _ => "it is not ready",
+    let reason = match &control.core().driver {
+        driver if driver.wall_off() => HandOverReason::ClockOff,
+        driver if control.node().log_stalls() || driver.fit() => HandOverReason::DiskStalled,
+        driver if driver.ready() => HandOverReason::ClockUnknown,
+        _ => HandOverReason::NotReady,
     };
-    match control.hand_over(None, PATIENCE).await {
-        Ok(to) => tracing::info!(group = %control.group(), why, %to, "this node cannot serve: handed over"),
-        Err(HandOverError::UnderWay) => {}
-        Err(error) => {
-            tracing::warn!(group = %control.group(), why, %error, "this node leads, cannot serve, and cannot hand over")
-        }
-    }
+    // The outcome is recorded as an event, and after a failure there is another attempt.
+    let _ = control.hand_over(None, PATIENCE, reason).await;
 }

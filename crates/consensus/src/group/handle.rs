@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
+use fastness_events::Events;
 use fastness_types::{BootNs, Epoch, FormatLevel, GroupId, LogIndex, NodeId, Plant, Seq, WallMs};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -149,6 +150,9 @@ impl AppliedMoves {
 #[derive(Debug)]
 struct GroupShared {
     group: GroupId,
+    events: Events,
+    /// The last log position when the process started.
+    stored_at_start: AtomicU64,
     committed: AtomicU64,
     role: ArcSwap<Role>,
     owner_wake: Notify,
@@ -206,9 +210,11 @@ pub struct GroupDriver {
 
 /// Creates both sides of one group.
 #[must_use]
-pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>) -> (GroupHandle, GroupDriver) {
+pub fn group_pair(group: GroupId, log: Arc<dyn CommittedLog>, events: Events) -> (GroupHandle, GroupDriver) {
     let shared = Arc::new(GroupShared {
         group,
+        events,
+        stored_at_start: AtomicU64::new(0),
         committed: AtomicU64::new(0),
         role: ArcSwap::from_pointee(Role::Follower { leader: None }),
         owner_wake: Notify::new(),
@@ -246,6 +252,18 @@ impl GroupHandle {
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.shared.group
+    }
+
+    /// Where to record what happens to the group.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// Whether an entry was in this node's log when the process started: applying it repeats what happened before.
+    #[must_use]
+    pub fn is_replayed(&self, index: LogIndex) -> bool {
+        index.0 <= self.shared.stored_at_start.load(Ordering::Acquire)
     }
 
     /// The newest committed index known here; 0 if none. Groups are initialised such that real entries have an index of
@@ -494,6 +512,17 @@ impl std::fmt::Debug for GroupHandle {
 }
 
 impl GroupDriver {
+    /// Where to record what happens to the group.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// Sets the last log position when the process started.
+    pub fn set_stored_at_start(&self, index: LogIndex) {
+        self.shared.stored_at_start.store(index.0, Ordering::Release);
+    }
+
     /// Publishes that everything up to `index` is committed.
     pub fn advance_committed(&self, index: LogIndex) {
         if self.shared.committed.fetch_max(index.0, Ordering::AcqRel) < index.0 {

@@ -48,7 +48,7 @@ impl<F: Fn() -> Pin<Box<dyn Future<Output = ()>>>> Waiter<F> {
 
 #[test]
 fn a_proposal_wakes_the_proposer_alone() {
-    let (handle, driver) = group_pair(GroupId(1), Arc::new(NoLog));
+    let (handle, driver) = group_pair(GroupId(1), Arc::new(NoLog), Events::only_logged());
     let mut proposer = {
         let driver = driver.clone();
         Waiter::new(move || {

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fail::fail_point;
+use fastness_events::{Event, HandOverReason};
 use fastness_types::{Epoch, LogIndex, NodeId, Plant};
 use fastness_wire::peer::v1::ReleaseRequest;
 use futures::StreamExt as _;
@@ -61,6 +62,7 @@ pub(crate) async fn run(
     group: &Group,
     to: Option<NodeId>,
     patience: Duration,
+    reason: HandOverReason,
 ) -> Result<NodeId, HandOverError> {
     if group.handing_over.swap(true, Ordering::AcqRel) {
         return Err(HandOverError::UnderWay);
@@ -89,8 +91,11 @@ pub(crate) async fn run(
     fail_point!("consensus::released");
     raft.trigger().transfer_leader(target.0).await.map_err(|error| HandOverError::Stopped(error.to_string()))?;
     let new = succession(group, epoch).await;
-    tracing::info!(group = %group.id, %epoch, %target, ?new, "handed over");
-    if new == Some(target) { Ok(target) } else { Err(HandOverError::NotTaken) }
+    if new != Some(target) {
+        return Err(HandOverError::NotTaken);
+    }
+    group.events().record(Event::HandedOver { shard: group.id, term: epoch.term, reason, peer: target });
+    Ok(target)
 }
 
 fn matched(raft: &Raft, node: NodeId) -> LogIndex {

@@ -23,6 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use fastness_events::{Event, HandOverReason};
 use fastness_types::{Az, FormatLevel, LogIndex, NodeId, Plant, limits};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -195,7 +196,7 @@ impl GroupControl {
             _ => return Ok(Reconciled::NotLeading),
         };
         let Some((change, retain)) = step else { return Ok(Reconciled::Reached) };
-        tracing::info!(group = %group.id, change = describe(&change), "the group's members change");
+        group.events().record(Event::MembersChanged { shard: group.id, change: describe(&change) });
         let preconditions = [
             Precondition::CommittedLeaderId { committed_leader_id: epoch },
             Precondition::LastMembershipLogId { last_membership_log_id: effective.at },
@@ -291,7 +292,7 @@ impl GroupControl {
         let own = self.node().own();
         let mut last = HandOverError::NoTarget;
         for to in goal.voters.iter().map(|voter| voter.node).filter(|node| *node != own) {
-            match self.hand_over(Some(to), HAND_OVER_PATIENCE).await {
+            match self.hand_over(Some(to), HAND_OVER_PATIENCE, HandOverReason::Membership).await {
                 Ok(to) => return Ok(to),
                 Err(error @ HandOverError::BadTarget(_)) => last = error,
                 Err(error) => return Err(error),

@@ -6,6 +6,7 @@ pub(crate) mod driver;
 pub(crate) mod freshness;
 pub mod handle;
 pub(crate) mod handover;
+pub(crate) mod history;
 pub(crate) mod membership;
 pub mod placement;
 pub(crate) mod proposer;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use fastness_events::{Event, Events, HandOverReason, LossReason};
 use fastness_types::{BootNs, Clock, Epoch, GroupId, LogIndex, NodeId, Plant, Seq};
 use openraft::EntryPayload;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -19,7 +20,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::group::handle::{GroupDriver, Lease, Role};
-use crate::lease::leader::{Answered, LeaderLease, MemberReport, Voters};
+use crate::group::history::{LeaderHistory, ms};
+use crate::group::status::HandOverError;
+use crate::lease::leader::{Answered, Lapse, LeaderLease, MemberReport, Voters};
 use crate::lease::promises::{Promises, Ticket};
 use crate::options::Timers;
 use crate::peer::identity::{Identities, disks};
@@ -59,6 +62,8 @@ pub(crate) struct Group {
     lead: Mutex<Option<LeaderLease>>,
     /// When the leader of that vote was last heard.
     heard: Mutex<LeaderHeard>,
+    /// The leaders before, for events.
+    history: Mutex<LeaderHistory>,
     promises: Mutex<Promises>,
     accepted: watch::Sender<Accepted>,
     placed: Mutex<VecDeque<(Epoch, Seq, LogIndex)>>,
@@ -114,6 +119,10 @@ impl Group {
             vote: Mutex::new(vote),
             lead: Mutex::new(None),
             heard: Mutex::new(LeaderHeard { at: BootNs(0), silent: false }),
+            history: Mutex::new(LeaderHistory::new(
+                parts.own,
+                (epoch_of(&vote).term > 0).then(|| epoch_of(&vote).node),
+            )),
             promises: Mutex::new(Promises::new(parts.timers.lease, parts.silent_until)),
             accepted: watch::Sender::new(None),
             placed: Mutex::new(VecDeque::new()),
@@ -177,7 +186,8 @@ impl Group {
         }
         let lease = Arc::new(Lease::new(epoch));
         *self.lead.lock() = Some(LeaderLease::new(self.own.0, lease.clone(), self.timers.lease_of_leader()));
-        tracing::info!(group = %self.id, %epoch, first = index.0, "leading");
+        let elected = self.history.lock().lead(self.id, epoch, self.clock.boot());
+        self.events().record(elected);
         self.publish(Role::Leader { lease, first: index });
         self.heartbeat.notify_one();
     }
@@ -299,12 +309,49 @@ impl Group {
         let timestamp = if Plant::LeaseFromAnswers.is_on() { now } else { timestamp };
         lead.set_report(node.0, report);
         let Answered { request_again, started, confirmed } = lead.answered(node.0, timestamp, bind, now);
+        let lapse = lead.take_lapse();
         if request_again {
             self.heartbeat.notify_one();
         }
         if started || confirmed {
             self.driver.wake_owner();
         }
+        if let Some(Lapse { reported, lasted }) = lapse {
+            let (shard, term) = (self.id, epoch.term);
+            if !reported {
+                self.events().record(Event::LeaseLost { shard, term });
+            }
+            self.events().record(Event::LeaseRegained { shard, term, lapsed_ms: ms(lasted) });
+        }
+    }
+
+    /// Records that the lease has lapsed. Called regularly; a lapse between two calls is recorded when it ends.
+    pub(crate) fn check_lease(&self) {
+        let now = self.clock.boot();
+        let lapsed = self.with_lead(|lead| lead.begin_lapse(now).then(|| lead.epoch())).flatten();
+        if let Some(epoch) = lapsed {
+            self.events().record(Event::LeaseLost { shard: self.id, term: epoch.term });
+        }
+    }
+
+    /// Where to record what happens to the group.
+    pub(crate) fn events(&self) -> &Events {
+        self.driver.events()
+    }
+
+    /// Records that the leader has asked this node to take over.
+    pub(crate) fn record_transfer(&self) {
+        self.history.lock().ask();
+    }
+
+    /// Records a failed hand-over. A refusal because this node does not lead, or because another hand-over is in
+    /// progress, is of no interest.
+    pub(crate) fn record_failed_hand_over(&self, reason: HandOverReason, error: &HandOverError) {
+        if matches!(error, HandOverError::NotLeader(_) | HandOverError::UnderWay) {
+            return;
+        }
+        let failed = self.history.lock().hand_over_failed(self.id, reason, error);
+        failed.into_iter().for_each(|event| self.events().record(event));
     }
 
     /// Whether this node must neither grant nor send a vote or pre-vote for the candidate of `vote` now.
@@ -380,14 +427,17 @@ impl Group {
         if self.leads().is_some() || self.follows(&vote).is_none() {
             return;
         }
-        {
-            let mut heard = self.heard.lock();
-            heard.silent = heard.at.plus(SILENCE_ELECTIONS * self.timers.election_max) < self.clock.boot();
+        let silent = {
+            let (mut heard, now) = (self.heard.lock(), self.clock.boot());
+            heard.silent = heard.at.plus(SILENCE_ELECTIONS * self.timers.election_max) < now;
             if !heard.silent {
                 return;
             }
-        }
-        tracing::info!(group = %self.id, epoch = %epoch_of(&vote), "the leader is silent");
+            // After a start the leader was never heard.
+            if heard.at == BootNs(0) { Duration::ZERO } else { now.since(heard.at) }
+        };
+        let Epoch { term, node } = epoch_of(&vote);
+        self.events().record(Event::LeaderSilent { shard: self.id, term, peer: node, silent_ms: ms(silent) });
         self.publish_unless_newer(vote, None);
     }
 
@@ -434,20 +484,50 @@ impl Group {
     }
 }
 
+/// What events tell of changes of the vote.
+impl Group {
+    /// Remembers the leader of the vote before. `heard`: when that leader was last heard.
+    fn record_vote(&self, before: &Vote, vote: &Vote, heard: BootNs) {
+        let mut history = self.history.lock();
+        if before.committed && epoch_of(before) != epoch_of(vote) {
+            history.end_term(epoch_of(before).node, heard);
+        }
+        if vote.committed && epoch_of(vote).node != self.own {
+            history.follow();
+        }
+    }
+
+    /// Why leadership is lost, whose lease is `lost`.
+    fn loss_reason(&self, lost: &LeaderLease, now: BootNs) -> LossReason {
+        match lost.is_closed() {
+            true if self.handing_over.load(Ordering::Acquire) => LossReason::HandOver,
+            true => LossReason::LoopStalled,
+            false if lost.lease().holds(now) => LossReason::NewerTerm,
+            false => LossReason::LeaseLapsed,
+        }
+    }
+}
+
 /// Reports of the log storage and the state machine.
 impl RaftObserver for Group {
     fn observe_vote(&self, vote: Vote) {
-        *self.vote.lock() = vote;
-        *self.heard.lock() = LeaderHeard { at: self.clock.boot(), silent: false };
+        let before = std::mem::replace(&mut *self.vote.lock(), vote);
+        let now = self.clock.boot();
+        let heard = std::mem::replace(&mut *self.heard.lock(), LeaderHeard { at: now, silent: false });
+        self.record_vote(&before, &vote, heard.at);
         let mut lead = self.lead.lock();
         if lead.as_ref().is_some_and(|lead| vote.committed && lead.epoch() == epoch_of(&vote)) {
             return;
         }
-        if let Some(mut lost) = lead.take() {
-            lost.close();
-            tracing::info!(group = %self.id, epoch = %lost.epoch(), "leadership lost");
-        }
+        let lost = lead.take();
         drop(lead);
+        if let Some(mut lost) = lost {
+            let reason = self.loss_reason(&lost, now);
+            lost.close();
+            let Epoch { term, node: peer } = epoch_of(&vote);
+            let lost = lost.epoch().term;
+            self.events().record(Event::LeadershipLost { shard: self.id, term: lost, reason, term_after: term, peer });
+        }
         self.publish_follower(vote);
     }
 

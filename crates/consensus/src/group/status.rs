@@ -88,6 +88,19 @@ impl GroupStatus {
     }
 }
 
+impl GroupStatus {
+    /// On the leader: how many of the voters that answer could fail before no write commits; negative: so many more
+    /// voters are needed. `None` elsewhere.
+    #[must_use]
+    pub fn quorum_margin(&self) -> Option<i64> {
+        let margin = |half: &Vec<NodeId>| {
+            let answering = half.iter().filter(|node| self.answering.contains(node)).count();
+            answering as i64 - (half.len() / 2 + 1) as i64
+        };
+        self.halves.iter().map(margin).min().filter(|_| self.role == RoleName::Leader)
+    }
+}
+
 /// Why consensus on a node, or one of its groups, could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -176,4 +189,38 @@ pub enum HandOverError {
     /// The group has stopped.
     #[error("the group has stopped: {0}")]
     Stopped(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_margin_is_that_of_the_weaker_half() {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let status = |role, halves: &[&[u64]], answering: &[u64]| GroupStatus {
+            group: GroupId(1),
+            role,
+            term: 1,
+            leader: None,
+            committed: LogIndex(0),
+            applied: LogIndex(0),
+            last_log: LogIndex(0),
+            matched: BTreeMap::new(),
+            members: Vec::new(),
+            halves: halves.iter().map(|half| nodes(half)).collect(),
+            members_since: LogIndex(0),
+            answering: nodes(answering).into_iter().collect(),
+            holding: BTreeMap::new(),
+            fit: BTreeSet::new(),
+            ready: true,
+            lease_held: true,
+        };
+        let leader = |halves: &[&[u64]], answering: &[u64]| status(RoleName::Leader, halves, answering).quorum_margin();
+        assert_eq!(leader(&[&[1, 2, 3]], &[1, 2, 3]), Some(1));
+        assert_eq!(leader(&[&[1, 2, 3]], &[1, 3, 9]), Some(0));
+        assert_eq!(leader(&[&[1, 2, 3]], &[1]), Some(-1));
+        assert_eq!(leader(&[&[1, 2, 3], &[1, 2, 4]], &[1, 2, 3]), Some(0));
+        assert_eq!(status(RoleName::Follower, &[&[1, 2, 3]], &[1, 2, 3]).quorum_margin(), None);
+    }
 }

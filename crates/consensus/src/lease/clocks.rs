@@ -23,6 +23,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fastness_events::{Event, Events};
 use fastness_types::{BootNs, Clock, NodeId, Plant, WallMs};
 use parking_lot::Mutex;
 
@@ -86,6 +87,7 @@ struct ClocksState {
 #[derive(Debug)]
 pub(crate) struct Clocks {
     bound: Duration,
+    events: Events,
     state: Mutex<ClocksState>,
 }
 
@@ -108,8 +110,8 @@ impl TrustedWall {
 }
 
 impl Clocks {
-    pub(crate) fn new(bound: Duration) -> Clocks {
-        Clocks { bound, state: Mutex::default() }
+    pub(crate) fn new(bound: Duration, events: Events) -> Clocks {
+        Clocks { bound, events, state: Mutex::default() }
     }
 
     /// Records a peer's wall clock, which the peer read between `sent` and `received` on this node's boot clock.
@@ -122,8 +124,8 @@ impl Clocks {
         self.state.lock().peers.insert(peer, Measured { distance, at: received });
     }
 
-    /// Judges this node's clock and logs what has changed. `None` while the clocks cannot be compared, or no majority
-    /// agrees; then the clock is not trusted, unless the node is `alone`.
+    /// Judges this node's clock and records what has changed. `None` while the clocks cannot be compared, or no
+    /// majority agrees; then the clock is not trusted, unless the node is `alone`.
     pub(crate) fn judge(&self, clock: &dyn Clock, alone: bool) -> Option<TrustedWall> {
         let (boot, wall) = (clock.boot(), clock.wall());
         let mut state = self.state.lock();
@@ -138,13 +140,13 @@ impl Clocks {
         let others = state.peers.values().filter(|measured| agrees(measured.distance)).count();
         let agree = (others + usize::from(agrees(own))) * 2 > state.peers.len() + 1;
         if !(agree || Plant::ClockWithoutMajority.is_on()) {
-            Clocks::log_change(&mut state, self.bound, None);
+            self.record_change(&mut state, None);
             return None;
         }
         let within_ms = if state.wall == WallState::Off { bound_ms / 4 * 3 } else { bound_ms };
         let trusted = TrustedWall { median_ms: median.0, within_ms };
         let check = trusted.check(wall, boot);
-        Clocks::log_change(&mut state, self.bound, Some(check));
+        self.record_change(&mut state, Some(check));
         Some(trusted)
     }
 
@@ -153,31 +155,19 @@ impl Clocks {
         self.state.lock().wall
     }
 
-    /// Logs a change. `check`: this node's clock against the median; `None` if no majority of the clocks agrees.
-    fn log_change(state: &mut ClocksState, bound: Duration, check: Option<ClockCheck>) {
+    /// Records a change. `check`: this node's clock against the median; `None` if no majority of the clocks agrees.
+    fn record_change(&self, state: &mut ClocksState, check: Option<ClockCheck>) {
         let wall = if check.is_some_and(|check| check.trusted) { WallState::Fine } else { WallState::Off };
         let before = std::mem::replace(&mut state.wall, wall);
         if before == wall || (before, wall) == (WallState::Unknown, WallState::Fine) {
             return;
         }
-        let bound_ms = bound.as_millis() as u64;
-        match check {
-            Some(ClockCheck { offset_ms, trusted: true }) => {
-                tracing::info!(offset_ms, "this node's wall clock agrees with its peers'");
-            }
-            Some(ClockCheck { offset_ms, .. }) => tracing::error!(
-                offset_ms,
-                bound_ms,
-                "this node's wall clock is far off the median of its peers': it stages nothing and hands over leadership \
-                 until the clock is right (is NTP running?)"
-            ),
-            None => tracing::error!(
-                clocks = state.peers.len() + 1,
-                bound_ms,
-                "the nodes' wall clocks differ, and no more than half of them agree: nobody can say which is right, so this node \
-                 stages nothing until they do (is NTP running?)"
-            ),
-        }
+        let bound_ms = self.bound.as_millis() as u64;
+        self.events.record(match check {
+            Some(ClockCheck { offset_ms, trusted: true }) => Event::ClockTrusted { offset_ms },
+            Some(ClockCheck { offset_ms, .. }) => Event::ClockOff { offset_ms, bound_ms },
+            None => Event::ClocksDisagree { clocks: state.peers.len() as u64 + 1, bound_ms },
+        });
     }
 }
 
@@ -236,7 +226,7 @@ mod tests {
 
     /// Peers whose clocks are ahead of the true time by `ahead_ms`, measured with a round trip of 20 ms.
     fn clocks(ahead_ms: &[i64]) -> Clocks {
-        let clocks = Clocks::new(Duration::from_secs(10));
+        let clocks = Clocks::new(Duration::from_secs(10), Events::only_logged());
         for (peer, ahead_ms) in (2..).zip(ahead_ms) {
             let wall = WallMs(START.0.saturating_add_signed(*ahead_ms - 10));
             let sent = BootNs(BOOT.0 - 20_000_000);

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::Event;
 use fastness_types::{BootNs, Epoch, NodeId};
 use fastness_wire::peer::v1::{LeaseRequest, LeaseRequestGroup};
 
+use crate::group::history::ms;
 use crate::group::state::Group;
 use crate::lease::leader::MemberReport;
 use crate::node::NodeCore;
@@ -28,7 +30,9 @@ pub(crate) async fn run(links: Arc<Links>) {
     let node = links.node().clone();
     let mut heartbeat = tokio::time::interval(node.options.timers.heartbeat);
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stalled = false;
+    let events = node.options.events.clone();
+    // Since when the log disk was known to be stalled, and for how long it had been stalled by then.
+    let mut stalled: Option<(BootNs, Duration)> = None;
     let (mut reported, mut saved) = (node.now(), node.now());
     loop {
         tokio::select! {
@@ -40,18 +44,20 @@ pub(crate) async fn run(links: Arc<Links>) {
             () = node.heartbeat.notified() => {}
         }
         if let Some(gap) = node.pulse.heartbeat(node.now()) {
-            tracing::warn!(
-                gap_ms = gap.as_millis() as u64,
-                "consensus did not run for a while: the process was stopped, or the machine is overloaded"
-            );
+            events.record(Event::ConsensusStalled { stalled_ms: ms(gap) });
         }
         node.judge_clock();
-        if node.log_stalls() != stalled {
-            stalled = !stalled;
-            match stalled {
-                true => tracing::warn!("log disk stalled; this node hands over leadership until it recovers"),
-                false => tracing::info!("log disk recovered"),
+        match (node.log_stalls(), stalled) {
+            (true, None) => {
+                let so_far = node.log.write_under_way().unwrap_or_default();
+                events.record(Event::DiskStalled { stalled_ms: ms(so_far) });
+                stalled = Some((node.now(), so_far));
             }
+            (false, Some((noticed, before))) => {
+                events.record(Event::DiskRecovered { stalled_ms: ms(before + node.now().since(noticed)) });
+                stalled = None;
+            }
+            _ => {}
         }
         let with_acknowledged = reported.plus(ACKNOWLEDGED_EVERY) <= node.now();
         if with_acknowledged {

@@ -66,12 +66,39 @@ pub(crate) struct LeaderLease {
     /// Per member, what its newest answer said about its replica.
     reports: BTreeMap<u64, MemberReport>,
     released: bool,
+    /// Whether the lease was ever held.
+    was_held: bool,
+    /// Whether the lapse in progress was reported.
+    lapse_reported: bool,
+    /// The lapse that the newest answer has ended.
+    lapse: Option<Lapse>,
+}
+
+/// A time in which a leader's lease was not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lapse {
+    /// Whether [`LeaderLease::begin_lapse`] has reported it.
+    pub(crate) reported: bool,
+    pub(crate) lasted: Duration,
 }
 
 impl LeaderLease {
     pub(crate) fn new(own: u64, lease: Arc<Lease>, length: Duration) -> LeaderLease {
         let (heard, bound, worth, reports) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        LeaderLease { own, lease, length, voters: Voters::default(), heard, bound, worth, reports, released: false }
+        LeaderLease {
+            own,
+            lease,
+            length,
+            voters: Voters::default(),
+            heard,
+            bound,
+            worth,
+            reports,
+            released: false,
+            was_held: false,
+            lapse_reported: false,
+            lapse: None,
+        }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -109,7 +136,7 @@ impl LeaderLease {
     /// Records that a member answered yes to the heartbeat sent at `timestamp`. Returns what that changed.
     pub(crate) fn answered(&mut self, node: u64, timestamp: BootNs, bind: bool, now: BootNs) -> Answered {
         let could_bind = self.may_bind(now);
-        let held = self.lease.holds(now);
+        let (held, deadline) = (self.lease.holds(now), self.lease.deadline());
         advance(&mut self.heard, node, timestamp);
         let confirmed = self.quorum_heard().is_some_and(|sent| self.lease.confirm(sent));
         if bind {
@@ -119,11 +146,24 @@ impl LeaderLease {
                 self.lease.extend(self.deadline());
             }
         }
-        Answered {
-            request_again: !could_bind && self.may_bind(now),
-            started: !held && self.lease.holds(now),
-            confirmed,
+        let started = !held && self.lease.holds(now);
+        if started {
+            let reported = std::mem::take(&mut self.lapse_reported);
+            let has_lapsed = std::mem::replace(&mut self.was_held, true);
+            self.lapse = has_lapsed.then(|| Lapse { reported, lasted: now.since(deadline) });
         }
+        Answered { request_again: !could_bind && self.may_bind(now), started, confirmed }
+    }
+
+    /// The lapse that the newest answer has ended, once.
+    pub(crate) fn take_lapse(&mut self) -> Option<Lapse> {
+        self.lapse.take()
+    }
+
+    /// Whether the lease has lapsed, once per lapse. A closed lease does not lapse.
+    pub(crate) fn begin_lapse(&mut self, now: BootNs) -> bool {
+        let lapsed = self.was_held && !self.released && !self.lease.holds(now);
+        lapsed && !std::mem::replace(&mut self.lapse_reported, true)
     }
 
     /// Sets how long a member's promises are valid, from the send time of the heartbeat on.

@@ -20,9 +20,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::{Event, StallOutcome};
 use fastness_types::{BootNs, Epoch, Plant};
 
 use crate::group::handover;
+use crate::group::history::ms;
 use crate::group::state::Group;
 use crate::peer::links::Links;
 
@@ -62,6 +64,8 @@ impl LoopWatch {
 pub(crate) async fn run(links: Arc<Links>, group: Arc<Group>) {
     let node = links.node();
     let bound = node.options.loop_stall_max;
+    // Whether the stall in progress was recorded.
+    let mut recorded = false;
     let mut watch = LoopWatch::new(node.now());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -74,8 +78,9 @@ pub(crate) async fn run(links: Arc<Links>, group: Arc<Group>) {
         let before = watch.stalled;
         let stalled = watch.check(group.driver.turns(), node.now());
         if stalled.is_zero() && !before.is_zero() && before >= bound / STUCK_PART {
-            tracing::warn!(group = %group.id, stalled_ms = before.as_millis() as u64, "the loop has recovered");
+            group.events().record(Event::LoopRecovered { shard: group.id, stalled_ms: ms(before) });
         }
+        recorded &= !stalled.is_zero();
         group.driver.set_stall(stalled, stalled >= bound / STUCK_PART);
         if stalled >= bound / PING_PART {
             group.driver.wake_owner();
@@ -84,15 +89,18 @@ pub(crate) async fn run(links: Arc<Links>, group: Arc<Group>) {
             && !Plant::StuckKeepsLease.is_on()
             && let Some(epoch) = group.leads().filter(|_| !group.has_closed_lease())
         {
-            fence(&links, &group, epoch, stalled);
+            let outcome = fence(&links, &group, epoch);
+            if outcome == StallOutcome::LeaseClosed || !std::mem::replace(&mut recorded, true) {
+                let running = group.driver.running().unwrap_or("no command");
+                let (shard, term, stalled_ms) = (group.id, epoch.term, ms(stalled));
+                group.events().record(Event::LoopStalled { shard, term, stalled_ms, running, outcome });
+            }
         }
     }
 }
 
 /// Closes the lease of `epoch`, unless no other replica could take over.
-fn fence(links: &Arc<Links>, group: &Arc<Group>, epoch: Epoch, stalled: Duration) {
-    let running = group.driver.running().unwrap_or("no command");
-    let stalled_ms = stalled.as_millis() as u64;
+fn fence(links: &Arc<Links>, group: &Arc<Group>, epoch: Epoch) -> StallOutcome {
     let since = group.fresh_since();
     let voters = group.with_lead(|lead| {
         let stays_open = lead.epoch() != epoch || lead.could_take_over(since).is_empty();
@@ -102,17 +110,7 @@ fn fence(links: &Arc<Links>, group: &Arc<Group>, epoch: Epoch, stalled: Duration
         lead.close();
         Some(lead.voters().clone())
     });
-    let Some(voters) = voters.flatten() else {
-        tracing::warn!(group = %group.id, %epoch, running, stalled_ms, "the loop is stuck, and no other replica could take over");
-        return;
-    };
-    tracing::error!(
-        group = %group.id,
-        %epoch,
-        running,
-        stalled_ms,
-        "the loop is stuck; this node closes its lease, and an election follows"
-    );
+    let Some(voters) = voters.flatten() else { return StallOutcome::NoOtherReplica };
     group.driver.count_fenced();
     if let Some(raft) = group.raft() {
         raft.runtime_config().heartbeat(false);
@@ -120,6 +118,7 @@ fn fence(links: &Arc<Links>, group: &Arc<Group>, epoch: Epoch, stalled: Duration
     // Not awaited: the watchdog continues.
     let (links, group) = (links.clone(), group.clone());
     tokio::spawn(async move { handover::release(&links, &group, epoch, None, &voters).await });
+    StallOutcome::LeaseClosed
 }
 
 #[cfg(test)]

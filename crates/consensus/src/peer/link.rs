@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastness_events::Event;
 use fastness_types::{GroupId, NodeId};
 use fastness_wire::peer::v1::{Frame, LeaseResponse};
 use futures::StreamExt as _;
@@ -83,6 +84,11 @@ impl LinkState {
 }
 
 impl Link {
+    /// The peer.
+    pub(crate) fn peer(&self) -> NodeId {
+        self.peer
+    }
+
     pub(crate) fn new(peer: NodeId, class: Class) -> Link {
         Link { peer, class, state: Mutex::default(), wake: Notify::new() }
     }
@@ -142,7 +148,7 @@ impl Link {
                 let (stream, admitted) = self.open(&node).await?;
                 pause = PAUSE_MIN;
                 if logged.take().is_some() {
-                    tracing::info!(peer = %self.peer, class = ?self.class, "a peer is reached again");
+                    self.record(&node, Event::PeerReached { peer: self.peer });
                 }
                 self.state.lock().connected = true;
                 self.observe(&node, true);
@@ -154,7 +160,7 @@ impl Link {
             tokio::select! {
                 biased;
                 outcome = attempt => if let Err(error) = outcome {
-                    self.log_failure(&mut logged, &error);
+                    self.record_failure(&node, &mut logged, &error);
                 },
                 () = node.until_stopped() => {}
             }
@@ -173,12 +179,21 @@ impl Link {
         }
     }
 
-    /// Logs why the peer cannot be reached, once per reason instead of once per attempt.
-    fn log_failure(&self, logged: &mut Option<String>, error: &TransportError) {
+    /// Records why the peer cannot be reached, once per reason instead of once per attempt.
+    fn record_failure(&self, node: &NodeCore, recorded: &mut Option<String>, error: &TransportError) {
         let reason = error.to_string();
-        if logged.as_ref() != Some(&reason) {
-            tracing::warn!(peer = %self.peer, class = ?self.class, reason, "a peer cannot be reached; retrying");
-            *logged = Some(reason);
+        if recorded.as_ref() != Some(&reason) {
+            self.record(node, Event::PeerUnreachable { peer: self.peer, reason: reason.clone() });
+            *recorded = Some(reason);
+        }
+    }
+
+    /// Records an event of the peer, which is observed through its heartbeat stream. Of the other streams it only
+    /// repeats that.
+    fn record(&self, node: &NodeCore, event: Event) {
+        match self.class {
+            Class::Heartbeat => node.options.events.record(event),
+            class => tracing::debug!(?class, ?event, "a stream to a peer"),
         }
     }
 

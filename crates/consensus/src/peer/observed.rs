@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fastness_types::{BootNs, Clock, GroupId, LogIndex, NodeId, WallMs};
+use fastness_types::{BootNs, Clock, GroupId, LogIndex, NodeId, SpanCounts, SpanHistogram, WallMs};
 use fastness_wire::peer::v1::{Pong, PongReplica};
 use parking_lot::{Mutex, RwLock};
 
@@ -87,6 +87,8 @@ enum Reports {
 pub struct Observed {
     clock: Arc<dyn Clock>,
     peers: RwLock<BTreeMap<NodeId, Seen>>,
+    /// Per peer, how long it takes to answer requests with log entries.
+    replication: RwLock<BTreeMap<NodeId, Arc<SpanHistogram>>>,
     known_settings: AtomicU64,
     own_settings: AtomicU64,
     /// Boot time in ns; 0 if never.
@@ -115,11 +117,24 @@ impl Observed {
         Observed {
             clock,
             peers: RwLock::default(),
+            replication: RwLock::default(),
             known_settings: AtomicU64::new(0),
             own_settings: AtomicU64::new(0),
             control_heard: AtomicU64::new(0),
             newest: Mutex::default(),
         }
+    }
+
+    /// Where to count how long a peer takes to answer requests with log entries.
+    pub(crate) fn replication(&self, node: NodeId) -> Arc<SpanHistogram> {
+        self.replication.write().entry(node).or_default().clone()
+    }
+
+    /// Per peer to which this node has replicated: the time from the request with log entries to the answer, which the
+    /// peer gives once the entries are on its stable storage.
+    #[must_use]
+    pub fn replication_times(&self) -> BTreeMap<NodeId, SpanCounts> {
+        self.replication.read().iter().map(|(node, times)| (*node, times.read())).collect()
     }
 
     /// What was observed of a peer; the default if nothing was.

@@ -81,7 +81,7 @@ pub(crate) async fn serve(node: Arc<NodeCore>, peer: NodeId, class: Class, strea
     let Some(hello) = hello else { return };
     let mut admitted = match node.verify_hello(peer, hello.payload).await {
         Ok(admitted) => admitted,
-        Err(reason) => return tracing::warn!(%peer, ?class, %reason, "a peer is refused"),
+        Err(reason) => return node.record_refusal(peer, reason.to_string()),
     };
     let mut session = Session::new(node.clone(), peer);
     let mut joiner = Joiner::default();
@@ -326,6 +326,10 @@ async fn transfer(group: Arc<Group>, raft: Raft, payload: Bytes) -> Served {
     let request = codec::decode_transfer(payload)?;
     if group.silent() {
         return Err(ServeError::Bound);
+    }
+    // All followers get the request, so that the target's candidacy is not hindered by them.
+    if *request.to_node_id() == group.own.0 {
+        group.record_transfer();
     }
     let reply = raft.handle_transfer_leader(request).await?;
     Ok((Kind::TransferReply, codec::encode_transfer_reply(&reply), Urgency::Now))

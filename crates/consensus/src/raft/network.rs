@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastness_types::NodeId;
+use fastness_events::{Event, SnapshotFailure};
+use fastness_types::{BootNs, LogIndex, NodeId, SpanHistogram};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -141,6 +142,7 @@ impl RaftNetworkV2<Types> for Network {
             input: Some(input),
             group: self.group.clone(),
             link: self.link.clone(),
+            times: self.links.node().observed.replication(self.peer),
             under_way: VecDeque::new(),
             bytes: 0,
             failed: None,
@@ -174,7 +176,10 @@ impl RaftNetworkV2<Types> for Network {
         tokio::select! {
             biased;
             sent = sent => sent.map_err(|error| {
-                tracing::warn!(group = %self.group.id, peer = %self.peer, %error, "a snapshot was not sent; openraft tries again");
+                let index = snapshot.meta.last_log_id.map(|id| LogIndex(id.index));
+                let reason = format!("node {}: {error}", self.peer);
+                let step = SnapshotFailure::Send;
+                self.group.events().record(Event::SnapshotFailed { shard: self.group.id, step, index, reason });
                 StreamingError::Unreachable(Unreachable::new(&error))
             }),
             closed = cancel => Err(StreamingError::Closed(closed)),
@@ -201,6 +206,8 @@ struct AppendUnderWay {
     previous: Option<LogId>,
     last: Option<LogId>,
     bytes: usize,
+    /// When it was passed to the link; `None`: it has no entries.
+    sent: Option<BootNs>,
     answer: oneshot::Receiver<Envelope>,
 }
 
@@ -210,6 +217,8 @@ struct Pipeline<S> {
     input: Option<S>,
     group: Arc<Group>,
     link: Arc<Link>,
+    /// Of requests with entries, the time until the answer.
+    times: Arc<SpanHistogram>,
     under_way: VecDeque<AppendUnderWay>,
     bytes: usize,
     /// Why the link refused a request. Returned after the answers to earlier requests.
@@ -233,12 +242,13 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         // A request without entries only reports the committed position, so it may be sent with the next one.
         let urgency = if request.entries.is_empty() { Urgency::Lingers } else { Urgency::Now };
+        let sent = (!request.entries.is_empty()).then(|| self.group.clock.boot());
         let payload = codec::encode_append(request);
         let bytes = payload.len();
         match self.link.request(self.group.id, Kind::Append, payload, urgency) {
             Ok(answer) => {
                 self.bytes += bytes;
-                self.under_way.push_back(AppendUnderWay { previous, last, bytes, answer });
+                self.under_way.push_back(AppendUnderWay { previous, last, bytes, sent, answer });
             }
             Err(error) => self.fail(error),
         }
@@ -269,6 +279,9 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Pipeline<S> {
             Ok(AppendEntriesResponse::PartialSuccess(matched)) => *matched == request.last,
             _ => false,
         };
+        if let Some(sent) = request.sent.filter(|_| whole) {
+            self.times.record(self.group.clock.boot().since(sent));
+        }
         if !whole {
             self.input = None;
             self.failed = None;

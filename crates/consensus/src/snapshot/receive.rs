@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fastness_events::Event;
+use fastness_types::LogIndex;
 use fastness_wire::peer::v1 as pb;
 use openraft::errors::Fatal;
 
@@ -88,7 +90,8 @@ impl Transfer {
             return Err(ReceiveError::OtherTransfer);
         }
         let index = end.meta.last_log_id.map_or(0, |id| id.index);
-        tracing::info!(group = %self.group.id, index, bytes = under_way.bytes.received, "a snapshot was received");
+        let (index, bytes) = (LogIndex(index), under_way.bytes.received);
+        self.group.events().record(Event::SnapshotReceived { shard: self.group.id, index, bytes });
         let snapshot = openraft::alias::SnapshotOf::<Types, _> {
             meta: end.meta,
             snapshot: SnapshotData::Received(under_way.incoming),

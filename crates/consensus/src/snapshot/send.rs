@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use fastness_events::Event;
 use fastness_types::{FormatLevel, LogIndex, limits};
 use openraft::raft::SnapshotResponse;
 use tokio::sync::oneshot;
@@ -80,7 +81,8 @@ pub(crate) async fn send(
     let end = codec::encode_snapshot_end(transfer, vote, meta);
     let reply = link.call(group.id, Kind::SnapshotEnd, end, INSTALL_MAX).await?;
     let vote = codec::decode_snapshot_end_reply(reply).map_err(|error| LinkError::Answer(error.to_string()))?;
-    tracing::info!(group = %group.id, index, parts = number, "the receiver has installed the snapshot");
+    let (index, peer) = (LogIndex(index), link.peer());
+    group.events().record(Event::SnapshotSent { shard: group.id, index, bytes: total, peer });
     Ok(SnapshotResponse::new(vote))
 }
 

@@ -11,6 +11,7 @@ use fastness_consensus::handle::{Committed, Drain, EntryPayload, GroupHandle, Le
 use fastness_consensus::snapshot::SnapshotPart;
 use fastness_consensus::testing::{MemoryNetwork, MemorySnapshots};
 use fastness_consensus::{AzRule, Consensus, ConsensusOptions, GroupControl, Member, Timers};
+use fastness_events::Events;
 use fastness_log::memory::MemoryDisk;
 use fastness_log::{Cipher, DriverLatency, Log, LogOptions, MasterKey, WriterDriver};
 use fastness_types::limits::LOOP_STALL_MAX;
@@ -202,6 +203,7 @@ impl Cluster {
             clock_offset_max: Duration::from_secs(10),
             loop_stall_max: LOOP_STALL_MAX,
             seed: self.starts,
+            events: Events::only_logged(),
         };
         let consensus = Consensus::new(options, log.clone(), self.network.transport(NodeId(id))).unwrap();
         self.network.join(&consensus);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::harness::*;
 use fastness_consensus::handle::{Drain, Role};
 use fastness_consensus::{AzRule, HandOverError, InitializeError, Member};
+use fastness_events::HandOverReason;
 use fastness_log::memory::MemoryFault;
 use fastness_types::limits::LOOP_STALL_MAX;
 use fastness_types::{Az, Clock as _, NodeId};
@@ -22,7 +23,8 @@ async fn leadership_is_handed_over_to_the_requested_target() {
         cluster.propose(old, epoch, &batch);
         let control = cluster.nodes[&old].control.clone();
         let started = tokio::time::Instant::now();
-        let handed = tokio::spawn(async move { control.hand_over(Some(target), ms(1000)).await });
+        let handed =
+            tokio::spawn(async move { control.hand_over(Some(target), ms(1000), HandOverReason::Requested).await });
         let (new, _) = cluster.primary_but(old).await;
         assert_eq!(handed.await.unwrap().unwrap(), target);
         assert_eq!(NodeId(new), target);
@@ -39,9 +41,12 @@ async fn without_a_requested_target_a_ready_replica_is_chosen() {
     cluster.nodes[&unready].ready.store(false, Ordering::Relaxed);
     tokio::time::sleep(ms(500)).await;
     let control = cluster.nodes[&old].control.clone();
-    let chosen = control.hand_over(None, ms(1000)).await.unwrap();
+    let chosen = control.hand_over(None, ms(1000), HandOverReason::Requested).await.unwrap();
     assert!(chosen != NodeId(old) && chosen != NodeId(unready));
-    assert!(matches!(control.hand_over(None, ms(1000)).await, Err(HandOverError::NotLeader(Some(_)))));
+    assert!(matches!(
+        control.hand_over(None, ms(1000), HandOverReason::Requested).await,
+        Err(HandOverError::NotLeader(Some(_)))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +57,7 @@ async fn a_target_that_cannot_take_over_is_refused_and_this_node_serves_on() {
     cluster.network.isolate(NodeId(target), true);
     tokio::time::sleep(ms(500)).await;
     let control = cluster.nodes[&old].control.clone();
-    let refused = control.hand_over(Some(NodeId(target)), ms(500)).await;
+    let refused = control.hand_over(Some(NodeId(target)), ms(500), HandOverReason::Requested).await;
     assert!(matches!(refused, Err(HandOverError::BadTarget(node)) if node == NodeId(target)), "{refused:?}");
     cluster.propose(old, epoch, "continues");
     cluster.committed(old, "continues").await;
@@ -68,7 +73,7 @@ async fn what_does_not_drain_in_time_is_not_handed_over() {
     cluster.propose(old, epoch, "slow");
     tokio::time::sleep(ms(20)).await;
     let control = cluster.nodes[&old].control.clone();
-    let refused = control.hand_over(None, ms(200)).await;
+    let refused = control.hand_over(None, ms(200), HandOverReason::Requested).await;
     assert!(matches!(refused, Err(HandOverError::NotDrained)), "{refused:?}");
     cluster.sync_ms.store(1, Ordering::Relaxed);
     cluster.committed(old, "slow").await;
@@ -95,7 +100,7 @@ async fn a_target_that_dies_midway_leaves_a_new_election_and_no_old_lease() {
         transfer
     })));
     let control = cluster.nodes[&old].control.clone();
-    let outcome = control.hand_over(Some(NodeId(target)), ms(500)).await;
+    let outcome = control.hand_over(Some(NodeId(target)), ms(500), HandOverReason::Requested).await;
     assert!(!too_early.load(Ordering::Relaxed), "the target may win while this lease is held");
     assert!(!lease.holds(cluster.clock.boot()));
     cluster.network.set_filter(None);
@@ -228,12 +233,15 @@ async fn a_primary_whose_wall_clock_jumps_hands_over() {
         cluster.committed(old, "after").await;
         assert!(cluster.trusts_its_clock(new));
 
-        let back = cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await;
+        let back = cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500), HandOverReason::Requested).await;
         assert!(matches!(back, Err(HandOverError::BadTarget(_))), "{back:?}");
         clock.ahead_ms.store(0, Ordering::Relaxed);
         assert!(cluster.trusts_its_clock(old));
         tokio::time::sleep(ms(500)).await;
-        assert_eq!(cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await.unwrap(), NodeId(old));
+        assert_eq!(
+            cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500), HandOverReason::Requested).await.unwrap(),
+            NodeId(old)
+        );
     }
 }
 
@@ -286,7 +294,8 @@ async fn a_hand_over_whose_caller_is_dropped_leaves_a_primary_that_serves() {
         let (old, _) = cluster.primary().await;
         let control = cluster.nodes[&old].control.clone();
         // Dropped wherever it waits at that time.
-        let _ = tokio::time::timeout(ms(patience_ms), control.hand_over(None, ms(1000))).await;
+        let _ =
+            tokio::time::timeout(ms(patience_ms), control.hand_over(None, ms(1000), HandOverReason::Requested)).await;
         let serves = cluster.within(ms(2000), |cluster| cluster.holder().is_some().then_some(())).await;
         assert!(serves.is_some(), "no node serves after a hand-over that was dropped after {patience_ms} ms");
         tokio::time::sleep(ms(1000)).await;
@@ -322,7 +331,10 @@ async fn a_primary_whose_loop_is_stuck_loses_its_lease_and_another_is_elected() 
     cluster.propose(new, epoch, "after");
     cluster.committed(old, "after").await;
     tokio::time::sleep(ms(500)).await;
-    assert_eq!(cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500)).await.unwrap(), NodeId(old));
+    assert_eq!(
+        cluster.nodes[&new].control.hand_over(Some(NodeId(old)), ms(500), HandOverReason::Requested).await.unwrap(),
+        NodeId(old)
+    );
     assert_eq!(cluster.primary().await.0, old);
 }
 
@@ -333,7 +345,7 @@ async fn a_replica_whose_loop_is_stuck_does_not_campaign_and_is_no_target() {
     let stuck = old % 3 + 1;
     cluster.nodes[&stuck].stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(ms(2000)).await;
-    let refused = cluster.nodes[&old].control.hand_over(Some(NodeId(stuck)), ms(500)).await;
+    let refused = cluster.nodes[&old].control.hand_over(Some(NodeId(stuck)), ms(500), HandOverReason::Requested).await;
     assert!(matches!(refused, Err(HandOverError::BadTarget(_))), "{refused:?}");
     cluster.kill(old).await;
     assert_eq!(cluster.primary().await.0, stuck % 3 + 1);

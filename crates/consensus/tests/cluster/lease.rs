@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::harness::*;
 use fastness_consensus::{Class, Timers, handle::Role};
+use fastness_events::HandOverReason;
 use fastness_types::{Clock as _, NodeId};
 
 /// The frame kinds that the filters below select (frozen numbers).
@@ -284,7 +285,11 @@ async fn leases_of_different_lengths_never_overlap() {
         let (old, _) = cluster.primary().await;
         if old != leader {
             tokio::time::sleep(ms(6_000)).await;
-            cluster.nodes[&old].control.hand_over(Some(NodeId(leader)), ms(1_000)).await.unwrap();
+            cluster.nodes[&old]
+                .control
+                .hand_over(Some(NodeId(leader)), ms(1_000), HandOverReason::Requested)
+                .await
+                .unwrap();
         }
         assert_eq!(cluster.primary().await.0, leader);
         tokio::time::sleep(ms(500)).await;

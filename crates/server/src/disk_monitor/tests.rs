@@ -4,6 +4,7 @@
 
 use fastness_consensus::handle::{GroupDriver, OwnSnapshot, group_pair};
 use fastness_consensus::testing::NoLog;
+use fastness_events::Events;
 use fastness_log::{Cipher, MasterKey};
 use fastness_shard::SnapshotStore;
 use fastness_types::{ClusterId, Epoch, GroupId, LogIndex, NodeId};
@@ -48,9 +49,9 @@ fn folder_of(dir: &Path) -> SnapshotFolder {
 
 /// A node with one shard, and consensus' side of its group.
 fn node(dir: &Path, budget: u64) -> (Arc<DiskMonitor>, SnapshotFiles, GroupDriver) {
-    let monitor = DiskMonitor::measure(dir, budget);
+    let monitor = DiskMonitor::measure(dir, budget, Events::only_logged());
     let files = SnapshotFiles::new(folder(dir), Some(monitor.disk().clone()));
-    let (handle, driver) = group_pair(GroupId(1), Arc::new(NoLog));
+    let (handle, driver) = group_pair(GroupId(1), Arc::new(NoLog), Events::only_logged());
     monitor.add_group(GroupId(1), files.clone(), handle);
     (monitor, files, driver)
 }

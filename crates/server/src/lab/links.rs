@@ -111,7 +111,6 @@ impl LinkFaults {
         let link = self.link(peer);
         let mut fault = *link.fault.borrow();
         change(&mut fault);
-        tracing::warn!(%peer, %fault, "LAB: fault injected into the link to another node");
         link.is_set.store(fault.is_set(), Ordering::Release);
         link.fault.send_replace(fault);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastness_events::Event;
 use fastness_log::faulty::DiskFault;
 use fastness_types::NodeId;
 use fastness_wire::lab::v1::lab_service_server::{LabService, LabServiceServer};
@@ -92,7 +93,10 @@ impl LabService for LabServer {
     ) -> Result<Response<SetDiskFaultResponse>, Status> {
         let lab = self.lab(&request)?;
         let fault = request.into_inner().fault.unwrap_or_default();
-        lab.set_disk(disk_fault(&fault)?);
+        let fault = disk_fault(&fault)?;
+        let text = fault.as_ref().map_or_else(|| "removed".to_owned(), ToString::to_string);
+        lab.disk.set(fault);
+        self.node.events.record(Event::LabFault { fault: format!("disk: {text}") });
         Ok(Response::new(SetDiskFaultResponse {}))
     }
 
@@ -121,6 +125,10 @@ impl LabService for LabServer {
             set.rate = fault.rate_bytes_per_second.unwrap_or(set.rate);
             set.cut = fault.cut.unwrap_or(set.cut);
         });
+        let set = lab.links.all().into_iter().find(|(node, ..)| *node == peer);
+        let text =
+            set.filter(|(_, fault, _)| fault.is_set()).map_or_else(|| "removed".to_owned(), |(_, f, _)| f.to_string());
+        self.node.events.record(Event::LabFault { fault: format!("link to node {peer}: {text}") });
         Ok(Response::new(SetLinkFaultResponse {}))
     }
 

@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use fastness_events::Events;
 use fastness_log::rocks::{RocksOptions, RocksStore};
 use fastness_log::{Draft, LogOptions, OpenError, WriterDriver};
 use fastness_types::{ClusterId, GroupId, LogIndex, NodeId};
@@ -38,7 +39,7 @@ fn open_log(config: &Config, disk: &DiskMonitor) -> Result<Log, OpenError> {
 /// A node with a snapshot, as far as its keys are concerned.
 fn start(config: &Config) -> Result<Arc<KeyRotation>, OpenError> {
     let shared = NodeShared::new(NODE, CLUSTER, config.clone(), crate::resp_server::command::table());
-    let disk = DiskMonitor::measure(&config.dir, 0);
+    let disk = DiskMonitor::measure(&config.dir, 0, Events::only_logged());
     let log = open_log(config, &disk)?;
     Ok(KeyRotation::new(shared, log, disk))
 }

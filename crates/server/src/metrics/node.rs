@@ -7,6 +7,7 @@ use fastness_consensus::RoleName;
 
 use super::Metrics;
 use super::exposition::Exposition;
+use super::histogram::Histogram;
 use crate::access::Lacking;
 use crate::descriptors;
 use crate::master_key::age_s;
@@ -19,6 +20,9 @@ impl Metrics {
     pub(super) fn write_node(&self, usage: &Usage, text: &mut Exposition) {
         let node = &self.node;
         text.one("redis_up", "gauge", &[], 1.0);
+        text.one("redis_start_time_seconds", "gauge", &[], node.started_at as f64);
+        text.one("redis_config_maxclients", "gauge", &[], node.maxclients() as f64);
+        text.one("redis_cluster_enabled", "gauge", &[], 1.0);
         text.one("redis_uptime_in_seconds", "gauge", &[], node.started.elapsed().as_secs() as f64);
         text.one("redis_memory_used_rss_bytes", "gauge", &[], usage.resident_bytes as f64);
         text.one("redis_cpu_sys_seconds_total", "counter", &[], usage.cpu_system);
@@ -52,6 +56,13 @@ impl Metrics {
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         text.one("fastness_node_info", "gauge", &identity, 1.0);
+        for (kind, count) in node.journal.counts() {
+            text.one("fastness_events_total", "counter", &[("kind", kind.to_owned())], count as f64);
+        }
+        for (reason, spans) in node.journal.failovers() {
+            let reason = [("reason", reason.to_owned())];
+            text.histogram("fastness_failover_duration_seconds", &reason, &spans.into());
+        }
         self.write_log(text);
         self.write_disk(text);
         self.write_faults(text);
@@ -78,6 +89,9 @@ impl Metrics {
             &[],
             stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6,
         );
+        let synced: Vec<u64> = stats.sync_buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let synced = Histogram::of(&synced, stats.sync_us.load(Ordering::Relaxed) as f64 / 1e6);
+        text.histogram("fastness_log_fsync_duration_seconds", &[], &synced);
         text.one("fastness_log_queue_bytes", "gauge", &[], stats.queue_bytes.load(Ordering::Relaxed) as f64);
     }
 
@@ -147,6 +161,10 @@ impl Metrics {
         text.one("fastness_control_snapshot_index", "gauge", &[], self.control.snapshot().0 as f64);
         let outdated = f64::from(u8::from(self.node.accounts.is_outdated()));
         text.one("fastness_settings_outdated", "gauge", &[], outdated);
+        for (peer, times) in self.consensus.observed().replication_times() {
+            let peer = [("peer", peer.to_string())];
+            text.histogram("fastness_replication_round_trip_seconds", &peer, &times.into());
+        }
         let map = self.node.map.load();
         let replacing = map.as_ref().is_some_and(|map| map.replacement.is_some());
         text.one("fastness_node_replacement_in_progress", "gauge", &[], f64::from(u8::from(replacing)));

@@ -1,13 +1,17 @@
 //! The figures of each replica.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastness_shard::{GateState, Standing};
 use fastness_types::{Durability, ShardId};
 
 use super::exposition::Exposition;
+use super::histogram::Histogram;
 use crate::process::Usage;
+use crate::resp_server::command;
 use crate::resp_server::snapshot::Snapshot;
+use crate::resp_server::stats::CommandStats;
 
 /// The label of a shard's figures.
 pub(super) fn label(shard: ShardId) -> [(&'static str, String); 1] {
@@ -37,6 +41,9 @@ fn primary_heard(s: &Snapshot) -> Option<Duration> {
 #[rustfmt::skip]
 const FIGURES: &[Figure] = &[
     gauge("redis_connected_clients", |s, _| s.clients as f64),
+    gauge("redis_slowlog_length", |s, _| s.slow_commands as f64),
+    gauge("redis_instantaneous_ops_per_sec", |s, _| s.commands_per_second),
+    gauge("redis_memory_used_peak_bytes", |s, _| s.memory_peak as f64),
     gauge("redis_blocked_clients", |s, _| s.blocked as f64),
     gauge("redis_memory_used_bytes", |s, _| s.shard.memory.total() as f64),
     gauge("fastness_memory_data_bytes", |s, _| s.shard.memory.data as f64),
@@ -70,10 +77,11 @@ const FIGURES: &[Figure] = &[
     gauge("fastness_durability_lag_seconds", |s, _| if s.shard.durability == Durability::Sync { 0.0 } else { s.shard.lag.as_secs_f64() }),
     gauge("fastness_oldest_uncommitted_effect_seconds", |s, _| s.shard.lag.as_secs_f64()),
     gauge("fastness_durability_max_lag_seconds", |s, _| s.shard.gate.bound.as_secs_f64()),
+    gauge("fastness_traffic_management_active", |s, _| f64::from(u8::from(s.shard.gate.state != GateState::Open))),
     gauge("fastness_lag_gate_closed", |s, _| f64::from(u8::from(s.shard.gate.state == GateState::Closed))),
     counter("fastness_lag_gate_closures_total", |s, _| s.shard.gate.closures as f64),
     counter("fastness_writes_slowed_total", |s, _| s.shard.gate.slowed as f64),
-    counter("fastness_writes_refused_total", |s, _| s.shard.gate.refused as f64),
+    counter("fastness_durability_buffer_exceeded_errors_total", |s, _| s.shard.gate.refused as f64),
     counter("fastness_lease_waits_total", |s, _| s.shard.lease_waits as f64),
     counter("fastness_lease_waits_refused_total", |s, _| s.shard.lease_waits_refused as f64),
     counter("fastness_event_loop_stalls_total", |s, _| s.shard.stalls.fenced as f64),
@@ -125,6 +133,22 @@ pub(super) fn write(text: &mut Exposition, snapshots: &[(ShardId, Snapshot)], us
     }
     for (shard, snapshot) in snapshots {
         write_commands(text, *shard, snapshot);
+        text.histogram("fastness_commit_duration_seconds", &label(*shard), &snapshot.shard.commits.into());
+        write_families(text, *shard, snapshot);
+    }
+}
+
+/// Execution times of commands, a histogram for each family of commands that was used.
+fn write_families(text: &mut Exposition, shard: ShardId, snapshot: &Snapshot) {
+    let mut families: BTreeMap<&'static str, CommandStats> = BTreeMap::new();
+    for (name, stats) in &snapshot.commands {
+        let family = command::table().named(name.as_bytes()).map_or("other", |spec| spec.group.name());
+        families.entry(family).or_default().add(stats);
+    }
+    for (family, stats) in families {
+        let labels = [("shard", shard.to_string()), ("family", family.to_owned())];
+        let histogram = Histogram::of(&stats.buckets, stats.nanos as f64 / 1e9);
+        text.histogram("fastness_command_duration_seconds", &labels, &histogram);
     }
 }
 

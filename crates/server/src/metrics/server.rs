@@ -85,6 +85,9 @@ impl Metrics {
         for (shard, running) in self.replicas.all() {
             let purged = running.control.purged().0 as f64;
             text.one("fastness_log_purged_index", "gauge", &replica::label(shard), purged);
+            if let Some(margin) = running.control.status().quorum_margin() {
+                text.one("fastness_quorum_margin", "gauge", &replica::label(shard), margin as f64);
+            }
             if let Some(snapshot) = running.snapshot().await {
                 snapshots.push((shard, snapshot));
             }

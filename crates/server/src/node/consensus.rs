@@ -58,6 +58,7 @@ pub(super) async fn start_consensus(
         loop_stall_max: shared.config.load().loop_stall_max,
         clock: clock.clone(),
         seed: rand::random(),
+        events: shared.events.clone(),
     };
     let (node, shared) = (shared.node, shared.clone());
     let started = runtime.spawn(async move {

@@ -52,6 +52,12 @@ pub struct Snapshot {
     pub closes: [u64; 5],
     /// Per command.
     pub commands: Vec<(&'static str, CommandStats)>,
+    /// Entries of the slow log.
+    pub slow_commands: usize,
+    /// Commands run per second, lately.
+    pub commands_per_second: f64,
+    /// Largest memory usage of the data, bytes.
+    pub memory_peak: u64,
     /// Replicas that follow this primary.
     pub replicas: usize,
     /// On a replica: whether its primary answers, and how long ago it did.
@@ -86,5 +92,8 @@ pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
             stats.panics.get(),
         ],
         commands: stats.by_command().into_iter().collect(),
+        slow_commands: stats.slow_len(),
+        commands_per_second: stats.per_second()[0],
+        memory_peak: stats.memory_peak(0),
     }
 }

@@ -36,6 +36,15 @@ pub struct CommandStats {
 }
 
 impl CommandStats {
+    /// Adds those of another command.
+    pub fn add(&mut self, other: &CommandStats) {
+        self.calls += other.calls;
+        self.nanos += other.nanos;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
+    }
+
     /// Total execution time, in microseconds.
     #[must_use]
     pub fn micros(&self) -> u64 {

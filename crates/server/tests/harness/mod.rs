@@ -16,6 +16,7 @@ use fastness_consensus::handle::{
 };
 use fastness_consensus::{GroupStatus, Progress};
 use fastness_control::{ClusterMap, NodeInfo, fixtures};
+use fastness_events::Events;
 use fastness_resp::{Value, request, value};
 use fastness_server::config::Config;
 use fastness_server::group_view::GroupView;
@@ -128,7 +129,7 @@ impl FrontEnd {
             epoch: Mutex::default(),
             commits: AtomicBool::new(true),
         });
-        let (handle, driver) = group_pair(GroupId(1), group.clone());
+        let (handle, driver) = group_pair(GroupId(1), group.clone(), Events::only_logged());
         *group.driver.lock() = Some(driver.clone());
         node.add_group(ShardId(1), handle.clone());
         let listener = accept::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 128).unwrap();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fastness_consensus::handle::{CommittedLog, GroupDriver, group_pair};
+use fastness_events::Events;
 use fastness_resp::SharedBuf;
 use fastness_types::{Durability, GroupId, NodeId, Seq, WallMs};
 use std::sync::Mutex;
@@ -55,7 +56,7 @@ struct World {
 impl World {
     fn new() -> World {
         let log = Arc::<TestLog>::default();
-        let (handle, driver) = group_pair(GroupId(1), log.clone());
+        let (handle, driver) = group_pair(GroupId(1), log.clone(), Events::only_logged());
         handle.report_ready(true);
         let large = Arc::new(Semaphore::new(1));
         World { log, handle, driver, epoch: Epoch { term: 1, node: NodeId(1) }, seq: 0, large }

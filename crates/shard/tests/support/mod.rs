@@ -19,6 +19,7 @@ use fastness_consensus::handle::{
 };
 use fastness_engine::EngineOptions;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
+use fastness_events::Events;
 use fastness_resp::{Args, Protocol, ReplyBuf, SharedBuf};
 use fastness_shard::batch::{Batch, BatchHeader, UnitHead, UnitKind, encode};
 use fastness_shard::fragment::{Fragments, Part};
@@ -357,7 +358,7 @@ impl World {
 
     /// A replica that knows at its start that the log is committed up to `known`.
     pub fn start_knowing(setup: Setup, log: Arc<ScriptedLog>, clock: Arc<ScriptedClock>, known: LogIndex) -> World {
-        let (handle, driver) = group_pair(GroupId(1), log.clone());
+        let (handle, driver) = group_pair(GroupId(1), log.clone(), Events::only_logged());
         driver.advance_committed(known);
         // A leader has been heard once; tests of what is shown before that start otherwise.
         if setup.leader_heard {

@@ -9,6 +9,7 @@ use fastness_consensus::{
     AzRule, Consensus, ConsensusOptions, GroupControl, InitializeError, Progress, ReconcileError, Timers,
 };
 use fastness_engine::EngineOptions;
+use fastness_events::{Events, HandOverReason};
 use fastness_log::{Log, LogOptions, WriterDriver};
 use fastness_shard::{FollowCopies, IdempotencyLimits, Shard, ShardOptions, SlotSet, StableCopies, TokioPause};
 use fastness_types::limits::{LEASE_WAIT_MAX, LOOP_STALL_MAX};
@@ -68,6 +69,7 @@ pub async fn run(node: Rc<SimNode>) -> turmoil::Result {
         loop_stall_max: LOOP_STALL_MAX,
         clock: clock.clone(),
         seed: rng.random(),
+        events: Events::only_logged(),
     };
     let plug = Arc::new(Plug::default());
     *node.plug.borrow_mut() = plug.clone();
@@ -173,7 +175,7 @@ async fn follow_plan(node: Rc<SimNode>, consensus: Consensus, replicas: Vec<Repl
 async fn obey(mut orders: mpsc::Receiver<Order>, replicas: &[Replica]) {
     while let Some(Order::HandOver(shard, done)) = orders.recv().await {
         let replica = &replicas[shard.0 as usize - 1];
-        let handed_over = replica.control.hand_over(None, DRAIN_PATIENCE).await;
+        let handed_over = replica.control.hand_over(None, DRAIN_PATIENCE, HandOverReason::Requested).await;
         if let Err(error) = &handed_over {
             tracing::debug!(%shard, %error, "not handed over");
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use fastness_engine::glob;
+use fastness_events::Event;
 use fastness_resp::Args;
 use fastness_shard::FrontEndOutcome;
 
@@ -87,8 +88,22 @@ fn set(mut call: Call<'_, '_>) -> FrontEndOutcome {
         }
     }
     store(&mut call, changed, &of_cluster);
+    record(&call);
     call.out.ok();
     FrontEndOutcome::Reply
+}
+
+/// Records the names of the options of this node that were changed. A change of the cluster's settings is recorded
+/// where it is applied.
+fn record(call: &Call<'_, '_>) {
+    let pairs = call.args.skip(2);
+    let names = (0..pairs.len()).step_by(2).filter_map(|at| find(&String::from_utf8_lossy(pairs.get(at))));
+    let names = names.map(|option| option.name).filter(|name| !settings::NAMES.contains(name));
+    let options = names.collect::<Vec<_>>().join(", ");
+    if !options.is_empty() {
+        let user = call.client.user_name();
+        call.replica.node.events.record(Event::OptionsChanged { options, user });
+    }
 }
 
 fn refuse(call: Call<'_, '_>, error: &SetError) -> FrontEndOutcome {
