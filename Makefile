@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop test demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -40,6 +40,9 @@ test: setup-test ## all tests, on real processes too
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace; \
 		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py; \
 		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py
+
+demo: build ## faults under load on clusters of their own, each with a verdict: NAME=az-loss for one, ARGS='--help' lists the options
+	@$(ENV); "$$CARGO_TARGET_DIR/release/fastness" lab demo $(or $(NAME),all) $(ARGS)
 
 verify: setup ## check formatting, lints, layers, docs and licences; writes nothing to the checkout
 	cargo fmt --all --check

@@ -32,6 +32,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether addresses of nodes are given, instead of a folder.
+    pub fn has_addresses(&self) -> bool {
+        !self.address.is_empty()
+    }
+
     /// The client, and the addresses to try.
     pub fn open(&self) -> Result<(Admin, Vec<String>)> {
         if let Some(dir) = &self.dir {

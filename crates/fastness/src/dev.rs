@@ -4,8 +4,6 @@
 //! to it over a socket in the cluster's folder, and work without it where possible (see [`stop`]).
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
@@ -15,15 +13,17 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use cluster_file::ClusterFile;
 use folder::Folder;
+use nodes::{POLL, STOP_PATIENCE, SUPERVISOR_PATIENCE, open, start_detached};
 use report::Report;
 use settings::{Desired, Settings};
-use socket::{Request, Response};
+use socket::Request;
 
 mod bring_up;
 mod certificates;
 mod cluster_file;
 mod folder;
 mod node_config;
+mod nodes;
 mod ports;
 mod probe;
 mod process;
@@ -32,14 +32,12 @@ mod settings;
 mod socket;
 mod supervisor;
 
+pub use folder::tail;
+pub use nodes::DevCluster;
+pub use process::{Presence, ProcessId};
+
 /// The default folder.
-const DIR: &str = ".fastness-dev";
-/// Time limit for a supervisor to listen.
-const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(15);
-/// Time limit for nodes to stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// Interval between two checks.
-const POLL: Duration = Duration::from_millis(50);
+pub const DIR: &str = ".fastness-dev";
 /// Exit status of `dev status` if a node or a primary is missing.
 const UNHEALTHY: u8 = 10;
 
@@ -99,7 +97,7 @@ enum DevCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Add, start, stop or kill one node
+    /// Add, start or stop one node; `fastness lab node` kills and pauses nodes
     #[command(subcommand)]
     Node(NodeCommand),
     /// Run the supervisor of a detached cluster
@@ -131,8 +129,6 @@ enum NodeCommand {
     Start(NodeArgument),
     /// Stop a node gracefully: it hands over leadership first
     Stop(NodeArgument),
-    /// Kill a node with SIGKILL (kill -9)
-    Kill(NodeArgument),
 }
 
 /// Runs `fastness dev …` and returns the exit status.
@@ -143,8 +139,7 @@ pub async fn run(arguments: DevArguments) -> Result<u8> {
         Some(DevCommand::Status { dir, json }) => return status(&dir.dir, json).await,
         Some(DevCommand::Node(NodeCommand::Add { az, dir })) => node_add(&dir.dir, &az).await?,
         Some(DevCommand::Node(NodeCommand::Start(node))) => node_start(&node).await?,
-        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_stop(&node, false).await?,
-        Some(DevCommand::Node(NodeCommand::Kill(node))) => node_stop(&node, true).await?,
+        Some(DevCommand::Node(NodeCommand::Stop(node))) => node_stop(&node).await?,
         Some(DevCommand::Supervise(dir)) => supervise(&dir.dir).await?,
     }
     Ok(0)
@@ -199,16 +194,6 @@ async fn publish(folder: Folder, settings: Settings) -> Result<()> {
             .write(&file_folder)?;
     }
     Ok(())
-}
-
-/// Opens the folder of an existing cluster.
-fn open(dir: &Path) -> Result<(Folder, Settings)> {
-    let folder = Folder::existing(dir)?;
-    let settings = Settings::load(&folder)?;
-    let settings = settings.with_context(|| {
-        format!("there is no dev cluster in {}: create one with `fastness dev --dir DIR`", dir.display())
-    })?;
-    Ok((folder, settings))
 }
 
 /// Opens the cluster of this folder; creates it if there is none.
@@ -319,48 +304,6 @@ async fn foreground(folder: Folder, mut settings: Settings, lock: std::fs::File,
     Ok(())
 }
 
-/// Asks the supervisor to start the nodes, and starts a supervisor if there is none. Returns the nodes that were not
-/// running.
-async fn start_detached(folder: &Folder, nodes: &[u64]) -> Result<Vec<u64>> {
-    let request = Request::Start(nodes.to_vec());
-    let until = Instant::now() + SUPERVISOR_PATIENCE;
-    let mut child: Option<std::process::Child> = None;
-    loop {
-        if let Some(Response { started, .. }) = socket::send(folder, &request)? {
-            return Ok(started);
-        }
-        let needs_start = match &mut child {
-            Some(child) => child.try_wait()?.is_some(),
-            None => true,
-        };
-        ensure!(
-            Instant::now() < until,
-            "the supervisor does not start; its log, {}:\n{}",
-            folder.supervisor_log().display(),
-            folder::tail(&folder.supervisor_log(), 10)
-        );
-        if needs_start {
-            child = Some(spawn_supervisor(folder)?);
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-fn spawn_supervisor(folder: &Folder) -> Result<std::process::Child> {
-    let path = folder.supervisor_log();
-    let log = std::fs::File::options().create(true).append(true).open(&path);
-    let log = log.with_context(|| format!("{} is not writable", path.display()))?;
-    std::process::Command::new(std::env::current_exe()?)
-        .args(["dev", "supervise", "--dir"])
-        .arg(folder.path())
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("cannot start the supervisor")
-}
-
 async fn supervise(dir: &Path) -> Result<()> {
     let (folder, settings) = open(dir)?;
     // Starts a new session, so that the terminal's signals do not reach the supervisor. Fails only if it leads one
@@ -451,23 +394,10 @@ async fn node_start(node: &NodeArgument) -> Result<()> {
     Ok(())
 }
 
-async fn node_stop(node: &NodeArgument, kill: bool) -> Result<()> {
+async fn node_stop(node: &NodeArgument) -> Result<()> {
     let (folder, settings) = open(&node.dir.dir)?;
     settings.check_node(node.id)?;
-    let process = process::of_node(&folder, node.id).with_context(|| format!("node {} is not running", node.id))?;
-    if socket::send(&folder, &Request::End { node: node.id, kill })?.is_none() {
-        supervisor::stop(&process, kill);
-    }
-    let until = Instant::now() + STOP_PATIENCE;
-    while !process.has_exited() {
-        ensure!(
-            Instant::now() < until,
-            "node {} does not stop in time; its log: {}",
-            node.id,
-            folder.node_log(node.id).display()
-        );
-        tokio::time::sleep(POLL).await;
-    }
+    nodes::end(&folder, node.id).await?;
     println!(
         "node {} has stopped; start it again with `{} dev node start {} --dir {}`",
         node.id,

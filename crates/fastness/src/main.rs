@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         Command::Certs(command) => certs::run(command).map(|()| 0),
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
-        Command::Lab(command) => on_one_thread(async { lab::run(command).await.map(|()| 0) }),
+        Command::Lab(command) => on_threads(lab::run(command)),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };
     match result {
@@ -124,4 +124,9 @@ fn exit_at_once(result: anyhow::Result<()>) -> ! {
 /// Runs a command on a single-threaded runtime, which suffices because commands mostly wait.
 fn on_one_thread(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Runs a command that has a load beside it.
+fn on_threads(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
 }

@@ -2,13 +2,15 @@
 //! clients, [`Caller`]), follows the cluster's topology, and keeps a ledger of which writes were **acknowledged** (must
 //! survive), **refused** (must not have happened) or left **unknown** (may or may not have happened).
 //!
-//! There are three kinds of load:
+//! There are four kinds of load:
+//! - [`chains`] finds out about every acknowledged write, in bounded memory, in any mode, for the lab;
 //! - [`ledger`] writes values that can be checked afterwards, during faults;
 //! - [`losses`] measures what failovers lose in modes where they may;
 //! - [`closed_loop`] costs as little as a client can, to measure throughput and latency.
 //!
 //! Does not know how the server works.
 
+pub mod chains;
 pub mod client;
 pub mod closed_loop;
 pub mod connection;

@@ -1,5 +1,6 @@
 //! Which node owns which slot, according to `CLUSTER SLOTS`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastness_resp::value::Value;
@@ -21,6 +22,9 @@ pub enum TopologyError {
     /// No seed answered; contains the error of the last one.
     #[error("no seed answered CLUSTER SLOTS; the last error: {0}")]
     Unreachable(String),
+    /// A seed answered, but not every slot has a primary.
+    #[error("not every slot has a primary")]
+    Incomplete,
 }
 
 impl Topology {
@@ -68,6 +72,17 @@ impl Topology {
     #[must_use]
     pub fn primary(&self, slot: Slot) -> Option<&Endpoint> {
         self.by_slot[usize::from(slot.0)].map(|shard| &self.primaries[usize::from(shard)])
+    }
+
+    /// The shard of each slot, numbered from 0 in the order of the slots; `None` where no node serves it.
+    #[must_use]
+    pub fn shards_by_slot(&self) -> Vec<Option<usize>> {
+        let mut numbers = BTreeMap::new();
+        let mut number = |range: u16| {
+            let next = numbers.len();
+            *numbers.entry(range).or_insert(next)
+        };
+        self.by_slot.iter().map(|range| range.map(&mut number)).collect()
     }
 
     /// All nodes with a copy of a slot, the primary first.

@@ -169,7 +169,7 @@ async fn all_disks_full_at_once_recover_by_themselves() -> Result<()> {
         ensure!(classify(&client.call(&[b"INCR", b"count"]).await?) == Outcome::Acknowledged, "INCR {n}");
         acknowledged += 1;
     }
-    nodes.iter().try_for_each(|node| cluster.disk_fault(*node, "fill"))?;
+    nodes.iter().try_for_each(|node| cluster.disk_fault(*node, "full"))?;
     // With two of three disks full nothing commits any more; whether the third node still writes does not matter.
     let until = Instant::now() + PATIENCE;
     while nodes.iter().filter(|node| waits_for_space(&cluster, **node)).count() < 2 {

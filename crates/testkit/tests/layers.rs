@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
         6,
         &["types", "events", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "control"],
     ),
-    ("fastness", 7, &["types", "wire", "control", "server"]),
+    ("fastness", 7, &["types", "resp", "wire", "client", "load", "control", "server"]),
     ("load", 1, &["types", "resp"]),
     (
         "testkit",

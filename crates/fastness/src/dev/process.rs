@@ -63,6 +63,12 @@ impl ProcessId {
         self.presence() == Presence::Running
     }
 
+    /// Whether a signal has stopped all threads of the process.
+    pub fn is_paused(&self) -> bool {
+        let state = |thread| Stat::read(&format!("/proc/{}/task/{thread}/stat", self.pid)).map(|stat| stat.state);
+        self.is_running() && threads(self.pid).filter_map(state).all(|state| state == 'T')
+    }
+
     /// Whether the process has released everything.
     pub fn has_exited(&self) -> bool {
         self.presence() == Presence::Exited
@@ -122,7 +128,11 @@ struct Stat {
 
 impl Stat {
     fn of(pid: i32) -> Option<Stat> {
-        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Stat::read(&format!("/proc/{pid}/stat"))
+    }
+
+    fn read(path: &str) -> Option<Stat> {
+        Stat::parse(&std::fs::read_to_string(path).ok()?)
     }
 
     fn parse(stat: &str) -> Option<Stat> {
@@ -224,9 +234,9 @@ mod tests {
         while Stat::of(id.pid).unwrap().state != 'T' {
             std::thread::yield_now();
         }
-        assert!(id.is_running());
+        assert!(id.is_running() && id.is_paused());
         id.signal(Signal::KILL);
-        assert!(!id.is_running());
+        assert!(!id.is_running() && !id.is_paused());
         child.wait().unwrap();
     }
 }

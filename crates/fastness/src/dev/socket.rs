@@ -25,12 +25,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 pub enum Request {
     /// Start those of these nodes that are not running.
     Start(Vec<u64>),
-    /// Stop a node: with SIGTERM, so that it hands over leadership, or with SIGKILL.
+    /// Stop a node with SIGTERM, so that it hands over leadership.
     End {
         /// Id of the node.
         node: u64,
-        /// Whether to send SIGKILL.
-        kill: bool,
     },
     /// Read the settings again, because a command has changed the durability mode or the nodes.
     Reload,

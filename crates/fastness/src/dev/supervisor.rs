@@ -193,7 +193,7 @@ impl Supervisor {
                 self.starts.push(Start { nodes, answer, until: Instant::now() + DYING_MAX });
                 return;
             }
-            Request::End { node, kill } => self.stop_node(node, kill),
+            Request::End { node } => self.stop_node(node),
             Request::Reload => self.reload(),
             Request::Shutdown => {
                 self.stop_all();
@@ -276,11 +276,11 @@ impl Supervisor {
         }
     }
 
-    fn stop_node(&mut self, node: u64, kill: bool) -> Result<()> {
+    fn stop_node(&mut self, node: u64) -> Result<()> {
         self.settings.check_node(node)?;
         self.poll()?;
         let running = self.running.get(&node).with_context(|| format!("node {node} is not running"))?;
-        stop(&running.process, kill);
+        stop(&running.process, false);
         Ok(())
     }
 

@@ -163,7 +163,7 @@ impl ChaosFault {
             ChaosFault::Ring => ("ring", What::Drop(Shape::Ring), Whom::All),
             ChaosFault::StallDisk => ("stall-disk", What::Disk("stall"), Whom::Primary),
             ChaosFault::SlowDisk => ("slow-disk", What::Disk("slow 100"), Whom::Any),
-            ChaosFault::FillDisk => ("fill-disk", What::Disk("fill"), Whom::Primary),
+            ChaosFault::FillDisk => ("fill-disk", What::Disk("full"), Whom::Primary),
             ChaosFault::FailDisk => ("fail-disk", What::Disk("fail"), Whom::Primary),
             ChaosFault::CutLinks => ("cut-links", What::Links(&["cut"]), Whom::Primary),
             ChaosFault::SlowLinks => ("slow-links", What::Links(&["delay 40", "drop 2"]), Whom::Any),

@@ -126,7 +126,7 @@ impl Struck {
                 let dropped = wait_for("a dropped packet", || self.dropped()).await?;
                 Ok(format!("{dropped} packets were dropped at once"))
             }
-            What::Disk("fill") => {
+            What::Disk("full") => {
                 block_in_place(|| self.logs(cluster, "the disk is full by an injected fault"))?;
                 self.nodes
                     .iter()
@@ -191,7 +191,7 @@ impl Struck {
 
     /// Waits for nodes that recover on their own.
     pub(super) fn wait_for_recovery(&self, cluster: &Cluster) -> Result<()> {
-        if self.fault.what() != What::Disk("fill") {
+        if self.fault.what() != What::Disk("full") {
             return Ok(());
         }
         for before in &self.before {

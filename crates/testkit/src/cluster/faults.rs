@@ -78,7 +78,7 @@ impl Cluster {
     /// If the command is refused.
     pub fn disk_fault(&self, node: u64, fault: &str) -> Result<()> {
         let node = node.to_string();
-        self.fastness("lab", ["disk", "--node", &node].into_iter().chain(fault.split(' '))).map(drop)
+        self.fastness("lab", ["disk", "--no-wait", "--node", &node].into_iter().chain(fault.split(' '))).map(drop)
     }
 
     /// Sets a fault of the link from one node to another, in the words of `fastness lab link`.
@@ -87,18 +87,18 @@ impl Cluster {
     /// If the command is refused.
     pub fn link_fault(&self, from: u64, to: u64, fault: &str) -> Result<()> {
         let (from, to) = (from.to_string(), to.to_string());
-        let words = ["link", "--from", &from, "--to", &to].into_iter().chain(fault.split(' '));
+        let words = ["link", "--no-wait", "--from", &from, "--to", &to].into_iter().chain(fault.split(' '));
         self.fastness("lab", words).map(drop)
     }
 
     /// Number of a node's writes that the current fault of its disk has affected, and of frames that the faults of its
-    /// links have affected.
+    /// links have affected; 0 if it does not answer.
     ///
     /// # Errors
-    /// If a node does not answer.
+    /// If the cluster has no such node.
     pub fn faults_met(&self, node: u64) -> Result<u64> {
-        let shown: serde_json::Value = serde_json::from_str(&self.fastness("lab", ["show", "--json"])?)?;
-        let shown = shown.as_array().into_iter().flatten().find(|shown| shown["node"] == node);
+        let shown: serde_json::Value = serde_json::from_str(&self.fastness("lab", ["status", "--json"])?)?;
+        let shown = shown["nodes"].as_array().into_iter().flatten().find(|shown| shown["node"] == node);
         let shown = shown.with_context(|| format!("node {node} is not among them"))?;
         let links = shown["links"].as_array().into_iter().flatten().filter_map(|link| link["met"].as_u64());
         Ok(shown["disk"]["met"].as_u64().unwrap_or(0) + links.sum::<u64>())
