@@ -1,5 +1,6 @@
 //! Builds clients.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -27,24 +28,30 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// How many bytes a pipeline or a watch holds for its caller by default.
 const HELD_BYTES: usize = 16 * 1024 * 1024;
 
-/// The part of `cluster.json` (written by `fastness dev`) that clients need.
+/// The part of `cluster.json` (written by `fastness dev`, and by `make lab`) that clients need.
 #[derive(Deserialize)]
 struct DevCluster {
     nodes: Vec<DevNode>,
     /// PEM file.
     ca: PathBuf,
+    /// Password of the user `default`, where the cluster has one.
+    password: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct DevNode {
     /// `host:port`.
     grpc: String,
+    /// The address by which the nodes name this one, where that is not reached from here: the nodes are in containers.
+    grpc_announced: Option<String>,
 }
 
 /// Options of a client; see [`Client::builder`].
 #[derive(Clone)]
 pub struct ClientBuilder {
     addresses: Vec<String>,
+    /// Where nodes are reached whose own addresses are not.
+    mapped: HashMap<String, String>,
     cluster_file: Option<PathBuf>,
     ca_pem: Option<Vec<u8>>,
     identity_pem: Option<(Vec<u8>, Vec<u8>)>,
@@ -64,6 +71,7 @@ impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             addresses: Vec::new(),
+            mapped: HashMap::new(),
             cluster_file: None,
             ca_pem: None,
             identity_pem: None,
@@ -88,8 +96,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Takes all addresses and the CA from the `cluster.json` of a development cluster (`fastness dev`). A CA that is
-    /// set with [`ClientBuilder::ca_certificate`] takes precedence.
+    /// Takes all addresses, the CA and the password from the `cluster.json` of a development cluster (`fastness dev`,
+    /// `make lab`). A CA that is set with [`ClientBuilder::ca_certificate`] takes precedence, and so does a
+    /// [`ClientBuilder::password`].
     #[must_use]
     pub fn cluster_file(mut self, path: impl Into<PathBuf>) -> ClientBuilder {
         self.cluster_file = Some(path.into());
@@ -230,7 +239,7 @@ impl ClientBuilder {
             (true, ..) => return Err(ClientError::invalid("plaintext, or certificates; not both")),
         };
         Ok(Client::new(Arc::new(ClientCore {
-            pool: ChannelPool::new(security, &self.addresses, self.wrappers)?,
+            pool: ChannelPool::new(security, &self.addresses, self.mapped, self.wrappers)?,
             slots: Default::default(),
             az: self.az,
             reads: AtomicUsize::new(0),
@@ -251,7 +260,15 @@ impl ClientBuilder {
         };
         let cluster: DevCluster = serde_json::from_slice(&read(&path)?)
             .map_err(|error| ClientError::invalid(format!("{}: {error}", path.display())))?;
-        self.addresses.extend(cluster.nodes.into_iter().map(|node| node.grpc));
+        for DevNode { grpc, grpc_announced } in cluster.nodes {
+            if let Some(announced) = &grpc_announced {
+                self.mapped.insert(announced.clone(), grpc.clone());
+            }
+            self.addresses.push(grpc_announced.unwrap_or(grpc));
+        }
+        if self.password.is_none() {
+            self.password = cluster.password.map(|password| ("default".to_owned(), password));
+        }
         if self.ca_pem.is_none() && !self.plaintext {
             // A relative path starts at the file.
             let ca = path.parent().map_or_else(|| cluster.ca.clone(), |folder| folder.join(&cluster.ca));

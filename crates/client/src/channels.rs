@@ -1,5 +1,6 @@
 //! One channel for each node, connected when it is first used and kept.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,6 +129,8 @@ impl KnownNode {
 /// See the module.
 pub(crate) struct ChannelPool {
     security: Security,
+    /// Where nodes are reached whose own addresses, the keys, are not.
+    mapped: HashMap<String, String>,
     wrappers: Vec<ChannelWrapper>,
     /// Those of the builder first.
     nodes: Mutex<Vec<KnownNode>>,
@@ -144,6 +147,7 @@ impl ChannelPool {
     pub(crate) fn new(
         security: Security,
         addresses: &[String],
+        mapped: HashMap<String, String>,
         wrappers: Vec<ChannelWrapper>,
     ) -> Result<ChannelPool, ClientError> {
         let mut nodes: Vec<KnownNode> = Vec::new();
@@ -157,7 +161,7 @@ impl ChannelPool {
             return Err(ClientError::invalid("at least one address is needed"));
         }
         let (configured, nodes) = (nodes.len(), Mutex::new(nodes));
-        Ok(ChannelPool { security, wrappers, configured, nodes, next: AtomicUsize::new(0) })
+        Ok(ChannelPool { security, mapped, wrappers, configured, nodes, next: AtomicUsize::new(0) })
     }
 
     /// The node of this turn, without those that have just failed as long as there are others. Turns of calls
@@ -218,7 +222,8 @@ impl ChannelPool {
     }
 
     fn connect(&self, address: &str) -> Result<NodeChannel, ClientError> {
-        let channel = self.security.endpoint(address)?.connect_lazy().map_err(ChannelError::new);
+        let reached = self.mapped.get(address).map_or(address, String::as_str);
+        let channel = self.security.endpoint(reached)?.connect_lazy().map_err(ChannelError::new);
         let channel = NodeChannel::new(channel);
         Ok(self.wrappers.iter().fold(channel, |channel, wrapper| wrapper(channel)))
     }
@@ -259,7 +264,7 @@ mod tests {
     #[test]
     fn nodes_are_called_in_turn_and_failed_ones_last() {
         let addresses = ["localhost:1", "localhost:2", "localhost:3", "localhost:1"].map(str::to_owned);
-        let pool = ChannelPool::new(Security::Plaintext, &addresses, Vec::new()).unwrap();
+        let pool = ChannelPool::new(Security::Plaintext, &addresses, HashMap::new(), Vec::new()).unwrap();
         let turn = |count: usize| (0..count).map(|_| pool.any().to_string()).collect::<Vec<_>>();
         assert_eq!(turn(4), ["localhost:1", "localhost:2", "localhost:3", "localhost:1"]);
         pool.failed("localhost:2");
@@ -267,12 +272,16 @@ mod tests {
         pool.failed("localhost:3");
         pool.failed("localhost:1");
         assert_eq!(turn(2), ["localhost:2", "localhost:2"], "all have failed: the one that failed first");
-        assert!(matches!(ChannelPool::new(Security::Plaintext, &[], Vec::new()), Err(ClientError::Invalid { .. })));
+        assert!(matches!(
+            ChannelPool::new(Security::Plaintext, &[], HashMap::new(), Vec::new()),
+            Err(ClientError::Invalid { .. })
+        ));
     }
 
     #[tokio::test]
     async fn channels_are_kept_and_their_number_is_bounded() {
-        let pool = ChannelPool::new(Security::Plaintext, &["localhost:1".to_owned()], Vec::new()).unwrap();
+        let pool =
+            ChannelPool::new(Security::Plaintext, &["localhost:1".to_owned()], HashMap::new(), Vec::new()).unwrap();
         for port in 2..NODES_MAX + 100 {
             pool.channel(&format!("localhost:{port}").into()).unwrap();
             pool.channel(&format!("localhost:{port}").into()).unwrap();

@@ -11,7 +11,7 @@ use fastness_resp::value::Value;
 use fastness_types::slot_of;
 use parking_lot::Mutex;
 
-use crate::connection::{Connection, Endpoint, IoError, Tls, encode};
+use crate::connection::{Connection, Endpoint, IoError, Login, Tls, encode};
 use crate::outcome::{Outcome, classify};
 use crate::topology::Topology;
 
@@ -170,7 +170,8 @@ impl Client {
         if let Some(topology) = self.topology.lock().clone() {
             return Some(topology);
         }
-        let read = Topology::read(&self.access.seeds, self.access.tls.as_ref(), self.access.timeout).await;
+        let login = Login { tls: self.access.tls.clone(), password: None };
+        let read = Topology::read(&self.access.seeds, &login, self.access.timeout).await;
         let topology = Arc::new(read.ok()?);
         *self.topology.lock() = Some(topology.clone());
         Some(topology)

@@ -63,6 +63,15 @@ impl Tls {
     }
 }
 
+/// What a client needs to be let in.
+#[derive(Clone, Default)]
+pub struct Login {
+    /// TLS, if used.
+    pub tls: Option<Tls>,
+    /// Password of the user `default`, if it needs one.
+    pub password: Option<String>,
+}
+
 /// Why a connection can no longer be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IoError {
@@ -81,6 +90,9 @@ pub enum IoError {
     /// The TLS material is unusable, or the handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The server does not accept the password, at least not now.
+    #[error("not logged in: {0}")]
+    NotLoggedIn(String),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -120,6 +132,21 @@ impl Connection {
         };
         let stream = tokio::time::timeout(timeout, connect).await.map_err(|_| IoError::TimedOut(timeout))??;
         Ok(Connection { stream, input: Vec::with_capacity(16 * 1024), read_pos: 0, timeout })
+    }
+
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// See [`IoError`].
+    pub async fn open_as(endpoint: &Endpoint, login: &Login, timeout: Duration) -> Result<Connection, IoError> {
+        let mut connection = Connection::open(endpoint, login.tls.as_ref(), timeout).await?;
+        if let Some(password) = &login.password {
+            match connection.call(&[b"AUTH", password.as_bytes()]).await? {
+                Value::Simple(_) => {}
+                other => return Err(IoError::NotLoggedIn(format!("{other:?}"))),
+            }
+        }
+        Ok(connection)
     }
 
     /// Selects the protocol version.

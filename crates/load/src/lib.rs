@@ -20,6 +20,6 @@ pub mod outcome;
 pub mod topology;
 
 pub use client::{Access, Caller, Client, SharedTopology};
-pub use connection::{Connection, Endpoint, IoError, Tls};
+pub use connection::{Connection, Endpoint, IoError, Login, Tls};
 pub use outcome::Outcome;
 pub use topology::Topology;

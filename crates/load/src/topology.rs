@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastness_resp::value::Value;
 use fastness_types::{SLOTS, Slot};
 
-use crate::connection::{Connection, Endpoint, IoError, Tls};
+use crate::connection::{Connection, Endpoint, IoError, Login};
 
 /// The owners of all slots at one moment.
 #[derive(Debug, Clone)]
@@ -32,10 +32,10 @@ impl Topology {
     ///
     /// # Errors
     /// If none of them does.
-    pub async fn read(seeds: &[Endpoint], tls: Option<&Tls>, timeout: Duration) -> Result<Topology, TopologyError> {
+    pub async fn read(seeds: &[Endpoint], login: &Login, timeout: Duration) -> Result<Topology, TopologyError> {
         let mut last = String::from("there are no seeds");
         for seed in seeds {
-            match Topology::read_one(seed, tls, timeout).await {
+            match Topology::read_one(seed, login, timeout).await {
                 Ok(Some(topology)) => return Ok(topology),
                 Ok(None) => last = format!("{seed}: no slots are served"),
                 Err(error) => last = format!("{seed}: {error}"),
@@ -44,8 +44,8 @@ impl Topology {
         Err(TopologyError::Unreachable(last))
     }
 
-    async fn read_one(seed: &Endpoint, tls: Option<&Tls>, timeout: Duration) -> Result<Option<Topology>, IoError> {
-        let mut connection = Connection::open(seed, tls, timeout).await?;
+    async fn read_one(seed: &Endpoint, login: &Login, timeout: Duration) -> Result<Option<Topology>, IoError> {
+        let mut connection = Connection::open_as(seed, login, timeout).await?;
         let reply = connection.call(&[b"CLUSTER", b"SLOTS"]).await?;
         Ok(Topology::parse(&reply, seed))
     }

@@ -143,6 +143,7 @@ pub struct Config {
     pub dir: PathBuf,
     pub cluster_announce_ip: String,
     pub cluster_announce_hostname: String,
+    pub cluster_announce_plaintext_ip: String,
     pub cluster_announce_port: u16,
     pub cluster_announce_tls_port: u16,
     pub durability: Durability,
@@ -470,6 +471,13 @@ impl Config {
         }
         let address = self.addresses().into_iter().find(|address| !address.is_unspecified());
         address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string())
+    }
+
+    /// The host that clients of a RESP listener are told for every node; `None`: for each node the one that it
+    /// announces.
+    #[must_use]
+    pub fn announced_to(&self, tls: bool) -> Option<&str> {
+        Some(self.cluster_announce_plaintext_ip.as_str()).filter(|host| !tls && !host.is_empty())
     }
 }
 

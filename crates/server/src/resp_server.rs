@@ -165,6 +165,8 @@ impl ReplicaServer {
         let own = (self.node.node, self.shard_id);
         let durability = self.node.mode(self.shard_id).map_or(map.durability, |mode| mode.in_force);
         let observe = |node: NodeId, shard: ShardId| self.node.observe(node, shard);
-        Some(read(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset, healthy }))
+        let config = self.node.config.load();
+        let host = config.announced_to(tls);
+        Some(read(&View { map, leader: &leader, observe: &observe, own, durability, tls, host, offset, healthy }))
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! - To a client each replica is one cluster node with one role, one name and one port.
 //! - TLS clients get TLS ports, others plaintext ports; a replica without such a port is left out of the reply.
+//! - Clients of the plaintext port may be told another host for all nodes than the map has: one machine to which all
+//!   plaintext ports are mapped.
 //! - The state of a replica is what this node has observed of it ([`Observation`]), as in Valkey: CLUSTER SLOTS, from
 //!   which clients choose replicas to read from, names a primary and those replicas that report that they can serve.
 //!   CLUSTER SHARDS and NODES name all, with those that have failed and those that are loading (including one that
@@ -71,6 +73,8 @@ pub struct View<'a> {
     pub durability: Durability,
     /// Whether the client came through the TLS front end.
     pub tls: bool,
+    /// The host that this client is told for every node; `None`: that of the map.
+    pub host: Option<&'a str>,
     /// Log position of the answering replica.
     pub offset: u64,
     /// Whether the answering replica serves.
@@ -127,6 +131,17 @@ impl View<'_> {
         if self.tls { replica.tls_port() } else { replica.plain_port() }
     }
 
+    /// The host of a node.
+    fn host<'v>(&'v self, node: &'v NodeInfo) -> &'v str {
+        self.host.unwrap_or(&node.announce_host)
+    }
+
+    /// The host name beside it.
+    fn hostname<'v>(&'v self, node: &'v NodeInfo) -> Option<&'v str> {
+        let announced = Some(node.announce_hostname.as_str());
+        announced.filter(|name| !name.is_empty() && self.host.is_none())
+    }
+
     fn is_own(&self, replica: &ReplicaView<'_>) -> bool {
         self.own == (replica.node.id, replica.shard.id)
     }
@@ -144,7 +159,7 @@ impl View<'_> {
         let leaving = || self.map.leaving().iter().find(|node| node.id == primary);
         let node = self.map.node(primary).or_else(leaving)?;
         let port = self.port(&self.replica(node, shard, true))?;
-        Some(format!("{}:{port}", node.announce_host))
+        Some(format!("{}:{port}", self.host(node)))
     }
 
     /// CLUSTER SLOTS.
@@ -158,12 +173,12 @@ impl View<'_> {
             out.integer(i64::from(shard.last.0));
             for replica in &replicas {
                 out.array(4);
-                out.bulk(&replica.node.announce_host);
+                out.bulk(self.host(replica.node));
                 out.integer(i64::from(self.port(replica).unwrap_or_default()));
                 out.bulk(self.name(replica));
                 let mut metadata = vec![("availability-zone", replica.node.az.0.as_ref())];
-                if !replica.node.announce_hostname.is_empty() {
-                    metadata.insert(0, ("hostname", replica.node.announce_hostname.as_str()));
+                if let Some(name) = self.hostname(replica.node) {
+                    metadata.insert(0, ("hostname", name));
                 }
                 out.map(metadata.len());
                 for (name, value) in metadata {
@@ -203,10 +218,10 @@ impl View<'_> {
             pairs += 1;
         };
         text(out, "id", &self.name(replica));
-        text(out, "ip", &replica.node.announce_host);
-        text(out, "endpoint", &replica.node.announce_host);
-        if !replica.node.announce_hostname.is_empty() {
-            text(out, "hostname", &replica.node.announce_hostname);
+        text(out, "ip", self.host(replica.node));
+        text(out, "endpoint", self.host(replica.node));
+        if let Some(name) = self.hostname(replica.node) {
+            text(out, "hostname", name);
         }
         text(out, "role", if replica.primary { "master" } else { "replica" });
         text(out, "health", replica.seen.health.name());
@@ -258,11 +273,11 @@ impl View<'_> {
         let mut line = format!(
             "{} {}:{}@{peer_port}",
             self.name(replica),
-            replica.node.announce_host,
+            self.host(replica.node),
             self.port(replica).unwrap_or_default(),
         );
-        if !replica.node.announce_hostname.is_empty() {
-            let _ = write!(line, ",{}", replica.node.announce_hostname);
+        if let Some(name) = self.hostname(replica.node) {
+            let _ = write!(line, ",{name}");
         }
         line.push(' ');
         if self.is_own(replica) {
@@ -364,7 +379,8 @@ pub(crate) mod tests {
         let own = (NodeId(1), ShardId(1));
         let durability = Durability::Async;
         let observe = |_: NodeId, _: ShardId| ONLINE;
-        read(&View { map, leader: &leader, observe: &observe, own, durability, tls, offset: 5, healthy: true })
+        let (host, offset, healthy) = (None, 5, true);
+        read(&View { map, leader: &leader, observe: &observe, own, durability, tls, host, offset, healthy })
     }
 
     const ONLINE: Observation =
@@ -388,6 +404,7 @@ pub(crate) mod tests {
             own,
             durability,
             tls: false,
+            host: None,
             offset: 5,
             healthy: true,
         })
@@ -454,6 +471,7 @@ pub(crate) mod tests {
             own,
             durability,
             tls: false,
+            host: None,
             offset: 5,
             healthy: true,
         };
@@ -552,5 +570,22 @@ pub(crate) mod tests {
         assert_eq!(with_view(false, |v| v.address(Slot(1), Some(NodeId(2)))), Some("10.0.0.2:7000".into()));
         assert_eq!(with_view(false, |v| v.address(Slot(9000), None)), Some("10.0.0.2:7001".into()));
         assert_eq!(with_view(true, |v| v.address(Slot(1), Some(NodeId(3)))), None);
+    }
+
+    #[test]
+    fn one_host_can_stand_for_all() {
+        let mut map = map();
+        map.nodes.iter_mut().for_each(|node| node.announce_hostname = "db.example.com".to_owned());
+        let texts = |host: Option<&str>| {
+            with_view_of(&map, false, |view| {
+                let view = View { host, ..*view };
+                let (slots, shards) = (decoded(|out| view.write_slots(out)), decoded(|out| view.write_shards(out)));
+                format!("{} {slots:?} {shards:?} {}", view.address(Slot(1), None).unwrap(), view.nodes())
+            })
+        };
+        let (own, mapped) = (texts(None), texts(Some("127.0.0.1")));
+        assert!(own.contains("10.0.0.3:7000") && own.contains("db.example.com") && !own.contains("127.0.0.1"), "{own}");
+        assert!(mapped.contains("127.0.0.1:7000") && !mapped.contains("10.0.0."), "{mapped}");
+        assert!(!mapped.contains("db.example.com"), "a client would prefer it: {mapped}");
     }
 }

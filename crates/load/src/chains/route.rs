@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastness_resp::value::Value;
 use fastness_types::Slot;
 
-use crate::connection::{Connection, Endpoint, Tls};
+use crate::connection::{Connection, Endpoint, Login};
 use crate::topology::Topology;
 
 /// Number of refusals after which a route finds the primary again.
@@ -27,7 +27,7 @@ pub struct Route {
     seeds: Vec<Endpoint>,
     /// The seed that is asked next.
     next: usize,
-    tls: Option<Tls>,
+    login: Login,
     timeout: Duration,
     slot: Slot,
     primary: Option<Endpoint>,
@@ -38,8 +38,8 @@ pub struct Route {
 impl Route {
     /// A route that asks the seeds in turn, beginning with the one of this number.
     #[must_use]
-    pub fn new(seeds: &[Endpoint], first: usize, tls: Option<Tls>, timeout: Duration, slot: Slot) -> Route {
-        Route { seeds: seeds.to_vec(), next: first, tls, timeout, slot, primary: None, open: None, refusals: 0 }
+    pub fn new(seeds: &[Endpoint], first: usize, login: Login, timeout: Duration, slot: Slot) -> Route {
+        Route { seeds: seeds.to_vec(), next: first, login, timeout, slot, primary: None, open: None, refusals: 0 }
     }
 
     /// Sends a command to the primary, as far as it is known.
@@ -50,7 +50,7 @@ impl Route {
         };
         let mut connection = match self.open.take() {
             Some((endpoint, connection)) if endpoint == primary => connection,
-            _ => match Connection::open(&primary, self.tls.as_ref(), self.timeout).await {
+            _ => match Connection::open_as(&primary, &self.login, self.timeout).await {
                 Ok(connection) => connection,
                 Err(_) => {
                     self.look_elsewhere();
@@ -88,7 +88,7 @@ impl Route {
     async fn primary(&mut self) -> Option<Endpoint> {
         if self.primary.is_none() {
             let seed = self.seeds.get(self.next % self.seeds.len().max(1))?;
-            let topology = Topology::read(std::slice::from_ref(seed), self.tls.as_ref(), self.timeout).await.ok()?;
+            let topology = Topology::read(std::slice::from_ref(seed), &self.login, self.timeout).await.ok()?;
             self.primary = topology.primary(self.slot).cloned();
         }
         self.primary.clone()

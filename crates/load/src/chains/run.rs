@@ -15,7 +15,7 @@ use super::reigns::Reigns;
 use super::route::{Attempt, Route};
 use super::verdict::ChainVerdict;
 use super::worker::{ChainWorker, Shared, Wrong};
-use crate::connection::{Endpoint, Tls};
+use crate::connection::{Endpoint, Login};
 use crate::topology::{Topology, TopologyError};
 
 /// Number of writes that all keys together remember.
@@ -36,8 +36,8 @@ pub const WORKERS_MAX: usize = 512;
 pub struct ChainOptions {
     /// Endpoints from which the topology is read.
     pub seeds: Vec<Endpoint>,
-    /// TLS, if used.
-    pub tls: Option<Tls>,
+    /// What each connection needs to be let in.
+    pub login: Login,
     /// Number of workers, each with one connection; at most [`WORKERS_MAX`].
     pub workers: usize,
     /// Number of keys of each worker.
@@ -58,7 +58,7 @@ impl Default for ChainOptions {
     fn default() -> ChainOptions {
         ChainOptions {
             seeds: Vec::new(),
-            tls: None,
+            login: Login::default(),
             workers: 12,
             keys_each: 16,
             rate: 1_000,
@@ -87,7 +87,7 @@ pub struct ChainRun {
 async fn shards_by_slot(options: &ChainOptions) -> Result<Vec<Option<usize>>, TopologyError> {
     let until = Instant::now() + START_PATIENCE;
     loop {
-        let read = Topology::read(&options.seeds, options.tls.as_ref(), options.timeout).await;
+        let read = Topology::read(&options.seeds, &options.login, options.timeout).await;
         let error = match read.map(|topology| topology.shards_by_slot()) {
             Ok(shards) if shards.iter().all(Option::is_some) => return Ok(shards),
             Ok(_) => TopologyError::Incomplete,
@@ -125,7 +125,7 @@ pub async fn start(options: &ChainOptions) -> Result<ChainRun, TopologyError> {
         Duration::from_secs_f64(workers as f64 / f64::from(options.rate))
     };
     let history = (HISTORY_MAX / (workers * (options.keys_each + 1))).max(HISTORY_MIN);
-    let route = |number, slot| Route::new(&options.seeds, number, options.tls.clone(), options.timeout, slot);
+    let route = |number, slot| Route::new(&options.seeds, number, options.login.clone(), options.timeout, slot);
     let tags: Vec<(String, Slot)> = (0..workers).map(|id| tag_in(&by_slot, id % shards, &options.prefix, id)).collect();
     let run = |(id, (tag, slot)): (usize, &(String, Slot))| {
         let (shard, route) = (id % shards, route(id, *slot));

@@ -46,7 +46,7 @@ pub(super) fn replicas(replica: &ReplicaServer, tls: bool) -> Vec<Follower> {
             let port = port(node, replica, tls)?;
             let seen = replica.node.observe(node.id, replica.shard_id);
             let lag = replica.node.peer(node.id).silent.filter(|_| seen.health != Health::Failed)?;
-            let (host, online) = (node.announce_host.clone(), seen.health == Health::Online);
+            let (host, online) = (host(node, replica, tls), seen.health == Health::Online);
             Some(Follower { host, port, online, lag, offset: offset(node.id) })
         })
         .collect()
@@ -62,7 +62,11 @@ pub(super) fn primary(replica: &ReplicaServer, tls: bool) -> Option<(String, u16
     let map = replica.node.map.load();
     let map = map.as_deref()?;
     let node = map.node(replica.node.leader(replica.shard_id)?)?;
-    Some((node.announce_host.clone(), port(node, replica, tls)?))
+    Some((host(node, replica, tls), port(node, replica, tls)?))
+}
+
+fn host(node: &fastness_control::NodeInfo, replica: &ReplicaServer, tls: bool) -> String {
+    replica.node.config.load().announced_to(tls).unwrap_or(&node.announce_host).to_owned()
 }
 
 fn port(node: &fastness_control::NodeInfo, replica: &ReplicaServer, tls: bool) -> Option<u16> {
