@@ -1,5 +1,6 @@
 //! The client of the admin service: connects with an admin certificate, and follows redirects to the leader.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,12 +53,19 @@ impl Credentials {
 #[derive(Debug, Clone)]
 pub struct Admin {
     tls: ClientTlsConfig,
+    /// Where nodes are reached whose own addresses, the keys, are not.
+    mapped: BTreeMap<String, String>,
 }
 
 impl Admin {
     /// Reads the credentials.
     pub fn new(credentials: &Credentials) -> Result<Admin> {
-        Ok(Admin { tls: credentials.tls()? })
+        Ok(Admin { tls: credentials.tls()?, mapped: BTreeMap::new() })
+    }
+
+    /// A client that reaches some nodes elsewhere than they are named.
+    pub fn with_mapped(self, mapped: BTreeMap<String, String>) -> Admin {
+        Admin { mapped, ..self }
     }
 
     async fn connect(&self, address: &str) -> Result<AdminServiceClient<Channel>> {
@@ -65,13 +73,14 @@ impl Admin {
     }
 
     async fn channel(&self, address: &str) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("https://{address}"))
+        let reached = self.mapped.get(address).map_or(address, String::as_str);
+        let endpoint = Endpoint::from_shared(format!("https://{reached}"))
             .with_context(|| format!("{address:?} is not host:port"))?
             .connect_timeout(CONNECT_PATIENCE)
             .timeout(CALL_PATIENCE)
             .tls_config(self.tls.clone())
             .context("the certificates are not usable")?;
-        endpoint.connect().await.map_err(|e| anyhow!("cannot reach {address}: {}", causes(&e)))
+        endpoint.connect().await.map_err(|e| anyhow!("cannot reach {reached}: {}", causes(&e)))
     }
 
     /// The cluster as one node sees it. The time limit is short, so that a stalled node does not delay a caller that

@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::admin::{Admin, Credentials};
+use crate::container_lab::ContainerLab;
 use crate::dev;
 
 /// Addresses and credentials of a cluster.
@@ -23,7 +24,7 @@ pub struct Connection {
     /// Private key of the admin certificate
     #[arg(long, value_name = "FILE", requires = "ca")]
     admin_key: Option<PathBuf>,
-    /// Folder of a dev cluster, instead of all of the above
+    /// Folder of a dev cluster, or of the lab in containers, instead of all of the above
     #[arg(long, conflicts_with_all = ["address", "ca"])]
     pub dir: Option<PathBuf>,
     /// Print JSON
@@ -40,7 +41,10 @@ impl Connection {
     /// The client, and the addresses to try.
     pub fn open(&self) -> Result<(Admin, Vec<String>)> {
         if let Some(dir) = &self.dir {
-            return dev::admin_of(dir);
+            return match ContainerLab::at(dir)? {
+                Some(lab) => Ok((lab.admin()?, lab.addresses())),
+                None => dev::admin_of(dir),
+            };
         }
         let (Some(ca), Some(certificate), Some(key)) = (&self.ca, &self.admin_cert, &self.admin_key) else {
             bail!("give the cluster's --address, --ca, --admin-cert and --admin-key, or the --dir of a dev cluster");

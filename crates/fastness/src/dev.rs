@@ -11,6 +11,7 @@ use fastness_types::ClusterId;
 use tokio::time::Instant;
 
 use crate::admin::Admin;
+use crate::container_lab::ContainerLab;
 use cluster_file::ClusterFile;
 use folder::Folder;
 use nodes::{POLL, STOP_PATIENCE, SUPERVISOR_PATIENCE, open, start_detached};
@@ -178,6 +179,10 @@ pub async fn note_replaced(dir: &Path, old: u64, new: u64) -> Result<()> {
 }
 
 async fn note(dir: &Path, change: impl FnOnce(&mut Settings)) -> Result<()> {
+    if ContainerLab::at(dir)?.is_some() {
+        // The lab in containers keeps no settings beside those of the cluster itself.
+        return Ok(());
+    }
     let (folder, mut settings) = open(dir)?;
     change(&mut settings);
     publish(folder, settings).await

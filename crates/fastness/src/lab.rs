@@ -8,6 +8,7 @@ use target::{LabTarget, VerbTarget};
 use verbs::{AzVerb, NodeVerb};
 use view::LabView;
 
+mod containers;
 mod demo;
 mod driver;
 mod faults;

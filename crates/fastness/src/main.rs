@@ -10,6 +10,7 @@ mod admin;
 mod certs;
 mod cluster;
 mod connection;
+mod container_lab;
 mod dev;
 mod events;
 mod files;

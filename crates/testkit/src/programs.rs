@@ -31,5 +31,7 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("mkfs.ext4", Source::SetUp("e2fsprogs")),
     ("promtool", Source::SetUp("prometheus")),
     ("xfs_io", Source::SetUp("xfsprogs")),
+    ("docker", Source::Optional),
+    ("docker-compose", Source::Optional),
     ("perf", Source::Optional),
 ];

@@ -65,6 +65,7 @@ master-key-file /etc/fastness/master.key
 bind 0.0.0.0
 port $(lab_plaintext_port "$1")
 plaintext-beyond-loopback yes
+cluster-announce-plaintext-ip 127.0.0.1
 cluster-announce-ip node-$az
 tls-port 6379
 peer-port 16379

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::containers::ContainerDriver;
 use super::driver::Driver;
 use super::processes::ProcessDriver;
 use super::remote::RemoteDriver;
 use crate::connection::Connection;
+use crate::container_lab::ContainerLab;
 use crate::dev;
 
-/// The arguments that name a lab: the folder of a dev cluster, or the addresses and credentials of any other one.
+/// The arguments that name a lab: the folder of a dev cluster or of the lab in containers, or the addresses and
+/// credentials of any other one.
 #[derive(Debug, Args)]
 pub struct LabTarget {
     #[command(flatten)]
@@ -43,10 +46,13 @@ impl LabTarget {
         if self.connection.has_addresses() {
             return Ok(Box::new(RemoteDriver::open(&self.connection).await?));
         }
-        Ok(Box::new(ProcessDriver::open(&self.dir())?))
+        Ok(match ContainerLab::at(&self.dir())? {
+            Some(lab) => Box::new(ContainerDriver::new(lab)?),
+            None => Box::new(ProcessDriver::open(&self.dir())?),
+        })
     }
 
-    /// The folder of the dev cluster.
+    /// The folder of the lab.
     pub fn dir(&self) -> PathBuf {
         self.connection.dir.as_deref().unwrap_or(Path::new(dev::DIR)).to_owned()
     }

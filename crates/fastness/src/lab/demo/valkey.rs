@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use fastness_load::Login;
 use fastness_load::chains::ChainVerdict;
 
 use super::arguments::DemoArguments;
@@ -47,7 +48,7 @@ async fn on_valkey(demo: &DemoArguments, program: &std::path::Path) -> Result<Ch
     let mut cluster = ValkeyCluster::start(program).await?;
     say(&format!("{}: three primaries, a replica of each, appendfsync always", cluster.version()));
     let plan = demo.plan(LoadMode::Writes);
-    let mut load = RunningLoad::start_writes(cluster.seeds(), &plan, "contrast:".to_owned()).await?;
+    let mut load = RunningLoad::start_writes(cluster.seeds(), Login::default(), &plan, "contrast:".to_owned()).await?;
     say(&format!("a load of {} clients, {} commands a second", demo.clients, demo.rate));
     let part = |load: &mut RunningLoad| phase_text(&load.next_phase());
     tokio::time::sleep(demo.part()).await;

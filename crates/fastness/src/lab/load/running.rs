@@ -4,14 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fastness_load::Endpoint;
 use fastness_load::chains::meter::{Interruption, Meter};
 use fastness_load::chains::{self, ChainOptions, ChainRun, Phase};
+use fastness_load::{Endpoint, Login};
 use parking_lot::Mutex;
 
 use super::judgement::{Judgement, Verdict};
 use super::payments::{self, PaymentRun};
 use super::plan::{LoadMode, LoadPlan};
+use crate::container_lab::ContainerLab;
 use crate::dev::DevCluster;
 
 /// Time limit for reading everything back.
@@ -27,33 +28,50 @@ pub enum RunningLoad {
     Payments(PaymentRun),
 }
 
+/// Where clients of the lab of this folder enter, and how, and its number of shards.
+fn entrance(dir: &Path) -> Result<(Vec<Endpoint>, Login, usize)> {
+    // The first listener of each node knows the whole topology.
+    if let Some(lab) = ContainerLab::at(dir)? {
+        let first = lab.nodes.iter().filter_map(|node| node.resp.first());
+        let seeds = first.map(|mapped| Endpoint::new(&mapped.host, mapped.port)).collect();
+        let shards = lab.nodes.iter().map(|node| node.resp.len()).max().unwrap_or_default();
+        return Ok((seeds, Login { password: Some(lab.password), ..Login::default() }, shards));
+    }
+    let cluster = DevCluster::open(dir)?;
+    let mut seeds = Vec::new();
+    for (node, _) in cluster.nodes() {
+        seeds.extend(cluster.ports(node)?.first().map(|port| Endpoint::new("127.0.0.1", *port)));
+    }
+    Ok((seeds, Login::default(), cluster.members().len()))
+}
+
 impl RunningLoad {
-    /// Starts a load on the dev cluster of this folder.
+    /// Starts a load on the lab of this folder.
     pub async fn start(dir: &Path, plan: &LoadPlan) -> Result<RunningLoad> {
-        let cluster = DevCluster::open(dir)?;
         let prefix = format!("lab:{:08x}:", rand::random::<u32>());
         match plan.mode {
             LoadMode::Writes => {
-                let (clients, shards) = (plan.clients, cluster.members().len());
+                let (seeds, login, shards) = entrance(dir)?;
+                let clients = plan.clients;
                 ensure!(clients >= shards, "--clients {clients}: each of the {shards} shards needs at least one");
-                let mut seeds = Vec::new();
-                for (node, _) in cluster.nodes() {
-                    // The first listener of each node knows the whole topology.
-                    seeds.extend(cluster.ports(node)?.first().map(|port| Endpoint::new("127.0.0.1", *port)));
-                }
-                RunningLoad::start_writes(seeds, plan, prefix).await
+                RunningLoad::start_writes(seeds, login, plan, prefix).await
             }
             LoadMode::Payments => {
-                let file = cluster.dir().join("cluster.json");
+                let file = dir.join("cluster.json");
                 Ok(RunningLoad::Payments(payments::start(&file, plan, &prefix).await?))
             }
         }
     }
 
     /// Starts writes on any cluster that speaks the protocol.
-    pub async fn start_writes(seeds: Vec<Endpoint>, plan: &LoadPlan, prefix: String) -> Result<RunningLoad> {
+    pub async fn start_writes(
+        seeds: Vec<Endpoint>,
+        login: Login,
+        plan: &LoadPlan,
+        prefix: String,
+    ) -> Result<RunningLoad> {
         let (workers, rate, seed) = (plan.clients, plan.rate, rand::random());
-        let options = ChainOptions { seeds, workers, rate, prefix, seed, ..ChainOptions::default() };
+        let options = ChainOptions { seeds, login, workers, rate, prefix, seed, ..ChainOptions::default() };
         let run = chains::start(&options).await.context("the load cannot reach the cluster")?;
         Ok(RunningLoad::Writes(run))
     }
