@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop test demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
@@ -32,6 +32,20 @@ run: build ## a three-AZ cluster on this machine, in the background
 
 stop: ## stop the cluster that `make run` started; its data stays
 	@$(ENV); "$$CARGO_TARGET_DIR/release/fastness" dev stop --dir '$(DEV_DIR)'
+
+lab: build ## the same cluster in containers, three networks as AZs, with Prometheus; prints what to try (deploy/lab/README.md)
+	@deploy/lab/lab.sh up
+
+lab-down: ## stop the containers of `make lab`; their data stays
+	@deploy/lab/lab.sh down
+
+lab-clean: ## remove the containers, the data and the keys of `make lab`
+	@deploy/lab/lab.sh clean
+
+test-lab: setup-test ## the lab in containers, from start to removal, with faults under load; skipped, with the reason, without a Docker engine
+	@$(ENV); cargo build --locked --workspace --bins --tests
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_TEST_LAB=yes; \
+		cargo test --locked --workspace --test compose_lab -- --nocapture
 
 # One profile for unit tests and for the processes under test. Both commands select the same
 # packages and targets, so that cargo resolves the same features and compiles everything once.

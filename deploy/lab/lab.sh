@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The lab in containers: `lab.sh up` starts it and prints what to try, `down` stops it and keeps its data, `clean`
-# removes everything that it has made. `make lab`, `make lab-down` and `make lab-clean` call this. README.md beside it
-# describes the lab; steps/env.sh lists the variables.
+# removes everything that it has made. `make lab`, `make lab-down` and `make lab-clean` call this. `lab.sh files` only
+# makes the files that the containers mount, without Docker. README.md beside it describes the lab; steps/env.sh lists
+# the variables.
 set -euo pipefail
 
 # shellcheck source=deploy/setup/env.sh
@@ -16,19 +17,28 @@ up() {
     check_engine
     check_memory
     check_ports
-    [[ -x "$lab_binary" ]] || die "there is no binary $lab_binary: \`make lab\` builds it"
-    mkdir -p "$lab_dir"
-    lab_dir=$(cd "$lab_dir" && pwd)
+    make_folder
     make_base
     make_node_image
     make_tools
     find_grafana
-    make_secrets
-    write_files
+    files
     local started=$SECONDS
     start
     say "every shard serves, $((SECONDS - started)) s after the start"
     report
+}
+
+files() {
+    make_folder
+    make_secrets
+    write_files
+}
+
+make_folder() {
+    [[ -x "$lab_binary" ]] || die "there is no binary $lab_binary: \`make lab\` builds it"
+    mkdir -p "$lab_dir"
+    lab_dir=$(cd "$lab_dir" && pwd)
 }
 
 down() {
@@ -48,6 +58,6 @@ clean() {
 }
 
 case "${1:-}" in
-    up | down | clean) "$1" ;;
-    *) die "usage: lab.sh up|down|clean" ;;
+    up | down | clean | files) "$1" ;;
+    *) die "usage: lab.sh up|down|clean|files" ;;
 esac

@@ -19,6 +19,7 @@ lab_network="${lab_name}_between"
 lab_grafana_image=grafana/grafana-oss:11.6.1
 lab_prometheus_pulled=prom/prometheus:v2.53.4
 lab_client_pulled=valkey/valkey:8.1
+lab_prometheus_image=$lab_prometheus_pulled
 
 # Node N is in the Nth AZ. Ports from the first one on: the plaintext ports of node 1, 2, 3; gRPC of 1, 2, 3; metrics of
 # 1, 2, 3; Prometheus; Grafana.

@@ -37,7 +37,7 @@ random_hex() { od -An -v -tx1 -N "$1" /dev/urandom | tr -d ' \n'; }
 write_files() {
     local node
     for node in 1 2 3; do node_config "$node" >"$lab_dir/nodes/$node/fastness.conf"; done
-    cluster_json >"$lab_dir/cluster.json"
+    (umask 077 && cluster_json >"$lab_dir/cluster.json")
     compose_env >"$lab_dir/compose.env"
     mkdir -p "$lab_dir/prometheus/rules"
     cp "$fastness_root/deploy/lab/prometheus/prometheus.yml" "$lab_dir/prometheus/"
