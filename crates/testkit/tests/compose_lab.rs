@@ -35,6 +35,10 @@ fn succeed(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+fn docker(arguments: &[&str]) -> Result<String> {
+    succeed(Command::new("docker").args(arguments))
+}
+
 /// A lab with a name, a folder and ports of its own. If it may be started, it is removed with everything that it has
 /// made.
 struct ComposeLab {
@@ -74,10 +78,6 @@ impl ComposeLab {
         succeed(Command::new(binary()?).arg("lab").args(verb.split(' ')).arg("--dir").arg(self.dir()))
     }
 
-    fn docker(&self, arguments: &[&str]) -> Result<String> {
-        succeed(Command::new("docker").args(arguments))
-    }
-
     fn json(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_slice(&std::fs::read(self.dir().join("cluster.json"))?)?)
     }
@@ -103,12 +103,12 @@ impl ComposeLab {
     fn call_in_container(&self, command: &[&str]) -> Result<String> {
         let ca = format!("{}:/ca.crt:ro", self.dir().join("admin/ca.crt").display());
         let network = format!("{}_between", self.name);
-        let tools = self.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "fastness-lab-tools"])?;
+        let tools = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "fastness-lab-tools"])?;
         let image = tools.lines().next().context("the image of the tools")?;
         let password = self.login()?.password.unwrap_or_default();
         let client = ["redis-cli", "-c", "--tls", "--cacert", "/ca.crt", "-h", "node-b", "--no-auth-warning", "-a"];
         let run = ["run", "--rm", "--network", &network, "--volume", &ca, image];
-        self.docker(&[&run[..], &client, &[password.as_str()], command].concat())
+        docker(&[&run[..], &client, &[password.as_str()], command].concat())
     }
 
     /// The answer of Prometheus.
@@ -143,7 +143,7 @@ impl Drop for ComposeLab {
 /// The words of docker-compose, or of Docker's plugin.
 fn compose() -> Option<&'static [&'static str]> {
     const WORDS: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
-    WORDS.into_iter().find(|words| works(&[words, &["version"][..]].concat()))
+    WORDS.into_iter().find(|words| works(&[*words, &["version"][..]].concat()))
 }
 
 fn works(words: &[&str]) -> bool {
@@ -261,9 +261,9 @@ async fn the_lab_is_started_broken_stopped_and_started_again() -> Result<()> {
     data_survives_new_addresses(&lab).await?;
 
     lab.run("clean")?;
-    let left = lab.docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", lab.name)])?
-        + &lab.docker(&["volume", "ls", "--quiet", "--filter", &format!("name={}", lab.name)])?
-        + &lab.docker(&["network", "ls", "--quiet", "--filter", &format!("name={}", lab.name)])?;
+    let left = docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", lab.name)])?
+        + &docker(&["volume", "ls", "--quiet", "--filter", &format!("name={}", lab.name)])?
+        + &docker(&["network", "ls", "--quiet", "--filter", &format!("name={}", lab.name)])?;
     ensure!(left.is_empty() && !lab.dir().exists(), "left behind: {left}");
     Ok(())
 }
@@ -346,9 +346,9 @@ fn faults_under_load_lose_nothing(lab: &ComposeLab) -> Result<()> {
 /// Memory of all containers, bytes, as their control groups count it.
 fn memory_used(lab: &ComposeLab) -> Result<u64> {
     let filter = format!("label=com.docker.compose.project={}", lab.name);
-    let ids = lab.docker(&["ps", "--quiet", "--filter", &filter])?;
+    let ids = docker(&["ps", "--quiet", "--filter", &filter])?;
     let stats = ["stats", "--no-stream", "--format", "{{.MemUsage}}"];
-    let shown = lab.docker(&[&stats[..], &ids.lines().collect::<Vec<_>>()].concat())?;
+    let shown = docker(&[&stats[..], &ids.lines().collect::<Vec<_>>()].concat())?;
     ensure!(shown.lines().count() >= 4, "{shown}");
     let bytes = |line: &str| -> Option<u64> {
         let used = line.split(" / ").next()?.trim();
@@ -406,7 +406,7 @@ fn every_panel_has_data(lab: &ComposeLab) -> Result<()> {
 fn addresses(lab: &ComposeLab) -> Result<String> {
     let all = ["a", "b", "c"].map(|az| format!("{}-node-{az}", lab.name));
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
-    lab.docker(&["inspect", "--format", format, &all[0], &all[1], &all[2]])
+    docker(&["inspect", "--format", format, &all[0], &all[1], &all[2]])
 }
 
 async fn data_survives_new_addresses(lab: &ComposeLab) -> Result<()> {
@@ -415,12 +415,12 @@ async fn data_survives_new_addresses(lab: &ComposeLab) -> Result<()> {
     // The networks are created again with other addresses, because these take the ones of before.
     let squatters = [1, 2, 3, 4].map(|number| format!("{}-squatter-{number}", lab.name));
     for squatter in &squatters {
-        lab.docker(&["network", "create", squatter])?;
+        docker(&["network", "create", squatter])?;
     }
     let began = Instant::now();
     let said = lab.run("up");
     for squatter in &squatters {
-        lab.docker(&["network", "rm", squatter])?;
+        docker(&["network", "rm", squatter])?;
     }
     said?;
     println!("started again in {:.1} s", began.elapsed().as_secs_f64());

@@ -33,11 +33,13 @@ make_base() {
 
 # The mirror in apt's own sources, of either format, that has this distribution.
 mirror_of() {
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null \
+    # Not every file exists.
+    { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } \
         | awk -v suite="$1" '
-            $1 == "deb" { for (i = 2; i < NF; i++) if ($i ~ /^https?:/ && $(i + 1) == suite) { print $i; exit } }
+            $1 == "deb" { for (i = 2; i < NF; i++) if (!mirror && $i ~ /^https?:/ && $(i + 1) == suite) mirror = $i }
             $1 == "URIs:" { uri = $2 }
-            $1 == "Suites:" { for (i = 2; i <= NF; i++) if ($i == suite) { print uri; exit } }'
+            $1 == "Suites:" { for (i = 2; i <= NF; i++) if (!mirror && $i == suite) mirror = uri }
+            END { print mirror }'
 }
 
 debootstrap_base() {
