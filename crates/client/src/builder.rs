@@ -341,6 +341,9 @@ mod tests {
         let broken = "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
         std::fs::write(folder.path().join("ca.crt"), broken).unwrap();
         refused(Client::builder().cluster_file(&file), "127.0.0.1:7");
+        let node = r#"{"grpc": "127.0.0.1:7", "grpc_announced": "node-a:2"}"#;
+        std::fs::write(&file, format!(r#"{{"nodes": [{node}], "ca": "ca.crt", "password": "secret"}}"#)).unwrap();
+        refused(Client::builder().cluster_file(&file), "node-a:2");
         std::fs::write(&file, "{}").unwrap();
         refused(Client::builder().cluster_file(&file), "nodes");
     }
