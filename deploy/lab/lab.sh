@@ -17,6 +17,7 @@ up() {
     check_engine
     check_memory
     check_ports
+    check_volumes
     make_folder
     make_base
     make_node_image
@@ -50,7 +51,7 @@ down() {
 
 clean() {
     check_engine
-    if [[ -f "$lab_dir/compose.env" ]]; then compose --profile grafana down --volumes; fi
+    compose --profile grafana down --volumes
     if present "$lab_image"; then docker rmi "$lab_image" >/dev/null; fi
     # The keys belong to the account of the containers if root has started the lab; nobody else has started it then.
     rm -rf "$lab_dir"

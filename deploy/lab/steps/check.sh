@@ -31,6 +31,13 @@ check_ports() {
     done
 }
 
+# Data that nobody can read is not taken for that of a new cluster.
+check_volumes() {
+    if [[ ! -d "$lab_dir/nodes" && -n "$(docker volume ls --quiet --filter "name=^${lab_name}_data-")" ]]; then
+        die "there are volumes of an earlier lab, but $lab_dir has no keys to them: remove them with \`make lab-clean\`"
+    fi
+}
+
 # Whether a running container of the lab has this port, as `docker ps` lists them: `127.0.0.1:7500-7502->7500-7502/tcp`.
 published() {
     local range first last

@@ -55,7 +55,9 @@ find_compose() {
     fi
 }
 compose() {
-    "${lab_compose[@]}" --project-name "$lab_name" --env-file "$lab_dir/compose.env" \
+    local variables=()
+    if [[ -f "$lab_dir/compose.env" ]]; then variables=(--env-file "$lab_dir/compose.env"); fi
+    "${lab_compose[@]}" --project-name "$lab_name" "${variables[@]}" \
         --file "$fastness_root/deploy/lab/docker-compose.yml" "$@"
 }
 # The same command for the user.
