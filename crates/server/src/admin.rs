@@ -7,6 +7,7 @@
 //! answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
 mod events;
+mod figures;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +26,8 @@ use fastness_wire::admin::v1::{
     DescribeClusterResponse, HandOverRequest, HandOverResponse, ListEventsRequest, ListEventsResponse,
     MakeSnapshotsRequest, MakeSnapshotsResponse, NodeSpec, ReplaceNodeRequest, ReplaceNodeResponse, Replaced,
     Replacement, ReplicaStatus, RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest,
-    SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse, ShardStatus, ShowMasterKeyRequest,
-    ShowMasterKeyResponse,
+    SetDurabilityResponse, SetSettingsRequest, SetSettingsResponse, ShardStatus, ShowFiguresRequest,
+    ShowFiguresResponse, ShowMasterKeyRequest, ShowMasterKeyResponse,
 };
 use tonic::transport::ClientTlsConfig;
 use tonic::{Request, Response, Status};
@@ -460,5 +461,13 @@ impl AdminService for Admin {
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
         self.require_administrator(&request)?;
         events::list(&self.node, request.into_inner()).map(Response::new)
+    }
+
+    async fn show_figures(
+        &self,
+        request: Request<ShowFiguresRequest>,
+    ) -> Result<Response<ShowFiguresResponse>, Status> {
+        self.require_administrator(&request)?;
+        Ok(Response::new(figures::show(&self.node, &self.replicas, request.into_inner()).await))
     }
 }

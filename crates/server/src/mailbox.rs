@@ -6,6 +6,7 @@ use fastness_types::LogIndex;
 use rustls::ServerConnection;
 use tokio::sync::oneshot;
 
+use crate::resp_server::activity::{Activity, ActivityBounds};
 use crate::resp_server::clients::Arrival;
 use crate::resp_server::pipe::ReplicaEnd;
 use crate::resp_server::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub enum ToReplica {
     Connection(Incoming),
     /// Report the replica's figures for metrics.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Report the same with slots and slow commands.
+    Activity(ActivityBounds, oneshot::Sender<Activity>),
     /// Compute the digest of the committed data, with the log position that it belongs to.
     Digest(oneshot::Sender<DigestResult>),
     /// Make a snapshot as soon as possible; replies `false` if this replica stores none.

@@ -24,6 +24,7 @@ use crate::group_view::GroupView;
 use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica, Transport};
 use crate::pause::TimerPause;
 use crate::process;
+use crate::resp_server::activity::activity;
 use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::{ClientStream, SocketStream};
 use crate::resp_server::{ReplicaServer, serve};
@@ -174,6 +175,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
         ToReplica::Digest(to) => server.shard.request_digest(to),
         // The caller may have stopped waiting.
         ToReplica::Snapshot(to) => drop(to.send(snapshot(server))),
+        ToReplica::Activity(bounds, to) => drop(to.send(activity(server, bounds))),
         ToReplica::MakeSnapshot(to) => drop(to.send(server.shard.snapshot())),
         ToReplica::Values(keys, bytes_max, to) => drop(to.send(server.shard.committed_values(&keys, bytes_max))),
         ToReplica::Stop => {}

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::mailbox::{CommittedValues, ToReplica};
+use crate::resp_server::activity::{Activity, ActivityBounds};
 use crate::resp_server::snapshot::Snapshot;
 
 /// Longest time for a replica's thread to answer; it may be executing a long command.
@@ -74,6 +75,11 @@ impl Running {
     /// The replica's figures for metrics; `None` if the thread does not answer in time.
     pub async fn snapshot(&self) -> Option<Snapshot> {
         self.request(ToReplica::Snapshot).await
+    }
+
+    /// The same with slots and slow commands; `None` if the thread does not answer in time.
+    pub async fn activity(&self, bounds: ActivityBounds) -> Option<Activity> {
+        self.request(|answer| ToReplica::Activity(bounds, answer)).await
     }
 
     /// Reads what is committed at keys, each if it has at most so many bytes; `None` if the replica is not serving, or

@@ -10,6 +10,7 @@
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
+pub mod activity;
 mod blocked;
 pub mod clients;
 pub mod command;

@@ -19,7 +19,7 @@ use fastness_server::tls::Material;
 use fastness_testkit::ports::Ports;
 use fastness_types::{ClusterId, Durability, limits};
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
-use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest, ListEventsRequest};
+use fastness_wire::admin::v1::{DescribeClusterRequest, HandOverRequest, ListEventsRequest, ShowFiguresRequest};
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{
     DiskFault, DiskFaultKind, LinkFault, SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest,
@@ -218,6 +218,10 @@ async fn each_listener_lets_its_own_in() {
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
     let refused = own.list_events(ListEventsRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let refused = own.show_figures(ShowFiguresRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let figures = admin.show_figures(ShowFiguresRequest::default()).await.unwrap().into_inner();
+    assert!(figures.node_id == 1 && figures.resident_bytes > 0 && figures.replicas.is_empty(), "{figures:?}");
     let events = admin.list_events(ListEventsRequest::default()).await.unwrap().into_inner();
     assert!(events.node_id == 1 && events.events.iter().any(|event| event.kind == "node_started"), "{events:?}");
     for wrong in ["client", "stranger"] {

@@ -186,3 +186,7 @@ pub const EVENTS_BYTES_MAX: usize = 2 * MIB;
 pub const EVENT_TEXT_BYTES_MAX: usize = 512;
 /// Events in one response of ListEvents.
 pub const EVENTS_PAGE_MAX: usize = 500;
+/// Slots of one shard in a response of ShowFigures.
+pub const FIGURES_SLOTS_MAX: usize = 100;
+/// Slow commands of one replica in a response of ShowFigures.
+pub const FIGURES_SLOW_COMMANDS_MAX: usize = 100;

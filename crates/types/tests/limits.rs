@@ -111,6 +111,8 @@ fn of_clients() -> BTreeMap<&'static str, Box<dyn Written>> {
         EVENTS_BYTES_MAX,
         EVENT_TEXT_BYTES_MAX,
         EVENTS_PAGE_MAX,
+        FIGURES_SLOTS_MAX,
+        FIGURES_SLOW_COMMANDS_MAX,
     ]
 }
 

@@ -75,6 +75,10 @@ pub struct SlowCommand {
     pub at: u64,
     /// Execution time, in microseconds.
     pub micros: u64,
+    /// The command.
+    pub command: &'static str,
+    /// How many arguments it had, its name included.
+    pub arg_count: usize,
     /// The arguments, truncated.
     pub args: Vec<Vec<u8>>,
     /// Address of the client.
@@ -274,6 +278,8 @@ impl RespStats {
             id,
             at: wall_seconds(),
             micros: took.as_micros() as u64,
+            command: spec.name,
+            arg_count: args.len(),
             args: shown_args(spec, args),
             client: client.address.to_string(),
             name: client.name.borrow().clone(),

@@ -59,7 +59,7 @@ fn slowlog_get(call: Call<'_, '_>) {
 fn write(call: Call<'_, '_>, count: i64) {
     let entries = call.replica.stats.slow(usize::try_from(count).unwrap_or(usize::MAX));
     call.out.array(entries.len());
-    for SlowCommand { id, at, micros, args, client, name } in entries {
+    for SlowCommand { id, at, micros, args, client, name, .. } in entries {
         call.out.array(6);
         call.out.integer(id as i64);
         call.out.integer(at as i64);

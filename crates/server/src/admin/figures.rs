@@ -1,0 +1,79 @@
+//! Figures of the node and of its replicas over gRPC.
+
+use std::sync::atomic::Ordering;
+
+use fastness_shard::ShardInfo;
+use fastness_types::limits::{FIGURES_SLOTS_MAX, FIGURES_SLOW_COMMANDS_MAX};
+use fastness_types::{Durability, ShardId};
+use fastness_wire::admin::v1::{
+    ReplicaFigures, ShowFiguresRequest, ShowFiguresResponse, SlotFigures, SlowCommand as WireSlowCommand,
+};
+use futures::future::join_all;
+
+use crate::process::Usage;
+use crate::replicas::{Replicas, Running};
+use crate::resp_server::activity::{Activity, ActivityBounds};
+use crate::resp_server::stats::SlowCommand;
+use crate::shared::NodeShared;
+
+/// Answers a request for figures. All replicas are asked at once, so that a stuck one delays the others only once.
+pub(super) async fn show(node: &NodeShared, replicas: &Replicas, request: ShowFiguresRequest) -> ShowFiguresResponse {
+    let bounds = ActivityBounds {
+        slots_max: (request.slots_max as usize).min(FIGURES_SLOTS_MAX),
+        slow_max: (request.slow_commands_max as usize).min(FIGURES_SLOW_COMMANDS_MAX),
+    };
+    let running = replicas.all();
+    let reports = join_all(running.iter().map(|(_, running)| running.activity(bounds))).await;
+    let answered = running.iter().zip(reports).filter_map(|(replica, report)| Some((replica, report?)));
+    ShowFiguresResponse {
+        node_id: node.node.0,
+        run_id: node.run_id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: node.started.elapsed().as_millis() as u64,
+        resident_bytes: Usage::now().resident_bytes,
+        client_connections: node.connected.load(Ordering::Relaxed),
+        client_connections_max: node.maxclients(),
+        replicas: answered.map(|((shard, running), report)| of_replica(*shard, running, report)).collect(),
+    }
+}
+
+fn of_replica(shard: ShardId, running: &Running, activity: Activity) -> ReplicaFigures {
+    let Activity { snapshot, slots, slow } = activity;
+    let ShardInfo { durability, lag, gate, commits, memory, .. } = &snapshot.shard;
+    let lag_us = lag.as_micros() as u64;
+    ReplicaFigures {
+        shard: shard.0,
+        durability_lag_us: if *durability == Durability::Sync { 0 } else { lag_us },
+        oldest_uncommitted_effect_us: lag_us,
+        durability_max_lag_us: gate.bound.as_micros() as u64,
+        lag_gate: gate.state.name().to_owned(),
+        lag_gate_closures: gate.closures,
+        writes_slowed: gate.slowed,
+        writes_refused: gate.refused,
+        commit_counts: commits.counts.to_vec(),
+        quorum_margin: running.control.status().quorum_margin(),
+        commands: snapshot.counters[0],
+        errors: snapshot.counters[4],
+        clients: snapshot.clients as u64,
+        keys: snapshot.figures.keyspace.keys as u64,
+        memory_bytes: memory.total(),
+        memory_max_bytes: snapshot.figures.maxmemory,
+        slots: slots
+            .into_iter()
+            .map(|(slot, keys)| SlotFigures { slot: u32::from(slot.0), keys: keys as u64 })
+            .collect(),
+        slow_commands: slow.into_iter().map(slow_command).collect(),
+    }
+}
+
+/// Without its arguments, which are data of clients.
+fn slow_command(slow: SlowCommand) -> WireSlowCommand {
+    WireSlowCommand {
+        number: slow.id,
+        at_s: slow.at,
+        duration_us: slow.micros,
+        command: slow.command.to_owned(),
+        arguments: slow.arg_count as u64,
+        client: slow.client,
+    }
+}
