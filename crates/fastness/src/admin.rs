@@ -11,7 +11,7 @@ use fastness_wire::admin::v1::{
     CreateClusterRequest, CreateClusterResponse, DescribeClusterRequest, DescribeClusterResponse, HandOverRequest,
     HandOverResponse, ListEventsRequest, ListEventsResponse, MakeSnapshotsRequest, MakeSnapshotsResponse,
     ReplaceNodeRequest, ReplaceNodeResponse, RotateMasterKeyRequest, RotateMasterKeyResponse, SetDurabilityRequest,
-    SetDurabilityResponse, ShowMasterKeyRequest, ShowMasterKeyResponse,
+    SetDurabilityResponse, ShowFiguresRequest, ShowFiguresResponse, ShowMasterKeyRequest, ShowMasterKeyResponse,
 };
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
@@ -22,8 +22,8 @@ use tonic::{Code, Status};
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Time limit of a call; a creation waits for an election.
 const CALL_PATIENCE: Duration = Duration::from_secs(45);
-/// Time limit of describing one node.
-const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit of connecting to one node, or of a call to it that only reads.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How many redirects a call follows: leadership may move meanwhile.
 const REDIRECTS_MAX: usize = 8;
 /// Pause before a call is repeated to the same node.
@@ -83,15 +83,15 @@ impl Admin {
         endpoint.connect().await.map_err(|e| anyhow!("cannot reach {reached}: {}", causes(&e)))
     }
 
-    /// The cluster as one node sees it. The time limit is short, so that a stalled node does not delay a caller that
-    /// describes every node.
+    /// A connection to one node, for several calls.
+    pub async fn node(&self, address: &str) -> Result<NodeClient> {
+        let client = in_time(address, self.connect(address)).await?;
+        Ok(NodeClient { address: address.to_owned(), client })
+    }
+
+    /// The cluster as one node sees it.
     pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
-        let request = async {
-            let answer = self.connect(address).await?.describe_cluster(DescribeClusterRequest {}).await;
-            Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
-        };
-        let late = || Err(anyhow!("{address} did not answer in time"));
-        tokio::time::timeout(DESCRIBE_PATIENCE, request).await.unwrap_or_else(|_| late())
+        in_time(address, async { self.node(address).await?.describe().await }).await
     }
 
     /// Creates the cluster.
@@ -133,16 +133,6 @@ impl Admin {
     pub async fn rotate_master_key(&self, address: &str) -> Result<RotateMasterKeyResponse> {
         let answer = self.connect(address).await?.rotate_master_key(RotateMasterKeyRequest {}).await;
         Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
-    }
-
-    /// A page of a node's journal. The time limit is that of [`Admin::describe`].
-    pub async fn list_events(&self, address: &str, request: ListEventsRequest) -> Result<ListEventsResponse> {
-        let request = async {
-            let answer = self.connect(address).await?.list_events(request).await;
-            Ok(answer.map_err(|status| refusal(address, &status))?.into_inner())
-        };
-        let late = || Err(anyhow!("{address} did not answer in time"));
-        tokio::time::timeout(DESCRIBE_PATIENCE, request).await.unwrap_or_else(|_| late())
     }
 
     /// Changes the durability mode, and waits until it is in force.
@@ -196,6 +186,45 @@ impl Admin {
         }
         bail!("leadership moved during the call (last node called: {address}): try again")
     }
+}
+
+/// A connection to one node, for calls that only read. Their time limit is short, so that a stalled node does not delay
+/// a caller that calls every node.
+#[derive(Debug, Clone)]
+pub struct NodeClient {
+    address: String,
+    client: AdminServiceClient<Channel>,
+}
+
+impl NodeClient {
+    /// The cluster as the node sees it.
+    pub async fn describe(&self) -> Result<DescribeClusterResponse> {
+        let mut client = self.client.clone();
+        self.read(client.describe_cluster(DescribeClusterRequest {})).await
+    }
+
+    /// A page of the node's journal.
+    pub async fn list_events(&self, request: ListEventsRequest) -> Result<ListEventsResponse> {
+        let mut client = self.client.clone();
+        self.read(client.list_events(request)).await
+    }
+
+    /// Figures of the node and of its replicas.
+    pub async fn show_figures(&self, request: ShowFiguresRequest) -> Result<ShowFiguresResponse> {
+        let mut client = self.client.clone();
+        self.read(client.show_figures(request)).await
+    }
+
+    async fn read<A>(&self, call: impl Future<Output = Result<tonic::Response<A>, Status>>) -> Result<A> {
+        let answer = async { call.await.map_err(|status| refusal(&self.address, &status)) };
+        Ok(in_time(&self.address, answer).await?.into_inner())
+    }
+}
+
+/// Bounds the time of a call to one node.
+async fn in_time<A>(address: &str, call: impl Future<Output = Result<A>>) -> Result<A> {
+    let late = || Err(anyhow!("{address} did not answer in time"));
+    tokio::time::timeout(READ_PATIENCE, call).await.unwrap_or_else(|_| late())
 }
 
 /// The error of a refused or failed call.

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use fastness_wire::admin::v1::ListEventsRequest;
 use fastness_wire::admin::v1::event_field::Value;
-use fastness_wire::admin::v1::{ListEventsRequest, RecordedEvent};
 use serde_json::json;
 
 use crate::admin::Admin;
 use crate::connection::{Connection, first_that_answers};
+use crate::journal_cursor::{JournalCursor, NodeEvent};
 
 /// Time between two polls of the nodes with --follow.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,57 +89,31 @@ async fn read_all(admin: &Admin, readers: &mut [JournalReader], request: &ListEv
     futures::future::join_all(reads).await.contains(&true)
 }
 
-/// Reads the journal of one node.
+/// Reads the journal of one node, and reports its problems.
 struct JournalReader {
     node: u64,
     address: String,
-    /// The process of the node whose journal is read.
-    run_id: String,
-    after: u64,
-    discarded: u64,
+    cursor: JournalCursor,
     /// The reason why the node did not answer, as it was reported last.
     unanswered: Option<String>,
     read: Vec<NodeEvent>,
 }
 
-/// An event, and where it was recorded.
-struct NodeEvent {
-    node: u64,
-    az: String,
-    event: RecordedEvent,
-}
-
 impl JournalReader {
     fn new(node: u64, address: String) -> JournalReader {
-        let (run_id, read) = (String::new(), Vec::new());
-        JournalReader { node, address, run_id, after: 0, discarded: 0, unanswered: None, read }
+        JournalReader { node, address, cursor: JournalCursor::default(), unanswered: None, read: Vec::new() }
     }
 
-    /// Reads what is new, page by page.
+    /// Reads what is new.
     async fn read(&mut self, admin: &Admin, request: &ListEventsRequest) -> Result<()> {
-        loop {
-            let request = ListEventsRequest { after: self.after, ..request.clone() };
-            let page = admin.list_events(&self.address, request).await?;
-            if page.run_id != self.run_id {
-                let restarted = !self.run_id.is_empty();
-                self.run_id = page.run_id;
-                // The numbers of another process start again.
-                if restarted && self.after > 0 {
-                    (self.after, self.discarded) = (0, 0);
-                    continue;
-                }
-            }
-            let (node, az) = (page.node_id, page.az);
-            self.read.extend(page.events.into_iter().map(|event| NodeEvent { node, az: az.clone(), event }));
-            self.after = page.next_after;
-            if self.discarded == 0 && page.discarded > 0 {
-                eprintln!("node {}: its journal is full; {} events were discarded", self.node, page.discarded);
-            }
-            self.discarded = page.discarded;
-            if !page.more {
-                return Ok(());
-            }
+        let was_full = self.cursor.discarded() > 0;
+        let node = admin.node(&self.address).await?;
+        let outcome = self.cursor.read(&node, request, &mut self.read).await;
+        let discarded = self.cursor.discarded();
+        if !was_full && discarded > 0 {
+            eprintln!("node {}: its journal is full; {discarded} events were discarded", self.node);
         }
+        outcome
     }
 
     /// Reports on standard error that the node does not answer, once per reason.
@@ -193,7 +168,7 @@ impl NodeEvent {
 }
 
 /// A value in a line of text; a text with spaces is quoted.
-fn value_text(value: Option<&Value>) -> String {
+pub fn value_text(value: Option<&Value>) -> String {
     match value {
         Some(Value::UnsignedValue(number)) => number.to_string(),
         Some(Value::SignedValue(number)) => number.to_string(),
@@ -216,7 +191,7 @@ fn value_json(value: Option<&Value>) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use fastness_wire::admin::v1::EventField;
+    use fastness_wire::admin::v1::{EventField, RecordedEvent};
 
     use super::*;
 

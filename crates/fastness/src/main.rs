@@ -1,5 +1,6 @@
 //! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
-//! (`cluster`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects faults into labs (`lab`).
+//! (`cluster`), watches them (`top`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects faults
+//! into labs (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ mod container_lab;
 mod dev;
 mod events;
 mod files;
+mod journal_cursor;
 mod lab;
 mod logging;
 mod master_key;
@@ -21,6 +23,7 @@ mod replace;
 mod server;
 mod snapshot;
 mod table;
+mod top;
 mod views;
 
 #[global_allocator]
@@ -62,6 +65,13 @@ enum Command {
     /// makes the CA and the cluster's id; `node`, `admin` and `client` make what the CA signs.
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Watch a cluster: roles, durability lag, commit times, operations, memory, slow commands, events
+    ///
+    /// Shows shards by availability zone in a terminal of 80 columns and 24 rows or more, from samples of every node,
+    /// over TLS. Any node can be named; the others are found through it. A node that does not answer is shown as down
+    /// and delays nothing else. A figure that was not observed is shown as -. Press ? for the keys and the columns.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::TopArguments),
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -83,6 +93,7 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_threads(lab::run(command)),
+        Command::Top(arguments) => on_one_thread(async { top::run(arguments).await.map(|()| 0) }),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };
     match result {

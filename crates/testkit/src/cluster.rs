@@ -303,6 +303,14 @@ impl Cluster {
         self.fastness("cluster", arguments.iter().copied())
     }
 
+    /// Runs `fastness top` with these arguments, and returns its output.
+    ///
+    /// # Errors
+    /// If it fails, with the reason.
+    pub fn top(&self, arguments: &[&str]) -> Result<String> {
+        self.fastness("top", arguments.iter().copied())
+    }
+
     /// Requests a snapshot of every replica of every running node.
     ///
     /// # Errors
