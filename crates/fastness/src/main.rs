@@ -1,6 +1,6 @@
 //! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
-//! (`cluster`), watches them (`top`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects faults
-//! into labs (`lab`).
+//! (`cluster`), watches them (`top`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects
+//! faults into labs (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,8 +8,8 @@ pub fn per_second(before: u64, after: u64, span_ms: u64) -> Option<f64> {
 }
 
 /// A percentile of the spans that were counted between two readings, in µs: the upper bound of its bucket. Bucket n
-/// counts spans of less than 2^n µs that no earlier bucket counts. `None` if there were none, or the counters were reset
-/// in between.
+/// counts spans of less than 2^n µs that no earlier bucket counts. `None` if there were none, or the counters were
+/// reset in between.
 pub fn percentile_us(before: &[u64], after: &[u64], share: f64) -> Option<u64> {
     if before.len() != after.len() {
         return None;
