@@ -84,9 +84,9 @@ impl Admin {
     }
 
     /// A connection to one node, for several calls.
-    pub async fn node(&self, address: &str) -> Result<NodeClient> {
+    pub async fn node(&self, address: &str) -> Result<NodeAdmin> {
         let client = in_time(address, self.connect(address)).await?;
-        Ok(NodeClient { address: address.to_owned(), client })
+        Ok(NodeAdmin { address: address.to_owned(), client })
     }
 
     /// The cluster as one node sees it.
@@ -191,12 +191,12 @@ impl Admin {
 /// A connection to one node, for calls that only read. Their time limit is short, so that a stalled node does not delay
 /// a caller that calls every node.
 #[derive(Debug, Clone)]
-pub struct NodeClient {
+pub struct NodeAdmin {
     address: String,
     client: AdminServiceClient<Channel>,
 }
 
-impl NodeClient {
+impl NodeAdmin {
     /// The cluster as the node sees it.
     pub async fn describe(&self) -> Result<DescribeClusterResponse> {
         let mut client = self.client.clone();

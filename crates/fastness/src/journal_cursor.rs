@@ -3,7 +3,7 @@
 use anyhow::Result;
 use fastness_wire::admin::v1::{ListEventsRequest, RecordedEvent};
 
-use crate::admin::NodeClient;
+use crate::admin::NodeAdmin;
 
 /// An event, and where it was recorded.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl JournalCursor {
     /// Appends what is new to `events`, page by page. After an error, the next read continues where this one ended.
     pub async fn read(
         &mut self,
-        node: &NodeClient,
+        node: &NodeAdmin,
         request: &ListEventsRequest,
         events: &mut Vec<NodeEvent>,
     ) -> Result<()> {

@@ -34,7 +34,7 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use overview::Overview;
 use sample::{NodePoller, now_ms};
-use watched::Watched;
+use watched::ClusterWatch;
 
 /// Examples for the help.
 pub const EXAMPLES: &str = "\
@@ -100,7 +100,7 @@ async fn two_samples(admin: &Admin, map: DescribeClusterResponse, interval: Dura
     let poller =
         |node: &fastness_wire::admin::v1::NodeSpec| NodePoller::new(admin.clone(), node.id, node.grpc_address.clone());
     let mut pollers: Vec<_> = map.nodes.iter().map(poller).collect();
-    let mut watched = Watched::new(map);
+    let mut watched = ClusterWatch::new(map);
     for round in 0..2 {
         if round > 0 {
             tokio::time::sleep(interval).await;

@@ -262,6 +262,7 @@ impl TopOnTerminal {
         };
         ensure!(status.success(), "{status}");
         self.wait_for("\u{1b}[?1049l")?;
+        self.wait_for("\u{1b}[?25h")?;
         let text = self.text();
         ensure!(text.rfind("\u{1b}[?25h") > text.rfind("\u{1b}[?25l"), "the cursor is hidden: {text:?}");
         let now = tcgetattr(&self.terminal)?;

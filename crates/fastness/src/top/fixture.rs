@@ -9,7 +9,7 @@ use fastness_wire::admin::v1::{
 use crate::journal_cursor::NodeEvent;
 
 use super::sample::{NodeReport, NodeSample, Polled};
-use super::watched::Watched;
+use super::watched::ClusterWatch;
 
 /// 2026-11-29T14:03:07Z.
 pub const START_MS: u64 = 1_795_960_987_000;
@@ -21,7 +21,7 @@ pub struct Fixture {
     /// What it reports.
     pub map: DescribeClusterResponse,
     /// What is known of it.
-    pub watched: Watched,
+    pub watched: ClusterWatch,
     /// The mode in force.
     pub durability: &'static str,
     rounds: u64,
@@ -50,7 +50,7 @@ impl Fixture {
             map_version: 3,
             ..DescribeClusterResponse::default()
         };
-        Fixture { watched: Watched::new(map.clone()), map, durability: "async", rounds: 0, silent: Vec::new() }
+        Fixture { watched: ClusterWatch::new(map.clone()), map, durability: "async", rounds: 0, silent: Vec::new() }
     }
 
     /// The time of the newest round.

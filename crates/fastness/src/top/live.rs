@@ -18,18 +18,18 @@ use super::overview::Overview;
 use super::pollers::Pollers;
 use super::sample::now_ms;
 use super::screen::Screen;
-use super::watched::Watched;
+use super::watched::ClusterWatch;
 
 /// What the screen shows.
-struct Live {
-    watched: Watched,
+struct LiveScreen {
+    watched: ClusterWatch,
     history: LagHistory,
     choice: Choice,
     overview: Overview,
     interval: Duration,
 }
 
-impl Live {
+impl LiveScreen {
     /// Computes the frame anew, unless it is to stay as it is.
     fn refresh(&mut self) {
         if !self.choice.is_paused {
@@ -38,7 +38,7 @@ impl Live {
     }
 
     fn draw(&self, screen: &mut Screen) -> Result<()> {
-        let Live { overview, history, choice, interval, .. } = self;
+        let LiveScreen { overview, history, choice, interval, .. } = self;
         screen.draw(&Scene { overview, history, choice, interval: *interval })
     }
 
@@ -58,8 +58,8 @@ pub async fn run(admin: Admin, map: DescribeClusterResponse, interval: Duration)
     let mut events = EventStream::new();
     let mut pollers = Pollers::new(admin, interval);
     pollers.follow(&map.nodes);
-    let mut live = Live {
-        watched: Watched::new(map),
+    let mut live = LiveScreen {
+        watched: ClusterWatch::new(map),
         history: LagHistory::default(),
         choice: Choice::default(),
         overview: Overview::default(),

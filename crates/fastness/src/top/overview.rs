@@ -11,7 +11,7 @@ use crate::views::{mode_of, primary_of};
 
 use super::measure::{per_second, percentile_us};
 use super::text::printable;
-use super::watched::{Watched, number_of};
+use super::watched::{ClusterWatch, number_of};
 
 /// How many events and slow commands a frame may show.
 const EVENTS_MAX: usize = 200;
@@ -142,7 +142,7 @@ pub struct LagLine {
 
 /// A slot and its keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SlotLine {
+pub struct FullSlotLine {
     /// The slot.
     pub slot: u32,
     /// Its keys.
@@ -179,7 +179,7 @@ pub struct ShardLine {
     /// See `keys`; 0: none.
     pub memory_max_bytes: Option<u64>,
     /// The primary's slots with the most keys.
-    pub fullest_slots: Vec<SlotLine>,
+    pub fullest_slots: Vec<FullSlotLine>,
 }
 
 /// A slow command.
@@ -220,7 +220,7 @@ pub struct EventLine {
 
 impl Overview {
     /// Of what is known now.
-    pub fn of(watched: &Watched, at_ms: u64) -> Overview {
+    pub fn of(watched: &ClusterWatch, at_ms: u64) -> Overview {
         let map = watched.map();
         let mut specs: Vec<&NodeSpec> = map.nodes.iter().collect();
         specs.sort_by(|a, b| (&a.az, a.id).cmp(&(&b.az, b.id)));
@@ -247,7 +247,7 @@ fn zones(nodes: &[NodeLine]) -> Vec<ZoneLine> {
     names.into_iter().map(|name| ZoneLine { name: name.clone(), down: down(name) }).collect()
 }
 
-fn notices(watched: &Watched) -> Vec<String> {
+fn notices(watched: &ClusterWatch) -> Vec<String> {
     let mut notices = Vec::new();
     if let Some(replacement) = &watched.map().replacement {
         let leaving: Vec<_> = replacement.leaving.iter().map(u64::to_string).collect();
@@ -260,7 +260,7 @@ fn notices(watched: &Watched) -> Vec<String> {
     notices
 }
 
-fn node_line(watched: &Watched, spec: &NodeSpec) -> NodeLine {
+fn node_line(watched: &ClusterWatch, spec: &NodeSpec) -> NodeLine {
     let polled = watched.node(spec.id);
     let is_up = watched.view(spec.id).is_some();
     let figures = polled.and_then(|polled| polled.figures[1].as_ref());
@@ -298,7 +298,7 @@ fn of_shard(figures: Option<&ShowFiguresResponse>, shard: u32) -> Option<&Replic
 
 /// The figures of a replica in the last two responses, and the time between them in ms. `None` unless both are of the
 /// same process.
-fn pair(watched: &Watched, node: u64, shard: u32) -> Option<(&ReplicaFigures, &ReplicaFigures, u64)> {
+fn pair(watched: &ClusterWatch, node: u64, shard: u32) -> Option<(&ReplicaFigures, &ReplicaFigures, u64)> {
     let [before, after] = &watched.node(node)?.figures;
     let (before, after) = (before.as_ref()?, after.as_ref()?);
     let span_ms = after.uptime_ms.checked_sub(before.uptime_ms).filter(|_| before.run_id == after.run_id)?;
@@ -306,12 +306,12 @@ fn pair(watched: &Watched, node: u64, shard: u32) -> Option<(&ReplicaFigures, &R
 }
 
 /// Commands per second of a replica.
-fn ops(watched: &Watched, node: u64, shard: u32) -> Option<f64> {
+fn ops(watched: &ClusterWatch, node: u64, shard: u32) -> Option<f64> {
     let (before, after, span_ms) = pair(watched, node, shard)?;
     per_second(before.commands, after.commands, span_ms)
 }
 
-fn shard_line(watched: &Watched, shard: &ShardStatus) -> ShardLine {
+fn shard_line(watched: &ClusterWatch, shard: &ShardStatus) -> ShardLine {
     let primary = primary_of(shard.id, watched.views());
     let newest = primary.and_then(|node| of_shard(watched.node(node)?.figures[1].as_ref(), shard.id));
     let pair = primary.and_then(|node| pair(watched, node, shard.id));
@@ -341,12 +341,12 @@ fn shard_line(watched: &Watched, shard: &ShardStatus) -> ShardLine {
         fullest_slots: newest
             .iter()
             .flat_map(|figures| &figures.slots)
-            .map(|slot| SlotLine { slot: slot.slot, keys: slot.keys })
+            .map(|slot| FullSlotLine { slot: slot.slot, keys: slot.keys })
             .collect(),
     }
 }
 
-fn copies(watched: &Watched, shard: &ShardStatus, primary: Option<u64>) -> Vec<CopyLine> {
+fn copies(watched: &ClusterWatch, shard: &ShardStatus, primary: Option<u64>) -> Vec<CopyLine> {
     let status = |node: u64| watched.view(node)?.replicas.iter().find(|replica| replica.shard == shard.id);
     let most = shard.members.iter().filter_map(|node| Some(status(*node)?.applied)).max();
     let of_node = |node: &u64| {
@@ -384,7 +384,7 @@ fn role(status: &ReplicaStatus, is_primary: bool) -> CopyRole {
     }
 }
 
-fn slow_lines(watched: &Watched) -> Vec<SlowLine> {
+fn slow_lines(watched: &ClusterWatch) -> Vec<SlowLine> {
     let nodes = watched.views().iter().filter_map(|(node, _)| Some((*node, watched.node(*node)?.figures[1].as_ref()?)));
     let replicas = nodes.flat_map(|(node, figures)| figures.replicas.iter().map(move |replica| (node, replica)));
     let line = |node, shard, slow: &fastness_wire::admin::v1::SlowCommand| SlowLine {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use fastness_wire::admin::v1::{DescribeClusterResponse, ListEventsRequest, ShowFiguresRequest, ShowFiguresResponse};
 use tokio::time::timeout;
 
-use crate::admin::{Admin, NodeClient};
+use crate::admin::{Admin, NodeAdmin};
 use crate::journal_cursor::{JournalCursor, NodeEvent};
 
 /// Time limit of connecting to a node and describing the cluster.
@@ -65,7 +65,7 @@ pub struct NodePoller {
     admin: Admin,
     node: u64,
     address: String,
-    client: Option<NodeClient>,
+    client: Option<NodeAdmin>,
     journal: JournalCursor,
 }
 

@@ -25,7 +25,7 @@ pub struct WatchedNode {
 
 /// What is known of a cluster.
 #[derive(Debug, Clone, Default)]
-pub struct Watched {
+pub struct ClusterWatch {
     /// The newest map that a node has reported.
     map: DescribeClusterResponse,
     /// The nodes of the map, each with its last report if it answers.
@@ -37,10 +37,10 @@ pub struct Watched {
     unreachable: BTreeMap<(u64, u64), u64>,
 }
 
-impl Watched {
+impl ClusterWatch {
     /// A cluster with this map.
-    pub fn new(map: DescribeClusterResponse) -> Watched {
-        let mut watched = Watched::default();
+    pub fn new(map: DescribeClusterResponse) -> ClusterWatch {
+        let mut watched = ClusterWatch::default();
         watched.follow(&map);
         watched
     }

@@ -15,18 +15,18 @@ const ZONE_WIDTH_LETTERS: u16 = 3;
 const LAG_FIGURES_WIDTH: u16 = 13;
 
 /// A figure of a shard, with its column and its importance: 0 is shown first.
-struct Figure {
+struct ShardFigure {
     importance: u8,
     column: GridColumn,
     cell: Box<dyn Fn(&ShardLine) -> Line<'static>>,
 }
 
-fn figure(importance: u8, column: GridColumn, cell: impl Fn(&ShardLine) -> Line<'static> + 'static) -> Figure {
-    Figure { importance, column, cell: Box::new(cell) }
+fn figure(importance: u8, column: GridColumn, cell: impl Fn(&ShardLine) -> Line<'static> + 'static) -> ShardFigure {
+    ShardFigure { importance, column, cell: Box::new(cell) }
 }
 
 /// From left to right.
-fn figures(bar: u16) -> Vec<Figure> {
+fn figures(bar: u16) -> Vec<ShardFigure> {
     let raw = |text: String| Line::raw(text);
     vec![
         figure(6, GridColumn::text("MODE", 8), move |shard| raw(or_none(shard.durability.clone(), |mode| mode))),
