@@ -21,7 +21,8 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
         _ => 0,
     };
     let number = format!("{scaled:.digits$}");
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number.as_str() };
     format!("{number}{unit}")
 }
 

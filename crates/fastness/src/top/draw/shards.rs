@@ -25,9 +25,12 @@ fn figure(importance: u8, column: GridColumn, cell: impl Fn(&ShardLine) -> Line<
     ShardFigure { importance, column, cell: Box::new(cell) }
 }
 
+fn raw(text: String) -> Line<'static> {
+    Line::raw(text)
+}
+
 /// From left to right.
 fn figures(bar: u16) -> Vec<ShardFigure> {
-    let raw = |text: String| Line::raw(text);
     vec![
         figure(6, GridColumn::text("MODE", 8), move |shard| raw(or_none(shard.durability.clone(), |mode| mode))),
         figure(0, GridColumn::text("LAG", bar + LAG_FIGURES_WIDTH), move |shard| lag(shard, usize::from(bar))),
