@@ -144,7 +144,8 @@ impl ValkeyCluster {
 
     async fn form(&self) -> Result<()> {
         for node in 0..NODES {
-            self.until(node, &["INFO", "server"], "redis_mode:cluster").await?;
+            // `redis_mode` or, from Valkey 8 on, `server_mode`.
+            self.until(node, &["INFO", "server"], "_mode:cluster").await?;
         }
         for primary in 0..PRIMARIES {
             let (first, last) = (primary * 16_384 / PRIMARIES, (primary + 1) * 16_384 / PRIMARIES - 1);
