@@ -395,7 +395,9 @@ fn every_panel_has_data(lab: &ComposeLab) -> Result<()> {
     let up = lab.query("sum(up{job=\"fastness\"})")?;
     ensure!(up[0]["value"][1] == "3", "Prometheus reaches every node: {up}");
     let rules = lab.prometheus("/api/v1/rules")?;
-    for group in rules["data"]["groups"].as_array().context("groups of rules")? {
+    let groups = rules["data"]["groups"].as_array().context("groups of rules")?;
+    ensure!(!groups.is_empty(), "no alert rules are loaded: {rules}");
+    for group in groups {
         for rule in group["rules"].as_array().context("rules")? {
             ensure!(rule["health"] != "err", "{rule}");
         }

@@ -42,9 +42,7 @@ write_files() {
     mkdir -p "$lab_dir/prometheus/rules"
     cp "$fastness_root/deploy/lab/prometheus/prometheus.yml" "$lab_dir/prometheus/"
     rm -f "$lab_dir/prometheus/rules/"*
-    if compgen -G "$fastness_root/deploy/prometheus/*.yml" >/dev/null; then
-        cp "$fastness_root/deploy/prometheus/"*.yml "$lab_dir/prometheus/rules/"
-    fi
+    cp "$fastness_root/deploy/prometheus/alerts.yml" "$lab_dir/prometheus/rules/"
     # The account of the containers reads the keys, and nobody else does.
     chmod 700 "$lab_dir"/nodes/* "$lab_dir/admin" "$lab_dir/ca"
     if (($(id -u) == 0)); then chown -R "$lab_uid:$lab_gid" "$lab_dir/nodes" "$lab_dir/admin"; fi
