@@ -80,7 +80,10 @@ impl Admin {
             .timeout(CALL_PATIENCE)
             .tls_config(self.tls.clone())
             .context("the certificates are not usable")?;
-        endpoint.connect().await.map_err(|e| anyhow!("cannot reach {reached}: {}", causes(&e)))
+        // The limit of the endpoint ends with the TCP connection, and a node that is stopped answers no TLS handshake.
+        let connected = tokio::time::timeout(CONNECT_PATIENCE, endpoint.connect()).await;
+        let connected = connected.map_err(|_| anyhow!("cannot reach {reached}: it answers no TLS handshake"))?;
+        connected.map_err(|e| anyhow!("cannot reach {reached}: {}", causes(&e)))
     }
 
     /// A connection to one node, for several calls.
@@ -250,4 +253,19 @@ fn causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is stopped: its kernel accepts connections, and nobody answers.
+    #[tokio::test]
+    async fn a_node_that_answers_no_handshake_is_given_up() {
+        let stopped = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = stopped.local_addr().unwrap().to_string();
+        let admin = Admin { tls: ClientTlsConfig::new(), mapped: BTreeMap::new() };
+        let error = admin.channel(&address).await.unwrap_err().to_string();
+        assert_eq!(error, format!("cannot reach {address}: it answers no TLS handshake"));
+    }
 }
