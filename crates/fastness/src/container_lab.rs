@@ -1,4 +1,5 @@
-//! The folder of the lab in containers, which `make lab` makes (`deploy/lab/`): where its nodes are reached from the host.
+//! The folder of the lab in containers, which `make lab` makes (`deploy/lab/`): where its nodes are reached from the
+//! host.
 //!
 //! The nodes name each other, to clients as well, by names that only containers resolve. On the host their gRPC ports
 //! are published on loopback, and so are the plaintext ports.

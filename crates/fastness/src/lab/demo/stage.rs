@@ -60,11 +60,11 @@ pub struct Stage {
     /// Drives the nodes.
     pub driver: ProcessDriver,
     dir: PathBuf,
-    owner: Owner,
+    owner: ClusterOwner,
 }
 
 /// Whose cluster it is.
-enum Owner {
+enum ClusterOwner {
     /// The demo's own.
     Demo(tempfile::TempDir, PortBlock),
     /// The user's, who finds it again as it was.
@@ -110,7 +110,7 @@ impl Stage {
         if let Some(dir) = &demo.dir {
             let dir = dir.canonicalize().with_context(|| format!("there is no folder {}", dir.display()))?;
             let driver = ProcessDriver::open(&dir)?;
-            let owner = Owner::User(Before::of(&driver, &dir).await?);
+            let owner = ClusterOwner::User(Before::of(&driver, &dir).await?);
             return Ok(Stage { began, driver, dir, owner });
         }
         let (folder, block) = (tempfile::Builder::new().prefix("fastness-demo-").tempdir()?, PortBlock::reserve()?);
@@ -123,7 +123,7 @@ impl Stage {
             return Err(error.context("the demo's cluster does not start"));
         }
         let driver = ProcessDriver::open(&dir)?;
-        Ok(Stage { began, driver, dir, owner: Owner::Demo(folder, block) })
+        Ok(Stage { began, driver, dir, owner: ClusterOwner::Demo(folder, block) })
     }
 
     /// Makes sure that the cluster is in the mode that the demo needs, and introduces it.
@@ -135,8 +135,10 @@ impl Stage {
         }
         let (nodes, shards) = (view.nodes.len(), view.primaries.len());
         let whose = match &self.owner {
-            Owner::Demo(..) => "a cluster of its own".to_owned(),
-            Owner::User(before) => format!("the cluster in {}, which was in {}", self.dir.display(), before.mode),
+            ClusterOwner::Demo(..) => "a cluster of its own".to_owned(),
+            ClusterOwner::User(before) => {
+                format!("the cluster in {}, which was in {}", self.dir.display(), before.mode)
+            }
         };
         self.say(&format!("{whose}: {nodes} nodes, {shards} shards, {mode}"));
         Ok(())
@@ -206,8 +208,8 @@ impl Stage {
     async fn close(self) -> Result<()> {
         let Stage { driver, dir, owner, .. } = self;
         let (folder, _block) = match owner {
-            Owner::Demo(folder, block) => (folder, block),
-            Owner::User(before) => {
+            ClusterOwner::Demo(folder, block) => (folder, block),
+            ClusterOwner::User(before) => {
                 let restored = before.restore(&driver, &dir).await;
                 return restored.with_context(|| format!("the cluster in {} is not as it was", dir.display()));
             }
