@@ -93,6 +93,16 @@ async fn users(cluster: &Cluster, node: u64) -> Result<String> {
     .await
 }
 
+/// The same once the node's sessions go by a change that has added this text.
+async fn users_after(cluster: &Cluster, node: u64, change: &str) -> Result<String> {
+    until_ok(PATIENCE, async || {
+        let list = users(cluster, node).await?;
+        ensure!(list.contains(change), "node {node} does not have the last change");
+        Ok(list)
+    })
+    .await
+}
+
 /// Waits until a node has the same users as another one.
 async fn has_users(cluster: &Cluster, node: u64, expected: &str) -> Result<()> {
     until_ok(PATIENCE, async || {
@@ -141,12 +151,7 @@ async fn thousands_of_changes_keep_the_log_short_and_every_node_gets_their_resul
         ensure!(control_snapshots(&cluster, node)?.len() == 2, "two are kept");
     }
     let newest = format!(" ~key:{} ", CONTROL_LOG_ENTRIES_MAX * 5 / 2 - 1);
-    let list = until_ok(PATIENCE, async || {
-        let list = users(&cluster, leader).await?;
-        ensure!(list.contains(&newest), "node {leader} does not have the last change");
-        Ok(list)
-    })
-    .await?;
+    let list = users_after(&cluster, leader, &newest).await?;
     ensure!(list.lines().count() == 42, "{list}");
     let before = cluster.node_log(away)?.len();
     blocking(|| cluster.start_node(away))?;
@@ -166,12 +171,7 @@ async fn thousands_of_changes_keep_the_log_short_and_every_node_gets_their_resul
 
     // All nodes are killed at once. The answer to a change is that it is committed; the sessions of a node follow.
     let newest = pattern(100 * PATTERNS.0 - 1);
-    let list = until_ok(PATIENCE, async || {
-        let list = users(&cluster, leader).await?;
-        ensure!(list.contains(&newest), "node {leader} does not have the last change");
-        Ok(list)
-    })
-    .await?;
+    let list = users_after(&cluster, leader, &newest).await?;
     ensure!(list.lines().count() == 47);
     let before: Vec<_> = (1..=3).map(|node| Ok(cluster.node_log(node)?.len())).collect::<Result<_>>()?;
     cluster.kill_all()?;

@@ -55,7 +55,7 @@ fn of_replica(shard: ShardId, running: &Running, activity: Activity) -> ReplicaF
         commands: snapshot.counters[0],
         errors: snapshot.counters[4],
         clients: snapshot.clients as u64,
-        keys: snapshot.figures.keyspace.keys as u64,
+        keys: snapshot.figures.keyspace.keys,
         memory_bytes: memory.total(),
         memory_max_bytes: snapshot.figures.maxmemory,
         slots: slots
