@@ -38,7 +38,7 @@ pub struct ChainOptions {
     pub seeds: Vec<Endpoint>,
     /// What each connection needs to be let in.
     pub login: Login,
-    /// Number of workers, each with one connection; at most [`WORKERS_MAX`].
+    /// Number of workers, each with one connection; at most 512.
     pub workers: usize,
     /// Number of keys of each worker.
     pub keys_each: usize,
