@@ -519,13 +519,15 @@ impl RaftObserver for Group {
         if lead.as_ref().is_some_and(|lead| vote.committed && lead.epoch() == epoch_of(&vote)) {
             return;
         }
-        let lost = lead.take();
-        drop(lead);
-        if let Some(mut lost) = lost {
+        // The lease is closed before anybody can see that this node does not lead.
+        let lost = lead.take().map(|mut lost| {
             let reason = self.loss_reason(&lost, now);
             lost.close();
+            (lost.epoch().term, reason)
+        });
+        drop(lead);
+        if let Some((lost, reason)) = lost {
             let Epoch { term, node: peer } = epoch_of(&vote);
-            let lost = lost.epoch().term;
             self.events().record(Event::LeadershipLost { shard: self.id, term: lost, reason, term_after: term, peer });
         }
         self.publish_follower(vote);
