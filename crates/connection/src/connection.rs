@@ -152,7 +152,7 @@ impl Connection {
 
     /// Whether a command may run now.
     fn may_run(&self, host: &impl Host) -> bool {
-        self.waits.is_none() && !self.is_withheld(host)
+        self.waits.is_none() && host.has_room() && !self.is_withheld(host)
     }
 
     /// Whether so many replies are unsent that no further command runs until some are.

@@ -66,6 +66,10 @@ pub trait Host: FrontEnd {
     /// Bytes of unsent replies from which on no further command runs.
     fn unsent_bytes_max(&self) -> usize;
 
+    /// Whether there is room for replies at the moment, whoever gets them. Without it no command runs; the owner asks
+    /// again when that has changed.
+    fn has_room(&self) -> bool;
+
     /// Bytes that may be received and not executed.
     fn query_bytes_max(&self) -> u64;
 

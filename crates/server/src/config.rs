@@ -44,17 +44,22 @@ pub enum MemoryBound {
 }
 
 impl MemoryBound {
+    /// The least bound, bytes: below it nobody could connect to set another one. (Valkey's is 128 KiB; a connection
+    /// over gRPC has buffers of 256 KiB.)
+    pub const BYTES_MIN: u64 = 1 << 20;
+
     /// The bound in bytes; `None`: there is none.
     #[must_use]
     pub fn bytes(self, maxmemory: u64) -> Option<u64> {
         let bytes = match self {
+            MemoryBound::Bytes(0) => return None,
             MemoryBound::Bytes(bytes) => bytes,
             MemoryBound::Percent(percent) => {
                 let all = if maxmemory > 0 { maxmemory } else { process::memory_max() };
                 (u128::from(all) * u128::from(percent) / 100) as u64
             }
         };
-        (bytes > 0).then_some(bytes)
+        Some(bytes.max(MemoryBound::BYTES_MIN))
     }
 }
 

@@ -182,7 +182,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
     }
 }
 
-fn housekeeping(server: &ReplicaServer) {
+fn housekeeping(server: &Rc<ReplicaServer>) {
     let config = server.node.config.load();
     server.stats.sample();
     server.clients.close_idle(config.timeout);

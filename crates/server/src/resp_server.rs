@@ -6,7 +6,7 @@
 //!
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
-//! - [`clients`], [`stats`]: what those commands show.
+//! - [`clients`], [`stats`]: what those commands show. [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
@@ -15,6 +15,7 @@ mod blocked;
 pub mod clients;
 pub mod command;
 pub mod connection;
+pub mod eviction;
 pub mod pipe;
 pub mod received;
 mod replication;
@@ -37,6 +38,7 @@ use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
+use eviction::Eviction;
 use stats::{RespStats, add};
 
 /// One replica's front end: what its connections share. On the loop's thread.
@@ -49,6 +51,8 @@ pub struct ReplicaServer {
     pub shard: Shard,
     /// The connections.
     pub clients: Clients,
+    /// What the connections may take together.
+    pub eviction: Eviction,
     /// The counters.
     pub stats: RespStats,
     /// The Raft group as this node sees it.
@@ -80,6 +84,7 @@ impl ReplicaServer {
             shard_id,
             shard,
             clients: Clients::default(),
+            eviction: Eviction::default(),
             stats: RespStats::default(),
             group,
             ports,
@@ -113,26 +118,6 @@ impl ReplicaServer {
         if let Some(others) = self.node.throttles.unread.permit() {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
             tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
-        }
-    }
-
-    /// Whether the connections take more than `maxmemory-clients`, but for those with CLIENT NO-EVICT. Until the
-    /// largest are closed, none gets more replies than it reads.
-    pub(crate) fn are_clients_over(&self, config: &Config) -> bool {
-        let max = config.maxmemory_clients.bytes(config.maxmemory);
-        max.is_some_and(|max| self.shard.client_bytes() > max + self.clients.no_evict_bytes())
-    }
-
-    /// Closes the largest connections while all of them take more than `maxmemory-clients`. About once a second.
-    pub(crate) fn evict_clients(&self) {
-        let config = self.node.config.load();
-        let Some(max) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
-        for client in self.clients.evict(max) {
-            add(&self.stats.evicted_clients, 1);
-            if let Some(others) = self.node.throttles.evicted.permit() {
-                let (address, bytes) = (client.address, client.memory.get());
-                tracing::warn!(client = %address, bytes, max, others, "client evicted: maxmemory-clients exceeded");
-            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::resp_server::stats::add;
 
 /// Replies that have not been sent, bytes: once `maxmemory` is reached, or all connections together take
 /// `maxmemory-clients`, no further command of the connection runs at it.
-const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+const UNSENT_BYTES_SOFT: usize = 16 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
 
@@ -128,7 +128,7 @@ impl Host for ConnectionFrontEnd<'_> {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
         let is_full = self.replica.shard.with_engine(|engine| engine.is_out_of_memory());
-        if is_full || !self.client.no_evict.get() && self.replica.are_clients_over(self.config()) {
+        if is_full || !self.client.no_evict.get() && self.replica.are_clients_over() {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
@@ -136,6 +136,10 @@ impl Host for ConnectionFrontEnd<'_> {
             0 => usize::MAX,
             hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.client.no_evict.get() || !self.replica.are_clients_above_ceiling()
     }
 
     fn query_bytes_max(&self) -> u64 {
