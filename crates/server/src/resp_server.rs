@@ -32,7 +32,6 @@ use fastness_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 
 use crate::auth::{self, AuthRefusal};
-use crate::config::Config;
 use crate::group_view::GroupView;
 use crate::settings::SettingsServer;
 use crate::shared::NodeShared;

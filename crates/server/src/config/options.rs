@@ -337,7 +337,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which commands that need more are refused with OOM"),
     option!("maxmemory-clients", "25%", "bytes, or a percentage from 1% to 100% of maxmemory, and of the memory that the node may use while maxmemory is 0; 0: no limit of its own", Running,
         Kind::MemoryBound(|c| &mut c.maxmemory_clients),
-        "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; over it no further command runs for a connection with 16 KiB of unread replies, and the largest are closed, except those with CLIENT NO-EVICT; an eighth above it all commands wait for that"),
+        "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; a connection may have as many unread replies as are left of it, and over it the largest are closed, except those with CLIENT NO-EVICT (crates/LIMITS.md)"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "client connections to this node"),

@@ -103,6 +103,8 @@ pub struct Client {
     pub query_free: Cell<usize>,
     /// What commands queued by MULTI take, bytes.
     pub queued_bytes: Cell<usize>,
+    /// Whether it has taken everything that was sent to it at some time, as clients do that read.
+    pub has_read: Cell<bool>,
     /// Bytes of replies that have not left.
     pub unsent_bytes: Cell<usize>,
     /// What it takes in all, bytes: its share of what counts against `maxmemory`.
@@ -190,6 +192,7 @@ impl Client {
             query_bytes: Cell::new(0),
             query_free: Cell::new(0),
             queued_bytes: Cell::new(0),
+            has_read: Cell::new(false),
             unsent_bytes: Cell::new(0),
             memory: Cell::new(0),
             blocked: Cell::new(false),

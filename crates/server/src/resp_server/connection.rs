@@ -89,6 +89,8 @@ struct Driver {
 /// Serves one connection that is entered, until it ends.
 pub(super) async fn serve(server: &Rc<ReplicaServer>, client: &Rc<Client>, stream: ClientStream) {
     add(&server.stats.connections, 1);
+    // The other front end bounds what its calls keep (`grpc-memory`), and its connections live for one call.
+    client.has_read.set(matches!(stream, ClientStream::Memory(_)));
     let mut driver = Driver {
         client: client.clone(),
         stream,
@@ -375,6 +377,9 @@ impl Driver {
         client.query_free.set(free);
         client.queued_bytes.set(self.core.session().queued_bytes());
         client.unsent_bytes.set(self.core.unsent());
+        if !client.has_read.get() && self.core.unsent() == 0 && client.bytes_out.get() > 0 {
+            client.has_read.set(true);
+        }
         self.share.set(CONNECTION_BYTES + client.texts_bytes() + self.core.heap_bytes() + self.stream.heap_bytes());
         client.memory.set(self.share.bytes());
         if self.server.are_clients_above_ceiling() {

@@ -1,15 +1,20 @@
 //! What all connections of a replica may take together (`maxmemory-clients`), and how the largest are closed.
 //!
-//! Three levels, by the sum of what connections take, but for those with CLIENT NO-EVICT:
+//! By the sum of what connections take, but for those with CLIENT NO-EVICT:
+//! - Below the bound a connection may have as many unread replies as there is room left (a dynamic threshold:
+//!   Choudhury and Hahne, 1998). One alone gets half of the bound, a thousand get a thousandth each, and wait for their
+//!   clients to read.
 //! - Above the bound a connection gets no more replies than it reads, and about once a second the largest are closed
 //!   until the others are within the bound. A client that is just reading a long reply has that second.
-//! - Above the ceiling, an eighth more, no command of any connection runs, and the largest are closed at once. So the
-//!   sum stays within the ceiling and one turn of one connection, however many connections request at one moment.
+//! - Above the ceiling, an eighth more, no command runs of a connection that has never taken a whole reply, and the
+//!   largest are closed at once. Newcomers that request long replies wait, and clients that read are served.
+//! - Above twice the bound no command runs at all. So the sum stays within that and one turn of one connection, however
+//!   many connections request at one moment.
 //!
-//! Connections are closed a few at a time with pauses in which others are served: to close one, the kernel frees what
-//! its socket holds, megabytes maybe.
+//! Connections are closed a few at a time with pauses in which others are served: whoever is closed may come back at
+//! once, and costs as much again.
 //!
-//! Valkey closes the largest whenever the sum is over the bound (`evictClients`), without the pauses.
+//! Valkey closes the largest whenever the sum is over the bound (`evictClients`), without the other levels.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,14 +23,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::ReplicaServer;
+use super::clients::Client;
 use super::stats::add;
 
 /// Connections that are closed between two pauses.
-const EVICTED_AT_ONCE: usize = 4;
+const EVICTED_AT_ONCE: usize = 2;
 /// How long others are served then.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The ceiling is above the bound by this part of the bound.
 const CEILING_PART: u64 = 8;
+/// The ceiling for everybody is this multiple of the bound.
+const CEILING_OF_ALL: u64 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,16 +71,24 @@ impl ReplicaServer {
         self.shard.client_bytes().saturating_sub(self.clients.no_evict_bytes())
     }
 
-    /// Whether the connections take more than `maxmemory-clients`. Until the largest are closed, none gets more replies
-    /// than it reads.
-    pub(crate) fn are_clients_over(&self) -> bool {
-        self.evictable_bytes() > self.eviction.bound.get()
+    /// What a connection may add to the unread replies of all of them, bytes; 0: the bound is reached.
+    pub(crate) fn room_for_replies(&self) -> u64 {
+        self.eviction.bound.get().saturating_sub(self.evictable_bytes())
     }
 
-    /// Whether they take so much more that no command of theirs runs until the largest are closed.
+    /// Whether the largest connections are to be closed at once.
     #[inline]
-    pub(crate) fn are_clients_above_ceiling(&self) -> bool {
+    pub(super) fn are_clients_above_ceiling(&self) -> bool {
         self.evictable_bytes() > self.eviction.ceiling()
+    }
+
+    /// Whether commands of this connection may run, as far as the memory of all of them is concerned.
+    #[inline]
+    pub(crate) fn has_room_for(&self, client: &Client) -> bool {
+        let taken = self.evictable_bytes();
+        taken <= self.eviction.ceiling()
+            || client.no_evict.get()
+            || client.has_read.get() && taken <= self.eviction.bound.get().saturating_mul(CEILING_OF_ALL)
     }
 
     /// Goes by the bound that is configured, and closes the largest connections while all of them take more. About once

@@ -25,8 +25,8 @@ use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
 use crate::resp_server::stats::add;
 
-/// Replies that have not been sent, bytes: once `maxmemory` is reached, or all connections together take
-/// `maxmemory-clients`, no further command of the connection runs at it.
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, or nothing is left of `maxmemory-clients`, no
+/// further command of the connection runs at it.
 const UNSENT_BYTES_SOFT: usize = 16 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
@@ -127,19 +127,20 @@ impl Host for ConnectionFrontEnd<'_> {
         if !self.client.is_authenticated() {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
-        let is_full = self.replica.shard.with_engine(|engine| engine.is_out_of_memory());
-        if is_full || !self.client.no_evict.get() && self.replica.are_clients_over() {
+        if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
-        match self.config().client_output_buffer_limit.hard_bytes {
-            0 => usize::MAX,
-            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
-        }
+        let hard = match self.config().client_output_buffer_limit.hard_bytes {
+            0 => u64::MAX,
+            hard => hard,
+        };
+        let room = if self.client.no_evict.get() { u64::MAX } else { self.replica.room_for_replies() };
+        usize::try_from(hard.min(room)).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT)
     }
 
     fn has_room(&self) -> bool {
-        self.client.no_evict.get() || !self.replica.are_clients_above_ceiling()
+        self.replica.has_room_for(self.client)
     }
 
     fn query_bytes_max(&self) -> u64 {
