@@ -53,6 +53,10 @@ run() {
     "$@"
 }
 
-# The package lists are fetched once in one `make`: by the first script that installs something.
 apt_update() { run "${as_root[@]}" apt-get update -q; }
-apt_install() { run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"; }
+apt_install() {
+    local quiet=()
+    # Without a terminal, no progress in per cent.
+    if [[ ! -t 1 ]]; then quiet=(-q -o Dpkg::Use-Pty=0); fi
+    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y "${quiet[@]}" --no-install-recommends "$@"
+}
