@@ -2,7 +2,7 @@
 # root is needed. Sourced, after `say` is defined; installs nothing by itself.
 #
 #   FASTNESS_INSTALL   yes: install without a question; no: install nothing, and print what to do by hand;
-#                      ask (default): ask if a terminal is attached, else as yes
+#                      ask (default): ask if a terminal is attached, otherwise as yes
 
 # The prefix of commands that need root; `can_be_root` sets it.
 as_root=()

@@ -110,7 +110,7 @@ run_installer() {
         commands+=("$(sudo_shown)apt-get update" "$(sudo_shown)apt-get install -y --no-install-recommends curl ca-certificates")
     fi
     commands+=("${curl[*]} -O $installer_url   # and rustup-init.sha256, which it must match"
-        "./rustup-init ${installer_options[*]}")
+        "chmod +x rustup-init; ./rustup-init ${installer_options[*]}")
     agree "${commands[@]}" || exit 1
     if ! command -v curl >/dev/null; then
         { apt_update && apt_install curl ca-certificates; } || { by_hand "${commands[@]}"; exit 1; }

@@ -6,7 +6,7 @@
 //!
 //! - `…` alone stands for any lines, at the end of a line for any rest.
 //! - `0` is 0; any other number stands for any number: process ids, ports, figures. Spaces only separate.
-//! - Where no output is shown, only the exit status counts.
+//! - Where no output is shown, only the exit status counts. A client's remark that it was redirected may always be there.
 //!
 //! Lines that begin with a prompt (`127.0.0.1:7400> `) are typed into the program that was started before.
 
@@ -308,7 +308,7 @@ impl Checkout {
         let (status, text) = terminal.end()?;
         println!("$ {line}\n{text}");
         ensure!(status == Some(0), "{line}: exit status {status:?}\n{text}");
-        let mut printed: Vec<&str> = text.lines().collect();
+        let mut printed: Vec<&str> = text.lines().filter(|line| !line.starts_with("-> Redirected")).collect();
         // The prompt at which the session was ended.
         if !lines.is_empty() && printed.last().is_some_and(|line| typed(&format!("{line} ")).is_some()) {
             printed.pop();
