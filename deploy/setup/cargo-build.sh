@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# `cargo build ARGUMENT...`, with the minutes that are left: behind cargo's own progress bar on a terminal, as a line every
-# half minute elsewhere. Everything else that cargo prints is passed on as it is, and so is its exit status.
+# `cargo build ARGUMENT...`, with the minutes that are left: behind cargo's own progress bar on a terminal, as a line
+# every half minute elsewhere. Everything else that cargo prints is passed on as it is, and so is its exit status.
 #
-# The count is cargo's: its bar ends in `12/345`, which is also printed where no terminal is attached if it is told to.
-# If it ever looks different, there is no estimate, and nothing else is lost. CARGO_TERM_PROGRESS_WHEN=never turns both off.
+# The count is cargo's: its bar ends in `12/345`, and is also printed where no terminal is attached if cargo is told to.
+# If it ever looks different, there is no estimate, and nothing else is lost. CARGO_TERM_PROGRESS_WHEN=never turns both
+# off.
 set -euo pipefail
 
 setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,32 +43,49 @@ estimate() { # estimate DONE TOTAL: sets `left`
     if ((seconds < 60)); then left="less than a minute left"; else left="about $(((seconds + 30) / 60)) min left"; fi
 }
 
+done_of_all= # the last count: DONE TOTAL
 reported=$SECONDS
+report() { # a line, if it is time for one
+    local reach
+    [[ "$terminal" == no && -n "$done_of_all" ]] && ((SECONDS - reported >= every)) || return 0
+    reported=$SECONDS
+    read -ra reach <<<"$done_of_all"
+    estimate "${reach[@]}"
+    printf 'build: compiled %s of %s crates%s\n' "${reach[@]}" "${left:+, $left}"
+}
+
 progress() { # progress LINE: a bar of cargo
-    local left='' reach
+    left=
     if [[ "$1" =~ Building.*\]\ ([0-9]+)/([0-9]+) ]]; then
-        reach="${BASH_REMATCH[1]} of ${BASH_REMATCH[2]}"
+        done_of_all="${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
         estimate "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-        if [[ "$terminal" == no ]] && ((SECONDS - reported >= every)); then
-            reported=$SECONDS
-            printf 'build: compiled %s crates%s\n' "$reach" "${left:+, $left}"
-        fi
+        report
     fi
     if [[ "$terminal" == yes ]]; then printf '\r\e[K%s%s' "$1" "${left:+ ($left)}"; fi
 }
 
 # Reads what cargo prints: lines, and bars that end in a carriage return.
 filter() {
-    local chunk erase=''
+    local chunk status text='' erase=''
     if [[ "$terminal" == yes ]]; then erase=$'\r\e[K'; fi
-    while IFS= read -r -d $'\r' chunk; do
-        if [[ "$chunk" == *$'\n'* ]]; then
-            printf '%s%s\n' "$erase" "${chunk%$'\n'*}"
-            chunk=${chunk##*$'\n'}
+    while true; do
+        status=0
+        IFS= read -r -t 5 -d $'\r' chunk || status=$?
+        text+=$chunk
+        if [[ "$text" == *$'\n'* ]]; then
+            printf '%s%s\n' "$erase" "${text%$'\n'*}"
+            text=${text##*$'\n'}
         fi
-        progress "$chunk"
+        if ((status == 0)); then
+            progress "$text"
+            text=
+        elif ((status > 128)); then # nothing new for a while
+            report
+        else
+            break
+        fi
     done
-    printf '%s%s' "$erase" "$chunk"
+    printf '%s%s' "$erase" "$text"
 }
 
 terminal=no width=100

@@ -32,7 +32,11 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/fastness-fresh.XXXXXX")
 
 remove_container() {
     if [[ -z "$container" ]]; then return 0; fi
-    if [[ "${FRESH_KEEP:-no}" == yes ]]; then say "kept: docker exec -it $container bash"; else docker rm -f "$container" >/dev/null; fi
+    if [[ "${FRESH_KEEP:-no}" == yes ]]; then
+        say "kept: docker exec -it $container bash"
+    else
+        docker rm -f "$container" >/dev/null
+    fi
     container=
 }
 finish() {
@@ -79,7 +83,10 @@ done
 
 as_root() { docker exec "${variables[@]}" "$container" bash -euo pipefail -c "$1"; }
 # Nobody can answer a question: no terminal is attached.
-as_stranger() { docker exec --user "$account" --workdir "$home" --env HOME="$home" "${variables[@]}" "$container" bash -euo pipefail -c "$1"; }
+as_stranger() {
+    docker exec --user "$account" --workdir "$home" --env HOME="$home" "${variables[@]}" "$container" \
+        bash -euo pipefail -c "$1"
+}
 
 start_container() { # start_container root|user
     local options=()
