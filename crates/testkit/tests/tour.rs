@@ -2,7 +2,7 @@
 //! says they give. Nobody is asked to understand a page before the commands work.
 //!
 //! They run on a terminal, in a folder with the Makefile, where `make` takes the binary under test for built. What is
-//! not run is listed in [`NOT_RUN`]. Where a page shows output, it is compared, line by line:
+//! not run is listed in `NOT_RUN`. Where a page shows output, it is compared, line by line:
 //!
 //! - `…` alone stands for any lines, at the end of a line for any rest.
 //! - `0` is 0; any other number stands for any number: process ids, ports, figures. Spaces only separate.
@@ -58,10 +58,10 @@ fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for block in page.split("```console\n").skip(1) {
         for line in block.split("```").next().unwrap_or_default().lines() {
-            match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step { command: command.to_owned(), shown: Vec::new() }),
-                (None, Some(step)) => step.shown.push(line.to_owned()),
-                (None, None) => {}
+            if let Some(command) = line.strip_prefix("$ ") {
+                steps.push(Step { command: command.to_owned(), shown: Vec::new() });
+            } else if let Some(step) = steps.last_mut() {
+                step.shown.push(line.to_owned());
             }
         }
     }
