@@ -110,7 +110,7 @@ impl Machine {
         let path = self.home().join(name);
         std::fs::create_dir_all(path.parent().context("no folder")?)?;
         std::fs::write(&path, text)?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
         Ok(())
     }
 
@@ -152,7 +152,9 @@ impl Machine {
     fn command(&self, script: &str) -> Command {
         let mut command = Command::new(root().join("deploy/setup").join(script));
         command.env_clear().env("PATH", self.bin()).env("HOME", self.home());
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        for (name, value) in &self.variables {
+            command.env(name, value);
+        }
         command.stdin(Stdio::null());
         command
     }

@@ -349,7 +349,7 @@ impl Drop for Checkout {
 fn script(path: &Path, lines: &str) -> Result<()> {
     std::fs::create_dir_all(path.parent().context("no folder")?)?;
     std::fs::write(path, format!("#!/bin/sh\n{lines}\n"))?;
-    Ok(std::fs::set_permissions(path, PermissionsExt::from_mode(0o755))?)
+    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
