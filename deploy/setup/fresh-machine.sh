@@ -136,7 +136,7 @@ ask() { # ask PORT COMMAND
 END
 check() { # check COMMAND REPLY
     local reply
-    reply=$(as_stranger "source /tmp/ask.sh; ask 7400 '$1'")
+    reply=$(as_stranger "source /tmp/ask.sh; ask 7400 '$1'" 2>&1) || reply="nothing: $reply"
     [[ "$reply" == "$2" ]] || die "as $account: $1 was answered with '$reply', not $2"
     say "as $account: $1: $reply"
 }
