@@ -35,7 +35,7 @@ remove_container() {
     if [[ "${FRESH_KEEP:-no}" == yes ]]; then
         say "kept: docker exec -it $container bash"
     else
-        docker rm -f "$container" >/dev/null
+        docker rm -f "$container" >/dev/null || true
     fi
     container=
 }
