@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what a build (and, as `system.sh test`, the client tests) needs from the system and installs
 # what is missing with apt-get, after showing the command. Does nothing when nothing is missing.
-# Does not install Rust, but prints how to get it.
+# Rust is installed by rust.sh.
 set -euo pipefail
 
 setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,20 +10,8 @@ source "$setup_dir/env.sh"
 purpose=${1:-build}
 
 say() { printf 'system: %s\n' "$*"; }
-
-# --- Rust ----------------------------------------------------------------------------------------
-wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$fastness_root/Cargo.toml")
-found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
-if [[ -z "$found" ]]; then
-    say "Rust $wanted or newer is needed but not installed; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
-    exit 1
-fi
-if [[ "$(printf '%s\n%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" != "$wanted" ]]; then
-    if command -v rustup >/dev/null; then get="rustup update stable"; else
-        get="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; fi
-    say "Rust $wanted or newer is needed, but $found is installed; get it with: $get" >&2
-    exit 1
-fi
+# shellcheck source=deploy/setup/install.sh
+source "$setup_dir/install.sh"
 
 # --- Packages ------------------------------------------------------------------------------------
 have_libclang() {
@@ -54,10 +42,6 @@ if ((${#missing[@]} + ${#unpacked[@]} == 0)); then
     exit 0
 fi
 
-run() {
-    say "running: $*"
-    "$@"
-}
 # Without promtool only the test of the alert rules is skipped, so a failure is no reason to stop.
 unpack_promtool() {
     local folder
@@ -71,7 +55,7 @@ unpack_promtool() {
 }
 
 say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool}"
-if ((${#missing[@]} == 0)) && ! { command -v apt-get && [[ "$(id -u)" == 0 || -n "$(command -v sudo)" ]]; } >/dev/null; then
+if ((${#missing[@]} == 0)) && ! { command -v apt-get >/dev/null && can_be_root; }; then
     say "the test of the alert rules is skipped"
     exit 0
 fi
@@ -79,38 +63,47 @@ if ! command -v apt-get >/dev/null; then
     say "this is not Debian or Ubuntu: install them with this system's package manager, then try again" >&2
     exit 1
 fi
-
-as_root=()
-if [[ "$(id -u)" != 0 ]]; then
-    if ! command -v sudo >/dev/null; then
-        say "root is needed to install them, and sudo is not installed; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
-        exit 1
-    fi
-    as_root=(sudo)
+if ! can_be_root; then
+    say "root is needed to install them, and sudo is not installed; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
+    exit 1
 fi
-if [[ -t 0 ]]; then
-    read -r -p "system: install with '${as_root[*]:+sudo }apt-get'? [Y/n] " answer
-    [[ "${answer:-y}" =~ ^[Yy] ]] || { say "not installed" >&2; exit 1; }
-fi
-run "${as_root[@]}" apt-get update -q
 
 # The smallest set that gives bindgen a libclang with headers: the library and its header package
 # (50 MB together; libclang-dev is 290 MB). Their names carry the distribution's LLVM version.
-packages=()
-for package in "${missing[@]}"; do
-    if [[ "$package" == libclang ]]; then
-        llvm=$(apt-cache depends libclang1 2>/dev/null | grep -oE 'libclang1-[0-9]+' | head -n 1 | cut -d- -f2 || true)
-        if [[ -n "$llvm" ]]; then
-            packages+=("libclang1-$llvm" "libclang-common-$llvm-dev")
+name_packages() {
+    local package llvm
+    packages=()
+    for package in "${missing[@]}"; do
+        if [[ "$package" == libclang ]]; then
+            llvm=$(apt-cache depends libclang1 2>/dev/null | grep -oE 'libclang1-[0-9]+' | head -n 1 | cut -d- -f2 || true)
+            if [[ -n "$llvm" ]]; then
+                packages+=("libclang1-$llvm" "libclang-common-$llvm-dev")
+            else
+                packages+=(libclang-dev)
+            fi
         else
-            packages+=(libclang-dev)
+            packages+=("$package")
         fi
-    else
-        packages+=("$package")
-    fi
-done
+    done
+}
+
+# Before the package lists are there, libclang's version is not known: the command that is run is shown again then.
+name_packages
+commands=("$(sudo_shown)apt-get update")
 if ((${#packages[@]} > 0)); then
-    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+    commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${packages[*]}")
+fi
+if ((${#unpacked[@]} > 0)); then
+    commands+=("apt-get download prometheus   # promtool alone is unpacked from it, into $FASTNESS_CACHE")
+fi
+if ! agree "${commands[@]}"; then
+    # Without promtool only the test of the alert rules is skipped.
+    if ((${#missing[@]} == 0)); then exit 0; else exit 1; fi
+fi
+apt_update || { by_hand "${commands[@]}"; exit 1; }
+name_packages
+if ((${#packages[@]} > 0)); then
+    apt_install "${packages[@]}" || { by_hand "${commands[@]}"; exit 1; }
 fi
 if ((${#unpacked[@]} > 0)); then
     unpack_promtool

@@ -18,6 +18,7 @@ pub enum Source {
 /// Every program that is started by name.
 pub const PROGRAMS: &[(&str, Source)] = &[
     ("/bin/sh", Source::Base),
+    ("bash", Source::Base),
     ("cp", Source::Base),
     ("mount", Source::Base),
     ("sh", Source::Base),
