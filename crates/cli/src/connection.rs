@@ -33,7 +33,7 @@ pub enum ConnectionError {
     Io(#[from] std::io::Error),
     /// The TLS files or the name of the host are unusable.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(Box<TlsError>),
     /// The node did not answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -46,6 +46,12 @@ pub enum ConnectionError {
     /// A reply over the limit.
     #[error("a reply is longer than {REPLY_BYTES_MAX} bytes")]
     ReplyTooLong,
+}
+
+impl From<TlsError> for ConnectionError {
+    fn from(error: TlsError) -> ConnectionError {
+        ConnectionError::Tls(Box::new(error))
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -23,6 +23,8 @@ use super::verdict::Verdict;
 /// How long a node may send nothing while replies are missing: longer than the server keeps a reply that waits for its
 /// commit.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// The same for the answer to CLUSTER SLOTS: another node is asked then.
+const TOPOLOGY_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long nothing may be answered before the input is given up.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time between two attempts.
@@ -219,9 +221,9 @@ impl Dispatcher {
 
     /// Reads the topology from the first node that has one. What is known stays if none answers.
     async fn refresh(&mut self) {
-        let known = self.map.primaries().iter().chain(&self.nodes).cloned();
+        let known = std::iter::once(&self.first).chain(self.map.primaries()).chain(&self.nodes).cloned();
         let mut asked: Vec<Address> = Vec::new();
-        for node in std::iter::once(self.first.clone()).chain(known) {
+        for node in known.collect::<Vec<_>>() {
             if asked.contains(&node) {
                 continue;
             }
@@ -233,10 +235,18 @@ impl Dispatcher {
                 asked.push(node);
                 continue;
             };
-            if let Ok(map) = topology(&mut connection).await {
+            let told = topology(&mut connection).await;
+            if let Ok(told) = told {
                 self.connections.insert(node.clone(), connection);
-                self.map = map.unwrap_or_else(|| SlotMap::whole(node.clone()));
-                self.first = node;
+                let map = match told {
+                    Told::Map(map) => map,
+                    Told::Alone => SlotMap::whole(node.clone()),
+                    Told::Nothing => {
+                        asked.push(node);
+                        continue;
+                    }
+                };
+                (self.map, self.first) = (map, node);
                 return;
             }
             asked.push(node);
@@ -244,17 +254,29 @@ impl Dispatcher {
     }
 }
 
-/// The topology; `None` if the node is no part of a cluster.
-async fn topology(connection: &mut Connection) -> Result<Option<SlotMap>, ConnectionError> {
+/// What a node says of the topology.
+enum Told {
+    Map(SlotMap),
+    /// It is no part of a cluster.
+    Alone,
+    /// It does not know, at least not now.
+    Nothing,
+}
+
+async fn topology(connection: &mut Connection) -> Result<Told, ConnectionError> {
     let mut request = Vec::new();
     encode(&["CLUSTER", "SLOTS"], &mut request);
     let (mut reply, from) = (Value::Null, connection.address().clone());
-    let receive = connection.exchange([&request[..]], SILENCE_MAX, |received| {
+    let receive = connection.exchange([&request[..]], TOPOLOGY_TIME_MAX, |received| {
         reply = received;
         true
     });
     receive.await?;
-    Ok(SlotMap::read(&reply, &from).filter(|map| !map.primaries().is_empty()))
+    if reply.as_error().is_some_and(|text| text.starts_with(b"ERR ")) {
+        return Ok(Told::Alone);
+    }
+    let map = SlotMap::read(&reply, &from).filter(|map| !map.primaries().is_empty());
+    Ok(map.map_or(Told::Nothing, Told::Map))
 }
 
 /// Sends units to one node.

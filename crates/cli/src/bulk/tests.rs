@@ -169,7 +169,7 @@ async fn broken_input_ends_the_run_after_what_came_before() {
     let slots = Arc::new(Mutex::new(String::new()));
     let first = node(&slots, |_| line("+OK")).await;
     *slots.lock() = whole(&first.address.to_string());
-    let (tally, ended) = send("SET a 1\n*1\r\nx", &first).await;
+    let (tally, ended) = send("SET a 1\n*1\r\nx\r\n", &first).await;
     assert_eq!((tally.replies, tally.errors), (1, 0));
     let error = ended.unwrap_err().to_string();
     assert!(error.starts_with("standard input, byte 8: Protocol error"), "{error}");

@@ -49,8 +49,7 @@ impl Verdict {
         if let Some(error) = reply.as_error() {
             let reason = || error.to_vec();
             if let Some(to) = redirect(reply, from) {
-                let place = to.is_ask.then(|| Place::Node { address: to.to.clone(), is_ask: true });
-                let place = place.or(Some(Place::Node { address: to.to, is_ask: false }));
+                let place = Some(Place::Node { address: to.to, is_ask: to.is_ask });
                 self.again.get_or_insert(Again { place, reason: reason() });
             } else if is_refused_for_now(error) {
                 self.again.get_or_insert(Again { place: None, reason: reason() });

@@ -93,8 +93,9 @@ async fn redirections_in_a_circle_end() {
 async fn an_empty_transaction_moves_and_one_with_commands_does_not() {
     let second = Scripted::start(|command| line(if command == "MULTI" { "+OK" } else { "+QUEUED" })).await;
     let to = second.address.to_string();
-    let first =
-        Scripted::start(move |command| line(&if command == "MULTI" { "+OK".into() } else { format!("-MOVED 7 {to}") }));
+    let first = Scripted::start(move |command| {
+        line(&if command == "MULTI" { "+OK".to_owned() } else { format!("-MOVED 7 {to}") })
+    });
     let first = first.await;
     let mut session = session(plain(), &[&first.address]);
     call(&mut session, "MULTI").await.0.unwrap();
