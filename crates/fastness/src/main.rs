@@ -1,5 +1,5 @@
 //! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
-//! (`cluster`), watches them (`top`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects
+//! (`cluster`), watches them (`top`), is their client (`cli`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects
 //! faults into labs (`lab`).
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod admin;
 mod certs;
+mod cli;
 mod cluster;
 mod connection;
 mod container_lab;
@@ -72,6 +73,12 @@ enum Command {
     /// and delays nothing else. A figure that was not observed is shown as -. Press ? for the keys and the columns.
     #[command(after_help = top::EXAMPLES)]
     Top(top::TopArguments),
+    /// Run commands on a cluster: at a prompt, one, from standard input, or many at once (--pipe)
+    ///
+    /// Finds the node of each key by itself. At the prompt, Tab completes commands and their arguments, which are also
+    /// shown as hints, and HELP explains them. Any other client of this protocol works as well.
+    #[command(after_help = cli::EXAMPLES)]
+    Cli(cli::CliArguments),
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -93,6 +100,7 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_threads(lab::run(command)),
+        Command::Cli(arguments) => on_one_thread(cli::run(arguments)),
         Command::Top(arguments) => on_one_thread(async { top::run(arguments).await.map(|()| 0) }),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };
