@@ -34,4 +34,5 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("docker", Source::Optional),
     ("docker-compose", Source::Optional),
     ("perf", Source::Optional),
+    ("systemd-analyze", Source::Optional),
 ];
