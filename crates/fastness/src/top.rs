@@ -14,7 +14,7 @@ mod draw;
 mod fixture;
 mod history;
 mod live;
-mod measure;
+pub mod measure;
 mod overview;
 mod pollers;
 mod sample;
@@ -28,10 +28,11 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use fastness_wire::admin::v1::DescribeClusterResponse;
-use futures::future::{join_all, select_ok};
+use futures::future::join_all;
 
 use crate::admin::Admin;
 use crate::connection::Connection;
+use crate::views;
 use overview::Overview;
 use sample::{NodePoller, now_ms};
 use watched::ClusterWatch;
@@ -72,7 +73,13 @@ pub async fn run(arguments: TopArguments) -> Result<()> {
     let TopArguments { connection, once, interval } = arguments;
     ensure!(once || !connection.json, "--json prints one frame: give --once as well");
     let (admin, addresses) = connection.open()?;
-    let map = first_map(&admin, &addresses).await?;
+    let map = views::first_map(&admin, &addresses).await?;
+    if map.map_version == 0 {
+        bail!(
+            "node {} is running, but belongs to no cluster yet: create one with `fastness cluster create`",
+            map.node_id
+        );
+    }
     if !once {
         return live::run(admin, map, interval).await;
     }
@@ -80,19 +87,6 @@ pub async fn run(arguments: TopArguments) -> Result<()> {
     let page = if connection.json { serde_json::to_string_pretty(&overview)? + "\n" } else { draw::page(&overview) };
     std::io::stdout().write_all(page.as_bytes())?;
     Ok(())
-}
-
-/// The cluster as the node sees it that answers first: those that do not answer are not waited for.
-async fn first_map(admin: &Admin, addresses: &[String]) -> Result<DescribeClusterResponse> {
-    ensure!(!addresses.is_empty(), "no node address is known");
-    let (map, _) = select_ok(addresses.iter().map(|address| Box::pin(admin.describe(address)))).await?;
-    if map.map_version == 0 {
-        bail!(
-            "node {} is running, but belongs to no cluster yet: create one with `fastness cluster create`",
-            map.node_id
-        );
-    }
-    Ok(map)
 }
 
 /// Polls every node twice, an interval apart, all nodes at once.

@@ -1,11 +1,20 @@
 //! Conclusions from the reports of several nodes about their replicas.
 
+use anyhow::{Result, ensure};
 use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec};
+use futures::future::select_ok;
 
 use crate::admin::Admin;
 
 /// Each node with its report, if it answered.
 pub type Views = [(u64, Option<DescribeClusterResponse>)];
+
+/// The cluster as the node sees it that answers first: those that do not answer are not waited for.
+pub async fn first_map(admin: &Admin, addresses: &[String]) -> Result<DescribeClusterResponse> {
+    ensure!(!addresses.is_empty(), "no node address is known");
+    let (map, _) = select_ok(addresses.iter().map(|address| Box::pin(admin.describe(address)))).await?;
+    Ok(map)
+}
 
 /// Calls all nodes of a cluster at once, and returns each with its report.
 pub async fn of_cluster(admin: &Admin, nodes: &[NodeSpec]) -> Vec<(u64, Option<DescribeClusterResponse>)> {

@@ -19,6 +19,7 @@ use fastness_control::{
     ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, ProposeError, Requirements, ShardMap,
 };
 use fastness_events::HandOverReason;
+use fastness_log::Log;
 use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
@@ -61,6 +62,8 @@ pub struct Admin {
     pub handle: GroupHandle,
     /// Its replicas.
     pub replicas: Arc<Replicas>,
+    /// Its log.
+    pub log: Log,
     /// What this node announces of itself.
     pub own: NodeInfo,
     /// TLS for requests to other nodes.
@@ -468,6 +471,6 @@ impl AdminService for Admin {
         request: Request<ShowFiguresRequest>,
     ) -> Result<Response<ShowFiguresResponse>, Status> {
         self.require_administrator(&request)?;
-        Ok(Response::new(figures::show(&self.node, &self.replicas, request.into_inner()).await))
+        Ok(Response::new(figures::show(&self.node, &self.replicas, self.log.stats(), request.into_inner()).await))
     }
 }

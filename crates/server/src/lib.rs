@@ -9,7 +9,8 @@
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
 //!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`.
 //! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
-//!   [`space`]: a full disk. [`descriptors`]: their budget. [`sources`]: how many connections one address may open.
+//!   [`space`]: a full disk. [`descriptors`]: their budget. [`process`]: what the system reports.
+//!   [`sources`]: how many connections one address may open.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
@@ -44,7 +45,7 @@ mod node_channels;
 pub mod node_disk;
 pub mod pause;
 pub mod peer_server;
-mod process;
+pub mod process;
 mod promise;
 mod replace;
 pub mod replica;

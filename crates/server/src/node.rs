@@ -359,6 +359,7 @@ impl Inner {
                 group: self.group_0.clone(),
                 handle: self.handle_0.clone(),
                 replicas: self.replicas.clone(),
+                log: self.log.clone(),
                 own: self.own.clone(),
                 client_tls: self.certificates.to_nodes.clone(),
                 pristine: self.pristine,

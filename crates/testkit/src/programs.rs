@@ -35,4 +35,5 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("docker", Source::Optional),
     ("docker-compose", Source::Optional),
     ("perf", Source::Optional),
+    ("systemd-analyze", Source::Optional),
 ];
