@@ -34,6 +34,7 @@ pub mod grpc_accept;
 mod journal;
 pub mod lab;
 mod leaders;
+pub mod log_counts;
 pub mod mailbox;
 pub mod master_key;
 mod members;
@@ -60,5 +61,6 @@ mod testing;
 pub mod throttle;
 pub mod tls;
 pub mod topology;
+pub mod traces;
 
 pub use config::{Config, ConfigError};

@@ -6,7 +6,7 @@
 //!
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
-//! - [`clients`], [`stats`]: what those commands show.
+//! - [`clients`], [`stats`], [`command_log`], [`latency`]: what those commands show.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
@@ -14,7 +14,9 @@ pub mod activity;
 mod blocked;
 pub mod clients;
 pub mod command;
+pub mod command_log;
 pub mod connection;
+pub mod latency;
 pub mod pipe;
 pub mod received;
 mod replication;
@@ -37,6 +39,8 @@ use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
+use command_log::CommandLogs;
+use latency::LatencyMonitor;
 use stats::{RespStats, add};
 
 /// One replica's front end: what its connections share. On the loop's thread.
@@ -51,6 +55,10 @@ pub struct ReplicaServer {
     pub clients: Clients,
     /// The counters.
     pub stats: RespStats,
+    /// The newest commands that were slow or large.
+    pub command_logs: CommandLogs,
+    /// What took longer than `latency-monitor-threshold`.
+    pub latency: LatencyMonitor,
     /// The Raft group as this node sees it.
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
@@ -81,6 +89,8 @@ impl ReplicaServer {
             shard,
             clients: Clients::default(),
             stats: RespStats::default(),
+            command_logs: CommandLogs::default(),
+            latency: LatencyMonitor::default(),
             group,
             ports,
             settings_server: None,
