@@ -10,7 +10,7 @@
 #   ROCKSDB_LIB_DIR       folder of the prebuilt librocksdb.a (see rocksdb.sh), with ROCKSDB_STATIC;
 #                         unset until the archive exists: the crate then builds its own
 #   LIBCLANG_PATH, BINDGEN_EXTRA_CLANG_ARGS    what bindgen needs beside a libclang without headers
-#   PATH                  with the folder of promtool at its end, once `system.sh test` has unpacked it
+#   PATH                  with the folder of Prometheus' programs at its end, once `system.sh test` has unpacked them
 #   FASTNESS_PYTHON, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI    from python.sh, once it has run
 
 fastness_setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -81,8 +81,8 @@ if [[ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" && -n "${LIBCLANG_PATH:-}" ]] \
     unset fastness_headers
 fi
 
-# --- promtool, once `system.sh test` has unpacked it ------------------------------------------------
-if [[ -x "$FASTNESS_CACHE/prometheus/promtool" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
+# --- promtool and the exporter, once `system.sh test` has unpacked them ------------------------------
+if [[ -d "$FASTNESS_CACHE/prometheus" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
     export PATH="$PATH:$FASTNESS_CACHE/prometheus"
 fi
 

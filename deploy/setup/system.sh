@@ -30,7 +30,7 @@ have_libclang() {
     [[ -n "${LIBCLANG_PATH:-}" ]] || ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9]*\)\?\.so'
 }
 missing=()
-# Packages of which one program is unpacked into the cache: installed, prometheus would start a server.
+# Packages of which one program is unpacked into the cache: installed, each would start a service.
 unpacked=()
 command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v "$fastness_cxx" >/dev/null || missing+=(g++)
@@ -40,6 +40,7 @@ if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v git >/dev/null || missing+=(git)
     command -v promtool >/dev/null || unpacked+=(prometheus)
+    command -v prometheus-redis-exporter >/dev/null || unpacked+=(prometheus-redis-exporter)
     # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)
@@ -58,21 +59,31 @@ run() {
     say "running: $*"
     "$@"
 }
-# Without promtool only the test of the alert rules is skipped, so a failure is no reason to stop.
-unpack_promtool() {
-    local folder
+# The program that is unpacked from a package.
+program_of() {
+    case "$1" in
+        prometheus) echo promtool ;;
+        *) echo "$1" ;;
+    esac
+}
+# Without such a program only the test that starts it is skipped, so a failure is no reason to stop.
+unpack() {
+    local package=$1 program folder
+    program=$(program_of "$package")
     folder=$(mktemp -d) && mkdir -p "$FASTNESS_CACHE/prometheus" || return 1
     (
-        cd "$folder" && run apt-get download -q prometheus \
-            && dpkg-deb --fsys-tarfile prometheus_*.deb \
-            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 ./usr/bin/promtool
-    ) || say "promtool was not unpacked: the test of the alert rules is skipped"
+        cd "$folder" && run apt-get download -q "$package" \
+            && dpkg-deb --fsys-tarfile "$package"_*.deb \
+            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 "./usr/bin/$program"
+    ) || say "$program was not unpacked: the test that starts it is skipped"
     rm -r "$folder"
 }
 
-say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool}"
+programs=()
+for package in "${unpacked[@]}"; do programs+=("$(program_of "$package")"); done
+say "missing: ${missing[*]} ${programs[*]}"
 if ((${#missing[@]} == 0)) && ! { command -v apt-get && [[ "$(id -u)" == 0 || -n "$(command -v sudo)" ]]; } >/dev/null; then
-    say "the test of the alert rules is skipped"
+    say "the tests that start ${programs[*]} are skipped"
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -112,6 +123,6 @@ done
 if ((${#packages[@]} > 0)); then
     run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
 fi
-if ((${#unpacked[@]} > 0)); then
-    unpack_promtool
-fi
+for package in "${unpacked[@]}"; do
+    unpack "$package"
+done
