@@ -11,7 +11,7 @@
 #                         unset until the archive exists: the crate then builds its own
 #   LIBCLANG_PATH, BINDGEN_EXTRA_CLANG_ARGS    what bindgen needs beside a libclang without headers
 #   PATH                  with the folder of rustup's cargo at its start, where PATH has none that is new enough; and that
-#                         of promtool at its end, once `system.sh test` has unpacked it
+#                         of Prometheus' programs at its end, once `system.sh test` has unpacked them
 #   FASTNESS_PYTHON, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI    from python.sh, once it has run
 
 fastness_setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -105,8 +105,8 @@ if [[ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" && -n "${LIBCLANG_PATH:-}" ]] \
     unset fastness_headers
 fi
 
-# --- promtool, once `system.sh test` has unpacked it ------------------------------------------------
-if [[ -x "$FASTNESS_CACHE/prometheus/promtool" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
+# --- promtool and the exporter, once `system.sh test` has unpacked them ------------------------------
+if [[ -d "$FASTNESS_CACHE/prometheus" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
     export PATH="$PATH:$FASTNESS_CACHE/prometheus"
 fi
 

@@ -18,7 +18,7 @@ have_libclang() {
     [[ -n "${LIBCLANG_PATH:-}" ]] || ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9]*\)\?\.so'
 }
 missing=()
-# Packages of which one program is unpacked into the cache: installed, prometheus would start a server.
+# Packages of which one program is unpacked into the cache: installed, each would start a service.
 unpacked=()
 command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v "$fastness_cxx" >/dev/null || missing+=(g++)
@@ -28,6 +28,7 @@ if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v git >/dev/null || missing+=(git)
     command -v promtool >/dev/null || unpacked+=(prometheus)
+    command -v prometheus-redis-exporter >/dev/null || unpacked+=(prometheus-redis-exporter)
     # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)
@@ -42,21 +43,31 @@ if ((${#missing[@]} + ${#unpacked[@]} == 0)); then
     exit 0
 fi
 
-# Without promtool only the test of the alert rules is skipped, so a failure is no reason to stop.
-unpack_promtool() {
-    local folder
+# The program that is unpacked from a package.
+program_of() {
+    case "$1" in
+        prometheus) echo promtool ;;
+        *) echo "$1" ;;
+    esac
+}
+# Without such a program only the test that starts it is skipped, so a failure is no reason to stop.
+unpack() {
+    local package=$1 program folder
+    program=$(program_of "$package")
     folder=$(mktemp -d) && mkdir -p "$FASTNESS_CACHE/prometheus" || return 1
     (
-        cd "$folder" && run apt-get download -q prometheus \
-            && dpkg-deb --fsys-tarfile prometheus_*.deb \
-            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 ./usr/bin/promtool
-    ) || say "promtool was not unpacked: the test of the alert rules is skipped"
+        cd "$folder" && run apt-get download -q "$package" \
+            && dpkg-deb --fsys-tarfile "$package"_*.deb \
+            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 "./usr/bin/$program"
+    ) || say "$program was not unpacked: the test that starts it is skipped"
     rm -r "$folder"
 }
 
-say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool}"
+programs=()
+for package in "${unpacked[@]}"; do programs+=("$(program_of "$package")"); done
+say "missing: ${missing[*]} ${programs[*]}"
 if ((${#missing[@]} == 0)) && ! { command -v apt-get >/dev/null && can_be_root; }; then
-    say "the test of the alert rules is skipped"
+    say "the tests that start ${programs[*]} are skipped"
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -94,10 +105,10 @@ if ((${#packages[@]} > 0)); then
     commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${packages[*]}")
 fi
 if ((${#unpacked[@]} > 0)); then
-    commands+=("apt-get download prometheus   # promtool alone is unpacked from it, into $FASTNESS_CACHE")
+    commands+=("apt-get download ${unpacked[*]}   # ${programs[*]} alone are unpacked from them, into $FASTNESS_CACHE")
 fi
 if ! agree "${commands[@]}"; then
-    # Without promtool only the test of the alert rules is skipped.
+    # Without these programs only the tests that start them are skipped.
     if ((${#missing[@]} == 0)); then exit 0; else exit 1; fi
 fi
 apt_update || { by_hand "${commands[@]}"; exit 1; }
@@ -105,6 +116,6 @@ name_packages
 if ((${#packages[@]} > 0)); then
     apt_install "${packages[@]}" || { by_hand "${commands[@]}"; exit 1; }
 fi
-if ((${#unpacked[@]} > 0)); then
-    unpack_promtool
-fi
+for package in "${unpacked[@]}"; do
+    unpack "$package"
+done

@@ -35,6 +35,7 @@ pub mod grpc_accept;
 mod journal;
 pub mod lab;
 mod leaders;
+pub mod log_counts;
 pub mod mailbox;
 pub mod master_key;
 mod members;
@@ -61,5 +62,6 @@ mod testing;
 pub mod throttle;
 pub mod tls;
 pub mod topology;
+pub mod traces;
 
 pub use config::{Config, ConfigError};

@@ -6,7 +6,8 @@
 //!
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
-//! - [`clients`], [`stats`]: what those commands show. [`eviction`]: what all connections may take together.
+//! - [`clients`], [`stats`], [`command_log`], [`latency`]: what those commands show.
+//! - [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
@@ -14,8 +15,10 @@ pub mod activity;
 mod blocked;
 pub mod clients;
 pub mod command;
+pub mod command_log;
 pub mod connection;
 pub mod eviction;
+pub mod latency;
 pub mod pipe;
 pub mod received;
 mod replication;
@@ -37,7 +40,9 @@ use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
+use command_log::CommandLogs;
 use eviction::Eviction;
+use latency::LatencyMonitor;
 use stats::{RespStats, add};
 
 /// One replica's front end: what its connections share. On the loop's thread.
@@ -54,6 +59,10 @@ pub struct ReplicaServer {
     pub eviction: Eviction,
     /// The counters.
     pub stats: RespStats,
+    /// The newest commands that were slow or large.
+    pub command_logs: CommandLogs,
+    /// What took longer than `latency-monitor-threshold`.
+    pub latency: LatencyMonitor,
     /// The Raft group as this node sees it.
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
@@ -85,6 +94,8 @@ impl ReplicaServer {
             clients: Clients::default(),
             eviction: Eviction::default(),
             stats: RespStats::default(),
+            command_logs: CommandLogs::default(),
+            latency: LatencyMonitor::default(),
             group,
             ports,
             settings_server: None,

@@ -30,6 +30,7 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("ip", Source::SetUp("iproute2")),
     ("iptables", Source::SetUp("iptables")),
     ("mkfs.ext4", Source::SetUp("e2fsprogs")),
+    ("prometheus-redis-exporter", Source::SetUp("prometheus-redis-exporter")),
     ("promtool", Source::SetUp("prometheus")),
     ("xfs_io", Source::SetUp("xfsprogs")),
     ("docker", Source::Optional),

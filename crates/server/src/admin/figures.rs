@@ -15,7 +15,7 @@ use futures::future::join_all;
 use crate::process::{self, Usage};
 use crate::replicas::{Replicas, Running};
 use crate::resp_server::activity::{Activity, ActivityBounds};
-use crate::resp_server::stats::SlowCommand;
+use crate::resp_server::command_log::LoggedCommand;
 use crate::shared::NodeShared;
 use crate::space::Space;
 use crate::{auth, descriptors};
@@ -104,11 +104,11 @@ fn of_replica(shard: ShardId, running: &Running, activity: Activity) -> ReplicaF
 }
 
 /// Without its arguments, which are data of clients.
-fn slow_command(slow: SlowCommand) -> WireSlowCommand {
+fn slow_command(slow: LoggedCommand) -> WireSlowCommand {
     WireSlowCommand {
         number: slow.id,
         at_s: slow.at,
-        duration_us: slow.micros,
+        duration_us: slow.value,
         command: slow.command.to_owned(),
         arguments: slow.arg_count as u64,
         client: slow.client,

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
 use crate::auth::Origin;
 use crate::settings::Answered;
+use crate::traces::live::ConnectionTrace;
 
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Client {
     session: AccountSession,
     /// A change of the cluster's settings or users that is under way for it.
     pub setting: RefCell<Option<Answered>>,
+    /// A write of it that is traced.
+    pub trace: ConnectionTrace,
     /// Its protocol version.
     pub protocol: Cell<Protocol>,
     /// See [`ReplyMode`].
@@ -175,6 +178,7 @@ impl Client {
             origin: arrival.origin.clone(),
             session: AccountSession::default(),
             setting: RefCell::default(),
+            trace: ConnectionTrace::default(),
             protocol: Cell::new(Protocol::Resp2),
             reply_mode: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),

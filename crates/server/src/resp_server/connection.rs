@@ -299,6 +299,9 @@ impl Driver {
 
     /// Follows what the newest command waits for.
     fn note_waits(&mut self) {
+        if self.client.trace.is_live() {
+            self.client.trace.expect_reply(self.client.bytes_out.get() + self.core.unsent() as u64);
+        }
         let session = self.core.session();
         self.client.queued.set(session.queued().map_or(-1, |queued| queued as i64));
         self.client.watched.set(session.watched());
@@ -346,6 +349,10 @@ impl Driver {
     fn send(&mut self) -> io::Result<Option<PendingReply>> {
         let before = self.core.unsent();
         let pending = self.send_sendable();
+        if self.client.trace.is_live() {
+            let (sent, unsent) = (self.client.bytes_out.get(), self.core.unsent());
+            self.client.trace.sent(sent, unsent, || self.server.shard.boot_now());
+        }
         self.count_memory();
         if let Ok(pending) = pending {
             self.note_unread(pending, self.core.unsent() < before);

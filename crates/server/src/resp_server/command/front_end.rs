@@ -8,12 +8,13 @@ use std::time::Instant;
 use arc_swap::Guard;
 use fail::fail_point;
 use fastness_acl::Denied;
+use fastness_connection::attribute::TraceParent;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
 use fastness_engine::command::{CommandSpec, Flags};
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
-use fastness_types::{NodeId, Slot};
+use fastness_types::{NodeId, Slot, slot_of};
 
 use super::call::{Call, RunServer};
 use super::registry;
@@ -23,7 +24,11 @@ use crate::auth::AuthRefusal;
 use crate::config::Config;
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
+use crate::resp_server::command_log::CommandCost;
+use crate::resp_server::latency::LatencyEvent;
 use crate::resp_server::stats::add;
+use crate::traces::record::TraceOutcome;
+use crate::traces::write::{TracePlace, WriteTrace};
 
 /// Replies that have not been sent, bytes: once `maxmemory` is reached, or nothing is left of `maxmemory-clients`, no
 /// further command of the connection runs at it.
@@ -96,6 +101,31 @@ impl<'a> ConnectionFrontEnd<'a> {
         self.replica.node.note_refused(refused);
     }
 
+    /// Starts to trace a command that may run next, if it is a write and sampled.
+    #[cold]
+    fn trace(&self, spec: &'static CommandSpec, args: Args<'_>) {
+        let (ReplicaServer { node, shard, group, shard_id, .. }, trace) = (self.replica, &self.client.trace);
+        let parent = trace.take_parent();
+        if trace.is_live() {
+            trace.starts_again(shard, shard.boot_now());
+            return;
+        }
+        let may_write = spec.flags.has(Flags::WRITE) || spec.name == "exec";
+        let is_sampled = match (parent, self.config().traces.sample) {
+            (Some(parent), _) => parent.is_sampled,
+            (None, 0) => false,
+            (None, one_in) => rand::random_range(0..one_in) == 0,
+        };
+        if may_write && is_sampled {
+            let slot = spec.first_key_at().and_then(|at| args.try_get(at)).map(slot_of);
+            let place = TracePlace { node, shard: *shard_id, group };
+            let received = self.client.active_at.get();
+            if let Some(begun) = WriteTrace::begin(&place, parent, (spec, slot), shard.boot_now(), received) {
+                trace.start(begun, shard);
+            }
+        }
+    }
+
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
     #[cold]
     fn refuse_http(&self) -> Closing {
@@ -151,8 +181,17 @@ impl Host for ConnectionFrontEnd<'_> {
         &self.client.reply_mode
     }
 
+    fn set_trace_parent(&mut self, parent: TraceParent) {
+        if self.replica.node.tracer.is_on() {
+            self.client.trace.set_parent(parent);
+        }
+    }
+
     fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
         self.client.command.set(spec.name);
+        if self.replica.node.tracer.is_on() {
+            self.trace(spec, args);
+        }
         self.client.renew(&self.replica.node.accounts);
         if self.client.is_authenticated() && self.client.is_unrestricted() {
             return true;
@@ -168,7 +207,7 @@ impl Host for ConnectionFrontEnd<'_> {
     }
 
     fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
-        let Executed { spec, args, took, reply } = *executed;
+        let Executed { spec, args, took, request_bytes, reply_bytes, reply } = *executed;
         let Some(spec) = spec else {
             if is_http(args) {
                 return Some(self.refuse_http());
@@ -178,11 +217,21 @@ impl Host for ConnectionFrontEnd<'_> {
             return None;
         };
         add(&self.client.commands, 1);
-        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = *self.config();
-        self.replica.stats.count(spec, took, reply);
-        if slow >= 0 && took.as_micros() as i64 >= slow {
-            self.replica.stats.note_slow((spec, args), took, self.client, len_max as usize);
+        if self.client.trace.is_live() {
+            match reply {
+                b"+QUEUED\r\n" => self.client.trace.discard(),
+                _ => {
+                    let outcome = if reply.starts_with(b"-") { TraceOutcome::Error } else { TraceOutcome::Ok };
+                    self.client.trace.executed(&self.replica.shard, (request_bytes, reply_bytes), outcome);
+                }
+            }
         }
+        let config = self.config();
+        self.replica.stats.count(spec, took, reply);
+        let cost = CommandCost { took, request_bytes, reply_bytes };
+        self.replica.command_logs.note((spec, args), cost, self.client, config);
+        let event = if spec.flags.has(Flags::FAST) { LatencyEvent::FastCommand } else { LatencyEvent::Command };
+        self.replica.latency.note(event, took, config.latency_monitor_threshold);
         None
     }
 
