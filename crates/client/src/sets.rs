@@ -212,12 +212,14 @@ fn flags(values: &[ReplyValue]) -> Option<Vec<bool>> {
 
 /// The members in a set or an array.
 fn distinct(reply: ReplyValue) -> Result<BTreeSet<Bytes>, ClientError> {
-    let (ReplyValue::Set(members) | ReplyValue::Array(members)) = reply else { return Err(unexpected(&reply)) };
-    let bytes = |member| match member {
+    let bytes = |member: ReplyValue| match member {
         ReplyValue::Bytes(bytes) => Ok(bytes),
         other => Err(unexpected(&other)),
     };
-    members.into_iter().map(bytes).collect()
+    match reply {
+        ReplyValue::Set(members) | ReplyValue::Array(members) => members.into_iter().map(bytes).collect(),
+        other => Err(unexpected(&other)),
+    }
 }
 
 #[cfg(test)]
