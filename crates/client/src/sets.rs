@@ -197,8 +197,9 @@ fn command<A: AsRef<[u8]>>(
     if args.len() == before { Err(ClientError::invalid("at least one key or member is needed")) } else { Ok(args) }
 }
 
+/// For a reply of another kind than the command has: a write has probably happened.
 fn unexpected(reply: &ReplyValue) -> ClientError {
-    ClientError::invalid(format!("the server has sent a reply of another kind than this command has: {reply:?}"))
+    ClientError::OutcomeUnknown { message: format!("the command has another kind of reply than {reply:?}") }
 }
 
 fn count(reply: ReplyValue) -> Result<u64, ClientError> {
