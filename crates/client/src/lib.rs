@@ -100,6 +100,7 @@ mod reply;
 mod retry;
 mod routes;
 mod set;
+mod sets;
 mod settings;
 mod slots;
 #[cfg(feature = "testing")]

@@ -2,7 +2,8 @@
 
 use crate::engine::Engine;
 use crate::hash::Hash;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, ValueRef};
+use crate::set::{Set, SetMember};
 use fastness_types::WallMs;
 
 /// A key's value with its deadline. What is past its deadline and not removed is still stored.
@@ -21,6 +22,8 @@ pub enum StoredValue {
     String(Vec<u8>),
     /// A hash.
     Hash(Vec<StoredField>),
+    /// A set.
+    Set(Vec<Vec<u8>>),
     /// A value of about so many bytes, which is longer than was asked for.
     Long(u64),
     /// A value of a type that this function does not read.
@@ -45,6 +48,7 @@ impl StoredValue {
         match self {
             StoredValue::String(text) => text.len(),
             StoredValue::Hash(fields) => fields.iter().map(|field| field.name.len() + field.value.len()).sum(),
+            StoredValue::Set(members) => members.iter().map(Vec::len).sum(),
             StoredValue::Long(_) | StoredValue::OtherType => 0,
         }
     }
@@ -62,23 +66,33 @@ impl Engine {
                 _ => StoredValue::Long(length as u64),
             }
         } else {
-            // With fields past their deadline: they are stored.
-            match Hash::of(value, WallMs(0)) {
-                None => StoredValue::OtherType,
-                Some(hash) if hash.heap_bytes() > bytes_max => StoredValue::Long(hash.heap_bytes() as u64),
-                Some(hash) => StoredValue::Hash(
-                    hash.iter_with_deadlines()
-                        .map(|((name, value), deadline)| StoredField {
-                            name: name.to_vec(),
-                            value: value.to_vec(),
-                            deadline,
-                        })
-                        .collect(),
-                ),
-            }
+            stored_hash(value, bytes_max).or_else(|| stored_set(value, bytes_max)).unwrap_or(StoredValue::OtherType)
         };
         Some(Stored { value: stored, deadline: entry.deadline() })
     }
+}
+
+/// A copy of a hash, with fields past their deadline: they are stored.
+fn stored_hash(value: ValueRef<'_>, bytes_max: usize) -> Option<StoredValue> {
+    let hash = Hash::of(value, WallMs(0))?;
+    if hash.heap_bytes() > bytes_max {
+        return Some(StoredValue::Long(hash.heap_bytes() as u64));
+    }
+    let fields = hash.iter_with_deadlines().map(|((name, value), deadline)| StoredField {
+        name: name.to_vec(),
+        value: value.to_vec(),
+        deadline,
+    });
+    Some(StoredValue::Hash(fields.collect()))
+}
+
+/// A copy of a set.
+fn stored_set(value: ValueRef<'_>, bytes_max: usize) -> Option<StoredValue> {
+    let set = Set::of(value)?;
+    if set.heap_bytes() > bytes_max {
+        return Some(StoredValue::Long(set.heap_bytes() as u64));
+    }
+    Some(StoredValue::Set(set.iter().map(SetMember::to_vec).collect()))
 }
 
 #[cfg(test)]
@@ -94,7 +108,7 @@ mod tests {
             bench.run(&words)
         };
         let at = bench.now;
-        for line in ["SET n 17", "SET s text PX 5", "HSET h a 1 b 2", "HPEXPIRE h 5 FIELDS 1 b"] {
+        for line in ["SET n 17", "SET s text PX 5", "HSET h a 1 b 2", "HPEXPIRE h 5 FIELDS 1 b", "SADD set 7 5"] {
             run(&mut bench, line);
         }
         let read = |bench: &Bench, key: &'static str, max| bench.engine.stored(&bench.engine.key(key.as_bytes()), max);
@@ -114,5 +128,9 @@ mod tests {
             |name: &str, value: &str, deadline| StoredField { name: name.into(), value: value.into(), deadline };
         assert_eq!(fields, [field("a", "1", None), field("b", "2", deadline)]);
         assert!(matches!(read(&bench, "h", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
+        let set = StoredValue::Set(vec![b"5".to_vec(), b"7".to_vec()]);
+        assert_eq!(set.bytes(), 2);
+        assert_eq!(read(&bench, "set", 100), Some(Stored { value: set, deadline: None }));
+        assert!(matches!(read(&bench, "set", 5), Some(Stored { value: StoredValue::Long(6..), .. })));
     }
 }

@@ -5,6 +5,7 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
+use crate::set::{image as set_image, packed as set_packed};
 
 /// A data type.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ const TYPES: &[Type] = &[
         packed: Some(&image::PACKED_FORM),
         records: image::RECORDS,
         remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
+    Type {
+        number: set_packed::NUMBER,
+        name: "set",
+        packed: Some(&set_image::PACKED_FORM),
+        records: set_image::RECORDS,
+        remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]
     crate::stack::TYPE,
@@ -78,7 +86,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         ValueRef::Text(_) if entry.is_raw() => "raw",
         ValueRef::Text(_) => "embstr",
         ValueRef::Long(_) => "raw",
-        ValueRef::Packed(packed) => Type::packed(packed.of).encoding,
+        ValueRef::Packed(packed) => (Type::packed(packed.of).encoding)(packed.bytes),
         ValueRef::Object(object) => object.encoding(),
     }
 }

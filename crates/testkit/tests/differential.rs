@@ -152,8 +152,10 @@ impl Pair {
         }
         if let Some(spec) = spec {
             self.seen.insert(spec.name);
-            if comparison == Comparison::Recoded && !theirs.starts_with(b"-") {
-                self.write_anew(&request[1]);
+            match comparison {
+                Comparison::Recoded if !theirs.starts_with(b"-") => self.write_anew(&request[1]),
+                Comparison::Drawn if !theirs.starts_with(b"-") => self.fill_anew(&request[1]),
+                _ => {}
             }
             self.compare_keys(spec, request, after.0 - before.0);
         }
@@ -164,6 +166,24 @@ impl Pair {
         let value = decode(&get).as_bytes().unwrap().to_vec();
         let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
         assert_eq!(self.call_both(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
+    }
+
+    /// Gives both sides the reference's set of this key, which has the same number of members on both. A set that was
+    /// left with few members may have another encoding for each, as the members have, so it is added anew.
+    fn fill_anew(&mut self, key: &[u8]) {
+        let [ours, theirs] = self.call_both(&[b"SCARD".to_vec(), key.to_vec()]);
+        assert_eq!(ours, theirs, "seed {}: the same number of members is left", self.seed);
+        let [ours, members] = self.call_both(&[b"SMEMBERS".to_vec(), key.to_vec()]).map(|all| names(&decode(&all)));
+        if ours == members {
+            return;
+        }
+        let deadline = self.theirs[0].call(&[b"PEXPIRETIME".to_vec(), key.to_vec()]).unwrap();
+        self.call_both(&[b"DEL".to_vec(), key.to_vec()]);
+        let add: Request = [b"SADD".to_vec(), key.to_vec()].into_iter().chain(members).collect();
+        self.call_both(&add);
+        if let Value::Integer(at @ 0..) = decode(&deadline) {
+            self.call_both(&[b"PEXPIREAT".to_vec(), key.to_vec(), at.to_string().into_bytes()]);
+        }
     }
 
     fn compare_keys(&mut self, spec: &CommandSpec, request: &Request, took_ms: u64) {
@@ -188,6 +208,7 @@ impl Pair {
             }
         }
         self.compare_fields(key, took_ms);
+        self.compare_members(key);
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
         let [ours, theirs] = self.call_both(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
@@ -204,6 +225,15 @@ impl Pair {
     fn check_deadlines(&self, our_ms: i64, their_ms: i64, took_ms: u64) {
         if our_ms < 0 || their_ms < 0 || !(0..=took_ms as i64).contains(&(our_ms - their_ms)) {
             self.fail(&format!("deadlines differ: ours {our_ms}, theirs {their_ms}, the command took {took_ms} ms"));
+        }
+    }
+
+    /// The members of a set, if it is one.
+    fn compare_members(&mut self, key: &[u8]) {
+        let request = vec![b"SMEMBERS".to_vec(), key.to_vec()];
+        let [ours, theirs] = self.call_both(&request);
+        if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
         }
     }
 
@@ -413,6 +443,23 @@ fn scans_find_the_same_fields() {
     }
 }
 
+#[test]
+fn scans_find_the_same_members() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    for (key, count) in [("few", 100), ("many", 2_000)] {
+        for number in 0..count {
+            let [ours, theirs] = pair.call_both(&words(&["SADD", key, &format!("m{number}"), &number.to_string()]));
+            assert_eq!(ours, theirs);
+        }
+        for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["MATCH", "m*"]] {
+            let command = format!("SSCAN {key}");
+            let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, &command, options));
+            assert_eq!(ours, theirs, "{command} {options:?}");
+        }
+    }
+}
+
 fn whole_scan(pair: &mut Pair, ours: bool, command: &str, options: &[&str]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::new();
     let mut cursor = "0".to_owned();
@@ -453,6 +500,19 @@ fn dumps_are_restored_by_the_other() {
         exchange_dumps(&mut pair, "h");
         pair.step(&words(&["HPEXPIREAT", "h", "9000000000123", "FIELDS", "2", fields[0], "nosuch"]), 0);
         exchange_dumps(&mut pair, "h");
+    }
+    let texts: Vec<String> = (0..129).map(|number| format!("m{number}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let sets = [&numbers[..], &numbers[..10], &["5"], &many[..512], &many[..513], &texts[..128], &texts, &["f", &long]];
+    for members in sets {
+        pair.step(&words(&["DEL", "s"]), 0);
+        pair.step(&words(&[&["SADD", "s"], members].concat()), 0);
+        exchange_dumps(&mut pair, "s");
+    }
+    // Integers that are texts in one encoding and not in the other.
+    for command in [&["SADD", "s", "x"][..], &["SREM", "s", "f", &long], &["SADD", "s", "1", "2"]] {
+        pair.step(&words(command), 0);
+        exchange_dumps(&mut pair, "s");
     }
 }
 

@@ -16,6 +16,9 @@ use fastness_types::{Clock, HashSeed, SystemClock};
 /// footer, and Fastness does not.
 const PADDING: [usize; 2] = [300, 100_000];
 const FOOTER_BYTES: usize = 10;
+/// The types of strings and hashes, and those of sets. Others have no valid payload here.
+const STRINGS_AND_HASHES: [u8; 4] = [0, 4, 16, 22];
+const SETS: [u8; 3] = [2, 11, 20];
 
 struct NoChoice;
 
@@ -64,11 +67,14 @@ fn seal(body: &[u8], version: u16) -> Vec<u8> {
     payload
 }
 
-/// The reply to a read, with fields in their order.
-fn sorted(reply: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+/// The reply to a read, with fields or members (`size` elements each) in their order.
+fn sorted(reply: &[u8], size: usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let text = |value: &Value| value.as_bytes().unwrap_or_default().to_vec();
     match value::parse(reply).unwrap().unwrap().0 {
-        Value::Array(pairs) => pairs.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
+        Value::Array(parts) => {
+            let part = |part: &[Value]| (text(&part[0]), part.get(1).map(text).unwrap_or_default());
+            parts.chunks(size).map(part).collect()
+        }
         other => [(text(&other), Vec::new())].into(),
     }
 }
@@ -115,13 +121,18 @@ impl Pair {
             return;
         }
         self.accepted += 1;
-        let read = words(&[if body[0] == 0 { "GET" } else { "HGETALL" }, "k"]);
+        let (command, size) = match body[0] {
+            0 => ("GET", 1),
+            kind if SETS.contains(&kind) => ("SMEMBERS", 1),
+            _ => ("HGETALL", 2),
+        };
+        let read = words(&[command, "k"]);
         let (ours, theirs) = (self.ours.call(&read), self.theirs.call(&read).unwrap());
-        assert_eq!(sorted(&ours), sorted(&theirs), "{}", body.escape_ascii());
+        assert_eq!(sorted(&ours, size), sorted(&theirs, size), "{}", body.escape_ascii());
     }
 }
 
-/// Payloads from the server's DUMP: every form of a string and of a hash.
+/// Payloads from the server's DUMP: every form of a string, of a hash and of a set.
 fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     for compressed in ["no", "yes"] {
@@ -135,7 +146,7 @@ fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
             }
             let long = format!("{}{}", "ab".repeat(60), "c".repeat(60));
             let longer = "d".repeat(5_000);
-            let commands: [&[&str]; 12] = [
+            let commands: [&[&str]; 18] = [
                 &["SET", "k", "hello"],
                 &["SET", "k", ""],
                 &["SET", "k", "-12"],
@@ -148,6 +159,12 @@ fn payloads(theirs: &mut ReferenceConnection) -> Vec<Vec<u8>> {
                 &["HSET", "k", "a", "9000000", "b", "-3000000000", "c", "99999999999999", "d", "12x"],
                 &["HSET", "k", "a", &long, "b", "1"],
                 &["HSET", "k", "a", &longer],
+                &["SADD", "k", "1", "-2", "300"],
+                &["SADD", "k", "70000", "-1"],
+                &["SADD", "k", "5000000000", "-5000000000"],
+                &["SADD", "k", "a", "", "12", "-70000", "012"],
+                &["SADD", "k", "a", "1", &long],
+                &["SADD", "k", &longer, "300"],
             ];
             for command in commands {
                 // Uncompressed values of 5,000 bytes would only repeat the same cases.
@@ -205,8 +222,7 @@ fn a_payload_changed_in_one_byte_is_taken_or_refused_as_valkey_does() {
             for changed in [byte ^ 1, byte ^ 0x10, byte ^ 0x80, byte.wrapping_add(1), byte.wrapping_sub(1), 0, 0xff] {
                 let mut body = body.to_vec();
                 body[at] = changed;
-                // Types that are not implemented yet have no valid payload here.
-                if changed != byte && matches!(body[0], 0 | 4 | 16 | 22) {
+                if changed != byte && STRINGS_AND_HASHES.iter().chain(&SETS).any(|kind| *kind == body[0]) {
                     pair.check(&body, 80);
                 }
             }

@@ -1,6 +1,7 @@
 //! The Rust SDK on a real cluster: its calls show the protocol's data, and a primary that is killed costs no error and
 //! no acknowledged write.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use fastness_client::{
     CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReadConsistency,
     ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
@@ -176,6 +178,29 @@ async fn increments_count_once_whatever_happens_to_the_primary() -> Result<()> {
     Ok(())
 }
 
+/// The calls on sets, over the commands of the same names.
+async fn sets(client: &Client) -> Result<()> {
+    let set = |members: &[&'static str]| -> BTreeSet<Bytes> { members.iter().copied().map(Bytes::from).collect() };
+    ensure!(client.sadd("{s}a", ["1", "2", "x"]).await? == 3 && client.sadd("{s}a", ["x", "y"]).await? == 1);
+    ensure!(client.srem("{s}a", ["y", "none"]).await? == 1 && client.scard("{s}a").await? == 3);
+    ensure!(client.smembers("{s}a").await? == set(&["1", "2", "x"]) && client.smembers("none").await?.is_empty());
+    ensure!(client.sismember("{s}a", "2").await? && !client.sismember("{s}a", "3").await?);
+    ensure!(client.smismember("{s}a", ["x", "z"]).await? == [true, false]);
+    ensure!(client.smove("{s}a", "{s}b", "x").await? && !client.smove("{s}a", "{s}b", "x").await?);
+    ensure!(client.sadd("{s}b", ["2"]).await? == 1);
+    let keys = ["{s}a", "{s}b"];
+    ensure!(client.sinter(keys).await? == set(&["2"]) && client.sintercard(keys).await? == 1);
+    ensure!(client.sunion(keys).await? == set(&["1", "2", "x"]) && client.sdiff(keys).await? == set(&["1"]));
+    ensure!(client.sunionstore("{s}c", keys).await? == 3 && client.sdiffstore("{s}d", keys).await? == 1);
+    ensure!(client.sinterstore("{s}d", keys).await? == 1 && client.smembers("{s}d").await? == set(&["2"]));
+    ensure!(client.srandmember("{s}c", 2).await?.len() == 2 && client.spop("{s}c", 9).await?.len() == 3);
+    ensure!(client.scard("{s}c").await? == 0);
+    match client.sadd("h", ["x"]).await {
+        Err(error @ ClientError::Refused { .. }) if error.reason() == "WRONGTYPE" => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_does_what_it_says() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
@@ -214,6 +239,8 @@ async fn every_call_does_what_it_says() -> Result<()> {
     ensure!(client.hash_delete("h", ["x", "none"]).await? == 1);
     let all = client.hash_get_all("h").await?;
     ensure!(all.into_iter().eq([("y".into(), "2".into()), ("z".into(), "3".into())]));
+
+    sets(&client).await?;
 
     // Any command, its errors, and options.
     let quorum =

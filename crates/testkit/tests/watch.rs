@@ -145,6 +145,8 @@ fn text(change: &Change) -> String {
         Change::HashDelete(delete) => format!("hdel {} {}", of(&delete.key), names(&delete.fields)),
         Change::HashExpire(expire) => format!("hexpire {} {}", of(&expire.key), names(&expire.fields)),
         Change::HashPersist(persist) => format!("hpersist {} {}", of(&persist.key), names(&persist.fields)),
+        Change::SetAdd(add) => format!("sadd {} {}", of(&add.key), names(&add.members)),
+        Change::SetRemove(remove) => format!("srem {} {}", of(&remove.key), names(&remove.members)),
         Change::Other(other) => format!("other {}", of(&other.key)),
     }
 }
@@ -202,6 +204,7 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "HPERSIST #h FIELDS 1 a",
         "HSETEX #h PX 100000 FIELDS 1 b 5",
         "HDEL #h c",
+        "SADD #set b 1",
         "MULTI",
         "SET #m1 1",
         "DEL #n",
@@ -229,6 +232,7 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "hpersist h a",
         "hset h b=5 at",
         "hdel h c",
+        "sadd set b,1",
         "set m1 1; delete n; append m1 2",
         "rename s t",
         "copy t u",

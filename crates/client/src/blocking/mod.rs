@@ -20,6 +20,7 @@
 
 mod pipeline;
 mod runtime;
+mod sets;
 mod watch;
 
 use std::collections::BTreeMap;

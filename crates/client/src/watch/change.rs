@@ -51,6 +51,8 @@ pub enum CurrentContent {
     String(Bytes),
     /// A hash: names, values, and when a field expires.
     Hash(Vec<(Bytes, Bytes, Option<SystemTime>)>),
+    /// A set: its members, in no particular order.
+    Set(Vec<Bytes>),
     /// The value has about so many bytes, which is too long for an event: read it.
     Omitted(u64),
     /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
@@ -66,6 +68,7 @@ impl From<v1::WatchedValue> for CurrentValue {
                 let field = |field: v1::WatchedField| (field.name, field.value, field.expire_at_ms.map(time));
                 CurrentContent::Hash(hash.fields.into_iter().map(field).collect())
             }
+            Some(Value::Set(set)) => CurrentContent::Set(set.members),
             Some(Value::Missing(_)) => CurrentContent::Missing,
             Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
             Some(Value::Unread(_)) | None => CurrentContent::Unread,
@@ -124,7 +127,7 @@ pub enum ChangedExpiry {
 
 /// One change. It says what was done, not what the value is afterwards.
 ///
-/// Names of keys and fields that are longer than 1 MiB are cut to their first 1 MiB.
+/// Names of keys, fields and members that are longer than 1 MiB are cut to their first 1 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields say what they are")]
@@ -155,6 +158,10 @@ pub enum WatchChange {
     HashExpire { key: Bytes, fields: Vec<Bytes>, at: SystemTime },
     /// Fields of a hash lose their time to live.
     HashPersist { key: Bytes, fields: Vec<Bytes> },
+    /// Members are added to a set, which did not have them. One command may come as several of these.
+    SetAdd { key: Bytes, members: Vec<Bytes> },
+    /// Members of a set are removed, and the set with its last member.
+    SetRemove { key: Bytes, members: Vec<Bytes> },
     /// A change that this version of the SDK does not know. The key is absent if it is not known either.
     Other { key: Option<Bytes> },
 }
@@ -173,7 +180,9 @@ impl WatchChange {
             | WatchChange::HashSet { key, .. }
             | WatchChange::HashDelete { key, .. }
             | WatchChange::HashExpire { key, .. }
-            | WatchChange::HashPersist { key, .. } => (Some(key), None),
+            | WatchChange::HashPersist { key, .. }
+            | WatchChange::SetAdd { key, .. }
+            | WatchChange::SetRemove { key, .. } => (Some(key), None),
             WatchChange::Rename { from, to } => (from.as_ref(), to.as_ref()),
             WatchChange::Other { key } => (key.as_ref(), None),
             WatchChange::Flush => (None, None),
@@ -231,6 +240,8 @@ impl From<v1::WatchChange> for WatchChange {
                 WatchChange::HashExpire { key, fields, at: time(expire_at_ms) }
             }
             Change::HashPersist(v1::HashPersistChange { key, fields }) => WatchChange::HashPersist { key, fields },
+            Change::SetAdd(v1::SetAddChange { key, members }) => WatchChange::SetAdd { key, members },
+            Change::SetRemove(v1::SetRemoveChange { key, members }) => WatchChange::SetRemove { key, members },
             Change::Other(v1::OtherChange { key }) => WatchChange::Other { key: Some(key) },
         }
     }

@@ -60,6 +60,7 @@ fn change_bytes(change: &WatchChange) -> usize {
         WatchChange::HashDelete { fields, .. }
         | WatchChange::HashExpire { fields, .. }
         | WatchChange::HashPersist { fields, .. } => names_bytes(fields),
+        WatchChange::SetAdd { members, .. } | WatchChange::SetRemove { members, .. } => names_bytes(members),
         WatchChange::Copy { from, .. } => from.as_ref().map_or(0, Bytes::len),
         WatchChange::Delete { .. }
         | WatchChange::Expire { .. }
@@ -77,6 +78,7 @@ fn value_bytes(value: &CurrentValue) -> usize {
         CurrentContent::Hash(fields) => {
             fields.iter().map(|(name, value, _)| ITEM_BYTES + name.len() + value.len()).sum()
         }
+        CurrentContent::Set(members) => names_bytes(members),
         CurrentContent::Missing | CurrentContent::Omitted(_) | CurrentContent::Unread => 0,
     };
     ITEM_BYTES + value.key.len() + content
@@ -131,5 +133,14 @@ mod tests {
             WatchEvent { changes: vec![set, removed, copied, WatchChange::Flush], values: vec![value], ..event(0) };
         let bytes = event_bytes(&whole);
         assert!((15_145..15_145 + 12 * ITEM_BYTES).contains(&bytes), "{bytes}");
+        let members = || vec![long(700), long(300)];
+        let (added, gone) = (
+            WatchChange::SetAdd { key: long(5), members: members() },
+            WatchChange::SetRemove { key: long(5), members: members() },
+        );
+        let content = CurrentContent::Set(members());
+        let value = CurrentValue { key: long(5), position: WatchPosition::default(), content, expires: None };
+        let bytes = event_bytes(&WatchEvent { changes: vec![added, gone], values: vec![value], ..event(0) });
+        assert!((3_015..3_015 + 12 * ITEM_BYTES).contains(&bytes), "{bytes}");
     }
 }

@@ -4,8 +4,9 @@
 //! while it executes commands, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call
 //! the same function (`Engine::perform`), so that they cannot differ.
 //!
-//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`]), those of any key
-//! in `key.rs`. This module has the encoding, and in `registry.rs` the list of which op belongs to which type.
+//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`],
+//! [`crate::set::effect`]), those of any key in `key.rs`. This module has the encoding, and in `registry.rs` the list of
+//! which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
@@ -36,6 +37,11 @@
 //! | 35 | HDEL | key, field+ | removes fields, and the key with its last |
 //! | 36 | HPEXPIREAT | key, deadline, field+ | sets the deadline of fields |
 //! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
+//! | 96 | SADD | key, member+ | adds members |
+//! | 97 | SADD TEXTS | key, member+ | adds members; a set of integers becomes one of texts |
+//! | 98 | SADD TABLE | key, member+ | adds members; a packed set becomes a table |
+//! | 99 | SREM | key, member+ | removes members, and the key with its last |
+//! | 100 | SREM PACK | key, member+ | as SREM; a table becomes a packed set of texts, if what is left fits one |
 //!
 //! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.

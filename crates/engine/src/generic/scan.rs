@@ -1,4 +1,4 @@
-//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN and CLUSTERSCAN share.
+//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN, SSCAN and CLUSTERSCAN share.
 //!
 //! A cursor has a slot and a position in its table, which stays valid while the table grows and shrinks, and is valid
 //! on every replica. A key that exists from the first call to the last is returned at least once.
@@ -99,6 +99,8 @@ pub(crate) enum Scans {
     Slots,
     /// HSCAN's, which has NOVALUES but not TYPE.
     Fields,
+    /// SSCAN's, which has neither.
+    Members,
 }
 
 /// The parsed options.
@@ -142,7 +144,7 @@ impl<'a> Filter<'a> {
             match name.as_slice() {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
-                b"type" if scans != Scans::Fields => filter.type_name = Some(parse_type(value)?),
+                b"type" if matches!(scans, Scans::Keys | Scans::Slots) => filter.type_name = Some(parse_type(value)?),
                 b"slot" if takes_slot && filter.slot.is_some() => {
                     return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
                 }

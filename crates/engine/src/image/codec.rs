@@ -107,8 +107,8 @@ pub struct RecordForm {
 /// Operations on the packed values of one type.
 #[derive(Debug)]
 pub struct PackedForm {
-    /// The encoding that OBJECT ENCODING reports.
-    pub(crate) encoding: &'static str,
+    /// The encoding that OBJECT ENCODING reports for a value.
+    pub(crate) encoding: fn(&[u8]) -> &'static str,
     /// The kind of their record in an image. Frozen.
     pub(crate) record_kind: u8,
     /// Adds a value to the digest of its key, after the name.

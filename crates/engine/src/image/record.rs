@@ -13,6 +13,7 @@
 //!           kind 2, integer: varint, zigzag
 //!           kind 3, small hash: varint, number of fields; of each its length and bytes, its value's length and bytes
 //!           kind 4, large hash: the same; after each value a varint, the field's deadline plus 1, or 0 for none
+//!           kinds 8 and 9, small and large set: see `set/image.rs`
 //! ```
 //!
 //! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
@@ -102,7 +103,7 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
 /// Writes the record of an entry without the head.
 pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     match entry.value() {
-        ValueRef::Int(number) => varint::write(out, zigzag(number)),
+        ValueRef::Int(number) => varint::write(out, varint::zigzag(number)),
         ValueRef::Text(text) => write_bytes(text, out),
         ValueRef::Long(text) => write_bytes(text, out),
         ValueRef::Packed(packed) => Type::packed(packed.of).write_record(packed.bytes, out),
@@ -140,12 +141,4 @@ pub(super) fn write_fields(id: u64, count: u64, fields: &[u8], out: &mut Vec<u8>
     varint::write(out, id);
     varint::write(out, count);
     out.extend_from_slice(fields);
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1) as u64 ^ (number >> 63) as u64
-}
-
-pub(super) fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -104,6 +104,7 @@ pub fn command() -> impl Strategy<Value = Words> {
         1 => (key(), 0u16..2_000, value()).prop_map(|(k, o, v)| format!("SETRANGE {k} {o} {v}")),
         1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
         4 => hash_command(),
+        4 => set_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
@@ -150,6 +151,33 @@ fn hash_command() -> impl Strategy<Value = String> {
         1 => (key(), counted()).prop_map(|(k, f)| format!("HGETDEL {k} {f}")),
         2 => (key(), get_option, counted()).prop_map(|(k, o, f)| format!("HGETEX {k} {o}{f}")),
         2 => (key(), set_option, set_counted()).prop_map(|(k, o, f)| format!("HSETEX {k} {o}{f}")),
+        1 => many,
+    ]
+}
+
+/// A random set command, on keys that other commands use too and on keys of their own.
+fn set_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}s{key}") });
+    let member = || prop_oneof![4 => (-20i64..20).prop_map(|n| n.to_string()), 4 => "[a-f]", 1 => "[a-z]{60,70}"];
+    let members = move || prop::collection::vec(member(), 1..4).prop_map(|members| members.join(" "));
+    let keys = move || prop::collection::vec(key(), 1..4).prop_map(|keys| keys.join(" "));
+    let many = (key(), prop_oneof![120u16..136, 505u16..520], any::<bool>()).prop_map(|(key, count, texts)| {
+        let name = |i: u16| if texts { format!("m{i}") } else { i.to_string() };
+        format!("SADD {key} {}", (0..count).map(name).collect::<Vec<_>>().join(" "))
+    });
+    let store = prop_oneof![Just("SUNIONSTORE"), Just("SINTERSTORE"), Just("SDIFFSTORE")];
+    let read = prop_oneof![Just("SMEMBERS"), Just("SCARD"), Just("SRANDMEMBER")];
+    prop_oneof![
+        6 => (key(), members()).prop_map(|(k, m)| format!("SADD {k} {m}")),
+        4 => (key(), members()).prop_map(|(k, m)| format!("SREM {k} {m}")),
+        1 => (key(), key(), member()).prop_map(|(a, b, m)| format!("SMOVE {a} {b} {m}")),
+        1 => (key(), key(), keys()).prop_map(|(a, b, keys)| format!("SINTERCARD 2 {a} {b} LIMIT {}", keys.len())),
+        2 => (store, key(), keys()).prop_map(|(name, to, keys)| format!("{name} {to} {keys}")),
+        1 => key().prop_map(|k| format!("SPOP {k}")),
+        1 => (key(), prop_oneof![0u16..9, 100u16..520]).prop_map(|(k, count)| format!("SPOP {k} {count}")),
+        1 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
+        1 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
         1 => many,
     ]
 }
@@ -203,6 +231,16 @@ pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
         replies.push(run(engine, &words(deadlines), now, false, &mut effects));
         // In the order of each one's own table.
         let all = run(engine, &words(format!("HGETALL {key}")), now, false, &mut effects);
+        let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        lines.sort_unstable();
+        replies.push(lines.concat());
+    }
+    for key in ["{0}k0", "{0}k1", "{0}s2", "{0}s3", "{0}s4", "{0}s5"] {
+        for name in ["SCARD", "PTTL", "OBJECT ENCODING"] {
+            replies.push(run(engine, &words(format!("{name} {key}")), now, false, &mut effects));
+        }
+        // In the order of each one's own table.
+        let all = run(engine, &words(format!("SMEMBERS {key}")), now, false, &mut effects);
         let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
         lines.sort_unstable();
         replies.push(lines.concat());

@@ -4,6 +4,8 @@ use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
+use fastness_engine::set::SetForm;
+use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
 use fastness_resp::Args;
 use fastness_types::WallMs;
@@ -29,11 +31,13 @@ const OFFSET_MAX: u64 = 64 << 10;
 
 fn seeds() -> Vec<Vec<u8>> {
     with_hashes(|engine| {
-        let (a, b, h) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"));
+        let (a, b, h, s) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"), engine.key(b"s"));
         let at = WallMs(NOW.0 + 1_000);
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
         let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
+        let integers: &[&[u8]] = &[b"5", b"-70000"];
+        let integers = Items::from(Args::slices(integers));
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -52,6 +56,11 @@ fn seeds() -> Vec<Vec<u8>> {
             HashEffect::Persist { key: h, fields }.into(),
             HashEffect::Remove { key: h, fields }.into(),
             KeyEffect::FlushAll.into(),
+            SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
+            SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),
+            SetEffect::Add { key: s, members: pairs, least: SetForm::Table }.into(),
+            SetEffect::Remove { key: s, members: fields, pack: false }.into(),
+            SetEffect::Remove { key: s, members: integers, pack: true }.into(),
         ];
         let encoded = |effects: &[Effect<'_>]| {
             let mut buf = EffectBuf::new();
@@ -59,7 +68,7 @@ fn seeds() -> Vec<Vec<u8>> {
             buf.take().to_vec()
         };
         let mut seeds: Vec<Vec<u8>> = all.iter().map(|effect| encoded(std::slice::from_ref(effect))).collect();
-        seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15])]);
+        seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15]), encoded(&all[17..])]);
         seeds
     })
 }

@@ -51,8 +51,10 @@ pub struct Generator {
 /// Number of keys of one test, all in the slot of this tag: so few that commands affect each other.
 const KEYS: usize = 10;
 const TAG: &str = "{t}";
-/// Number of these that are keys of hashes.
+/// Number of further keys that are mostly those of hashes.
 const HASH_KEYS: usize = 4;
+/// Number of further keys that are mostly those of sets.
+const SET_KEYS: usize = 5;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -269,8 +271,9 @@ impl Generator {
     pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
-        // A number of random fields as large as any integer may exceed the memory of the reference.
-        if self.rng.one_in(25) && !shape.starts_with("HRANDFIELD") {
+        // A number of random fields or members as large as any integer may exceed the memory of the reference.
+        let draws = shape.starts_with("HRANDFIELD") || shape.starts_with("SRANDMEMBER");
+        if self.rng.one_in(25) && !draws {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -332,6 +335,14 @@ impl Generator {
             "k" => self.key(),
             "h" => self.hash_key(),
             "b" => self.field(),
+            "q" => self.set_key(),
+            "g" => self.member(),
+            "j" => {
+                let members = self.many_members();
+                request.extend(members);
+                return;
+            }
+            "u" => self.rng.pick(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]).into(),
             "r" => self.one_of(DRAWS),
             "v" => self.value(),
             "i" => self.integer(),
@@ -373,6 +384,39 @@ impl Generator {
         format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes()
     }
 
+    /// A key, mostly one of those that only set commands use.
+    fn set_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return self.key();
+        }
+        format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes()
+    }
+
+    /// One of a few members: integers of every width and texts, so that sets have every encoding.
+    fn member(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.value(),
+            1 => vec![b'm'; 63 + self.rng.below(3)],
+            2 => self.one_of(INTEGERS),
+            3..12 => self.rng.below(20).to_string().into_bytes(),
+            12 => format!("{}", 32_760 + self.rng.below(16)).into_bytes(),
+            13 => format!("-{}", 2_147_483_640 + self.rng.below(16)).into_bytes(),
+            n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// Members that make a set so large that its encoding changes, or just not.
+    fn many_members(&mut self) -> Vec<Vec<u8>> {
+        let (from, count) = match self.rng.below(4) {
+            0 | 1 => (self.rng.below(4), 122 + self.rng.below(12)),
+            2 => (self.rng.below(4), 506 + self.rng.below(12)),
+            _ => (self.rng.below(600), self.rng.below(200)),
+        };
+        let are_texts = self.rng.one_in(2);
+        let name = |i: usize| if are_texts { format!("m{i}") } else { i.to_string() };
+        (from..=from + count).map(|i| name(i).into_bytes()).collect()
+    }
+
     /// One of a few fields, so that commands affect each other.
     fn field(&mut self) -> Vec<u8> {
         match self.rng.below(24) {
@@ -386,6 +430,9 @@ impl Generator {
     fn key(&mut self) -> Vec<u8> {
         if self.rng.one_in(12) {
             return format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes();
+        }
+        if self.rng.one_in(12) {
+            return format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes();
         }
         match self.rng.below(KEYS) {
             0 => format!("{TAG}{}", "k".repeat(40)).into_bytes(),

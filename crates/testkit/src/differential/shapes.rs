@@ -10,6 +10,8 @@
 //! | `k` | key; all keys of a test share one hash slot |
 //! | `v` | value |
 //! | `h`, `b` | key of a hash, mostly; field of a hash |
+//! | `q`, `g` | key of a set, mostly; member of a set |
+//! | `j`, `u` | many members of a set, around the sizes at which its encoding changes; how many random ones |
 //! | `r` | how many random fields |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
@@ -85,8 +87,32 @@ pub const SHAPES: &[&str] = &[
     "HSTRLEN h b",
     "HTTL h FIELDS # *b",
     "HVALS h",
+    // set
+    "SADD q *g",
+    "SADD q *g",
+    "SADD q j",
+    "SCARD q",
+    "SDIFF *q",
+    "SDIFFSTORE q *q",
+    "SINTER *q",
+    "SINTERCARD # *q ?LIMIT:n",
+    "SINTERSTORE q *q",
+    "SISMEMBER q g",
+    "SMEMBERS q",
+    "SMISMEMBER q *g",
+    "SMOVE q q g",
+    "SPOP q",
+    "SPOP q u",
+    "SRANDMEMBER q",
+    "SRANDMEMBER q r",
+    "SREM q *g",
+    "SREM q j",
+    "SSCAN q c ?MATCH:p ?COUNT:n ?NOVALUES ?NOSCORES ?TYPE:y",
+    "SUNION *q",
+    "SUNIONSTORE q *q",
     // generic
     "COPY k k ?REPLACE ?DB:d",
+    "COPY q q ?REPLACE",
     "DEL *k",
     "DUMP k",
     "EXISTS *k",

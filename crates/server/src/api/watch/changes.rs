@@ -1,12 +1,13 @@
 //! From effects in the log to changes in responses.
 //!
-//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields are split, so that a response
+//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields or members are split, so that a response
 //! stays below what gRPC clients accept by default (4 MiB).
 
 use bytes::Bytes;
 use fastness_engine::ExpiryChange;
 use fastness_engine::effect::{Effect, Items, KeyEffect, TypeEffect as _};
 use fastness_engine::hash::effect::HashEffect;
+use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
 use fastness_shard::changes::{ChangeFilter, ChangePosition};
 use fastness_types::LogIndex;
@@ -16,7 +17,7 @@ use fastness_wire::v1::{self, WatchChange, WatchPosition, watch_expiry};
 
 /// What a change takes beside its bytes, in a response and in memory.
 const CHANGE_COST: usize = 64;
-/// A change of fields is split once it has so many bytes.
+/// A change of fields or members is split once it has so many bytes.
 const FIELDS_BYTES: usize = 256 * 1024;
 
 /// A position as messages have it.
@@ -92,16 +93,25 @@ pub(super) fn changes_of<'a>(
                 Box::new(std::iter::empty())
             }
             HashEffect::Set { key, pairs, expiry } => Box::new(set_fields(key.bytes, pairs, expiry)),
-            HashEffect::Remove { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+            HashEffect::Remove { key, fields } => Box::new(named_parts(key.bytes, fields, |key, fields| {
                 Change::HashDelete(v1::HashDeleteChange { key, fields })
             })),
-            HashEffect::ExpireAt { key, at, fields } => {
-                Box::new(named_fields(key.bytes, fields, move |key, fields| {
-                    Change::HashExpire(v1::HashExpireChange { key, fields, expire_at_ms: at.0 })
-                }))
-            }
-            HashEffect::Persist { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+            HashEffect::ExpireAt { key, at, fields } => Box::new(named_parts(key.bytes, fields, move |key, fields| {
+                Change::HashExpire(v1::HashExpireChange { key, fields, expire_at_ms: at.0 })
+            })),
+            HashEffect::Persist { key, fields } => Box::new(named_parts(key.bytes, fields, |key, fields| {
                 Change::HashPersist(v1::HashPersistChange { key, fields })
+            })),
+        },
+        Effect::Set(effect) => match effect {
+            SetEffect::Add { key, .. } | SetEffect::Remove { key, .. } if !filter.matches(key.bytes) => {
+                Box::new(std::iter::empty())
+            }
+            SetEffect::Add { key, members, .. } => Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SetAdd(v1::SetAddChange { key, members })
+            })),
+            SetEffect::Remove { key, members, .. } => Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SetRemove(v1::SetRemoveChange { key, members })
             })),
         },
         #[allow(unreachable_patterns, reason = "types that exist in tests only")]
@@ -189,25 +199,26 @@ fn set_fields<'a>(
     })
 }
 
-fn named_fields<'a>(
+/// Changes that name fields of a hash or members of a set.
+fn named_parts<'a>(
     key: &'a [u8],
-    fields: Items<'a>,
+    named: Items<'a>,
     change: impl Fn(Bytes, Vec<Bytes>) -> Change + Send + 'a,
 ) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
-    let mut rest = fields.iter().peekable();
+    let mut rest = named.iter().peekable();
     std::iter::from_fn(move || {
         rest.peek()?;
         let mut writer = Writer::default();
-        let (key, mut fields) = (writer.name(key), Vec::new());
-        // The key does not count: a long one must not leave out all fields.
+        let (key, mut names) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all names.
         let bytes_max = writer.bytes + FIELDS_BYTES;
         while writer.bytes < bytes_max
             && let Some(name) = rest.next()
         {
-            fields.push(writer.name(name));
+            names.push(writer.name(name));
             writer.bytes += CHANGE_COST;
         }
-        Some(writer.finish(change(key, fields)))
+        Some(writer.finish(change(key, names)))
     })
 }
 
@@ -215,6 +226,7 @@ fn named_fields<'a>(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use fastness_engine::set::SetForm;
     use fastness_engine::{EffectBuf, Engine, EngineOptions};
     use fastness_resp::Args;
     use fastness_shard::changes::effects;
@@ -267,6 +279,35 @@ mod tests {
         assert!(removed.len() > 5 && fields.eq(words.iter().copied()));
         let other = ChangeFilter::new([&b"x"[..]], []);
         assert!(changes(HashEffect::Remove { key, fields: items }, &other).is_empty());
+    }
+
+    #[test]
+    fn many_members_come_as_several_changes_that_are_the_same_together() {
+        let engine = engine();
+        let key = engine.key(b"s");
+        let words: Vec<Vec<u8>> = (0..40_000).map(|i| format!("word{i}").into_bytes()).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let members = Items::from(Args::slices(&words));
+        let all = ChangeFilter::new([], []);
+        let added = changes(SetEffect::Add { key, members, least: SetForm::Table }, &all);
+        let names = added.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SetAdd(added) => added.members.iter().map(|name| &**name),
+            other => panic!("{other:?}"),
+        });
+        assert!(added.len() > 5 && names.eq(words.iter().copied()));
+        let removed = changes(SetEffect::Remove { key, members, pack: true }, &all);
+        let names = removed.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SetRemove(removed) => removed.members.iter().map(|name| &**name),
+            other => panic!("{other:?}"),
+        });
+        assert!(removed.len() > 5 && names.eq(words.iter().copied()));
+        let other = ChangeFilter::new([&b"x"[..]], []);
+        assert!(changes(SetEffect::Remove { key, members, pack: false }, &other).is_empty());
+        let long = vec![b'm'; 2 * WATCH_VALUE_BYTES_MAX];
+        let cut = [&long[..]];
+        let members = Items::from(Args::slices(&cut));
+        let added = changes(SetEffect::Add { key, members, least: SetForm::Ints }, &all);
+        assert_eq!((added.len(), added[0].name_cut), (1, true));
     }
 
     #[test]
