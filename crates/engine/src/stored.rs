@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::hash::Hash;
 use crate::keyspace::Key;
+use crate::list::List;
 use fastness_types::WallMs;
 
 /// A key's value with its deadline. What is past its deadline and not removed is still stored.
@@ -21,6 +22,8 @@ pub enum StoredValue {
     String(Vec<u8>),
     /// A hash.
     Hash(Vec<StoredField>),
+    /// A list.
+    List(Vec<Vec<u8>>),
     /// A value of about so many bytes, which is longer than was asked for.
     Long(u64),
     /// A value of a type that this function does not read.
@@ -45,6 +48,7 @@ impl StoredValue {
         match self {
             StoredValue::String(text) => text.len(),
             StoredValue::Hash(fields) => fields.iter().map(|field| field.name.len() + field.value.len()).sum(),
+            StoredValue::List(elements) => elements.iter().map(Vec::len).sum(),
             StoredValue::Long(_) | StoredValue::OtherType => 0,
         }
     }
@@ -60,6 +64,11 @@ impl Engine {
             match value.text(&mut itoa::Buffer::new()) {
                 Some(text) if length <= bytes_max => StoredValue::String(text.to_vec()),
                 _ => StoredValue::Long(length as u64),
+            }
+        } else if let Some(list) = List::of(value) {
+            match list.heap_bytes() {
+                bytes if bytes > bytes_max => StoredValue::Long(bytes as u64),
+                _ => StoredValue::List(list.texts().collect()),
             }
         } else {
             // With fields past their deadline: they are stored.
@@ -113,6 +122,10 @@ mod tests {
         let field =
             |name: &str, value: &str, deadline| StoredField { name: name.into(), value: value.into(), deadline };
         assert_eq!(fields, [field("a", "1", None), field("b", "2", deadline)]);
+        run(&mut bench, "RPUSH l a 17");
+        let list = StoredValue::List(vec![b"a".to_vec(), b"17".to_vec()]);
+        assert_eq!(read(&bench, "l", 100).map(|stored| stored.value), Some(list));
+        assert!(matches!(read(&bench, "l", 3), Some(Stored { value: StoredValue::Long(4..), .. })));
         assert!(matches!(read(&bench, "h", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
     }
 }

@@ -5,6 +5,7 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
+use crate::list;
 
 /// A data type.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ const TYPES: &[Type] = &[
         packed: Some(&image::PACKED_FORM),
         records: image::RECORDS,
         remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
+    Type {
+        number: list::NUMBER,
+        name: "list",
+        packed: Some(&list::image::PACKED_FORM),
+        records: list::image::RECORDS,
+        remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]
     crate::stack::TYPE,

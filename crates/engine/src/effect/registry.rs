@@ -7,6 +7,7 @@ use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
+use crate::list::effect::ListEffect;
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
@@ -97,6 +98,8 @@ effects! {
     Key(KeyEffect) = 6..=31,
     /// Effects of hashes.
     Hash(HashEffect) = 32..=63,
+    /// Effects of lists.
+    List(ListEffect) = 64..=95,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

@@ -4,6 +4,8 @@ use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
+use fastness_engine::list::change::{ListChange, ListEnd};
+use fastness_engine::list::effect::ListEffect;
 use fastness_engine::string::effect::StringEffect;
 use fastness_resp::Args;
 use fastness_types::WallMs;
@@ -34,6 +36,8 @@ fn seeds() -> Vec<Vec<u8>> {
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
         let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
+        let l = engine.key(b"l");
+        let list = |change| ListEffect { key: l, change }.into();
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -51,6 +55,15 @@ fn seeds() -> Vec<Vec<u8>> {
             HashEffect::ExpireAt { key: h, at, fields }.into(),
             HashEffect::Persist { key: h, fields }.into(),
             HashEffect::Remove { key: h, fields }.into(),
+            list(ListChange::Push { end: ListEnd::Tail, elements: pairs }),
+            list(ListChange::Push { end: ListEnd::Head, elements: fields }),
+            list(ListChange::AddNode { plain: true, elements: Items::from(Args::slices(&[b"node"])) }),
+            list(ListChange::AddNode { plain: false, elements: pairs }),
+            list(ListChange::Set { index: 1, element: b"set" }),
+            list(ListChange::Insert { pivot: 2, after: true, element: b"inserted" }),
+            list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }),
+            list(ListChange::Remove { positions: &[1, 2] }),
+            list(ListChange::Trim { head: 1, tail: 2 }),
             KeyEffect::FlushAll.into(),
         ];
         let encoded = |effects: &[Effect<'_>]| {
