@@ -53,6 +53,8 @@ const KEYS: usize = 10;
 const TAG: &str = "{t}";
 /// Number of these that are keys of hashes.
 const HASH_KEYS: usize = 4;
+/// Number of these that are keys of lists.
+const LIST_KEYS: usize = 4;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -333,6 +335,16 @@ impl Generator {
             "h" => self.hash_key(),
             "b" => self.field(),
             "r" => self.one_of(DRAWS),
+            "q" => self.list_key(),
+            "u" => self.element(),
+            "j" => self.list_position(),
+            "g" => self.rng.pick(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]).as_bytes().to_vec(),
+            "many" => {
+                // Lists of several nodes; sometimes of elements near the limit of one.
+                let (count, length) = (1 + self.rng.below(300), self.rng.below(60));
+                (0..count).for_each(|n| request.push(format!("{n:>length$}").into_bytes()));
+                return;
+            }
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -383,7 +395,39 @@ impl Generator {
         }
     }
 
+    /// A key, mostly one of those that only list commands use.
+    fn list_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return self.key();
+        }
+        format!("{TAG}q{}", self.rng.below(LIST_KEYS)).into_bytes()
+    }
+
+    /// One of a few elements, sometimes one that a node of a list has no room for, or nearly none.
+    fn element(&mut self) -> Vec<u8> {
+        match self.rng.below(40) {
+            0 => Vec::new(),
+            1 => b"\x00\xff\r\n".to_vec(),
+            2 => vec![b'n'; 8_170 + self.rng.below(30)],
+            3 => vec![b'l'; 8_193 + self.rng.below(3_000)],
+            4..=7 => vec![b'm'; 300 + self.rng.below(3_000)],
+            8..=15 => self.integer(),
+            n => format!("e{}", n % 6).into_bytes(),
+        }
+    }
+
+    fn list_position(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(OFFSETS),
+            1..=3 => (self.rng.below(1_200) as i64 - 600).to_string().into(),
+            _ => (self.rng.below(16) as i64 - 8).to_string().into(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return format!("{TAG}q{}", self.rng.below(LIST_KEYS)).into_bytes();
+        }
         if self.rng.one_in(12) {
             return format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes();
         }

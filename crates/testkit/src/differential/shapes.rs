@@ -11,6 +11,9 @@
 //! | `v` | value |
 //! | `h`, `b` | key of a hash, mostly; field of a hash |
 //! | `r` | how many random fields |
+//! | `q`, `u` | key of a list, mostly; element of a list |
+//! | `j`, `g` | position in a list; end of a list |
+//! | `many` | hundreds of elements |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -85,6 +88,31 @@ pub const SHAPES: &[&str] = &[
     "HSTRLEN h b",
     "HTTL h FIELDS # *b",
     "HVALS h",
+    // list
+    "LINDEX q j",
+    "LINSERT q BEFORE u u",
+    "LINSERT q AFTER u u",
+    "LLEN q",
+    "LMOVE q q LEFT RIGHT",
+    "LMOVE q q g g",
+    "LMPOP # *q g ?COUNT:n",
+    "LPOP q",
+    "LPOP q n",
+    "LPOS q u ?RANK:j ?COUNT:n ?MAXLEN:n",
+    "LPUSH q *u",
+    "LPUSH q many",
+    "LPUSHX q *u",
+    "LRANGE q j j",
+    "LREM q j u",
+    "LSET q j u",
+    "LTRIM q j j",
+    "OBJECT ENCODING q",
+    "RPOP q",
+    "RPOP q n",
+    "RPOPLPUSH q q",
+    "RPUSH q *u",
+    "RPUSH q many",
+    "RPUSHX q *u",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "DEL *k",
