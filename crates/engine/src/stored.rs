@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::hash::Hash;
 use crate::keyspace::{Key, ValueRef};
+use crate::list::List;
 use crate::set::{Set, SetMember};
 use fastness_types::WallMs;
 
@@ -24,6 +25,8 @@ pub enum StoredValue {
     Hash(Vec<StoredField>),
     /// A set.
     Set(Vec<Vec<u8>>),
+    /// A list.
+    List(Vec<Vec<u8>>),
     /// A value of about so many bytes, which is longer than was asked for.
     Long(u64),
     /// A value of a type that this function does not read.
@@ -49,6 +52,7 @@ impl StoredValue {
             StoredValue::String(text) => text.len(),
             StoredValue::Hash(fields) => fields.iter().map(|field| field.name.len() + field.value.len()).sum(),
             StoredValue::Set(members) => members.iter().map(Vec::len).sum(),
+            StoredValue::List(elements) => elements.iter().map(Vec::len).sum(),
             StoredValue::Long(_) | StoredValue::OtherType => 0,
         }
     }
@@ -64,6 +68,11 @@ impl Engine {
             match value.text(&mut itoa::Buffer::new()) {
                 Some(text) if length <= bytes_max => StoredValue::String(text.to_vec()),
                 _ => StoredValue::Long(length as u64),
+            }
+        } else if let Some(list) = List::of(value) {
+            match list.heap_bytes() {
+                bytes if bytes > bytes_max => StoredValue::Long(bytes as u64),
+                _ => StoredValue::List(list.texts().collect()),
             }
         } else {
             stored_hash(value, bytes_max).or_else(|| stored_set(value, bytes_max)).unwrap_or(StoredValue::OtherType)
@@ -127,6 +136,10 @@ mod tests {
         let field =
             |name: &str, value: &str, deadline| StoredField { name: name.into(), value: value.into(), deadline };
         assert_eq!(fields, [field("a", "1", None), field("b", "2", deadline)]);
+        run(&mut bench, "RPUSH l a 17");
+        let list = StoredValue::List(vec![b"a".to_vec(), b"17".to_vec()]);
+        assert_eq!(read(&bench, "l", 100).map(|stored| stored.value), Some(list));
+        assert!(matches!(read(&bench, "l", 3), Some(Stored { value: StoredValue::Long(4..), .. })));
         assert!(matches!(read(&bench, "h", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
         let set = StoredValue::Set(vec![b"5".to_vec(), b"7".to_vec()]);
         assert_eq!(set.bytes(), 2);

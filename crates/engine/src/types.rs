@@ -5,6 +5,7 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
+use crate::list;
 use crate::set::{image as set_image, packed as set_packed};
 
 /// A data type.
@@ -41,6 +42,13 @@ const TYPES: &[Type] = &[
         name: "set",
         packed: Some(&set_image::PACKED_FORM),
         records: set_image::RECORDS,
+        remove_parts: None,
+    },
+    Type {
+        number: list::NUMBER,
+        name: "list",
+        packed: Some(&list::image::PACKED_FORM),
+        records: list::image::RECORDS,
         remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReadConsistency,
-    ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
+    CallSettings, Client, ClientBuilder, ClientError, Code, ListSide, NOT_CONNECTED, Operation, OperationResult,
+    ReadConsistency, ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -241,6 +241,7 @@ async fn every_call_does_what_it_says() -> Result<()> {
     ensure!(all.into_iter().eq([("y".into(), "2".into()), ("z".into(), "3".into())]));
 
     sets(&client).await?;
+    lists(&client).await?;
 
     // Any command, its errors, and options.
     let quorum =
@@ -262,6 +263,28 @@ async fn every_call_does_what_it_says() -> Result<()> {
         Err(error @ ClientError::Refused { .. }) if error.reason() == "NEEDS_CONNECTION" => {}
         other => bail!("{other:?}"),
     }
+    Ok(())
+}
+
+async fn lists(client: &Client) -> Result<()> {
+    ensure!(client.list_push("l", ListSide::Tail, ["a", "b", "c"]).await? == 3);
+    ensure!(client.list_push("l", ListSide::Head, ["x", "y"]).await? == 5);
+    ensure!(client.list_push("l", ListSide::Head, [""; 0]).await.is_err());
+    ensure!(client.list_range("l", 0, -2).await? == ["y", "x", "a", "b"]);
+    ensure!((client.list_len("l").await?, client.list_len("none").await?) == (5, 0));
+    ensure!(client.list_pop("l", ListSide::Head).await?.as_deref() == Some(&b"y"[..]));
+    ensure!(client.list_pop("none", ListSide::Tail).await?.is_none());
+    ensure!(client.list_pop_many("none", ListSide::Tail, 2).await?.is_empty());
+    ensure!(client.list_get("l", -1).await?.as_deref() == Some(&b"c"[..]));
+    client.list_set("l", 1, "b").await?;
+    ensure!(client.list_set("l", 9, "b").await.is_err_and(|error| error.reason() == "ERR"));
+    ensure!(client.list_insert("l", ListSide::Tail, "x", "new").await?);
+    ensure!(!client.list_insert("l", ListSide::Head, "none", "new").await?);
+    ensure!((client.list_find("l", "b").await?, client.list_find("l", "none").await?) == (Some(2), None));
+    ensure!(client.list_remove("l", 0, "b").await? == 2);
+    client.list_trim("l", 0, 1).await?;
+    ensure!(client.list_move("l", ListSide::Head, "l", ListSide::Tail).await?.as_deref() == Some(&b"x"[..]));
+    ensure!(client.list_pop_many("l", ListSide::Tail, 9).await? == ["x", "new"]);
     Ok(())
 }
 

@@ -147,6 +147,15 @@ fn text(change: &Change) -> String {
         Change::HashPersist(persist) => format!("hpersist {} {}", of(&persist.key), names(&persist.fields)),
         Change::SetAdd(add) => format!("sadd {} {}", of(&add.key), names(&add.members)),
         Change::SetRemove(remove) => format!("srem {} {}", of(&remove.key), names(&remove.members)),
+        Change::ListPush(push) => {
+            let elements: Vec<String> = push.elements.iter().map(|element| of(&element.value)).collect();
+            format!("{} {} {}", if push.at_tail { "rpush" } else { "lpush" }, of(&push.key), elements.join(","))
+        }
+        Change::ListTrim(trim) => format!("ltrim {} {} {}", of(&trim.key), trim.head, trim.tail),
+        Change::ListSet(set) => format!("lset {} {}", of(&set.key), set.position),
+        Change::ListInsert(insert) => format!("linsert {} {}", of(&insert.key), insert.position),
+        Change::ListRemove(remove) => format!("lrem {} {:?}", of(&remove.key), remove.positions),
+        Change::ListRotate(rotate) => format!("lrotate {} {} {}", of(&rotate.key), rotate.from_tail, rotate.to_tail),
         Change::Other(other) => format!("other {}", of(&other.key)),
     }
 }
@@ -182,6 +191,18 @@ async fn cluster(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)>
     Ok((cluster, primary, resp))
 }
 
+/// Commands on a list, and the changes that they make.
+const LIST_COMMANDS: [(&str, &str); 8] = [
+    ("RPUSH #l a b c b", "rpush l a,b,c,b"),
+    ("LPUSH #l x y", "lpush l x,y"),
+    ("LPOP #l 1", "ltrim l 1 0"),
+    ("LSET #l -1 new", "lset l 4"),
+    ("LINSERT #l AFTER c z", "linsert l 4"),
+    ("LREM #l 0 b", "lrem l [2]"),
+    ("RPOPLPUSH #l #l", "lrotate l true false"),
+    ("LTRIM #l 1 -2", "ltrim l 1 1"),
+];
+
 /// Every kind of change is typed, transactions are whole, and every replica shows the same units with the same
 /// positions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,9 +236,11 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "MSET #p 1 #q 2",
         "SET #e 1 PX 1",
     ];
+    run(&mut resp, &LIST_COMMANDS.map(|(command, _)| command)).await?;
     run(&mut resp, &commands).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     run(&mut resp, &["FLUSHALL"]).await?;
+    let of_lists = LIST_COMMANDS.map(|(_, change)| change);
     let expect = [
         "set s 1",
         "set s 2 at",
@@ -241,6 +264,7 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "expired: delete e",
         "flush",
     ];
+    let expect = [&of_lists[..], &expect].concat();
     let units = watcher.until(expect.len()).await?.to_vec();
     ensure!(lines(&units) == expect, "{:#?}", lines(&units));
     let positions: Vec<_> = units.iter().map(|unit| unit.position.map(|p| (p.index, p.unit))).collect();

@@ -53,6 +53,8 @@ pub enum CurrentContent {
     Hash(Vec<(Bytes, Bytes, Option<SystemTime>)>),
     /// A set: its members, in no particular order.
     Set(Vec<Bytes>),
+    /// A list.
+    List(Vec<Bytes>),
     /// The value has about so many bytes, which is too long for an event: read it.
     Omitted(u64),
     /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
@@ -69,6 +71,7 @@ impl From<v1::WatchedValue> for CurrentValue {
                 CurrentContent::Hash(hash.fields.into_iter().map(field).collect())
             }
             Some(Value::Set(set)) => CurrentContent::Set(set.members),
+            Some(Value::List(list)) => CurrentContent::List(list.elements),
             Some(Value::Missing(_)) => CurrentContent::Missing,
             Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
             Some(Value::Unread(_)) | None => CurrentContent::Unread,
@@ -162,6 +165,19 @@ pub enum WatchChange {
     SetAdd { key: Bytes, members: Vec<Bytes> },
     /// Members of a set are removed, and the set with its last member.
     SetRemove { key: Bytes, members: Vec<Bytes> },
+    /// Elements are added at an end of a list, one after the other. One command may come as several of these.
+    ListPush { key: Bytes, at_tail: bool, elements: Vec<ChangedValue> },
+    /// So many elements are removed from the head and from the tail of a list, and the list with its last element.
+    ListTrim { key: Bytes, head: u64, tail: u64 },
+    /// The element at a position of a list is replaced.
+    ListSet { key: Bytes, position: u64, element: ChangedValue },
+    /// An element is added within a list and has this position then.
+    ListInsert { key: Bytes, position: u64, element: ChangedValue },
+    /// The elements at these positions of a list are removed, and the list with its last element. One command may come
+    /// as several of these; each has the positions before itself.
+    ListRemove { key: Bytes, positions: Vec<u64> },
+    /// The element at an end of a list moves to an end of the list: to the other one, or it stays where it is.
+    ListRotate { key: Bytes, from_tail: bool, to_tail: bool },
     /// A change that this version of the SDK does not know. The key is absent if it is not known either.
     Other { key: Option<Bytes> },
 }
@@ -182,7 +198,13 @@ impl WatchChange {
             | WatchChange::HashExpire { key, .. }
             | WatchChange::HashPersist { key, .. }
             | WatchChange::SetAdd { key, .. }
-            | WatchChange::SetRemove { key, .. } => (Some(key), None),
+            | WatchChange::SetRemove { key, .. }
+            | WatchChange::ListPush { key, .. }
+            | WatchChange::ListTrim { key, .. }
+            | WatchChange::ListSet { key, .. }
+            | WatchChange::ListInsert { key, .. }
+            | WatchChange::ListRemove { key, .. }
+            | WatchChange::ListRotate { key, .. } => (Some(key), None),
             WatchChange::Rename { from, to } => (from.as_ref(), to.as_ref()),
             WatchChange::Other { key } => (key.as_ref(), None),
             WatchChange::Flush => (None, None),
@@ -203,6 +225,10 @@ fn expiry(expiry: Option<v1::WatchExpiry>) -> ChangedExpiry {
         Some(watch_expiry::Expiry::ExpireAtMs(ms)) => ChangedExpiry::At(time(ms)),
         Some(watch_expiry::Expiry::KeepTtl(_)) => ChangedExpiry::Keep,
     }
+}
+
+fn element(element: v1::ListElementChange) -> ChangedValue {
+    ChangedValue::new(element.value, element.value_omitted, element.value_bytes)
 }
 
 impl From<v1::WatchChange> for WatchChange {
@@ -242,6 +268,20 @@ impl From<v1::WatchChange> for WatchChange {
             Change::HashPersist(v1::HashPersistChange { key, fields }) => WatchChange::HashPersist { key, fields },
             Change::SetAdd(v1::SetAddChange { key, members }) => WatchChange::SetAdd { key, members },
             Change::SetRemove(v1::SetRemoveChange { key, members }) => WatchChange::SetRemove { key, members },
+            Change::ListPush(v1::ListPushChange { key, at_tail, elements }) => {
+                WatchChange::ListPush { key, at_tail, elements: elements.into_iter().map(element).collect() }
+            }
+            Change::ListTrim(v1::ListTrimChange { key, head, tail }) => WatchChange::ListTrim { key, head, tail },
+            Change::ListSet(v1::ListSetChange { key, position, element: new }) => {
+                WatchChange::ListSet { key, position, element: element(new.unwrap_or_default()) }
+            }
+            Change::ListInsert(v1::ListInsertChange { key, position, element: new }) => {
+                WatchChange::ListInsert { key, position, element: element(new.unwrap_or_default()) }
+            }
+            Change::ListRemove(v1::ListRemoveChange { key, positions }) => WatchChange::ListRemove { key, positions },
+            Change::ListRotate(v1::ListRotateChange { key, from_tail, to_tail }) => {
+                WatchChange::ListRotate { key, from_tail, to_tail }
+            }
             Change::Other(v1::OtherChange { key }) => WatchChange::Other { key: Some(key) },
         }
     }

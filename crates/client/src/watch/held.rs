@@ -61,12 +61,19 @@ fn change_bytes(change: &WatchChange) -> usize {
         | WatchChange::HashExpire { fields, .. }
         | WatchChange::HashPersist { fields, .. } => names_bytes(fields),
         WatchChange::SetAdd { members, .. } | WatchChange::SetRemove { members, .. } => names_bytes(members),
+        WatchChange::ListPush { elements, .. } => {
+            elements.iter().map(|element| ITEM_BYTES + changed_bytes(element)).sum()
+        }
+        WatchChange::ListSet { element, .. } | WatchChange::ListInsert { element, .. } => changed_bytes(element),
+        WatchChange::ListRemove { positions, .. } => size_of_val(&positions[..]),
         WatchChange::Copy { from, .. } => from.as_ref().map_or(0, Bytes::len),
         WatchChange::Delete { .. }
         | WatchChange::Expire { .. }
         | WatchChange::Persist { .. }
         | WatchChange::Flush
         | WatchChange::Rename { .. }
+        | WatchChange::ListTrim { .. }
+        | WatchChange::ListRotate { .. }
         | WatchChange::Other { .. } => 0,
     };
     ITEM_BYTES + keys + beside
@@ -79,6 +86,7 @@ fn value_bytes(value: &CurrentValue) -> usize {
             fields.iter().map(|(name, value, _)| ITEM_BYTES + name.len() + value.len()).sum()
         }
         CurrentContent::Set(members) => names_bytes(members),
+        CurrentContent::List(elements) => names_bytes(elements),
         CurrentContent::Missing | CurrentContent::Omitted(_) | CurrentContent::Unread => 0,
     };
     ITEM_BYTES + value.key.len() + content

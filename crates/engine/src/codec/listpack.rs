@@ -176,6 +176,15 @@ pub(crate) fn elements(mut bytes: &[u8]) -> impl Iterator<Item = Packable<'_>> {
     })
 }
 
+/// As [`elements`], last first.
+pub(crate) fn elements_back(mut bytes: &[u8]) -> impl Iterator<Item = Packable<'_>> {
+    std::iter::from_fn(move || {
+        let (element, len) = last(bytes)?;
+        bytes = &bytes[..bytes.len() - len];
+        Some(element)
+    })
+}
+
 /// The number of these elements; `None` if they are damaged, or cannot be read backwards.
 pub(crate) fn count(mut bytes: &[u8]) -> Option<usize> {
     let mut count = 0;

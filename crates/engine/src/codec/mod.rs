@@ -2,8 +2,8 @@
 
 pub mod digest;
 pub mod glob;
-#[allow(dead_code, reason = "no type reads one from its end yet")]
 pub(crate) mod listpack;
 pub(crate) mod long_double;
 pub(crate) mod rdb;
 pub(crate) mod varint;
+pub(crate) mod ziplist;

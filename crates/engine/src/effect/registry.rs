@@ -7,6 +7,7 @@ use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
+use crate::list::effect::ListEffect;
 use crate::set::effect::SetEffect;
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
@@ -100,6 +101,8 @@ effects! {
     Hash(HashEffect) = 32..=63,
     /// Effects of sets.
     Set(SetEffect) = 96..=127,
+    /// Effects of lists.
+    List(ListEffect) = 64..=95,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

@@ -2,6 +2,8 @@ use super::*;
 use crate::engine::{Engine, EngineOptions};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::ExpiryChange;
+use crate::list::change::{ListChange, ListEnd, write_positions};
+use crate::list::effect::ListEffect;
 use crate::string::effect::StringEffect;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, WallMs};
@@ -23,6 +25,9 @@ fn golden_bytes() {
     let at = WallMs(1_700_000_000_123);
     let pairs = Items::from(Args::slices(&[b"a", b"1", b"b", b""]));
     let fields = Items::from(Args::slices(&[b"a", b"b"]));
+    let one = Items::from(Args::slices(&[b"a"]));
+    let positions = write_positions(&[1, 3]);
+    let list = |change| ListEffect { key, change }.into();
     let golden: &[(Effect<'_>, &str)] = &[
         (StringEffect::Set { key, value: b"value", expiry: ExpiryChange::Drop }.into(), "0202036b65790576616c7565"),
         (
@@ -47,6 +52,19 @@ fn golden_bytes() {
         (HashEffect::Remove { key, fields }.into(), "4603036b657901610162"),
         (HashEffect::ExpireAt { key, at, fields }.into(), "4804036b657906fbd095ffbc3101610162"),
         (HashEffect::Persist { key, fields }.into(), "4a03036b657901610162"),
+        (list(ListChange::Push { end: ListEnd::Head, elements: fields }), "800103036b657901610162"),
+        (list(ListChange::Push { end: ListEnd::Tail, elements: fields }), "820103036b657901610162"),
+        (list(ListChange::Trim { head: 2, tail: 300 }), "840103036b6579010202ac02"),
+        (list(ListChange::Set { index: 5, element: b"a" }), "860103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, after: false, element: b"a" }), "880103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, after: true, element: b"a" }), "8a0103036b657901050161"),
+        (list(ListChange::Remove { positions: &positions }), "8c0102036b6579020102"),
+        (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Tail }), "8e0101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }), "900101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Head }), "920101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Tail }), "940101036b6579"),
+        (list(ListChange::AddNode { plain: false, elements: fields }), "960103036b657901610162"),
+        (list(ListChange::AddNode { plain: true, elements: one }), "980102036b65790161"),
     ];
     for (effect, expected) in golden {
         let mut buf = EffectBuf::new();
@@ -119,6 +137,19 @@ proptest! {
         buf.push(&HashEffect::Set { key, pairs: items, expiry: ExpiryChange::Drop });
         buf.push(&HashEffect::ExpireAt { key, at: WallMs(at), fields: items });
         buf.push(&HashEffect::Remove { key, fields: items });
+        let key = engine.key(b"list");
+        let end = ListEnd::Head;
+        for change in [
+            ListChange::Push { end, elements: items },
+            ListChange::Insert { pivot: 1, after: true, element: &value },
+            ListChange::Set { index: 0, element: &value },
+            ListChange::Rotate { from: end, to: end },
+            ListChange::AddNode { plain: false, elements: items },
+            ListChange::Remove { positions: &[0, 2] },
+            ListChange::Trim { head: 1, tail: 1 },
+        ] {
+            buf.push(&ListEffect { key, change });
+        }
         let mut bytes = buf.take().to_vec();
         let place = broken.0.index(bytes.len());
         bytes[place] = broken.1;

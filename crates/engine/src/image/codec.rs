@@ -153,6 +153,13 @@ pub trait LoadParts: Debug + Send + Sync {
     /// The bytes are not a part.
     fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError>;
 
+    /// Takes bytes of the start of the next part, which [`LoadParts::load`] reads the rest of. Returns false if the
+    /// value has no such parts, or if they are too many.
+    fn load_start(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Adds a part that arrived in records of its own.
     fn add(&mut self, part: Entry);
 

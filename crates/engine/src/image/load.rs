@@ -185,11 +185,14 @@ impl Loader {
             }
             open.name.extend_from_slice(bytes);
         } else {
-            let OpenValue::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
-            if bytes.len() as u64 > open.total - value.len() as u64 {
-                return Err(wrong("it is longer than it says"));
+            match &mut open.value {
+                OpenValue::Bytes(value) if bytes.len() as u64 > open.total - value.len() as u64 => {
+                    return Err(wrong("it is longer than it says"));
+                }
+                OpenValue::Bytes(value) => value.extend_from_slice(bytes),
+                OpenValue::Parts(parts) if parts.load_start(bytes) => {}
+                OpenValue::Parts(_) => return Err(wrong("bytes of a value with parts")),
             }
-            value.extend_from_slice(bytes);
         }
         self.load_whole(keyspace, id, timestamp)
     }

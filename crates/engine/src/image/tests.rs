@@ -48,6 +48,7 @@ fn the_format_is_frozen() {
             "HSETEX k EX 0 FIELDS 1 a 1 | HSET k a 1 b 2 | HEXPIRE k 9 FIELDS 1 a | HDEL k a",
             b"\x01k\x04\x01\x01b\x012\x00",
         ),
+        ("RPUSH k a 5", b"\x01k\x0a\x05\x81a\x02\x05\x01"),
         ("SET k 5 PXAT 1700000000300", b"\x01k\x22\xac\xd2\x95\xff\xbc\x31\x0a"),
     ] {
         let mut bench = Bench::new();

@@ -105,6 +105,7 @@ pub fn command() -> impl Strategy<Value = Words> {
         1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
         4 => hash_command(),
         4 => set_command(),
+        4 => list_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
@@ -177,6 +178,44 @@ fn set_command() -> impl Strategy<Value = String> {
         1 => (key(), prop_oneof![0u16..9, 100u16..520]).prop_map(|(k, count)| format!("SPOP {k} {count}")),
         1 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
         1 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+    ]
+}
+
+/// A random list command, on keys that other commands use too and on keys of their own.
+fn list_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}l{key}") });
+    let element = || {
+        prop_oneof![
+            6 => "[a-d]",
+            3 => (-9i64..9).prop_map(|n| n.to_string()),
+            1 => "[a-z]{300,700}",
+            1 => (8_150usize..8_250).prop_map(|len| "e".repeat(len)),
+        ]
+    };
+    let end = || prop_oneof![Just("LEFT"), Just("RIGHT")];
+    let push = || prop_oneof![Just("LPUSH"), Just("RPUSH"), Just("LPUSHX"), Just("RPUSHX")];
+    let pop = || prop_oneof![Just("LPOP"), Just("RPOP")];
+    let index = || -6i64..6;
+    let many = (push(), key(), 100u16..900).prop_map(|(name, key, count)| {
+        let elements: Vec<String> = (0..count).map(|i| format!("many{i}")).collect();
+        format!("{name} {key} {}", elements.join(" "))
+    });
+    let beside = prop_oneof![Just("BEFORE"), Just("AFTER")];
+    prop_oneof![
+        6 => (push(), key(), prop::collection::vec(element(), 1..4))
+            .prop_map(|(name, k, e)| format!("{name} {k} {}", e.join(" "))),
+        4 => (pop(), key()).prop_map(|(name, k)| format!("{name} {k}")),
+        2 => (pop(), key(), 0u16..500).prop_map(|(name, k, n)| format!("{name} {k} {n}")),
+        2 => (key(), index(), element()).prop_map(|(k, i, e)| format!("LSET {k} {i} {e}")),
+        3 => (key(), beside, element(), element()).prop_map(|(k, b, p, e)| format!("LINSERT {k} {b} {p} {e}")),
+        2 => (key(), -2i64..3, element()).prop_map(|(k, n, e)| format!("LREM {k} {n} {e}")),
+        2 => (key(), -300i64..300, -300i64..300).prop_map(|(k, a, b)| format!("LTRIM {k} {a} {b}")),
+        3 => (key(), key(), end(), end()).prop_map(|(a, b, from, to)| format!("LMOVE {a} {b} {from} {to}")),
+        1 => (key(), key()).prop_map(|(a, b)| format!("RPOPLPUSH {a} {b}")),
+        1 => (key(), key(), end(), 1u16..9).prop_map(|(a, b, end, n)| format!("LMPOP 2 {a} {b} {end} COUNT {n}")),
+        1 => (key(), element()).prop_map(|(k, e)| format!("LPOS {k} {e} COUNT 0")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key())
+            .prop_map(|(name, a, b)| format!("{name} {a} {b}")),
         1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
         1 => many,
     ]
@@ -244,6 +283,11 @@ pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
         let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
         lines.sort_unstable();
         replies.push(lines.concat());
+    }
+    for key in ["{0}k0", "{0}k1", "{0}l2", "{0}l3", "{0}l4", "{0}l5"] {
+        for line in ["LRANGE {} 0 -1", "OBJECT ENCODING {}", "PTTL {}"] {
+            replies.push(run(engine, &words(line.replace("{}", key)), now, false, &mut effects));
+        }
     }
     assert!(effects.is_empty(), "a replica stages nothing");
     replies

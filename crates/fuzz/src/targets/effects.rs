@@ -4,6 +4,8 @@ use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
+use fastness_engine::list::change::{ListChange, ListEnd};
+use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::SetForm;
 use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
@@ -38,6 +40,8 @@ fn seeds() -> Vec<Vec<u8>> {
         let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
         let integers: &[&[u8]] = &[b"5", b"-70000"];
         let integers = Items::from(Args::slices(integers));
+        let l = engine.key(b"l");
+        let list = |change| ListEffect { key: l, change }.into();
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -55,6 +59,15 @@ fn seeds() -> Vec<Vec<u8>> {
             HashEffect::ExpireAt { key: h, at, fields }.into(),
             HashEffect::Persist { key: h, fields }.into(),
             HashEffect::Remove { key: h, fields }.into(),
+            list(ListChange::Push { end: ListEnd::Tail, elements: pairs }),
+            list(ListChange::Push { end: ListEnd::Head, elements: fields }),
+            list(ListChange::AddNode { plain: true, elements: Items::from(Args::slices(&[b"node"])) }),
+            list(ListChange::AddNode { plain: false, elements: pairs }),
+            list(ListChange::Set { index: 1, element: b"set" }),
+            list(ListChange::Insert { pivot: 2, after: true, element: b"inserted" }),
+            list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }),
+            list(ListChange::Remove { positions: &[1, 2] }),
+            list(ListChange::Trim { head: 1, tail: 2 }),
             KeyEffect::FlushAll.into(),
             SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
             SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),

@@ -55,6 +55,8 @@ const TAG: &str = "{t}";
 const HASH_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sets.
 const SET_KEYS: usize = 5;
+/// Number of further keys that are mostly those of lists.
+const LIST_KEYS: usize = 4;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -344,6 +346,16 @@ impl Generator {
             }
             "u" => self.rng.pick(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]).into(),
             "r" => self.one_of(DRAWS),
+            "lk" => self.list_key(),
+            "le" => self.element(),
+            "lp" => self.list_position(),
+            "lend" => self.rng.pick(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]).as_bytes().to_vec(),
+            "many" => {
+                // Lists of several nodes; sometimes of elements near the limit of one.
+                let (count, length) = (1 + self.rng.below(300), self.rng.below(60));
+                (0..count).for_each(|n| request.push(format!("{n:>length$}").into_bytes()));
+                return;
+            }
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -427,7 +439,39 @@ impl Generator {
         }
     }
 
+    /// A key, mostly one of those that only list commands use.
+    fn list_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return self.key();
+        }
+        format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes()
+    }
+
+    /// One of a few elements, sometimes one that a node of a list has no room for, or nearly none.
+    fn element(&mut self) -> Vec<u8> {
+        match self.rng.below(40) {
+            0 => Vec::new(),
+            1 => b"\x00\xff\r\n".to_vec(),
+            2 => vec![b'n'; 8_170 + self.rng.below(30)],
+            3 => vec![b'l'; 8_193 + self.rng.below(3_000)],
+            4..=7 => vec![b'm'; 300 + self.rng.below(3_000)],
+            8..=15 => self.integer(),
+            n => format!("e{}", n % 6).into_bytes(),
+        }
+    }
+
+    fn list_position(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(OFFSETS),
+            1..=3 => (self.rng.below(1_200) as i64 - 600).to_string().into(),
+            _ => (self.rng.below(16) as i64 - 8).to_string().into(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes();
+        }
         if self.rng.one_in(12) {
             return format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes();
         }

@@ -13,6 +13,9 @@
 //! | `q`, `g` | key of a set, mostly; member of a set |
 //! | `j`, `u` | many members of a set, around the sizes at which its encoding changes; how many random ones |
 //! | `r` | how many random fields |
+//! | `q`, `u` | key of a list, mostly; element of a list |
+//! | `j`, `g` | position in a list; end of a list |
+//! | `many` | hundreds of elements |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -110,6 +113,31 @@ pub const SHAPES: &[&str] = &[
     "SSCAN q c ?MATCH:p ?COUNT:n ?NOVALUES ?NOSCORES ?TYPE:y",
     "SUNION *q",
     "SUNIONSTORE q *q",
+    // list
+    "LINDEX lk lp",
+    "LINSERT lk BEFORE le le",
+    "LINSERT lk AFTER le le",
+    "LLEN lk",
+    "LMOVE lk lk LEFT RIGHT",
+    "LMOVE lk lk lend lend",
+    "LMPOP # *lk lend ?COUNT:n",
+    "LPOP lk",
+    "LPOP lk n",
+    "LPOS lk le ?RANK:lp ?COUNT:n ?MAXLEN:n",
+    "LPUSH lk *le",
+    "LPUSH lk many",
+    "LPUSHX lk *le",
+    "LRANGE lk lp lp",
+    "LREM lk lp le",
+    "LSET lk lp le",
+    "LTRIM lk lp lp",
+    "OBJECT ENCODING lk",
+    "RPOP lk",
+    "RPOP lk n",
+    "RPOPLPUSH lk lk",
+    "RPUSH lk *le",
+    "RPUSH lk many",
+    "RPUSHX lk *le",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "COPY q q ?REPLACE",

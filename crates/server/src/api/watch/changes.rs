@@ -7,6 +7,8 @@ use bytes::Bytes;
 use fastness_engine::ExpiryChange;
 use fastness_engine::effect::{Effect, Items, KeyEffect, TypeEffect as _};
 use fastness_engine::hash::effect::HashEffect;
+use fastness_engine::list::change::{ListChange, ListEnd, read_positions};
+use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
 use fastness_shard::changes::{ChangeFilter, ChangePosition};
@@ -17,8 +19,10 @@ use fastness_wire::v1::{self, WatchChange, WatchPosition, watch_expiry};
 
 /// What a change takes beside its bytes, in a response and in memory.
 const CHANGE_COST: usize = 64;
-/// A change of fields or members is split once it has so many bytes.
+/// A change of fields, elements or members is split once it has so many bytes.
 const FIELDS_BYTES: usize = 256 * 1024;
+/// What a position takes in a change.
+const POSITION_COST: usize = 10;
 
 /// A position as messages have it.
 pub(super) fn write_position(position: ChangePosition) -> WatchPosition {
@@ -58,6 +62,12 @@ impl Writer {
         let (value, value_omitted, value_bytes) = self.value(value);
         self.bytes += CHANGE_COST;
         v1::HashFieldChange { name, value, value_omitted, value_bytes }
+    }
+
+    fn element(&mut self, element: &[u8]) -> v1::ListElementChange {
+        let (value, value_omitted, value_bytes) = self.value(element);
+        self.bytes += CHANGE_COST;
+        v1::ListElementChange { value, value_omitted, value_bytes }
     }
 
     /// The change, with its size in memory.
@@ -114,6 +124,8 @@ pub(super) fn changes_of<'a>(
                 Change::SetRemove(v1::SetRemoveChange { key, members })
             })),
         },
+        Effect::List(ListEffect { key, .. }) if !filter.matches(key.bytes) => Box::new(std::iter::empty()),
+        Effect::List(effect) => of_list(effect),
         #[allow(unreachable_patterns, reason = "types that exist in tests only")]
         _ => {
             let watched: Vec<_> = effect.keys().changed().filter(|key| filter.matches(key.bytes)).collect();
@@ -219,6 +231,70 @@ fn named_parts<'a>(
             writer.bytes += CHANGE_COST;
         }
         Some(writer.finish(change(key, names)))
+    })
+}
+
+fn of_list(effect: ListEffect<'_>) -> Box<dyn Iterator<Item = (WatchChange, usize)> + Send + '_> {
+    let mut writer = Writer::default();
+    let name = effect.key.bytes;
+    let change = match effect.change {
+        ListChange::Push { end, elements } => {
+            return Box::new(pushed_elements(name, end == ListEnd::Tail, elements));
+        }
+        // A node of a restored list.
+        ListChange::AddNode { elements, .. } => return Box::new(pushed_elements(name, true, elements)),
+        ListChange::Remove { positions } => return Box::new(removed_elements(name, positions)),
+        ListChange::Trim { head, tail } => Change::ListTrim(v1::ListTrimChange { key: writer.name(name), head, tail }),
+        ListChange::Set { index, element } => {
+            let (key, element) = (writer.name(name), Some(writer.element(element)));
+            Change::ListSet(v1::ListSetChange { key, position: index, element })
+        }
+        ListChange::Insert { pivot, after, element } => {
+            let (key, element) = (writer.name(name), Some(writer.element(element)));
+            Change::ListInsert(v1::ListInsertChange { key, position: pivot.saturating_add(u64::from(after)), element })
+        }
+        ListChange::Rotate { from, to } => {
+            let (key, from_tail, to_tail) = (writer.name(name), from == ListEnd::Tail, to == ListEnd::Tail);
+            Change::ListRotate(v1::ListRotateChange { key, from_tail, to_tail })
+        }
+    };
+    Box::new(std::iter::once(writer.finish(change)))
+}
+
+fn pushed_elements<'a>(
+    key: &'a [u8],
+    at_tail: bool,
+    elements: Items<'a>,
+) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = elements.iter().peekable();
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let mut writer = Writer::default();
+        let (key, mut elements) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all elements.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
+            && let Some(element) = rest.next()
+        {
+            elements.push(writer.element(element));
+        }
+        Some(writer.finish(Change::ListPush(v1::ListPushChange { key, at_tail, elements })))
+    })
+}
+
+/// Removed elements. The positions in a change are those after the changes before it.
+fn removed_elements<'a>(key: &'a [u8], positions: &'a [u8]) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = read_positions(positions).peekable();
+    let mut removed = 0;
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let mut writer = Writer::default();
+        let key = writer.name(key);
+        let positions: Vec<u64> =
+            rest.by_ref().take(FIELDS_BYTES / POSITION_COST).map(|at| at as u64 - removed).collect();
+        removed += positions.len() as u64;
+        writer.bytes += positions.len() * POSITION_COST;
+        Some(writer.finish(Change::ListRemove(v1::ListRemoveChange { key, positions })))
     })
 }
 
@@ -329,6 +405,75 @@ mod tests {
             let pairs = Items::from(Args::slices(&words));
             let set = changes(HashEffect::Set { key, pairs, expiry: ExpiryChange::Drop }, &all);
             assert_eq!((set.len(), set[0].name_cut), (2, cut), "each field alone");
+        }
+    }
+
+    #[test]
+    fn changes_of_lists_are_the_same_together() {
+        let engine = engine();
+        let key = engine.key(b"l");
+        let (all, other) = (ChangeFilter::new([], []), ChangeFilter::new([&b"x"[..]], []));
+        let of = |change| changes(ListEffect { key, change }, &all).into_iter().map(|change| change.change.unwrap());
+        let words: Vec<Vec<u8>> = (0..40_000).map(|i| format!("word{i}").into_bytes()).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let elements = Items::from(Args::slices(&words));
+        for change in [
+            ListChange::Push { end: ListEnd::Tail, elements },
+            ListChange::AddNode { plain: false, elements },
+            ListChange::Push { end: ListEnd::Head, elements },
+        ] {
+            let at_tail = !matches!(change, ListChange::Push { end: ListEnd::Head, .. });
+            let pushed: Vec<v1::ListPushChange> = of(change)
+                .map(|change| match change {
+                    Change::ListPush(push) => push,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert!(pushed.len() > 5 && pushed.iter().all(|push| push.at_tail == at_tail));
+            let texts = pushed.iter().flat_map(|push| push.elements.iter().map(|element| &*element.value));
+            assert!(texts.eq(words.iter().copied()));
+        }
+        // Every second of many elements: removed one change after the other, what is left is the same.
+        let at: Vec<usize> = (0..60_000).map(|n| 2 * n).collect();
+        let positions = fastness_engine::list::change::write_positions(&at);
+        let removed: Vec<v1::ListRemoveChange> = of(ListChange::Remove { positions: &positions })
+            .map(|change| match change {
+                Change::ListRemove(remove) => remove,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let mut before = 0;
+        let absolute = removed.iter().flat_map(|remove| {
+            let shift = before;
+            before += remove.positions.len() as u64;
+            remove.positions.iter().map(move |position| (position + shift) as usize)
+        });
+        assert!(removed.len() > 2 && absolute.eq(at));
+        let element = |text: &'static str| {
+            let (value, value_bytes) = (Bytes::from(text), text.len() as u64);
+            Some(v1::ListElementChange { value, value_omitted: false, value_bytes })
+        };
+        let name = Bytes::from("l");
+        for (change, expected) in [
+            (
+                ListChange::Trim { head: 1, tail: 2 },
+                Change::ListTrim(v1::ListTrimChange { key: name.clone(), head: 1, tail: 2 }),
+            ),
+            (
+                ListChange::Set { index: 3, element: b"new" },
+                Change::ListSet(v1::ListSetChange { key: name.clone(), position: 3, element: element("new") }),
+            ),
+            (
+                ListChange::Insert { pivot: 3, after: true, element: b"new" },
+                Change::ListInsert(v1::ListInsertChange { key: name.clone(), position: 4, element: element("new") }),
+            ),
+            (
+                ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head },
+                Change::ListRotate(v1::ListRotateChange { key: name.clone(), from_tail: true, to_tail: false }),
+            ),
+        ] {
+            assert_eq!(of(change).collect::<Vec<_>>(), [expected]);
+            assert!(changes(ListEffect { key, change }, &other).is_empty());
         }
     }
 
