@@ -13,8 +13,8 @@
 //! | `q`, `g` | key of a set, mostly; member of a set |
 //! | `j`, `u` | many members of a set, around the sizes at which its encoding changes; how many random ones |
 //! | `r` | how many random fields |
-//! | `q`, `u` | key of a list, mostly; element of a list |
-//! | `j`, `g` | position in a list; end of a list |
+//! | `lk`, `le` | key of a list, mostly; element of a list |
+//! | `lp`, `lend` | position in a list; end of a list |
 //! | `many` | hundreds of elements |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
