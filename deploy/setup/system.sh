@@ -32,6 +32,8 @@ have_libclang() {
 missing=()
 # Packages of which one program is unpacked into the cache: installed, prometheus would start a server.
 unpacked=()
+# Packages that only single tests need, which are skipped without them: a failure is no reason to stop.
+optional=()
 command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v "$fastness_cxx" >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
@@ -40,6 +42,8 @@ if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v git >/dev/null || missing+=(git)
     command -v promtool >/dev/null || unpacked+=(prometheus)
+    # Ubuntu's package is a stub that installs a snap, which needs a running snapd.
+    command -v chromium >/dev/null || grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || optional+=(chromium fonts-dejavu-core)
     # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)
@@ -50,7 +54,7 @@ if [[ "$purpose" == test ]]; then
             || compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
     fi
 fi
-if ((${#missing[@]} + ${#unpacked[@]} == 0)); then
+if ((${#missing[@]} + ${#unpacked[@]} + ${#optional[@]} == 0)); then
     exit 0
 fi
 
@@ -70,9 +74,9 @@ unpack_promtool() {
     rm -r "$folder"
 }
 
-say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool}"
+say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool} ${optional[*]}"
 if ((${#missing[@]} == 0)) && ! { command -v apt-get && [[ "$(id -u)" == 0 || -n "$(command -v sudo)" ]]; } >/dev/null; then
-    say "the test of the alert rules is skipped"
+    say "the tests that need them are skipped"
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -111,6 +115,10 @@ for package in "${missing[@]}"; do
 done
 if ((${#packages[@]} > 0)); then
     run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+fi
+if ((${#optional[@]} > 0)); then
+    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${optional[@]}" \
+        || say "${optional[*]} were not installed: the test of the web console is skipped"
 fi
 if ((${#unpacked[@]} > 0)); then
     unpack_promtool

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod admin_calls;
 mod certs;
 mod cluster;
 mod connection;
@@ -15,7 +16,6 @@ mod container_lab;
 mod dev;
 mod events;
 mod files;
-mod journal_cursor;
 mod lab;
 mod logging;
 mod master_key;
