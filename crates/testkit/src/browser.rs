@@ -68,7 +68,7 @@ impl Browser {
         let profile = tempfile::Builder::new().prefix("fastness-browser-").tempdir()?;
         let [commands, answers] = ["commands", "answers"].map(|name| profile.path().join(name));
         for pipe in [&commands, &answers] {
-            mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+            mknodat(CWD, pipe.as_path(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         }
         let mut command = Command::new("sh");
         command.args(["-c", "in=$0 out=$1 && shift && exec \"$@\" 3<\"$in\" 4>\"$out\""]);
@@ -109,7 +109,7 @@ impl Browser {
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }
-        self.commands.write_all(&[message.to_string().as_bytes(), &[0]].concat())?;
+        self.commands.write_all(&[message.to_string().as_bytes(), &[0][..]].concat())?;
         let until = Instant::now() + ANSWER_MAX;
         loop {
             let left = until.saturating_duration_since(Instant::now());

@@ -143,7 +143,8 @@ mod tests {
             };
             let words = ChosenVerb::of(&zones, verb.name, target).unwrap().words();
             let line = ["lab".to_owned()].into_iter().chain(words).chain(["--dir".to_owned(), "/lab".to_owned()]);
-            assert!(Line::try_parse_from(line).is_ok(), "{}", verb.name);
+            let parsed = Line::try_parse_from(line).map(|line| line.command);
+            assert!(parsed.is_ok(), "{}: {parsed:?}", verb.name);
         }
     }
 

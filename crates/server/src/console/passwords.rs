@@ -76,19 +76,18 @@ mod tests {
     use crate::resp_server::command::table;
     use crate::settings;
 
+    /// SHA-256 of `secret`.
+    const HASH: &str = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
     fn users() -> UsersOfCluster {
-        let node =
-            NodeShared::new(NodeId(1), ClusterId([1; 16]), Config::parse("requirepass secret").unwrap(), table());
-        let rules = |text: &str| text.to_owned();
-        let users = Users {
-            version: 1,
-            rules: [
-                ("open".to_owned(), rules("on nopass ~* +@all")),
-                ("reader".to_owned(), rules("on nopass ~* +@read")),
-            ]
-            .into(),
-        };
-        node.accounts.follow(&users, &settings::password("secret"));
+        let config = Config::parse("requirepass secret").unwrap();
+        let node = NodeShared::new(NodeId(1), ClusterId([1; 16]), config, table());
+        let rules = [
+            ("open".to_owned(), "on nopass ~* +@all".to_owned()),
+            ("reader".to_owned(), format!("on {HASH} ~* +@read")),
+            ("operator".to_owned(), format!("on {HASH} +config|get")),
+        ];
+        node.accounts.follow(&Users { version: 1, rules: rules.into() }, &settings::password("secret"));
         UsersOfCluster::new(node, Arc::new(SystemClock))
     }
 
@@ -96,14 +95,19 @@ mod tests {
     fn a_password_and_the_right_to_read_the_configuration_are_needed() {
         let users = users();
         let far: IpAddr = "192.0.2.1".parse().unwrap();
-        assert_eq!(users.check(far, b"default", b"secret"), Ok(()));
-        assert_eq!(users.check(far, b"default", b"wrong"), Err(PasswordRefusal::Wrong));
-        assert_eq!(users.check(far, b"nobody", b"secret"), Err(PasswordRefusal::Wrong));
-        for user in ["open", "reader"] {
-            let refused = users.check(far, user.as_bytes(), b"");
-            assert!(matches!(refused, Err(PasswordRefusal::NoRight(_))), "{user}: {refused:?}");
+        for user in ["default", "operator"] {
+            assert_eq!(users.check(far, user.as_bytes(), b"secret"), Ok(()), "{user}");
+            assert_eq!(users.check(far, user.as_bytes(), b"wrong"), Err(PasswordRefusal::Wrong), "{user}");
         }
-        assert!(users.node.access.count(Lacking::Auth) >= 2, "ACL LOG has the failed attempts");
+        assert_eq!(users.check(far, b"nobody", b"secret"), Err(PasswordRefusal::Wrong));
+        for (user, reason) in [("open", "needs no password"), ("reader", "CONFIG GET")] {
+            match users.check(far, user.as_bytes(), b"secret") {
+                Err(PasswordRefusal::NoRight(text)) => assert!(text.contains(reason), "{user}: {text}"),
+                other => panic!("{user}: {other:?}"),
+            }
+        }
+        assert_eq!(users.node.access.count(Lacking::Auth), 3, "ACL LOG has the failed attempts");
+        assert_eq!(users.node.access.count(Lacking::Command), 1);
     }
 
     #[test]
