@@ -20,6 +20,8 @@ have_libclang() {
 missing=()
 # Packages of which one program is unpacked into the cache: installed, each would start a service.
 unpacked=()
+# Packages that only single tests need, which are skipped without them: a failure is no reason to stop.
+optional=()
 command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
 command -v "$fastness_cxx" >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
@@ -29,6 +31,8 @@ if [[ "$purpose" == test ]]; then
     command -v git >/dev/null || missing+=(git)
     command -v promtool >/dev/null || unpacked+=(prometheus)
     command -v prometheus-redis-exporter >/dev/null || unpacked+=(prometheus-redis-exporter)
+    # Ubuntu's package is a stub that installs a snap, which needs a running snapd.
+    command -v chromium >/dev/null || grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || optional+=(chromium fonts-dejavu-core)
     # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
     if [[ "$(id -u)" == 0 ]]; then
         command -v iptables >/dev/null || missing+=(iptables)
@@ -39,7 +43,7 @@ if [[ "$purpose" == test ]]; then
             || compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
     fi
 fi
-if ((${#missing[@]} + ${#unpacked[@]} == 0)); then
+if ((${#missing[@]} + ${#unpacked[@]} + ${#optional[@]} == 0)); then
     exit 0
 fi
 
@@ -65,9 +69,9 @@ unpack() {
 
 programs=()
 for package in "${unpacked[@]}"; do programs+=("$(program_of "$package")"); done
-say "missing: ${missing[*]} ${programs[*]}"
+say "missing: ${missing[*]} ${programs[*]} ${optional[*]}"
 if ((${#missing[@]} == 0)) && ! { command -v apt-get >/dev/null && can_be_root; }; then
-    say "the tests that start ${programs[*]} are skipped"
+    say "the tests that start ${programs[*]} ${optional[*]} are skipped"
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -104,6 +108,9 @@ commands=("$(sudo_shown)apt-get update")
 if ((${#packages[@]} > 0)); then
     commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${packages[*]}")
 fi
+if ((${#optional[@]} > 0)); then
+    commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${optional[*]}")
+fi
 if ((${#unpacked[@]} > 0)); then
     commands+=("apt-get download ${unpacked[*]}   # ${programs[*]} alone are unpacked from them, into $FASTNESS_CACHE")
 fi
@@ -115,6 +122,9 @@ apt_update || { by_hand "${commands[@]}"; exit 1; }
 name_packages
 if ((${#packages[@]} > 0)); then
     apt_install "${packages[@]}" || { by_hand "${commands[@]}"; exit 1; }
+fi
+if ((${#optional[@]} > 0)); then
+    apt_install "${optional[@]}" || say "${optional[*]} were not installed: the test of the web console is skipped"
 fi
 for package in "${unpacked[@]}"; do
     unpack "$package"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use fastness_control::LEADER_METADATA;
 use fastness_wire::admin::v1::admin_service_client::AdminServiceClient;
 use fastness_wire::admin::v1::{
@@ -15,6 +15,7 @@ use fastness_wire::admin::v1::{
 };
 use fastness_wire::lab::v1::lab_service_client::LabServiceClient;
 use fastness_wire::lab::v1::{SetDiskFaultRequest, SetLinkFaultRequest, ShowFaultsRequest, ShowFaultsResponse};
+use futures::future::select_ok;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -95,6 +96,14 @@ impl Admin {
     /// The cluster as one node sees it.
     pub async fn describe(&self, address: &str) -> Result<DescribeClusterResponse> {
         in_time(address, async { self.node(address).await?.describe().await }).await
+    }
+
+    /// The cluster as the node sees it that answers first: those that do not answer are not waited for.
+    pub async fn describe_first(&self, addresses: &[String]) -> Result<DescribeClusterResponse> {
+        ensure!(!addresses.is_empty(), "no node address is known");
+        let calls = addresses.iter().map(|address| Box::pin(self.describe(address)));
+        let (map, _) = select_ok(calls).await?;
+        Ok(map)
     }
 
     /// Creates the cluster.

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use fastness_console::watch::views::{Views, mode_of, primary_of};
 use fastness_wire::admin::v1::{
     CreateClusterRequest, DescribeClusterResponse, HandOverRequest, MakeSnapshotsRequest, NodeSpec,
     SetDurabilityRequest,
@@ -16,7 +17,7 @@ use crate::events;
 use crate::master_key;
 use crate::replace;
 use crate::table::Table;
-use crate::views::{self, Views, faults, mode_of, primary_of};
+use crate::views::{self, faults};
 
 /// The subcommands of `fastness cluster`.
 #[derive(Debug, Subcommand)]

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use fastness_console::watch::journal_cursor::{JournalCursor, NodeEvent, value_text};
 use fastness_wire::admin::v1::ListEventsRequest;
 use fastness_wire::admin::v1::event_field::Value;
 use serde_json::json;
 
 use crate::admin::Admin;
 use crate::connection::{Connection, first_that_answers};
-use crate::journal_cursor::{JournalCursor, NodeEvent};
 
 /// Time between two polls of the nodes with --follow.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ pub async fn run(arguments: EventsArguments) -> Result<()> {
         let mut events: Vec<_> = readers.iter_mut().flat_map(JournalReader::take).collect();
         events.sort_by_key(|seen| (seen.event.at_ms, seen.node, seen.event.number));
         for seen in &events {
-            println!("{}", if arguments.connection.json { seen.json().to_string() } else { seen.text() });
+            println!("{}", if arguments.connection.json { json_of(seen).to_string() } else { line_of(seen) });
         }
         if !arguments.follow {
             return Ok(());
@@ -113,7 +113,7 @@ impl JournalReader {
         if !was_full && discarded > 0 {
             eprintln!("node {}: its journal is full; {discarded} events were discarded", self.node);
         }
-        outcome
+        Ok(outcome?)
     }
 
     /// Reports on standard error that the node does not answer, once per reason.
@@ -131,52 +131,39 @@ impl JournalReader {
     }
 }
 
-impl NodeEvent {
-    fn text(&self) -> String {
-        let NodeEvent { node, az, event } = self;
-        let at = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(event.at_ms));
-        let fields: BTreeMap<&str, String> =
-            event.fields.iter().map(|field| (field.name.as_str(), value_text(field.value.as_ref()))).collect();
-        let shard = match fields.get("shard").map(String::as_str) {
-            Some("0") => "control".to_owned(),
-            Some(shard) => format!("shard {shard}"),
-            None => "-".to_owned(),
-        };
-        let term = fields.get("term").map_or_else(String::new, |term| format!("term {term}"));
-        let others = event.fields.iter().filter(|field| !["shard", "term"].contains(&field.name.as_str()));
-        let others: Vec<_> =
-            others.map(|field| format!("{}={}", field.name, value_text(field.value.as_ref()))).collect();
-        let line = format!(
-            "{at}  node {node} ({az})  {shard:<8}  {term:<8}  {level:<5}  {kind:<20}  {others}",
-            level = event.level,
-            kind = event.kind,
-            others = others.join(" ")
-        );
-        line.trim_end().to_owned()
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let NodeEvent { node, az, event } = self;
-        let fields = event.fields.iter().map(|field| (field.name.clone(), value_json(field.value.as_ref())));
-        let at = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(event.at_ms));
-        json!({
-            "at": at.to_string(), "at_ms": event.at_ms, "node": node, "az": az, "number": event.number,
-            "kind": event.kind, "level": event.level, "text": event.text,
-            "fields": fields.collect::<serde_json::Map<_, _>>(),
-        })
-    }
+/// An event as a line of text.
+fn line_of(seen: &NodeEvent) -> String {
+    let NodeEvent { node, az, event } = seen;
+    let at = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(event.at_ms));
+    let fields: BTreeMap<&str, String> =
+        event.fields.iter().map(|field| (field.name.as_str(), value_text(field.value.as_ref()))).collect();
+    let shard = match fields.get("shard").map(String::as_str) {
+        Some("0") => "control".to_owned(),
+        Some(shard) => format!("shard {shard}"),
+        None => "-".to_owned(),
+    };
+    let term = fields.get("term").map_or_else(String::new, |term| format!("term {term}"));
+    let others = event.fields.iter().filter(|field| !["shard", "term"].contains(&field.name.as_str()));
+    let others: Vec<_> = others.map(|field| format!("{}={}", field.name, value_text(field.value.as_ref()))).collect();
+    let line = format!(
+        "{at}  node {node} ({az})  {shard:<8}  {term:<8}  {level:<5}  {kind:<20}  {others}",
+        level = event.level,
+        kind = event.kind,
+        others = others.join(" ")
+    );
+    line.trim_end().to_owned()
 }
 
-/// A value in a line of text; a text with spaces is quoted.
-pub fn value_text(value: Option<&Value>) -> String {
-    match value {
-        Some(Value::UnsignedValue(number)) => number.to_string(),
-        Some(Value::SignedValue(number)) => number.to_string(),
-        Some(Value::BoolValue(truth)) => truth.to_string(),
-        Some(Value::TextValue(text)) if text.is_empty() || text.contains([' ', '"', '\n']) => format!("{text:?}"),
-        Some(Value::TextValue(text)) => text.clone(),
-        None => String::new(),
-    }
+/// An event as JSON.
+fn json_of(seen: &NodeEvent) -> serde_json::Value {
+    let NodeEvent { node, az, event } = seen;
+    let fields = event.fields.iter().map(|field| (field.name.clone(), value_json(field.value.as_ref())));
+    let at = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(event.at_ms));
+    json!({
+        "at": at.to_string(), "at_ms": event.at_ms, "node": node, "az": az, "number": event.number,
+        "kind": event.kind, "level": event.level, "text": event.text,
+        "fields": fields.collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 fn value_json(value: Option<&Value>) -> serde_json::Value {
@@ -223,8 +210,8 @@ mod tests {
         let seen = NodeEvent { node: 1, az: "az-a".to_owned(), event };
         let expected = "1970-01-02T00:00:00.012Z  node 1 (az-a)  shard 2   term 7    INFO   elected               \
                         reason=leader-silent error=\"no node\"";
-        assert_eq!(seen.text(), expected);
-        assert_eq!(seen.json()["fields"]["term"], 7);
-        assert_eq!(seen.json()["at"], "1970-01-02T00:00:00.012Z");
+        assert_eq!(line_of(&seen), expected);
+        assert_eq!(json_of(&seen)["fields"]["term"], 7);
+        assert_eq!(json_of(&seen)["at"], "1970-01-02T00:00:00.012Z");
     }
 }

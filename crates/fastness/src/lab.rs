@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 use clap::Subcommand;
+use console::ConsoleArguments;
 use demo::DemoArguments;
 use load::LoadCommand;
 use target::{LabTarget, VerbTarget};
 use verbs::{AzVerb, NodeVerb};
 use view::LabView;
 
+mod console;
 mod containers;
 mod demo;
 mod driver;
@@ -65,6 +67,11 @@ pub enum LabCommand {
     Load(LoadCommand),
     /// Show what a fault does to a load, step by step, with a verdict; exit status 1 if a promise is broken
     Demo(DemoArguments),
+    /// Serve the lab's web console on this machine, with the verbs as buttons
+    ///
+    /// It shows what `fastness top` shows, live, with charts. Only its own page can press its buttons, and only browsers
+    /// on this machine reach it. The console of a node (/console on its metrics port) only shows.
+    Console(ConsoleArguments),
     /// Show every node with its process, its roles and its faults
     Status {
         #[command(flatten)]
@@ -101,6 +108,7 @@ pub async fn run(command: LabCommand) -> Result<u8> {
         LabCommand::Link { target, from, to, fault } => verbs::link(&target, from, to, &fault).await?,
         LabCommand::Load(command) => return load::run(command).await,
         LabCommand::Demo(arguments) => return demo::run(arguments).await,
+        LabCommand::Console(arguments) => console::run(&arguments).await?,
         LabCommand::Status { target } => status(&target).await?,
     }
     Ok(0)

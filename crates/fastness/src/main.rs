@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod admin_calls;
 mod certs;
 mod cli;
 mod cluster;
@@ -17,7 +18,6 @@ mod dev;
 mod doctor;
 mod events;
 mod files;
-mod journal_cursor;
 mod lab;
 mod logging;
 mod master_key;

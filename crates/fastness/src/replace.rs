@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fastness_console::watch::views::{Views, primary_of};
 use fastness_wire::admin::v1::{DescribeClusterResponse, GroupMember, ReplaceNodeRequest, ReplicaStatus};
 use serde_json::json;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::connection::{Connection, first_that_answers};
 use crate::dev;
-use crate::views::{self, Views, primary_of};
+use crate::views;
 
 /// Interval between two checks of the progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);

@@ -4,38 +4,29 @@
 //! sample (one node, polled by itself) ─▶ watched (the newest reports) ─▶ overview (one frame's figures) ─▶ draw
 //! ```
 //!
-//! - [`sample`], [`pollers`]: the only parts that call nodes. [`watched`]: what is known.
-//! - [`overview`], [`measure`], [`history`]: figures; pure, and nothing but what nodes have reported.
+//! - [`fastness_console::watch`]: everything up to the figures, the same as the web console has.
 //! - [`draw`]: a frame; pure. [`choice`]: keys. [`screen`]: the terminal. [`live`]: the loop.
 
 mod choice;
 mod draw;
-#[cfg(test)]
-mod fixture;
-mod history;
 mod live;
-pub mod measure;
-mod overview;
-mod pollers;
-mod sample;
 mod screen;
-mod text;
-mod watched;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use fastness_console::watch::overview::Overview;
+use fastness_console::watch::sample::{NodePoller, now_ms};
+use fastness_console::watch::watched::ClusterWatch;
 use fastness_wire::admin::v1::DescribeClusterResponse;
 use futures::future::join_all;
 
 use crate::admin::Admin;
+use crate::admin_calls::AdminCluster;
 use crate::connection::Connection;
-use crate::views;
-use overview::Overview;
-use sample::{NodePoller, now_ms};
-use watched::ClusterWatch;
 
 /// Examples for the help.
 pub const EXAMPLES: &str = "\
@@ -73,27 +64,32 @@ pub async fn run(arguments: TopArguments) -> Result<()> {
     let TopArguments { connection, once, interval } = arguments;
     ensure!(once || !connection.json, "--json prints one frame: give --once as well");
     let (admin, addresses) = connection.open()?;
-    let map = views::first_map(&admin, &addresses).await?;
+    let map = first_map(&admin, &addresses).await?;
+    let cluster = Arc::new(AdminCluster::new(admin, addresses));
+    if !once {
+        return live::run(cluster, map, interval).await;
+    }
+    let overview = two_samples(cluster, map, interval).await?;
+    let page = if connection.json { serde_json::to_string_pretty(&overview)? + "\n" } else { draw::page(&overview) };
+    std::io::stdout().write_all(page.as_bytes())?;
+    Ok(())
+}
+
+/// The cluster as the node sees it that answers first: those that do not answer are not waited for.
+async fn first_map(admin: &Admin, addresses: &[String]) -> Result<DescribeClusterResponse> {
+    let map = admin.describe_first(addresses).await?;
     if map.map_version == 0 {
         bail!(
             "node {} is running, but belongs to no cluster yet: create one with `fastness cluster create`",
             map.node_id
         );
     }
-    if !once {
-        return live::run(admin, map, interval).await;
-    }
-    let overview = two_samples(&admin, map, interval).await?;
-    let page = if connection.json { serde_json::to_string_pretty(&overview)? + "\n" } else { draw::page(&overview) };
-    std::io::stdout().write_all(page.as_bytes())?;
-    Ok(())
+    Ok(map)
 }
 
 /// Polls every node twice, an interval apart, all nodes at once.
-async fn two_samples(admin: &Admin, map: DescribeClusterResponse, interval: Duration) -> Result<Overview> {
-    let poller =
-        |node: &fastness_wire::admin::v1::NodeSpec| NodePoller::new(admin.clone(), node.id, node.grpc_address.clone());
-    let mut pollers: Vec<_> = map.nodes.iter().map(poller).collect();
+async fn two_samples(cluster: Arc<AdminCluster>, map: DescribeClusterResponse, interval: Duration) -> Result<Overview> {
+    let mut pollers: Vec<_> = map.nodes.iter().map(|node| NodePoller::new(cluster.clone(), node.clone())).collect();
     let mut watched = ClusterWatch::new(map);
     for round in 0..2 {
         if round > 0 {

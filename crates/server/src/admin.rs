@@ -2,8 +2,8 @@
 //! rotate a node's master key; replacing a node is in `replace.rs`.
 //!
 //! Every call needs a certificate that names an administrator of this cluster ([`crate::tls::Identity::Admin`]); a
-//! client's is refused. A node of the cluster may request the description, which contains nothing that it does not
-//! learn as a node, and a change of the cluster's settings, on behalf of one of its clients. A node that does not lead
+//! client's is refused. A node of the cluster may request the description, figures and events, for its web console, and
+//! a change of the cluster's settings, on behalf of one of its clients. A node that does not lead
 //! answers FAILED_PRECONDITION with the leader's address in the metadata [`LEADER_METADATA`].
 
 mod events;
@@ -79,6 +79,53 @@ impl Admin {
     pub fn service(self) -> tonic::service::interceptor::InterceptedService<AdminServiceServer<Admin>, AdminGuard> {
         let guard = AdminGuard::new(self.node.clone());
         AdminServiceServer::with_interceptor(self, guard)
+    }
+
+    /// The cluster's map as this node knows it, and its own replicas.
+    pub(crate) fn description(&self) -> DescribeClusterResponse {
+        let map = self.control.map();
+        let shards = map.iter().flat_map(|map| &map.shards).map(|shard| ShardStatus {
+            id: shard.id.0,
+            slot_first: u32::from(shard.first.0),
+            slot_last: u32::from(shard.last.0),
+            members: shard.members.iter().map(|node| node.0).collect(),
+        });
+        let durability = map.as_ref().map_or_else(|| self.node.config.load().durability, |map| map.durability);
+        DescribeClusterResponse {
+            cluster_id: self.node.cluster.to_string(),
+            durability: durability.name().to_owned(),
+            nodes: match &map {
+                Some(map) => map.nodes.iter().map(node_spec).collect(),
+                None => vec![node_spec(&self.own)],
+            },
+            shards: shards.collect(),
+            node_id: self.node.node.0,
+            replicas: self.own_replicas(),
+            map_version: map.as_ref().map_or(0, |map| map.version),
+            disk: self.own.disk.to_string(),
+            durability_version: map.as_ref().map_or(0, |map| map.durability_version),
+            lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.describe()),
+            pristine: self.pristine && map.is_none() && !self.group.is_initialized(),
+            replacement: map.as_ref().and_then(|map| map.replacement.as_ref()).map(|replacement| Replacement {
+                leaving: replacement.leaving.iter().map(|node| node.id.0).collect(),
+                by: replacement.by.0,
+            }),
+            replaced: map
+                .iter()
+                .flat_map(|map| &map.replaced)
+                .map(|gone| Replaced { node: gone.node.0, by: gone.by.0 })
+                .collect(),
+        }
+    }
+
+    /// A page of this node's journal.
+    pub(crate) fn events(&self, request: ListEventsRequest) -> Result<ListEventsResponse, Status> {
+        events::list(&self.node, request)
+    }
+
+    /// Figures of this node and of its replicas.
+    pub(crate) async fn figures(&self, request: ShowFiguresRequest) -> ShowFiguresResponse {
+        figures::show(&self.node, &self.replicas, self.log.stats(), request).await
     }
 
     fn require_administrator<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -302,39 +349,7 @@ impl AdminService for Admin {
         &self,
         _: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
-        let map = self.control.map();
-        let shards = map.iter().flat_map(|map| &map.shards).map(|shard| ShardStatus {
-            id: shard.id.0,
-            slot_first: u32::from(shard.first.0),
-            slot_last: u32::from(shard.last.0),
-            members: shard.members.iter().map(|node| node.0).collect(),
-        });
-        let durability = map.as_ref().map_or_else(|| self.node.config.load().durability, |map| map.durability);
-        Ok(Response::new(DescribeClusterResponse {
-            cluster_id: self.node.cluster.to_string(),
-            durability: durability.name().to_owned(),
-            nodes: match &map {
-                Some(map) => map.nodes.iter().map(node_spec).collect(),
-                None => vec![node_spec(&self.own)],
-            },
-            shards: shards.collect(),
-            node_id: self.node.node.0,
-            replicas: self.own_replicas(),
-            map_version: map.as_ref().map_or(0, |map| map.version),
-            disk: self.own.disk.to_string(),
-            durability_version: map.as_ref().map_or(0, |map| map.durability_version),
-            lab_faults: self.node.lab.as_ref().map_or_else(Vec::new, |lab| lab.describe()),
-            pristine: self.pristine && map.is_none() && !self.group.is_initialized(),
-            replacement: map.as_ref().and_then(|map| map.replacement.as_ref()).map(|replacement| Replacement {
-                leaving: replacement.leaving.iter().map(|node| node.id.0).collect(),
-                by: replacement.by.0,
-            }),
-            replaced: map
-                .iter()
-                .flat_map(|map| &map.replaced)
-                .map(|gone| Replaced { node: gone.node.0, by: gone.by.0 })
-                .collect(),
-        }))
+        Ok(Response::new(self.description()))
     }
 
     async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<HandOverResponse>, Status> {
@@ -462,8 +477,7 @@ impl AdminService for Admin {
     }
 
     async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
-        self.require_administrator(&request)?;
-        events::list(&self.node, request.into_inner()).map(Response::new)
+        self.events(request.into_inner()).map(Response::new)
     }
 
     async fn show_figures(
@@ -471,6 +485,6 @@ impl AdminService for Admin {
         request: Request<ShowFiguresRequest>,
     ) -> Result<Response<ShowFiguresResponse>, Status> {
         self.require_administrator(&request)?;
-        Ok(Response::new(figures::show(&self.node, &self.replicas, self.log.stats(), request.into_inner()).await))
+        Ok(Response::new(self.figures(request.into_inner()).await))
     }
 }

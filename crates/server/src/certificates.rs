@@ -56,6 +56,7 @@ enum ReloadError {
 struct Configurations {
     clients: Arc<ServerConfig>,
     grpc: Arc<ServerConfig>,
+    metrics: Arc<ServerConfig>,
     peers: Arc<ServerConfig>,
     to_peers: Arc<ClientConfig>,
     to_nodes: Arc<ClientTlsConfig>,
@@ -66,6 +67,7 @@ impl Configurations {
         Ok(Configurations {
             clients: material.for_clients(config.tls_auth_clients)?,
             grpc: material.for_grpc(config.tls_auth_clients)?,
+            metrics: material.for_browsers()?,
             peers: material.for_grpc(ClientCertificates::Required)?,
             to_peers: material.for_peers()?,
             to_nodes: Arc::new(material.grpc_client()),
@@ -79,6 +81,8 @@ pub struct Certificates {
     pub clients: Newest<ServerConfig>,
     /// For the listener of `grpc-port`.
     pub grpc: Newest<ServerConfig>,
+    /// For the listener of `metrics-port`.
+    pub metrics: Newest<ServerConfig>,
     /// For the listener of `peer-port`.
     pub peers: Newest<ServerConfig>,
     /// For connections to peers.
@@ -107,6 +111,7 @@ impl Certificates {
         Ok(Certificates {
             clients: made.clients.into(),
             grpc: made.grpc.into(),
+            metrics: made.metrics.into(),
             peers: made.peers.into(),
             to_peers: made.to_peers.into(),
             to_nodes: made.to_nodes.into(),
@@ -160,6 +165,7 @@ impl Certificates {
     fn replace(&self, made: Configurations) {
         self.clients.replace(made.clients);
         self.grpc.replace(made.grpc);
+        self.metrics.replace(made.metrics);
         self.peers.replace(made.peers);
         self.to_peers.replace(made.to_peers);
         self.to_nodes.replace(made.to_nodes);

@@ -56,6 +56,7 @@ use crate::beside::Beside;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::consensus_thread::ConsensusThread;
+use crate::console::{self, MaybeTls};
 use crate::descriptors;
 use crate::disk_monitor::DiskMonitor;
 use crate::grpc_accept::Guard;
@@ -356,22 +357,26 @@ impl Inner {
         }
     }
 
+    fn admin(&self) -> Admin {
+        Admin {
+            node: self.shared.clone(),
+            control: self.control.clone(),
+            group: self.group_0.clone(),
+            handle: self.handle_0.clone(),
+            replicas: self.replicas.clone(),
+            log: self.log.clone(),
+            own: self.own.clone(),
+            client_tls: self.certificates.to_nodes.clone(),
+            pristine: self.pristine,
+            keys: self.keys.clone(),
+        }
+    }
+
     fn serve_grpc(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>) {
         let publisher = Publisher::new(self.shared.clone());
         tokio::spawn(publisher.clone().follow());
         for listener in listeners {
-            let admin = Admin {
-                node: self.shared.clone(),
-                control: self.control.clone(),
-                group: self.group_0.clone(),
-                handle: self.handle_0.clone(),
-                replicas: self.replicas.clone(),
-                log: self.log.clone(),
-                own: self.own.clone(),
-                client_tls: self.certificates.to_nodes.clone(),
-                pristine: self.pristine,
-                keys: self.keys.clone(),
-            };
+            let admin = self.admin();
             let lab = LabServer::service(self.shared.clone());
             let to_nodes = self.certificates.to_nodes.clone();
             let gateway = Gateway::new(self.shared.clone(), self.replicas.clone(), to_nodes);
@@ -419,6 +424,8 @@ impl Inner {
     }
 
     fn serve_metrics(self: &Arc<Self>, listeners: Vec<std::net::TcpListener>) {
+        let console = console::router(Arc::new(self.admin()), self.clock.clone());
+        let opener = Arc::new(MaybeTls { tls: self.certificates.metrics.clone() });
         for listener in listeners {
             let metrics = Metrics {
                 node: self.shared.clone(),
@@ -428,7 +435,7 @@ impl Inner {
                 control: self.group_0.clone(),
             };
             match TcpListener::from_std(listener) {
-                Ok(listener) => drop(tokio::spawn(metrics.serve(listener))),
+                Ok(listener) => drop(tokio::spawn(metrics.serve(listener, opener.clone(), console.clone()))),
                 Err(error) => self.fail(format!("metrics-port: {error}")),
             }
         }

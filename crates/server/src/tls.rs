@@ -284,6 +284,16 @@ impl Material {
             .ca_certificate(tonic::transport::Certificate::from_pem(&self.pem.ca))
     }
 
+    /// The TLS configuration of the metrics port. Browsers and scrapers present no certificate.
+    ///
+    /// # Errors
+    /// The key does not belong to the certificate.
+    pub fn for_browsers(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = ServerConfig::clone(&*self.for_clients(ClientCertificates::No)?);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
     /// The TLS configuration of a listener for HTTP/2. A certificate that is presented must be one of the CA. Peers
     /// need one; on the port for clients and administrators, the services check it.
     ///

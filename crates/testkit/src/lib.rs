@@ -2,6 +2,7 @@
 //! a simulation of a whole cluster on one thread. Load and its ledger are `fastness-load`.
 
 pub mod bench;
+pub mod browser;
 pub mod chaos;
 pub mod clients;
 pub mod cluster;

@@ -26,6 +26,7 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("tar", Source::Base),
     ("umount", Source::Base),
     ("unshare", Source::Base),
+    ("chromium", Source::SetUp("chromium")),
     ("git", Source::SetUp("git")),
     ("ip", Source::SetUp("iproute2")),
     ("iptables", Source::SetUp("iptables")),

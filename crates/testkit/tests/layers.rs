@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("log", 2, &["types"]),
     ("wire", 2, &[]),
     ("client", 3, &["wire"]),
+    ("console", 3, &["wire"]),
     ("consensus", 3, &["types", "events", "log", "wire"]),
     ("shard", 4, &["types", "events", "resp", "engine", "consensus"]),
     ("control", 4, &["types", "events", "consensus"]),
@@ -28,9 +29,22 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     (
         "server",
         6,
-        &["types", "events", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "connection", "control"],
+        &[
+            "types",
+            "events",
+            "resp",
+            "engine",
+            "acl",
+            "log",
+            "wire",
+            "console",
+            "consensus",
+            "shard",
+            "connection",
+            "control",
+        ],
     ),
-    ("fastness", 7, &["types", "resp", "wire", "client", "load", "cli", "control", "server"]),
+    ("fastness", 7, &["types", "resp", "wire", "client", "console", "load", "cli", "control", "server"]),
     ("load", 1, &["types", "resp"]),
     (
         "testkit",
@@ -68,9 +82,12 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("tonic", &["wire", "client", "server", "fastness", "testkit"]),
     ("rustls", &["consensus", "server", "fastness", "load", "cli"]),
     ("tokio-rustls", &["consensus", "server", "fastness", "load", "cli"]),
-    ("rand", &["client", "consensus", "shard", "server", "fastness", "load", "testkit", "fuzz"]),
+    ("rand", &["client", "console", "consensus", "shard", "server", "fastness", "load", "testkit", "fuzz"]),
     ("rustyline", &["cli"]),
-    ("tokio", &["log", "load", "cli", "client", "consensus", "shard", "control", "server", "fastness", "testkit"]),
+    (
+        "tokio",
+        &["log", "load", "cli", "client", "console", "consensus", "shard", "control", "server", "fastness", "testkit"],
+    ),
 ];
 
 /// Libraries that the engine must not use even in its tests: they run with the determinism that they prove.

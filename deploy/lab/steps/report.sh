@@ -19,7 +19,8 @@ report() {
         "$program lab az down a --dir $lab_dir          # then up a; or partition, slow, heal" \
         "$program lab disk full --node 2 --dir $lab_dir # then disk heal" \
         "$program lab status --dir $lab_dir" \
-        "$program lab load stop --dir $lab_dir          # reads everything back: the verdict"
+        "$program lab load stop --dir $lab_dir          # reads everything back: the verdict" \
+        "$program lab console --dir $lab_dir            # all of this as buttons in a browser, with live figures"
     printf '\nMetrics:    http://127.0.0.1:%s (Prometheus)\n' "$lab_prometheus_port"
     if [[ "$lab_grafana" == yes ]]; then
         printf '            http://127.0.0.1:%s (Grafana)\n' "$lab_grafana_port"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use fastness_console::watch::views::primary_of;
 use fastness_types::slot_of;
 use fastness_wire::admin::v1::DescribeClusterResponse;
 
@@ -12,7 +13,7 @@ use super::folder::Folder;
 use super::settings::Settings;
 use super::{bring_up, process};
 use crate::table::Table;
-use crate::views::{self, faults, primary_of};
+use crate::views::{self, faults};
 
 /// The key of the example commands.
 const EXAMPLE_KEY: &str = "token:42";
@@ -111,7 +112,8 @@ impl Report {
              {own} dev node start {} --dir {dir}\n\n\
              A prompt:   {own} cli --dir {dir}\n\
              Over TLS:   {own} cli --dir {dir} --tls\n\
-             Look, stop: {own} dev status --dir {dir}\n            {own} dev stop --dir {dir}\n\n\
+             Look, stop: {own} dev status --dir {dir}\n            {own} lab console --dir {dir}   # in a browser, \
+             with buttons to break it\n            {own} dev stop --dir {dir}\n\n\
              Any cluster client of Valkey or Redis works as well: redis-cli -c -p {}\n",
             port(primary),
             primary.id,

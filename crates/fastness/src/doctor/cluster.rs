@@ -25,7 +25,6 @@ use fastness_wire::admin::v1::DescribeClusterResponse;
 use super::finding::{CheckResult, Finding, NextStep};
 use crate::admin::Admin;
 use crate::connection::Connection;
-use crate::views;
 use access::ClusterAccess;
 use facts::ClusterFacts;
 
@@ -74,7 +73,7 @@ async fn find(connection: &Connection) -> Result<Result<(Admin, DescribeClusterR
         }
         Err(error) => return Err(error),
     };
-    Ok(views::first_map(&admin, &addresses).await.map(|map| (admin, map)))
+    Ok(admin.describe_first(&addresses).await.map(|map| (admin, map)))
 }
 
 fn silent(access: &ClusterAccess, reason: &str) -> Finding {

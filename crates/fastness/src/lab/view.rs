@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use fastness_console::watch::views::{mode_of, primary_of};
 use fastness_wire::admin::v1::DescribeClusterResponse;
 use fastness_wire::lab::v1::{DiskFault, DiskFaultKind, LinkFault};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 use super::driver::{Driver, LabNode, ProcessState};
 use super::faults::{disk_text, link_text};
 use crate::table::Table;
-use crate::views::{mode_of, primary_of};
 
 /// How long a verb waits for the primaries that the remaining nodes can elect. Less than this is normal; after it the
 /// table shows what there is.

@@ -19,6 +19,9 @@ mod theme;
 
 use std::time::Duration;
 
+use fastness_console::watch::history::ShardHistory;
+use fastness_console::watch::overview::{Overview, ShardLine};
+use fastness_console::watch::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -26,9 +29,6 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Widget};
 
 use super::choice::{Choice, Panel};
-use super::history::LagHistory;
-use super::overview::{Overview, ShardLine};
-use super::text;
 use grid::{Grid, cut};
 
 pub use plain::page;
@@ -48,7 +48,7 @@ pub struct Scene<'a> {
     /// The cluster.
     pub overview: &'a Overview,
     /// Its lags.
-    pub history: &'a LagHistory,
+    pub history: &'a ShardHistory,
     /// What is to be seen.
     pub choice: &'a Choice,
     /// The time between two samples.

@@ -1,29 +1,30 @@
 //! The loop of the screen: reports, keys, signals and the interval are waited for together, and nothing else is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event, EventStream};
+use fastness_console::watch::history::ShardHistory;
+use fastness_console::watch::overview::Overview;
+use fastness_console::watch::pollers::Pollers;
+use fastness_console::watch::sample::now_ms;
+use fastness_console::watch::watched::ClusterWatch;
 use fastness_wire::admin::v1::DescribeClusterResponse;
 use futures::StreamExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::Admin;
+use crate::admin_calls::AdminCluster;
 
 use super::choice::Choice;
 use super::draw::Scene;
-use super::history::LagHistory;
-use super::overview::Overview;
-use super::pollers::Pollers;
-use super::sample::now_ms;
 use super::screen::Screen;
-use super::watched::ClusterWatch;
 
 /// What the screen shows.
 struct LiveScreen {
     watched: ClusterWatch,
-    history: LagHistory,
+    history: ShardHistory,
     choice: Choice,
     overview: Overview,
     interval: Duration,
@@ -52,15 +53,15 @@ impl LiveScreen {
 }
 
 /// Shows the cluster until the user, a signal or an error ends it.
-pub async fn run(admin: Admin, map: DescribeClusterResponse, interval: Duration) -> Result<()> {
+pub async fn run(cluster: Arc<AdminCluster>, map: DescribeClusterResponse, interval: Duration) -> Result<()> {
     let mut signals = Signals::catch()?;
     let mut screen = Screen::open()?;
     let mut events = EventStream::new();
-    let mut pollers = Pollers::new(admin, interval);
+    let mut pollers = Pollers::new(cluster, interval);
     pollers.follow(&map.nodes);
     let mut live = LiveScreen {
         watched: ClusterWatch::new(map),
-        history: LagHistory::default(),
+        history: ShardHistory::default(),
         choice: Choice::default(),
         overview: Overview::default(),
         interval,

@@ -281,7 +281,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option!("grpc-port", "17379", "a port from 0 to 65535, 0: chosen by the system", Start, Kind::Port(|c| &mut c.grpc_port),
         "port for administration over gRPC"),
     option!("metrics-port", "9121", "a port from 0 to 65535, 0: none", Start, Kind::Port(|c| &mut c.metrics_port),
-        "HTTP port of /metrics, /healthz and /readyz"),
+        "HTTP and HTTPS port of /metrics, /healthz, /readyz and the web console, /console"),
     option!("metrics-digest", "no", "yes or no", Running, Kind::YesNo(|c| &mut c.metrics_digest),
         "offers /digest on the metrics port to callers on this machine: it reads every key, in slices, so that replicas can be compared"),
     option!("tcp-backlog", "511", "a number from 1 to 65535", Start, Kind::Number { field: |c| &mut c.tcp_backlog, min: 1, max: 65_535 },

@@ -1,15 +1,16 @@
 //! Serves the port.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, http};
+use fastness_console::http::{Caller, HttpBounds, Opener, serve};
 use tokio::net::TcpListener;
 
 use super::exposition::Exposition;
@@ -19,62 +20,29 @@ use crate::descriptors;
 use crate::process::Usage;
 use crate::shared::Phase;
 
-/// Longest time for receiving the head of a request.
-const HEAD_MAX: Duration = Duration::from_secs(10);
-/// Longest time for a connection, with all of its requests: a client that does not read the answers must not block
-/// others.
-const CONNECTION_MAX: Duration = Duration::from_secs(120);
+/// The bounds of the port: a client that does not send requests, or does not read the answers, must not block others.
+const BOUNDS: HttpBounds = HttpBounds {
+    connections_max: descriptors::METRICS_CONNECTIONS_MAX,
+    head_time_max: Duration::from_secs(10),
+    connection_time_max: Duration::from_secs(120),
+};
 
 impl Metrics {
-    /// Serves until the node closes.
-    pub async fn serve(self, listener: TcpListener) {
-        let slots = Arc::new(tokio::sync::Semaphore::new(descriptors::METRICS_CONNECTIONS_MAX));
+    /// Serves until the node closes. `console`: further paths.
+    pub async fn serve(self, listener: TcpListener, opener: Arc<dyn Opener>, console: Router) {
         let closing = self.node.clone();
-        let closing = closing.reached(Phase::Closing);
-        tokio::pin!(closing);
-        loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut closing => return,
-            };
-            let Ok((tcp, caller)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            let metrics = self.clone();
-            tokio::spawn(async move {
-                let local = caller.ip().to_canonical().is_loopback();
-                let service = hyper::service::service_fn(|request| metrics.answer(request, local));
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_MAX)
-                    .serve_connection(TokioIo::new(tcp), service);
-                // A connection that breaks, or lasts too long, is of no interest.
-                let _ = tokio::time::timeout(CONNECTION_MAX, served).await;
-                drop(slot);
-            });
-        }
-    }
-
-    /// `local`: the caller is on this machine.
-    async fn answer(&self, request: Request<Incoming>, local: bool) -> Result<Response<Full<Bytes>>, Infallible> {
-        let (status, text) = match request.uri().path() {
-            "/metrics" => (StatusCode::OK, self.exposition().await),
-            "/healthz" => said(&self.healthy()),
-            "/readyz" => said(&self.ready().await),
-            "/digest" if !self.node.config.load().metrics_digest => {
-                (StatusCode::NOT_FOUND, "set the option metrics-digest to yes for /digest\n".to_owned())
-            }
-            "/digest" if !local => (StatusCode::FORBIDDEN, "/digest is for callers on this machine only\n".to_owned()),
-            "/digest" => (StatusCode::OK, self.digests().await),
-            _ => (StatusCode::NOT_FOUND, "the paths are /metrics, /healthz and /readyz\n".to_owned()),
-        };
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = status;
-        let kind = "text/plain; version=0.0.4; charset=utf-8";
-        response.headers_mut().insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-        Ok(response)
+        let router = Router::new()
+            .route(
+                "/metrics",
+                get(|metrics: State<Metrics>| async move { text(StatusCode::OK, metrics.exposition().await) }),
+            )
+            .route("/healthz", get(|metrics: State<Metrics>| async move { said(&metrics.healthy()) }))
+            .route("/readyz", get(|metrics: State<Metrics>| async move { said(&metrics.ready().await) }))
+            .route("/digest", get(digest))
+            .fallback(|| async { text(StatusCode::NOT_FOUND, PATHS.to_owned()) })
+            .with_state(self)
+            .merge(console);
+        serve(listener, router, opener, BOUNDS, closing.reached(Phase::Closing)).await;
     }
 
     async fn exposition(&self) -> String {
@@ -111,9 +79,27 @@ impl Metrics {
     }
 }
 
-fn said(result: &Result<(), NotReady>) -> (StatusCode, String) {
+/// What is said of any other path.
+const PATHS: &str = "the paths are /metrics, /healthz, /readyz and /console\n";
+
+async fn digest(State(metrics): State<Metrics>, Extension(caller): Extension<Caller>) -> Response {
+    if !metrics.node.config.load().metrics_digest {
+        return text(StatusCode::NOT_FOUND, "set the option metrics-digest to yes for /digest\n".to_owned());
+    }
+    if !caller.address.ip().to_canonical().is_loopback() {
+        return text(StatusCode::FORBIDDEN, "/digest is for callers on this machine only\n".to_owned());
+    }
+    text(StatusCode::OK, metrics.digests().await)
+}
+
+fn text(status: StatusCode, text: String) -> Response {
+    let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    (status, [(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+fn said(result: &Result<(), NotReady>) -> Response {
     match result {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }

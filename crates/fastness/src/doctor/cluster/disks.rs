@@ -8,7 +8,7 @@ use fastness_wire::admin::v1::MachineFigures;
 
 use super::super::finding::{CheckResult, Finding};
 use super::facts::{ClusterFacts, NodeFacts};
-use crate::top::measure::percentile_us;
+use fastness_console::watch::measure::percentile_us;
 
 const CHECK: &str = "disks";
 /// As in the alert `FastnessFsyncSlow`.

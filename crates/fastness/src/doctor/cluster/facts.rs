@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::access::ClusterAccess;
 use crate::admin::Admin;
-use crate::views;
+use fastness_console::watch::views;
 
 /// Time limit of connecting to a node and describing the cluster.
 const DESCRIPTION_TIME_MAX: Duration = Duration::from_secs(3);

@@ -1,9 +1,9 @@
 //! The table of nodes. One that is down says since when; where not all fit, those that are up make room.
 
+use fastness_console::watch::overview::{NodeLine, Overview};
+use fastness_console::watch::text::{self, or_none};
 use ratatui::text::{Line, Span};
 
-use super::super::overview::{NodeLine, Overview};
-use super::super::text::{self, or_none};
 use super::grid::{Grid, GridColumn};
 use super::theme;
 

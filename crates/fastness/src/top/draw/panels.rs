@@ -1,5 +1,8 @@
 //! The panels below the shards.
 
+use fastness_console::watch::history::{Measured, ShardHistory};
+use fastness_console::watch::overview::{CopyLine, EventLine, LagLine, Overview, ShardLine};
+use fastness_console::watch::text::{self, or_none};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -7,9 +10,6 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
-use super::super::history::LagHistory;
-use super::super::overview::{CopyLine, EventLine, LagLine, Overview, ShardLine};
-use super::super::text::{self, or_none};
 use super::grid::{Grid, GridColumn};
 use super::shards;
 use super::theme;
@@ -128,8 +128,8 @@ pub fn slow(overview: &Overview) -> Grid {
 }
 
 /// The lag of a shard over time, below the line at which writes are refused in `async`.
-pub fn lag(shard: &ShardLine, history: &LagHistory, now_ms: u64, area: Rect, buffer: &mut Buffer) {
-    let points = history.points(shard.shard, now_ms);
+pub fn lag(shard: &ShardLine, history: &ShardHistory, now_ms: u64, area: Rect, buffer: &mut Buffer) {
+    let points = history.points(shard.shard, Measured::Lag, now_ms);
     let Some(lag) = &shard.lag else {
         return buffer_line("the primary has reported no lag", theme::DIM, area, buffer);
     };

@@ -1,10 +1,10 @@
 //! A frame as plain text, in which everything is shown, for scripts and logs.
 
+use fastness_console::watch::overview::Overview;
+use fastness_console::watch::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::super::overview::Overview;
-use super::super::text;
 use super::grid::Grid;
 use super::{nodes, panels, shards};
 

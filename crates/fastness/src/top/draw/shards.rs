@@ -1,9 +1,9 @@
 //! The table of shards: a column for each AZ, and as many figures as fit, the most important ones first.
 
+use fastness_console::watch::overview::{CopyRole, LagLine, Overview, ShardLine};
+use fastness_console::watch::text::{self, or_none};
 use ratatui::text::{Line, Span};
 
-use super::super::overview::{CopyRole, LagLine, Overview, ShardLine};
-use super::super::text::{self, or_none};
 use super::grid::{Grid, GridColumn};
 use super::theme;
 
@@ -80,7 +80,7 @@ pub fn grid(overview: &Overview, width: u16, chosen: Option<usize>) -> Grid {
 /// A column for each AZ, and whether roles are words in it.
 fn zone_columns(overview: &Overview, width: u16) -> (Vec<GridColumn>, bool) {
     let column = |wide: u16| {
-        let of_zone = move |zone: &super::super::overview::ZoneLine| {
+        let of_zone = move |zone: &fastness_console::watch::overview::ZoneLine| {
             GridColumn::text(&zone.name, wide).styled(if zone.down { theme::BAD } else { theme::PLAIN })
         };
         overview.zones.iter().map(of_zone).collect::<Vec<_>>()

@@ -1,7 +1,8 @@
+use fastness_console::watch::fixture::Fixture;
+use fastness_console::watch::history::ShardHistory;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::super::fixture::Fixture;
 use super::*;
 
 const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
@@ -18,7 +19,7 @@ fn polled(zones: &[&str], shards: u32, silent: &[u64]) -> Fixture {
 
 fn draw(fixture: &Fixture, choice: Choice, (width, height): (u16, u16)) -> Vec<String> {
     let overview = Overview::of(&fixture.watched, fixture.now_ms());
-    let mut history = LagHistory::default();
+    let mut history = ShardHistory::default();
     history.add(&overview);
     let scene = Scene { overview: &overview, history: &history, choice: &choice, interval: Duration::from_secs(1) };
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use fastness_wire::admin::v1::{NodeSpec, ReplicaFigures, ReplicaStatus, ShardStatus, ShowFiguresResponse};
 use serde::Serialize;
 
-use crate::events::value_text;
-use crate::journal_cursor::NodeEvent;
-use crate::views::{mode_of, primary_of};
-
+use super::journal_cursor::{NodeEvent, value_text};
 use super::measure::{per_second, percentile_us};
 use super::text::printable;
+use super::views::{mode_of, primary_of};
 use super::watched::{ClusterWatch, number_of};
 
 /// How many events and slow commands a frame may show.
@@ -220,6 +218,7 @@ pub struct EventLine {
 
 impl Overview {
     /// Of what is known now.
+    #[must_use]
     pub fn of(watched: &ClusterWatch, at_ms: u64) -> Overview {
         let map = watched.map();
         let mut specs: Vec<&NodeSpec> = map.nodes.iter().collect();

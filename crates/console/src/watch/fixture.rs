@@ -6,8 +6,7 @@ use fastness_wire::admin::v1::{
     ShowFiguresResponse, SlotFigures, SlowCommand,
 };
 
-use crate::journal_cursor::NodeEvent;
-
+use super::journal_cursor::NodeEvent;
 use super::sample::{NodeReport, NodeSample, Polled};
 use super::watched::ClusterWatch;
 

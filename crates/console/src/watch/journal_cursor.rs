@@ -1,9 +1,9 @@
 //! Reads the journal of one node: each read continues after the last one.
 
-use anyhow::Result;
+use fastness_wire::admin::v1::event_field::Value;
 use fastness_wire::admin::v1::{ListEventsRequest, RecordedEvent};
 
-use crate::admin::NodeAdmin;
+use super::calls::{CallFailed, NodeCalls};
 
 /// An event, and where it was recorded.
 #[derive(Debug, Clone)]
@@ -27,12 +27,15 @@ pub struct JournalCursor {
 
 impl JournalCursor {
     /// Appends what is new to `events`, page by page. After an error, the next read continues where this one ended.
+    ///
+    /// # Errors
+    /// The node does not answer.
     pub async fn read(
         &mut self,
-        node: &NodeAdmin,
+        node: &dyn NodeCalls,
         request: &ListEventsRequest,
         events: &mut Vec<NodeEvent>,
-    ) -> Result<()> {
+    ) -> Result<(), CallFailed> {
         loop {
             let request = ListEventsRequest { after: self.after, ..request.clone() };
             let page = node.list_events(request).await?;
@@ -56,7 +59,21 @@ impl JournalCursor {
     }
 
     /// How many events the node has discarded since its process started, because its journal is full.
+    #[must_use]
     pub fn discarded(&self) -> u64 {
         self.discarded
+    }
+}
+
+/// A field's value in a line of text; a text with spaces is quoted.
+#[must_use]
+pub fn value_text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::UnsignedValue(number)) => number.to_string(),
+        Some(Value::SignedValue(number)) => number.to_string(),
+        Some(Value::BoolValue(truth)) => truth.to_string(),
+        Some(Value::TextValue(text)) if text.is_empty() || text.contains([' ', '"', '\n']) => format!("{text:?}"),
+        Some(Value::TextValue(text)) => text.clone(),
+        None => String::new(),
     }
 }

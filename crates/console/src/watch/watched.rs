@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fastness_wire::admin::v1::event_field::Value;
 use fastness_wire::admin::v1::{DescribeClusterResponse, ShowFiguresResponse};
 
-use crate::journal_cursor::NodeEvent;
-
+use super::journal_cursor::NodeEvent;
 use super::sample::{NodeReport, NodeSample, Polled};
 
 /// How many events are kept.

@@ -1,24 +1,34 @@
 //! A task for each node of the cluster, which polls it at every interval. They wait for nobody but their own node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use fastness_wire::admin::v1::NodeSpec;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::Admin;
-
+use super::calls::ClusterCalls;
 use super::sample::{NodePoller, NodeReport};
 
 /// Reports that wait to be taken in; then pollers wait.
 const REPORTS_MAX: usize = 64;
 
+/// Why nothing is polled any more.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// A task has panicked.
+    #[error("polling a node has failed: {0}")]
+    Panicked(tokio::task::JoinError),
+    /// The cluster has no nodes.
+    #[error("no node is polled")]
+    NoNodes,
+}
+
 /// The tasks.
 pub struct Pollers {
-    admin: Admin,
+    cluster: Arc<dyn ClusterCalls>,
     interval: Duration,
     reports: (mpsc::Sender<NodeReport>, mpsc::Receiver<NodeReport>),
     tasks: JoinSet<()>,
@@ -28,9 +38,9 @@ pub struct Pollers {
 
 impl Pollers {
     /// Polls nobody yet.
-    pub fn new(admin: Admin, interval: Duration) -> Pollers {
+    pub fn new(cluster: Arc<dyn ClusterCalls>, interval: Duration) -> Pollers {
         let reports = mpsc::channel(REPORTS_MAX);
-        Pollers { admin, interval, reports, tasks: JoinSet::new(), nodes: BTreeMap::new() }
+        Pollers { cluster, interval, reports, tasks: JoinSet::new(), nodes: BTreeMap::new() }
     }
 
     /// Polls these nodes from now on, and no others.
@@ -47,14 +57,17 @@ impl Pollers {
                 continue;
             }
             let address = node.grpc_address.clone();
-            let poller = NodePoller::new(self.admin.clone(), node.id, address.clone());
+            let poller = NodePoller::new(self.cluster.clone(), node.clone());
             let task = self.tasks.spawn(run(poller, self.interval, self.reports.0.clone()));
             self.nodes.insert(node.id, (address, task));
         }
     }
 
     /// The next report.
-    pub async fn next(&mut self) -> Result<NodeReport> {
+    ///
+    /// # Errors
+    /// There will be none.
+    pub async fn next(&mut self) -> Result<NodeReport, PollError> {
         loop {
             tokio::select! {
                 Some(report) = self.reports.1.recv() => return Ok(report),
@@ -62,10 +75,10 @@ impl Pollers {
                     if let Err(error) = ended
                         && error.is_panic()
                     {
-                        bail!("polling a node has failed: {error}");
+                        return Err(PollError::Panicked(error));
                     }
                 }
-                else => bail!("no node is polled"),
+                else => return Err(PollError::NoNodes),
             }
         }
     }

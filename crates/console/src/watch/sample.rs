@@ -4,14 +4,16 @@
 //! own samples. A node that describes the cluster counts as up, also if its figures are missing: a node of an older
 //! version has none, and a stuck replica reports none.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
-use fastness_wire::admin::v1::{DescribeClusterResponse, ListEventsRequest, ShowFiguresRequest, ShowFiguresResponse};
+use fastness_wire::admin::v1::{
+    DescribeClusterResponse, ListEventsRequest, NodeSpec, ShowFiguresRequest, ShowFiguresResponse,
+};
 use tokio::time::timeout;
 
-use crate::admin::{Admin, NodeAdmin};
-use crate::journal_cursor::{JournalCursor, NodeEvent};
+use super::calls::{CallFailed, ClusterCalls, NodeCalls};
+use super::journal_cursor::{JournalCursor, NodeEvent};
 
 /// Time limit of connecting to a node and describing the cluster.
 const DESCRIPTION_TIME_MAX: Duration = Duration::from_secs(2);
@@ -62,46 +64,45 @@ pub fn now_ms() -> u64 {
 
 /// Polls one node again and again over one connection, which is renewed when it fails.
 pub struct NodePoller {
-    admin: Admin,
-    node: u64,
-    address: String,
-    client: Option<NodeAdmin>,
+    cluster: Arc<dyn ClusterCalls>,
+    node: NodeSpec,
+    client: Option<Box<dyn NodeCalls>>,
     journal: JournalCursor,
 }
 
 impl NodePoller {
-    /// For the node at this gRPC address.
-    pub fn new(admin: Admin, node: u64, address: String) -> NodePoller {
-        NodePoller { admin, node, address, client: None, journal: JournalCursor::default() }
+    /// For this node.
+    pub fn new(cluster: Arc<dyn ClusterCalls>, node: NodeSpec) -> NodePoller {
+        NodePoller { cluster, node, client: None, journal: JournalCursor::default() }
     }
 
     /// Polls it once.
     pub async fn poll(&mut self) -> NodeReport {
         let polled = match self.sample().await {
             Ok(sample) => Polled::Answered(Box::new(sample)),
-            Err(error) => Polled::Silent { reason: format!("{error:#}") },
+            Err(CallFailed(reason)) => Polled::Silent { reason },
         };
-        NodeReport { node: self.node, at_ms: now_ms(), polled }
+        NodeReport { node: self.node.id, at_ms: now_ms(), polled }
     }
 
-    async fn sample(&mut self) -> Result<NodeSample> {
+    async fn sample(&mut self) -> Result<NodeSample, CallFailed> {
         let kept = self.client.take();
         let describe = async {
             let client = match kept {
                 Some(client) => client,
-                None => self.admin.node(&self.address).await?,
+                None => self.cluster.connect(&self.node).await?,
             };
             let view = client.describe().await?;
-            Ok::<_, anyhow::Error>((client, view))
+            Ok::<_, CallFailed>((client, view))
         };
-        let late = |_| anyhow::anyhow!("{} did not answer in time", self.address);
+        let late = |_| CallFailed(format!("{} did not answer in time", self.node.grpc_address));
         let (client, view) = timeout(DESCRIPTION_TIME_MAX, describe).await.map_err(late)??;
         let request = ShowFiguresRequest { slots_max: SLOTS_MAX, slow_commands_max: SLOW_COMMANDS_MAX };
         let (all, mut events) = (ListEventsRequest::default(), Vec::new());
         let (figures, _) = tokio::join!(
             timeout(FIGURES_TIME_MAX, client.show_figures(request)),
             // What was read before a failure is kept, and the next poll continues after it.
-            timeout(FIGURES_TIME_MAX, self.journal.read(&client, &all, &mut events)),
+            timeout(FIGURES_TIME_MAX, self.journal.read(&*client, &all, &mut events)),
         );
         let figures = figures.ok().and_then(Result::ok);
         self.client = Some(client);
