@@ -190,8 +190,11 @@ impl Loader {
                     return Err(wrong("it is longer than it says"));
                 }
                 OpenValue::Bytes(value) => value.extend_from_slice(bytes),
-                OpenValue::Parts(parts) if parts.load_start(bytes) => {}
-                OpenValue::Parts(_) => return Err(wrong("bytes of a value with parts")),
+                OpenValue::Parts(parts) => {
+                    if !parts.load_start(bytes) {
+                        return Err(wrong("bytes of a value with parts"));
+                    }
+                }
             }
         }
         self.load_whole(keyspace, id, timestamp)
