@@ -227,6 +227,14 @@ mod tests {
             check(&["max-staleness", wrong], Err(&text));
             check(&["deadline", wrong], Err(&text.replace("max-staleness", "deadline")));
         }
+        check(
+            &["idempotency-payload", digits],
+            Err("ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'"),
+        );
+    }
+
+    #[test]
+    fn parents_of_traces() {
         let parent = TraceParent { trace_id: 0xabc, span_id: 7, is_sampled: true };
         let text = "00-00000000000000000000000000000abc-0000000000000007-01";
         check(&["TraceParent", text], Ok(Overrides { trace_parent: Some(parent), ..Overrides::default() }));
@@ -246,9 +254,5 @@ mod tests {
                 format!("ERR attribute 'traceparent' in front of the command takes 00-TRACE-SPAN-FLAGS, not '{wrong}'");
             check(&["traceparent", wrong], Err(&text));
         }
-        check(
-            &["idempotency-payload", digits],
-            Err("ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'"),
-        );
     }
 }

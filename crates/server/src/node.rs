@@ -205,9 +205,6 @@ impl Node {
         });
         inner.serve_grpc(sockets.grpc);
         inner.serve_metrics(sockets.metrics);
-        if inner.shared.lab.is_some() {
-            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
-        }
         inner.spawn_followers(runtime, collector);
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node can be administrated");
         inner.shared.events.record(Event::NodeStarted { version: env!("CARGO_PKG_VERSION") });
@@ -303,6 +300,9 @@ impl Node {
 impl Inner {
     /// Starts the background tasks that run as long as the node.
     fn spawn_followers(self: &Arc<Inner>, runtime: Handle, traces_to: Option<Channel>) {
+        if self.shared.lab.is_some() {
+            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
+        }
         let to_nodes = &self.certificates.to_nodes;
         tokio::spawn(self.certificates.clone().follow(self.shared.clone()));
         let keys = self.keys.clone();

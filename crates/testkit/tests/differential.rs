@@ -172,18 +172,18 @@ impl Pair {
     /// Gives both sides the reference's set of this key, which has the same number of members on both. A set that was
     /// left with few members may have another encoding for each, as the members have, so it is added anew.
     fn fill_anew(&mut self, key: &[u8]) {
-        let [ours, theirs] = self.call_both(&[b"SCARD".to_vec(), key.to_vec()]);
+        let [ours, theirs] = self.call_both(&vec![b"SCARD".to_vec(), key.to_vec()]);
         assert_eq!(ours, theirs, "seed {}: the same number of members is left", self.seed);
-        let [ours, members] = self.call_both(&[b"SMEMBERS".to_vec(), key.to_vec()]).map(|all| names(&decode(&all)));
+        let [ours, members] = self.call_both(&vec![b"SMEMBERS".to_vec(), key.to_vec()]).map(|all| names(&decode(&all)));
         if ours == members {
             return;
         }
         let deadline = self.theirs[0].call(&[b"PEXPIRETIME".to_vec(), key.to_vec()]).unwrap();
-        self.call_both(&[b"DEL".to_vec(), key.to_vec()]);
+        self.call_both(&vec![b"DEL".to_vec(), key.to_vec()]);
         let add: Request = [b"SADD".to_vec(), key.to_vec()].into_iter().chain(members).collect();
         self.call_both(&add);
         if let Value::Integer(at @ 0..) = decode(&deadline) {
-            self.call_both(&[b"PEXPIREAT".to_vec(), key.to_vec(), at.to_string().into_bytes()]);
+            self.call_both(&vec![b"PEXPIREAT".to_vec(), key.to_vec(), at.to_string().into_bytes()]);
         }
     }
 

@@ -46,8 +46,8 @@ fn literals(source: &str) -> Vec<String> {
         let here = &rest[at..];
         rest = if here.starts_with("//") {
             here.split_once('\n').map_or("", |(_, after)| after)
-        } else if here.starts_with("'\"'") {
-            &here[3..]
+        } else if let Some(after) = here.strip_prefix("'\"'") {
+            after
         } else if here.starts_with("'\\\"'") || here.starts_with("'\\\\'") {
             &here[4..]
         } else if let Some(text) = here.strip_prefix('"') {

@@ -45,7 +45,7 @@ impl TraceService for Collector {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         self.received.lock().push(request.into_inner());
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
@@ -56,7 +56,9 @@ impl Collector {
         let url = format!("http://{}", listener.local_addr()?);
         let collector = Collector::default();
         let service = TraceServiceServer::new(collector.clone());
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        tokio::spawn(
+            async move { Server::builder().serve_with_incoming(service, TcpListenerStream::new(listener)).await },
+        );
         Ok((collector, url))
     }
 

@@ -178,6 +178,7 @@ fn set_command() -> impl Strategy<Value = String> {
         1 => (key(), prop_oneof![0u16..9, 100u16..520]).prop_map(|(k, count)| format!("SPOP {k} {count}")),
         1 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
         1 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => many,
     ]
 }
 

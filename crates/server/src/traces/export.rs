@@ -128,6 +128,7 @@ impl Exporter {
     }
 
     /// Takes the oldest records that are due.
+    #[allow(clippy::vec_box, reason = "records are boxed once, where a write begins, and are not moved")]
     fn take(&mut self, is_due: impl Fn(Instant) -> bool, max: usize) -> Vec<Box<TraceRecord>> {
         let is_next = |(at, _): &(Instant, Box<TraceRecord>)| is_due(*at);
         let count = self.waiting.iter().take_while(|next| is_next(next)).count().min(max);
@@ -146,6 +147,7 @@ impl Exporter {
     }
 
     /// Sends traces; `false`: they are dropped.
+    #[allow(clippy::vec_box, reason = "as they come from the queue")]
     async fn export(&mut self, records: Vec<Box<TraceRecord>>) -> bool {
         let count = records.len();
         let request = self.request(&records);
