@@ -2,7 +2,8 @@
 
 use crate::engine::Engine;
 use crate::hash::Hash;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, ValueRef};
+use crate::zset::SortedSet;
 use fastness_types::WallMs;
 
 /// A key's value with its deadline. What is past its deadline and not removed is still stored.
@@ -21,6 +22,8 @@ pub enum StoredValue {
     String(Vec<u8>),
     /// A hash.
     Hash(Vec<StoredField>),
+    /// A sorted set, in order: its members with their scores.
+    SortedSet(Vec<StoredMember>),
     /// A value of about so many bytes, which is longer than was asked for.
     Long(u64),
     /// A value of a type that this function does not read.
@@ -38,6 +41,23 @@ pub struct StoredField {
     pub deadline: Option<WallMs>,
 }
 
+/// A member of a sorted set. Scores are equal if their bits are.
+#[derive(Debug, Clone)]
+pub struct StoredMember {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its score, which is not NaN.
+    pub score: f64,
+}
+
+impl PartialEq for StoredMember {
+    fn eq(&self, other: &StoredMember) -> bool {
+        (&self.name, self.score.to_bits()) == (&other.name, other.score.to_bits())
+    }
+}
+
+impl Eq for StoredMember {}
+
 impl StoredValue {
     /// Bytes of the copy.
     #[must_use]
@@ -45,8 +65,33 @@ impl StoredValue {
         match self {
             StoredValue::String(text) => text.len(),
             StoredValue::Hash(fields) => fields.iter().map(|field| field.name.len() + field.value.len()).sum(),
+            StoredValue::SortedSet(members) => members.iter().map(|member| member.name.len() + size_of::<f64>()).sum(),
             StoredValue::Long(_) | StoredValue::OtherType => 0,
         }
+    }
+}
+
+/// A copy of a value that is not a string.
+fn collection(value: ValueRef<'_>, bytes_max: usize) -> StoredValue {
+    // With fields past their deadline: they are stored.
+    if let Some(hash) = Hash::of(value, WallMs(0)) {
+        if hash.heap_bytes() > bytes_max {
+            return StoredValue::Long(hash.heap_bytes() as u64);
+        }
+        let field = |((name, value), deadline): ((&[u8], &[u8]), _)| StoredField {
+            name: name.to_vec(),
+            value: value.to_vec(),
+            deadline,
+        };
+        return StoredValue::Hash(hash.iter_with_deadlines().map(field).collect());
+    }
+    match SortedSet::of(value) {
+        Some(set) if set.heap_bytes() > bytes_max => StoredValue::Long(set.heap_bytes() as u64),
+        Some(set) => {
+            let member = |(name, score): (&[u8], f64)| StoredMember { name: name.to_vec(), score };
+            StoredValue::SortedSet(set.iter().map(member).collect())
+        }
+        None => StoredValue::OtherType,
     }
 }
 
@@ -62,20 +107,7 @@ impl Engine {
                 _ => StoredValue::Long(length as u64),
             }
         } else {
-            // With fields past their deadline: they are stored.
-            match Hash::of(value, WallMs(0)) {
-                None => StoredValue::OtherType,
-                Some(hash) if hash.heap_bytes() > bytes_max => StoredValue::Long(hash.heap_bytes() as u64),
-                Some(hash) => StoredValue::Hash(
-                    hash.iter_with_deadlines()
-                        .map(|((name, value), deadline)| StoredField {
-                            name: name.to_vec(),
-                            value: value.to_vec(),
-                            deadline,
-                        })
-                        .collect(),
-                ),
-            }
+            collection(value, bytes_max)
         };
         Some(Stored { value: stored, deadline: entry.deadline() })
     }
@@ -114,5 +146,10 @@ mod tests {
             |name: &str, value: &str, deadline| StoredField { name: name.into(), value: value.into(), deadline };
         assert_eq!(fields, [field("a", "1", None), field("b", "2", deadline)]);
         assert!(matches!(read(&bench, "h", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
+        run(&mut bench, "ZADD z 2 b 1.5 a");
+        let member = |name: &str, score| StoredMember { name: name.into(), score };
+        let members = StoredValue::SortedSet(vec![member("a", 1.5), member("b", 2.0)]);
+        assert_eq!(read(&bench, "z", 100).map(|stored| stored.value), Some(members));
+        assert!(matches!(read(&bench, "z", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
     }
 }

@@ -5,6 +5,7 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
+use crate::zset::{image as zset_image, packed as zset_packed};
 
 /// A data type.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ const TYPES: &[Type] = &[
         packed: Some(&image::PACKED_FORM),
         records: image::RECORDS,
         remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
+    Type {
+        number: zset_packed::NUMBER,
+        name: "zset",
+        packed: Some(&zset_image::PACKED_FORM),
+        records: zset_image::RECORDS,
+        remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]
     crate::stack::TYPE,

@@ -145,6 +145,8 @@ fn text(change: &Change) -> String {
         Change::HashDelete(delete) => format!("hdel {} {}", of(&delete.key), names(&delete.fields)),
         Change::HashExpire(expire) => format!("hexpire {} {}", of(&expire.key), names(&expire.fields)),
         Change::HashPersist(persist) => format!("hpersist {} {}", of(&persist.key), names(&persist.fields)),
+        Change::SortedSetAdd(add) => format!("zadd {} {}", of(&add.key), add.members.len()),
+        Change::SortedSetRemove(remove) => format!("zrem {} {}", of(&remove.key), names(&remove.members)),
         Change::Other(other) => format!("other {}", of(&other.key)),
     }
 }
@@ -202,6 +204,8 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "HPERSIST #h FIELDS 1 a",
         "HSETEX #h PX 100000 FIELDS 1 b 5",
         "HDEL #h c",
+        "ZADD #z 1.5 a 2 b",
+        "ZPOPMIN #z",
         "MULTI",
         "SET #m1 1",
         "DEL #n",
@@ -229,6 +233,8 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "hpersist h a",
         "hset h b=5 at",
         "hdel h c",
+        "zadd z 2",
+        "zrem z a",
         "set m1 1; delete n; append m1 2",
         "rename s t",
         "copy t u",

@@ -20,6 +20,7 @@
 
 mod pipeline;
 mod runtime;
+mod sorted_set;
 mod watch;
 
 use std::collections::BTreeMap;

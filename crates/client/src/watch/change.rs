@@ -8,6 +8,7 @@ use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{self, watch_expiry};
 
 use super::position::WatchPosition;
+use crate::sorted_set::ScoredMember;
 
 /// The changes of one command, one transaction, or one round of expiry: they have happened at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum CurrentContent {
     String(Bytes),
     /// A hash: names, values, and when a field expires.
     Hash(Vec<(Bytes, Bytes, Option<SystemTime>)>),
+    /// A sorted set, in order.
+    SortedSet(Vec<ScoredMember>),
     /// The value has about so many bytes, which is too long for an event: read it.
     Omitted(u64),
     /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
@@ -65,6 +68,9 @@ impl From<v1::WatchedValue> for CurrentValue {
             Some(Value::Hash(hash)) => {
                 let field = |field: v1::WatchedField| (field.name, field.value, field.expire_at_ms.map(time));
                 CurrentContent::Hash(hash.fields.into_iter().map(field).collect())
+            }
+            Some(Value::SortedSet(set)) => {
+                CurrentContent::SortedSet(set.members.into_iter().map(ScoredMember::from).collect())
             }
             Some(Value::Missing(_)) => CurrentContent::Missing,
             Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
@@ -155,6 +161,10 @@ pub enum WatchChange {
     HashExpire { key: Bytes, fields: Vec<Bytes>, at: SystemTime },
     /// Fields of a hash lose their time to live.
     HashPersist { key: Bytes, fields: Vec<Bytes> },
+    /// Members of a sorted set get these scores. One command may come as several of these.
+    SortedSetAdd { key: Bytes, members: Vec<ScoredMember> },
+    /// Members of a sorted set are removed, and the sorted set with its last member.
+    SortedSetRemove { key: Bytes, members: Vec<Bytes> },
     /// A change that this version of the SDK does not know. The key is absent if it is not known either.
     Other { key: Option<Bytes> },
 }
@@ -173,7 +183,9 @@ impl WatchChange {
             | WatchChange::HashSet { key, .. }
             | WatchChange::HashDelete { key, .. }
             | WatchChange::HashExpire { key, .. }
-            | WatchChange::HashPersist { key, .. } => (Some(key), None),
+            | WatchChange::HashPersist { key, .. }
+            | WatchChange::SortedSetAdd { key, .. }
+            | WatchChange::SortedSetRemove { key, .. } => (Some(key), None),
             WatchChange::Rename { from, to } => (from.as_ref(), to.as_ref()),
             WatchChange::Other { key } => (key.as_ref(), None),
             WatchChange::Flush => (None, None),
@@ -231,6 +243,12 @@ impl From<v1::WatchChange> for WatchChange {
                 WatchChange::HashExpire { key, fields, at: time(expire_at_ms) }
             }
             Change::HashPersist(v1::HashPersistChange { key, fields }) => WatchChange::HashPersist { key, fields },
+            Change::SortedSetAdd(v1::SortedSetAddChange { key, members }) => {
+                WatchChange::SortedSetAdd { key, members: members.into_iter().map(ScoredMember::from).collect() }
+            }
+            Change::SortedSetRemove(v1::SortedSetRemoveChange { key, members }) => {
+                WatchChange::SortedSetRemove { key, members }
+            }
             Change::Other(v1::OtherChange { key }) => WatchChange::Other { key: Some(key) },
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::change::{ChangedValue, CurrentContent, CurrentValue, WatchChange, WatchEvent};
+use crate::sorted_set::ScoredMember;
 
 /// What an event, and each change, field or value within it, takes beside its bytes.
 const ITEM_BYTES: usize = 64;
@@ -49,6 +50,10 @@ fn names_bytes(names: &[Bytes]) -> usize {
     names.iter().map(|name| ITEM_BYTES + name.len()).sum()
 }
 
+fn members_bytes(members: &[ScoredMember]) -> usize {
+    members.iter().map(|member| ITEM_BYTES + member.name.len()).sum()
+}
+
 fn change_bytes(change: &WatchChange) -> usize {
     let keys: usize = change.keys().map(Bytes::len).sum();
     let beside = match change {
@@ -59,7 +64,9 @@ fn change_bytes(change: &WatchChange) -> usize {
         }
         WatchChange::HashDelete { fields, .. }
         | WatchChange::HashExpire { fields, .. }
-        | WatchChange::HashPersist { fields, .. } => names_bytes(fields),
+        | WatchChange::HashPersist { fields, .. }
+        | WatchChange::SortedSetRemove { members: fields, .. } => names_bytes(fields),
+        WatchChange::SortedSetAdd { members, .. } => members_bytes(members),
         WatchChange::Copy { from, .. } => from.as_ref().map_or(0, Bytes::len),
         WatchChange::Delete { .. }
         | WatchChange::Expire { .. }
@@ -77,6 +84,7 @@ fn value_bytes(value: &CurrentValue) -> usize {
         CurrentContent::Hash(fields) => {
             fields.iter().map(|(name, value, _)| ITEM_BYTES + name.len() + value.len()).sum()
         }
+        CurrentContent::SortedSet(members) => members_bytes(members),
         CurrentContent::Missing | CurrentContent::Omitted(_) | CurrentContent::Unread => 0,
     };
     ITEM_BYTES + value.key.len() + content

@@ -4,7 +4,8 @@
 //! while it executes commands, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call
 //! the same function (`Engine::perform`), so that they cannot differ.
 //!
-//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`]), those of any key
+//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`],
+//! [`crate::zset::effect`]), those of any key
 //! in `key.rs`. This module has the encoding, and in `registry.rs` the list of which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
@@ -36,8 +37,12 @@
 //! | 35 | HDEL | key, field+ | removes fields, and the key with its last |
 //! | 36 | HPEXPIREAT | key, deadline, field+ | sets the deadline of fields |
 //! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
+//! | 128 | ZADD | key, (member, score)+ | sets the scores of members |
+//! | 129 | ZADD TABLE | key, (member, score)* | the same, and makes the sorted set large |
+//! | 130 | ZREM | key, member+ | removes members, and the key with its last |
 //!
-//! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
+//! Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit floating-point number,
+//! little-endian, and not NaN. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
 mod arguments;

@@ -10,6 +10,7 @@ use crate::keyspace::{Key, Keyspace};
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
+use crate::zset::effect::ZsetEffect;
 use fastness_types::WallMs;
 
 /// Joins the effects of all data types: one line for each type, with its ops.
@@ -97,6 +98,8 @@ effects! {
     Key(KeyEffect) = 6..=31,
     /// Effects of hashes.
     Hash(HashEffect) = 32..=63,
+    /// Effects of sorted sets.
+    Zset(ZsetEffect) = 128..=159,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

@@ -5,6 +5,8 @@ use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::ZsetEffect;
+use fastness_engine::zset::score::bytes_of;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -29,11 +31,13 @@ const OFFSET_MAX: u64 = 64 << 10;
 
 fn seeds() -> Vec<Vec<u8>> {
     with_hashes(|engine| {
-        let (a, b, h) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"));
+        let [a, b, h, z] = [&b"a"[..], b"b", b"h", b"z"].map(|key| engine.key(key));
         let at = WallMs(NOW.0 + 1_000);
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
-        let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
+        let scores = [1.5, f64::NEG_INFINITY].map(bytes_of);
+        let scored: &[&[u8]] = &[b"f", &scores[0], b"g", &scores[1]];
+        let [pairs, fields, scored] = [pairs, fields, scored].map(|items| Items::from(Args::slices(items)));
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -51,6 +55,9 @@ fn seeds() -> Vec<Vec<u8>> {
             HashEffect::ExpireAt { key: h, at, fields }.into(),
             HashEffect::Persist { key: h, fields }.into(),
             HashEffect::Remove { key: h, fields }.into(),
+            ZsetEffect::Add { key: z, members: scored, to_table: false }.into(),
+            ZsetEffect::Add { key: z, members: scored, to_table: true }.into(),
+            ZsetEffect::Remove { key: z, members: fields }.into(),
             KeyEffect::FlushAll.into(),
         ];
         let encoded = |effects: &[Effect<'_>]| {

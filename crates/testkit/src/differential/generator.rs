@@ -53,6 +53,9 @@ const KEYS: usize = 10;
 const TAG: &str = "{t}";
 /// Number of these that are keys of hashes.
 const HASH_KEYS: usize = 4;
+/// The same of sorted sets, and of sorted sets with equal scores.
+const ZSET_KEYS: usize = 4;
+const LEX_KEYS: usize = 2;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -131,6 +134,28 @@ const FLOATS: &[&str] = &[
     "-1e5000",
     "00012.500",
     "+3",
+];
+/// Scores at the limits of what is written in which form.
+const SCORES: &[&str] = &[
+    "inf",
+    "-inf",
+    "-0",
+    "0",
+    "127",
+    "128",
+    "-1",
+    "100000000",
+    "4503599627370497",
+    "9007199254740993",
+    "4611686018427387904",
+    "4611686018427388928",
+    "1e17",
+    "1e21",
+    "-1e300",
+    "1e-7",
+    "1e-310",
+    "0.1",
+    "3.0e-7",
 ];
 const OFFSETS: &[&str] = &[
     "0",
@@ -270,7 +295,9 @@ impl Generator {
         let shape = self.shape();
         let mut request = self.fill(shape);
         // A number of random fields as large as any integer may exceed the memory of the reference.
-        if self.rng.one_in(25) && !shape.starts_with("HRANDFIELD") {
+        let draws = ["HRANDFIELD", "ZRANDMEMBER"].iter().any(|name| shape.starts_with(name));
+        // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified.
+        if self.rng.one_in(25) && !draws && !shape.contains(" E") {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -332,6 +359,14 @@ impl Generator {
             "k" => self.key(),
             "h" => self.hash_key(),
             "b" => self.field(),
+            "q" => self.zset_key(),
+            "L" => format!("{TAG}l{}", self.rng.below(LEX_KEYS)).into_bytes(),
+            "j" => self.member(),
+            "g" => self.score(),
+            "u" => self.score_limit(),
+            "E" => self.name_limit(),
+            "A" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
+            "M" | "N" => return self.push_many(word == "N", request),
             "r" => self.one_of(DRAWS),
             "v" => self.value(),
             "i" => self.integer(),
@@ -380,6 +415,64 @@ impl Generator {
             1 => vec![b'f'; 63 + self.rng.below(3)],
             2 => b"\x00\xff\r\n".to_vec(),
             n => format!("f{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A key, mostly one of those that only commands of sorted sets use.
+    fn zset_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.key(),
+            _ => format!("{TAG}z{}", self.rng.below(ZSET_KEYS)).into_bytes(),
+        }
+    }
+
+    /// One of a few members, so that commands affect each other.
+    fn member(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => Vec::new(),
+            1 => vec![b'm'; 63 + self.rng.below(3)],
+            2 => b"\x00\xff\r\n".to_vec(),
+            3 => self.rng.below(200).to_string().into_bytes(),
+            4 => format!("m{}", self.rng.below(140)).into_bytes(),
+            n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A score, often one that other members have.
+    fn score(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.float(),
+            1 => self.one_of(SCORES),
+            2 => format!("{}.{}", self.rng.below(9), self.rng.below(100)).into_bytes(),
+            3 => (self.rng.bits() as i64 >> self.rng.below(64)).to_string().into_bytes(),
+            _ => (self.rng.below(7) as i64 - 3).to_string().into_bytes(),
+        }
+    }
+
+    fn score_limit(&mut self) -> Vec<u8> {
+        let limit = match self.rng.below(6) {
+            0 => b"-inf".to_vec(),
+            1 => b"+inf".to_vec(),
+            _ => self.score(),
+        };
+        if self.rng.one_in(4) { [b"(", &limit[..]].concat() } else { limit }
+    }
+
+    fn name_limit(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(&["", "a", "--", "+x", "("]),
+            1..4 => b"-".to_vec(),
+            4..7 => b"+".to_vec(),
+            n => [if n.is_multiple_of(2) { &b"["[..] } else { b"(" }, &self.member()[..]].concat(),
+        }
+    }
+
+    /// Scores and members, so many that a small sorted set is full, or becomes a large one.
+    fn push_many(&mut self, are_equal: bool, request: &mut Request) {
+        let (from, scores) = (self.rng.below(40), 1 + self.rng.below(9));
+        for member in from..from + 100 + self.rng.below(40) {
+            let score = if are_equal { 0 } else { member % scores };
+            request.extend([score.to_string().into_bytes(), format!("m{member}").into_bytes()]);
         }
     }
 

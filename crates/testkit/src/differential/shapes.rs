@@ -10,6 +10,8 @@
 //! | `k` | key; all keys of a test share one hash slot |
 //! | `v` | value |
 //! | `h`, `b` | key of a hash, mostly; field of a hash |
+//! | `q`, `j`, `g` | key of a sorted set, mostly; member of a sorted set; score |
+//! | `u`, `E` | limit of a range of scores; limit of a range of names |
 //! | `r` | how many random fields |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
@@ -24,6 +26,9 @@
 //! | `e` | order of slots |
 //! | `w` | any word |
 //! | `#` | how many groups follow |
+//! | `A` | how scores are joined |
+//! | `L` | key of a sorted set whose scores are all 0, so that ranges of names are specified |
+//! | `M`, `N` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
 //! | `x` | a whole other command |
 
 /// A random argument is generated for each lower-case letter; see the module's documentation.
@@ -85,6 +90,58 @@ pub const SHAPES: &[&str] = &[
     "HSTRLEN h b",
     "HTTL h FIELDS # *b",
     "HVALS h",
+    // sorted set
+    "ZADD q *g,j",
+    "ZADD q *g,j",
+    "ZADD q ?NX ?XX ?GT ?LT ?CH ? *g,j",
+    "ZADD q ?NX ?XX ?GT ?LT ? INCR g j",
+    "ZADD q M",
+    "ZCARD q",
+    "ZCOUNT q u u",
+    "ZDIFF # *q ?WITHSCORES",
+    "ZDIFFSTORE q # *q",
+    "ZINCRBY q g j",
+    "ZINTER # *q ?WITHSCORES ?AGGREGATE:A",
+    "ZINTER 2 q q WEIGHTS g g ?AGGREGATE:A",
+    "ZINTERCARD # *q ?LIMIT:n",
+    "ZINTERSTORE q # *q ?AGGREGATE:A",
+    "ZLEXCOUNT L E E",
+    "ZMPOP # *q MIN ?COUNT:n",
+    "ZMPOP # *q MAX ?COUNT:n",
+    "ZMSCORE q *j",
+    "ZPOPMAX q",
+    "ZPOPMAX q n",
+    "ZPOPMIN q",
+    "ZPOPMIN q n",
+    "ZRANDMEMBER q",
+    "ZRANDMEMBER q r ?WITHSCORES",
+    "ZRANGE q o o ?REV ?WITHSCORES ?BYSCORE ?BYLEX",
+    "ZRANGE q u u BYSCORE ?REV ?WITHSCORES",
+    "ZRANGE q u u BYSCORE ?REV ?WITHSCORES ? LIMIT o o",
+    "ZRANGE L E E BYLEX ?REV",
+    "ZRANGEBYLEX L E E",
+    "ZRANGEBYLEX L E E LIMIT o o",
+    "ZRANGEBYSCORE q u u ?WITHSCORES",
+    "ZRANGEBYSCORE q u u LIMIT o o ?WITHSCORES",
+    "ZRANGESTORE q q o o ?REV",
+    "ZRANGESTORE q q u u BYSCORE ?REV",
+    "ZRANGESTORE L L E E BYLEX LIMIT o o",
+    "ZRANK q j ?WITHSCORE",
+    "ZREM q *j",
+    "ZREMRANGEBYLEX L E E",
+    "ZREMRANGEBYRANK q o o",
+    "ZREMRANGEBYSCORE q u u",
+    "ZREVRANGE q o o ?WITHSCORES",
+    "ZREVRANGEBYLEX L E E",
+    "ZREVRANGEBYSCORE q u u ?WITHSCORES",
+    "ZREVRANK q j ?WITHSCORE",
+    "ZSCAN q c ?MATCH:p ?COUNT:n ?NOVALUES ?NOSCORES ?TYPE:y",
+    "ZSCORE q j",
+    "ZUNION # *q ?WITHSCORES ?AGGREGATE:A",
+    "ZUNION 2 q q WEIGHTS g g ?WITHSCORES",
+    "ZUNIONSTORE q # *q ?AGGREGATE:A",
+    "ZADD L 0 j 0 j",
+    "ZADD L N",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "DEL *k",

@@ -11,7 +11,7 @@ use fastness_types::LogIndex;
 use fastness_types::limits::{WATCH_VALUE_BYTES_MAX, WATCH_VALUES_BYTES_MAX};
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watched_value::Value;
-use fastness_wire::v1::{WatchChange, WatchedField, WatchedHash, WatchedValue};
+use fastness_wire::v1::{SortedSetMember, WatchChange, WatchedField, WatchedHash, WatchedSortedSet, WatchedValue};
 use tokio::time::Instant;
 
 use super::changes::write_position;
@@ -116,6 +116,8 @@ fn changed(change: &WatchChange) -> [Option<Bytes>; 2] {
         Some(Change::HashDelete(delete)) => &delete.key,
         Some(Change::HashExpire(expire)) => &expire.key,
         Some(Change::HashPersist(persist)) => &persist.key,
+        Some(Change::SortedSetAdd(add)) => &add.key,
+        Some(Change::SortedSetRemove(remove)) => &remove.key,
         Some(Change::Other(other)) => &other.key,
         Some(Change::KeyRename(rename)) => return [rename.from.clone(), rename.to.clone()],
         Some(Change::Flush(_)) | None => return [None, None],
@@ -145,6 +147,13 @@ fn write(key: Bytes, position: LogIndex, found: CommittedValue) -> (WatchedValue
                         }
                     };
                     Value::Hash(WatchedHash { fields: fields.into_iter().map(field).collect() })
+                }
+                StoredValue::SortedSet(members) => {
+                    let member = |member: fastness_engine::stored::StoredMember| {
+                        length += member.name.len() + VALUE_COST;
+                        SortedSetMember { name: member.name.into(), score: member.score }
+                    };
+                    Value::SortedSet(WatchedSortedSet { members: members.into_iter().map(member).collect() })
                 }
                 StoredValue::Long(bytes) => Value::OmittedBytes(bytes),
                 StoredValue::OtherType => Value::Unread(true),
