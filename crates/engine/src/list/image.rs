@@ -26,7 +26,7 @@ const LIST_IS_PACKED: u8 = 2;
 
 /// The form of lists in their entries.
 pub(crate) const PACKED_FORM: PackedForm = PackedForm {
-    encoding: "listpack",
+    encoding: |_| "listpack",
     record_kind: PACKED,
     digest: |bytes, digest| listpack::elements(bytes).for_each(|element| digest_element(element, digest)),
     write_record: write_bytes,
