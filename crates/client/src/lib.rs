@@ -104,6 +104,7 @@ mod set;
 mod sets;
 mod settings;
 mod slots;
+mod sorted_set;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topology;
@@ -126,6 +127,7 @@ pub use retry::RetryOptions;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
 pub use settings::{CallSettings, ReadConsistency};
 pub use slots::key_slot;
+pub use sorted_set::{RankedMember, ScoredMember, SortedSetOptions};
 /// The code of a refusal.
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};

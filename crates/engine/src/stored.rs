@@ -5,6 +5,7 @@ use crate::hash::Hash;
 use crate::keyspace::{Key, ValueRef};
 use crate::list::List;
 use crate::set::{Set, SetMember};
+use crate::zset::SortedSet;
 use fastness_types::WallMs;
 
 /// A key's value with its deadline. What is past its deadline and not removed is still stored.
@@ -27,6 +28,8 @@ pub enum StoredValue {
     Set(Vec<Vec<u8>>),
     /// A list.
     List(Vec<Vec<u8>>),
+    /// A sorted set, in order: its members with their scores.
+    SortedSet(Vec<StoredMember>),
     /// A value of about so many bytes, which is longer than was asked for.
     Long(u64),
     /// A value of a type that this function does not read.
@@ -44,6 +47,23 @@ pub struct StoredField {
     pub deadline: Option<WallMs>,
 }
 
+/// A member of a sorted set. Scores are equal if their bits are.
+#[derive(Debug, Clone)]
+pub struct StoredMember {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its score, which is not NaN.
+    pub score: f64,
+}
+
+impl PartialEq for StoredMember {
+    fn eq(&self, other: &StoredMember) -> bool {
+        (&self.name, self.score.to_bits()) == (&other.name, other.score.to_bits())
+    }
+}
+
+impl Eq for StoredMember {}
+
 impl StoredValue {
     /// Bytes of the copy.
     #[must_use]
@@ -53,6 +73,7 @@ impl StoredValue {
             StoredValue::Hash(fields) => fields.iter().map(|field| field.name.len() + field.value.len()).sum(),
             StoredValue::Set(members) => members.iter().map(Vec::len).sum(),
             StoredValue::List(elements) => elements.iter().map(Vec::len).sum(),
+            StoredValue::SortedSet(members) => members.iter().map(|member| member.name.len() + size_of::<f64>()).sum(),
             StoredValue::Long(_) | StoredValue::OtherType => 0,
         }
     }
@@ -75,7 +96,10 @@ impl Engine {
                 _ => StoredValue::List(list.texts().collect()),
             }
         } else {
-            stored_hash(value, bytes_max).or_else(|| stored_set(value, bytes_max)).unwrap_or(StoredValue::OtherType)
+            stored_hash(value, bytes_max)
+                .or_else(|| stored_set(value, bytes_max))
+                .or_else(|| stored_sorted_set(value, bytes_max))
+                .unwrap_or(StoredValue::OtherType)
         };
         Some(Stored { value: stored, deadline: entry.deadline() })
     }
@@ -102,6 +126,16 @@ fn stored_set(value: ValueRef<'_>, bytes_max: usize) -> Option<StoredValue> {
         return Some(StoredValue::Long(set.heap_bytes() as u64));
     }
     Some(StoredValue::Set(set.iter().map(SetMember::to_vec).collect()))
+}
+
+/// A copy of a sorted set.
+fn stored_sorted_set(value: ValueRef<'_>, bytes_max: usize) -> Option<StoredValue> {
+    let set = SortedSet::of(value)?;
+    if set.heap_bytes() > bytes_max {
+        return Some(StoredValue::Long(set.heap_bytes() as u64));
+    }
+    let member = |(name, score): (&[u8], f64)| StoredMember { name: name.to_vec(), score };
+    Some(StoredValue::SortedSet(set.iter().map(member).collect()))
 }
 
 #[cfg(test)]
@@ -145,5 +179,10 @@ mod tests {
         assert_eq!(set.bytes(), 2);
         assert_eq!(read(&bench, "set", 100), Some(Stored { value: set, deadline: None }));
         assert!(matches!(read(&bench, "set", 5), Some(Stored { value: StoredValue::Long(6..), .. })));
+        run(&mut bench, "ZADD z 2 b 1.5 a");
+        let member = |name: &str, score| StoredMember { name: name.into(), score };
+        let members = StoredValue::SortedSet(vec![member("a", 1.5), member("b", 2.0)]);
+        assert_eq!(read(&bench, "z", 100).map(|stored| stored.value), Some(members));
+        assert!(matches!(read(&bench, "z", 10), Some(Stored { value: StoredValue::Long(11..), .. })));
     }
 }

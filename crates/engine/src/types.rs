@@ -7,6 +7,7 @@ use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
 use crate::list;
 use crate::set::{image as set_image, packed as set_packed};
+use crate::zset::{image as zset_image, packed as zset_packed};
 
 /// A data type.
 #[derive(Debug)]
@@ -49,6 +50,13 @@ const TYPES: &[Type] = &[
         name: "list",
         packed: Some(&list::image::PACKED_FORM),
         records: list::image::RECORDS,
+        remove_parts: None,
+    },
+    Type {
+        number: zset_packed::NUMBER,
+        name: "zset",
+        packed: Some(&zset_image::PACKED_FORM),
+        records: zset_image::RECORDS,
         remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]

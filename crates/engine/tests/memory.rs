@@ -87,6 +87,23 @@ fn measure_sets(label: &str, members: u32, name: impl Fn(u32) -> String) -> f64 
     allocated
 }
 
+/// Bytes per member of sorted sets with `members` members of 8 bytes, allocated and accounted.
+fn measure_sorted_sets(label: &str, members: u32, score: impl Fn(u32) -> f64) -> f64 {
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut keyspace = Keyspace::new(HashSeed([5; 16]));
+    for number in 0..KEYS / 4 {
+        let (name, member) = (format!("key:{:012}", number / members), format!("m{:07}", number % members));
+        let member = (member.as_bytes(), score(number));
+        keyspace.set_scores(&keyspace.key(name.as_bytes()), std::iter::once(member), false, NOW);
+    }
+    let per_member = |bytes: usize| bytes as f64 / f64::from(KEYS / 4);
+    let allocated = per_member(IN_USE.load(Ordering::Relaxed) - before);
+    let accounted = per_member(keyspace.account().bytes as usize);
+    println!("{label}: {allocated:.1} bytes per member allocated, {accounted:.1} accounted");
+    assert!((allocated - accounted).abs() < 0.02 * allocated, "{allocated:.1} and {accounted:.1}");
+    allocated
+}
+
 /// One test, because the counter counts all threads.
 #[test]
 fn a_key_costs_at_most_what_it_costs_valkey() {
@@ -105,4 +122,9 @@ fn a_key_costs_at_most_what_it_costs_valkey() {
     assert!(measure_sets("small sets", 10, |member| format!("m{member:07}")) <= 18.0);
     assert!(measure_sets("small sets of integers", 10, |member| member.to_string()) <= 10.0);
     assert!(measure_sets("a large set", KEYS, |member| format!("m{member:07}")) <= 56.0);
+    let spread = |member: u32| f64::from(member.wrapping_mul(2_654_435_761));
+    assert!(measure_sorted_sets("small sorted sets", 10, |member| f64::from(member % 1_000)) <= 25.0);
+    assert!(measure_sorted_sets("a large sorted set", KEYS, spread) <= 80.0);
+    assert!(measure_sorted_sets("a large sorted set of rising scores", KEYS, f64::from) <= 70.0);
+    assert!(measure_sorted_sets("a large sorted set of equal scores", KEYS, |_| 1.0) <= 70.0);
 }

@@ -2,7 +2,6 @@
 
 use fastness_console::watch::views::Views;
 use fastness_wire::admin::v1::{DescribeClusterResponse, NodeSpec};
-use futures::future::select_ok;
 
 use crate::admin::Admin;
 

@@ -227,6 +227,7 @@ impl Pair {
         self.compare_elements(key);
         self.compare_fields(key, took_ms);
         self.compare_members(key);
+        self.compare_scores(key);
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
         let [ours, theirs] = self.call_both(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
@@ -271,6 +272,15 @@ impl Pair {
     /// The elements of a list, if it is one.
     fn compare_elements(&mut self, key: &[u8]) {
         let request: Request = [&b"LRANGE"[..], key, b"0", b"-1"].map(<[u8]>::to_vec).to_vec();
+        let [ours, theirs] = self.call_both(&request);
+        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
+        }
+    }
+
+    /// The members of a sorted set with their scores, if it is one.
+    fn compare_scores(&mut self, key: &[u8]) {
+        let request = [&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"].map(<[u8]>::to_vec).to_vec();
         let [ours, theirs] = self.call_both(&request);
         if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
             self.fail(&format!("{} differs\n{difference}", spelled(&request)));
@@ -485,6 +495,35 @@ fn scans_find_the_same_members() {
             assert_eq!(ours, theirs, "{command} {options:?}");
         }
     }
+    for number in 0..2_000 {
+        let score = format!("{}", f64::from(number) / 7.0);
+        let [ours, theirs] = pair.call_both(&words(&["ZADD", "z", &score, &format!("m{number}")]));
+        assert_eq!(ours, theirs);
+    }
+    for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["NOSCORES", "MATCH", "m*"]] {
+        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "ZSCAN z", options));
+        assert_eq!(ours, theirs, "ZSCAN {options:?}");
+    }
+}
+
+/// Sorted sets of equal scores at every size around those at which nodes of the tree are split and joined.
+#[test]
+fn sorted_sets_of_every_size() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let name = |number: usize| format!("m{}", number * 1_000 % 2_503);
+    for number in 0..700 {
+        pair.step(&words(&["ZADD", "z", "1", &name(number)]), number % 2);
+        let (rank, at) = ((number / 2).to_string(), name(number * 7 % (number + 1)));
+        pair.step(&words(&["ZRANK", "z", &at, "WITHSCORE"]), number % 2);
+        pair.step(&words(&["ZRANGE", "z", &rank, &rank]), number % 2);
+        pair.step(&words(&["ZLEXCOUNT", "z", &format!("[{at}"), "+"]), number % 2);
+    }
+    for number in 0..700 {
+        pair.step(&words(&["ZREM", "z", &name(number * 13 % 700)]), number % 2);
+        pair.step(&words(&["ZRANGE", "z", "-3", "-1", "REV", "WITHSCORES"]), number % 2);
+    }
+    pair.compare_everything();
 }
 
 fn whole_scan(pair: &mut Pair, ours: bool, command: &str, options: &[&str]) -> BTreeSet<Vec<u8>> {
@@ -561,6 +600,19 @@ fn dumps_of_lists_are_restored_by_the_other() {
         while pair.call_both(&words(&["EXISTS", "l"]))[0] == b":1\r\n" {
             pair.step(&words(&["LPOP", "l", "40"]), 0);
         }
+    }
+}
+
+#[test]
+fn dumps_of_sorted_sets_are_restored_by_the_other() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let (long, many) = ("m".repeat(70), (0..1_300).map(|number| number.to_string()).collect::<Vec<_>>());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for members in [&["1", "a"][..], &["-0.5", "1", "inf", "b", "-inf", "-70000", "1e300", ""], &["1", &long], &many] {
+        pair.step(&words(&["DEL", "z"]), 0);
+        pair.step(&words(&[&["ZADD", "z"], members].concat()), 0);
+        exchange_dumps(&mut pair, "z");
     }
 }
 

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
     CallSettings, Client, ClientBuilder, ClientError, Code, ListSide, NOT_CONNECTED, Operation, OperationResult,
-    ReadConsistency, ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
+    RankedMember, ReadConsistency, ReplyValue, RetryOptions, ScoredMember, SetExpiry, SetIf, SetOptions, SetOutcome,
+    SortedSetOptions, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -242,6 +243,7 @@ async fn every_call_does_what_it_says() -> Result<()> {
 
     sets(&client).await?;
     lists(&client).await?;
+    sorted_sets(&client).await?;
 
     // Any command, its errors, and options.
     let quorum =
@@ -285,6 +287,30 @@ async fn lists(client: &Client) -> Result<()> {
     client.list_trim("l", 0, 1).await?;
     ensure!(client.list_move("l", ListSide::Head, "l", ListSide::Tail).await?.as_deref() == Some(&b"x"[..]));
     ensure!(client.list_pop_many("l", ListSide::Tail, 9).await? == ["x", "new"]);
+    Ok(())
+}
+
+async fn sorted_sets(client: &Client) -> Result<()> {
+    let names = |members: Vec<ScoredMember>| members.into_iter().map(|member| (member.name, member.score));
+    ensure!(client.sorted_set_add("z", [("a", 1.0), ("b", 2.5), ("c", f64::INFINITY)]).await? == 3);
+    let changed = SortedSetOptions { only_greater: true, count_changed: true, ..SortedSetOptions::default() };
+    ensure!(client.sorted_set_add_with("z", changed, [("a", 0.5), ("b", 3.0), ("d", -1.0)]).await? == 2);
+    ensure!(client.sorted_set_increment("z", "a", 0.25).await? == 1.25);
+    ensure!((client.sorted_set_len("z").await?, client.sorted_set_len("none").await?) == (4, 0));
+    ensure!(client.sorted_set_score("z", "a").await? == Some(1.25));
+    ensure!(client.sorted_set_score("z", "none").await?.is_none());
+    ensure!(client.sorted_set_rank("z", "a").await? == Some(RankedMember { rank: 1, score: 1.25 }));
+    ensure!(client.sorted_set_rank_from_highest("z", "a").await?.is_some_and(|place| place.rank == 2));
+    ensure!(client.sorted_set_rank("z", "none").await?.is_none());
+    let range = client.sorted_set_range("z", 0..=1).await?;
+    ensure!(names(range).eq([("d".into(), -1.0), ("a".into(), 1.25)]));
+    let range = client.sorted_set_range_by_score("z", 1.0..=f64::INFINITY, 2).await?;
+    ensure!(names(range).eq([("a".into(), 1.25), ("b".into(), 3.0)]));
+    ensure!(names(client.sorted_set_pop_min("z", 1).await?).eq([("d".into(), -1.0)]));
+    ensure!(names(client.sorted_set_pop_max("z", 1).await?).eq([("c".into(), f64::INFINITY)]));
+    ensure!(client.sorted_set_remove("z", ["a", "b", "none"]).await? == 2);
+    ensure!(client.sorted_set_pop_min("z", 1).await?.is_empty());
+    ensure!(matches!(client.sorted_set_add("z", [("a", f64::NAN)]).await, Err(ClientError::Invalid { .. })));
     Ok(())
 }
 

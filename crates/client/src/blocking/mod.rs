@@ -22,6 +22,7 @@ mod list;
 mod pipeline;
 mod runtime;
 mod sets;
+mod sorted_set;
 mod watch;
 
 use std::collections::BTreeMap;

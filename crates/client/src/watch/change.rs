@@ -8,6 +8,7 @@ use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{self, watch_expiry};
 
 use super::position::WatchPosition;
+use crate::sorted_set::ScoredMember;
 
 /// The changes of one command, one transaction, or one round of expiry: they have happened at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum CurrentContent {
     Set(Vec<Bytes>),
     /// A list.
     List(Vec<Bytes>),
+    /// A sorted set, in order.
+    SortedSet(Vec<ScoredMember>),
     /// The value has about so many bytes, which is too long for an event: read it.
     Omitted(u64),
     /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
@@ -72,6 +75,9 @@ impl From<v1::WatchedValue> for CurrentValue {
             }
             Some(Value::Set(set)) => CurrentContent::Set(set.members),
             Some(Value::List(list)) => CurrentContent::List(list.elements),
+            Some(Value::SortedSet(set)) => {
+                CurrentContent::SortedSet(set.members.into_iter().map(ScoredMember::from).collect())
+            }
             Some(Value::Missing(_)) => CurrentContent::Missing,
             Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
             Some(Value::Unread(_)) | None => CurrentContent::Unread,
@@ -178,6 +184,10 @@ pub enum WatchChange {
     ListRemove { key: Bytes, positions: Vec<u64> },
     /// The element at an end of a list moves to an end of the list: to the other one, or it stays where it is.
     ListRotate { key: Bytes, from_tail: bool, to_tail: bool },
+    /// Members of a sorted set get these scores. One command may come as several of these.
+    SortedSetAdd { key: Bytes, members: Vec<ScoredMember> },
+    /// Members of a sorted set are removed, and the sorted set with its last member.
+    SortedSetRemove { key: Bytes, members: Vec<Bytes> },
     /// A change that this version of the SDK does not know. The key is absent if it is not known either.
     Other { key: Option<Bytes> },
 }
@@ -204,7 +214,9 @@ impl WatchChange {
             | WatchChange::ListSet { key, .. }
             | WatchChange::ListInsert { key, .. }
             | WatchChange::ListRemove { key, .. }
-            | WatchChange::ListRotate { key, .. } => (Some(key), None),
+            | WatchChange::ListRotate { key, .. }
+            | WatchChange::SortedSetAdd { key, .. }
+            | WatchChange::SortedSetRemove { key, .. } => (Some(key), None),
             WatchChange::Rename { from, to } => (from.as_ref(), to.as_ref()),
             WatchChange::Other { key } => (key.as_ref(), None),
             WatchChange::Flush => (None, None),
@@ -281,6 +293,12 @@ impl From<v1::WatchChange> for WatchChange {
             Change::ListRemove(v1::ListRemoveChange { key, positions }) => WatchChange::ListRemove { key, positions },
             Change::ListRotate(v1::ListRotateChange { key, from_tail, to_tail }) => {
                 WatchChange::ListRotate { key, from_tail, to_tail }
+            }
+            Change::SortedSetAdd(v1::SortedSetAddChange { key, members }) => {
+                WatchChange::SortedSetAdd { key, members: members.into_iter().map(ScoredMember::from).collect() }
+            }
+            Change::SortedSetRemove(v1::SortedSetRemoveChange { key, members }) => {
+                WatchChange::SortedSetRemove { key, members }
             }
             Change::Other(v1::OtherChange { key }) => WatchChange::Other { key: Some(key) },
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::change::{ChangedValue, CurrentContent, CurrentValue, WatchChange, WatchEvent};
+use crate::sorted_set::ScoredMember;
 
 /// What an event, and each change, field or value within it, takes beside its bytes.
 const ITEM_BYTES: usize = 64;
@@ -49,6 +50,10 @@ fn names_bytes(names: &[Bytes]) -> usize {
     names.iter().map(|name| ITEM_BYTES + name.len()).sum()
 }
 
+fn members_bytes(members: &[ScoredMember]) -> usize {
+    members.iter().map(|member| ITEM_BYTES + member.name.len()).sum()
+}
+
 fn change_bytes(change: &WatchChange) -> usize {
     let keys: usize = change.keys().map(Bytes::len).sum();
     let beside = match change {
@@ -60,12 +65,15 @@ fn change_bytes(change: &WatchChange) -> usize {
         WatchChange::HashDelete { fields, .. }
         | WatchChange::HashExpire { fields, .. }
         | WatchChange::HashPersist { fields, .. } => names_bytes(fields),
-        WatchChange::SetAdd { members, .. } | WatchChange::SetRemove { members, .. } => names_bytes(members),
+        WatchChange::SetAdd { members, .. }
+        | WatchChange::SetRemove { members, .. }
+        | WatchChange::SortedSetRemove { members, .. } => names_bytes(members),
         WatchChange::ListPush { elements, .. } => {
             elements.iter().map(|element| ITEM_BYTES + changed_bytes(element)).sum()
         }
         WatchChange::ListSet { element, .. } | WatchChange::ListInsert { element, .. } => changed_bytes(element),
         WatchChange::ListRemove { positions, .. } => size_of_val(&positions[..]),
+        WatchChange::SortedSetAdd { members, .. } => members_bytes(members),
         WatchChange::Copy { from, .. } => from.as_ref().map_or(0, Bytes::len),
         WatchChange::Delete { .. }
         | WatchChange::Expire { .. }
@@ -87,6 +95,7 @@ fn value_bytes(value: &CurrentValue) -> usize {
         }
         CurrentContent::Set(members) => names_bytes(members),
         CurrentContent::List(elements) => names_bytes(elements),
+        CurrentContent::SortedSet(members) => members_bytes(members),
         CurrentContent::Missing | CurrentContent::Omitted(_) | CurrentContent::Unread => 0,
     };
     ITEM_BYTES + value.key.len() + content

@@ -1,7 +1,7 @@
 //! The data types, as the commands know them: one line each.
 
 use super::typed::{DumpForm, TypeCommands};
-use crate::{hash, list, set, string};
+use crate::{hash, list, set, string, zset};
 
 /// All of them.
 pub(crate) const TYPES: &[&TypeCommands] = &[
@@ -9,6 +9,7 @@ pub(crate) const TYPES: &[&TypeCommands] = &[
     &hash::COMMANDS,
     &list::COMMANDS,
     &set::COMMANDS,
+    &zset::COMMANDS,
     #[cfg(any(test, feature = "test-type"))]
     &crate::stack::COMMANDS,
 ];

@@ -5,8 +5,8 @@
 //! the same function (`Engine::perform`), so that they cannot differ.
 //!
 //! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`],
-//! [`crate::list::effect`], [`crate::set::effect`]), those of any key in `key.rs`. This module has the encoding, and in
-//! `registry.rs` the list of which op belongs to which type.
+//! [`crate::list::effect`], [`crate::set::effect`], [`crate::zset::effect`]), those of any key in `key.rs`. This module
+//! has the encoding, and in `registry.rs` the list of which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
@@ -55,9 +55,13 @@
 //! | 98 | SADD TABLE | key, member+ | adds members; a packed set becomes a table |
 //! | 99 | SREM | key, member+ | removes members, and the key with its last |
 //! | 100 | SREM PACK | key, member+ | as SREM; a table becomes a packed set of texts, if what is left fits one |
+//! | 128 | ZADD | key, (member, score)+ | sets the scores of members |
+//! | 129 | ZADD TABLE | key, (member, score)* | the same, and makes the sorted set large |
+//! | 130 | ZREM | key, member+ | removes members, and the key with its last |
 //!
 //! Positions count from the head, from 0 on. Those of LREM are one argument: a varint for the first, and one for each
-//! distance to the next. Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
+//! distance to the next. Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit
+//! floating-point number, little-endian, and not NaN. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
 mod arguments;

@@ -12,6 +12,7 @@ use crate::set::effect::SetEffect;
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
+use crate::zset::effect::ZsetEffect;
 use fastness_types::WallMs;
 
 /// Joins the effects of all data types: one line for each type, with its ops.
@@ -103,6 +104,8 @@ effects! {
     Set(SetEffect) = 96..=127,
     /// Effects of lists.
     List(ListEffect) = 64..=95,
+    /// Effects of sorted sets.
+    Zset(ZsetEffect) = 128..=159,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

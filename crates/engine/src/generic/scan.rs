@@ -1,4 +1,4 @@
-//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN, SSCAN and CLUSTERSCAN share.
+//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN, SSCAN, ZSCAN and CLUSTERSCAN share.
 //!
 //! A cursor has a slot and a position in its table, which stays valid while the table grows and shrinks, and is valid
 //! on every replica. A key that exists from the first call to the last is returned at least once.
@@ -101,6 +101,8 @@ pub(crate) enum Scans {
     Fields,
     /// SSCAN's, which has neither.
     Members,
+    /// ZSCAN's, which has NOSCORES but not TYPE.
+    ScoredMembers,
 }
 
 /// The parsed options.
@@ -110,7 +112,7 @@ pub(crate) struct Filter<'a> {
     type_name: Option<&'static str>,
     /// Only of CLUSTERSCAN.
     pub(crate) slot: Option<Slot>,
-    /// Only of HSCAN: fields without their values.
+    /// Only of HSCAN and ZSCAN: fields without their values, members without their scores.
     pub(crate) no_values: bool,
 }
 
@@ -129,6 +131,10 @@ impl<'a> Filter<'a> {
             let name = option.to_ascii_lowercase();
             match name.as_slice() {
                 b"novalues" if scans == Scans::Fields => {
+                    filter.no_values = true;
+                    continue;
+                }
+                b"noscores" if scans == Scans::ScoredMembers => {
                     filter.no_values = true;
                     continue;
                 }

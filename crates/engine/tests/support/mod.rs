@@ -106,6 +106,7 @@ pub fn command() -> impl Strategy<Value = Words> {
         4 => hash_command(),
         4 => set_command(),
         4 => list_command(),
+        4 => zset_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
@@ -222,6 +223,46 @@ fn list_command() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A random sorted set command, on keys that other commands use too and on keys of their own.
+fn zset_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}z{key}") });
+    let name = || prop_oneof![8 => "[a-h]{1,2}", 1 => "[a-z]{60,70}"];
+    let score = || {
+        prop_oneof![
+            4 => (-5i64..5).prop_map(|n| n.to_string()),
+            2 => (-100i32..100).prop_map(|n| format!("{}", f64::from(n) / 8.0)),
+            1 => prop::sample::select(vec!["inf", "-inf", "-0", "1e300"]).prop_map(str::to_owned),
+        ]
+    };
+    let pairs =
+        move || prop::collection::vec((score(), name()).prop_map(|(score, name)| format!("{score} {name}")), 1..4);
+    let names = move || prop::collection::vec(name(), 1..4);
+    let many = (key(), 120u16..140, 1u16..9).prop_map(|(key, count, scores)| {
+        let pairs: Vec<String> = (0..count).map(|i| format!("{} m{i}", i % scores)).collect();
+        format!("ZADD {key} {}", pairs.join(" "))
+    });
+    let option = prop_oneof![6 => Just(""), 1 => Just("NX "), 1 => Just("XX "), 1 => Just("GT "), 1 => Just("LT CH ")];
+    let read = prop_oneof![Just("ZCARD"), Just("ZRANDMEMBER"), Just("ZPOPMIN"), Just("ZPOPMAX")];
+    let combine = prop_oneof![Just("ZUNIONSTORE"), Just("ZINTERSTORE"), Just("ZDIFFSTORE")];
+    let rank = || -9i8..20;
+    prop_oneof![
+        6 => (key(), option, pairs()).prop_map(|(k, o, p)| format!("ZADD {k} {o}{}", p.join(" "))),
+        2 => (key(), -9i8..9, name()).prop_map(|(k, by, n)| format!("ZINCRBY {k} {by} {n}")),
+        4 => (key(), names()).prop_map(|(k, n)| format!("ZREM {k} {}", n.join(" "))),
+        3 => (read, key()).prop_map(|(read, k)| format!("{read} {k}")),
+        1 => (key(), 0u8..9).prop_map(|(k, count)| format!("ZPOPMAX {k} {count}")),
+        1 => (key(), key()).prop_map(|(a, b)| format!("ZMPOP 2 {a} {b} MIN COUNT 3")),
+        2 => (key(), rank(), rank()).prop_map(|(k, a, b)| format!("ZREMRANGEBYRANK {k} {a} {b}")),
+        1 => (key(), -3i8..3).prop_map(|(k, min)| format!("ZREMRANGEBYSCORE {k} {min} ({}", min + 2)),
+        1 => (key(), name()).prop_map(|(k, n)| format!("ZREMRANGEBYLEX {k} [{n} +")),
+        1 => (key(), key(), rank()).prop_map(|(a, b, stop)| format!("ZRANGESTORE {a} {b} 0 {stop} REV")),
+        2 => (combine, key(), key(), key()).prop_map(|(name, a, b, c)| format!("{name} {a} 2 {b} {c}")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+        1 => many,
+    ]
+}
+
 /// One step of a random run.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -288,6 +329,13 @@ pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
     for key in ["{0}k0", "{0}k1", "{0}l2", "{0}l3", "{0}l4", "{0}l5"] {
         for line in ["LRANGE {} 0 -1", "OBJECT ENCODING {}", "PTTL {}"] {
             replies.push(run(engine, &words(line.replace("{}", key)), now, false, &mut effects));
+        }
+    }
+    for key in ["{0}k0", "{0}k1", "{0}z2", "{0}z3", "{0}z4", "{0}z5"] {
+        for question in
+            [format!("ZRANGE {key} 0 -1 WITHSCORES"), format!("OBJECT ENCODING {key}"), format!("PTTL {key}")]
+        {
+            replies.push(run(engine, &words(question), now, false, &mut effects));
         }
     }
     assert!(effects.is_empty(), "a replica stages nothing");

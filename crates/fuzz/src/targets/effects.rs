@@ -9,6 +9,8 @@ use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::SetForm;
 use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::ZsetEffect;
+use fastness_engine::zset::score::bytes_of;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -33,14 +35,15 @@ const OFFSET_MAX: u64 = 64 << 10;
 
 fn seeds() -> Vec<Vec<u8>> {
     with_hashes(|engine| {
-        let (a, b, h, s) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"), engine.key(b"s"));
+        let [a, b, h, l, s, z] = [&b"a"[..], b"b", b"h", b"l", b"s", b"z"].map(|key| engine.key(key));
         let at = WallMs(NOW.0 + 1_000);
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
-        let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
         let integers: &[&[u8]] = &[b"5", b"-70000"];
-        let integers = Items::from(Args::slices(integers));
-        let l = engine.key(b"l");
+        let scores = [1.5, f64::NEG_INFINITY].map(bytes_of);
+        let scored: &[&[u8]] = &[b"f", &scores[0], b"g", &scores[1]];
+        let [pairs, fields, integers, scored] =
+            [pairs, fields, integers, scored].map(|items| Items::from(Args::slices(items)));
         let list = |change| ListEffect { key: l, change }.into();
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
@@ -68,6 +71,9 @@ fn seeds() -> Vec<Vec<u8>> {
             list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }),
             list(ListChange::Remove { positions: &[1, 2] }),
             list(ListChange::Trim { head: 1, tail: 2 }),
+            ZsetEffect::Add { key: z, members: scored, to_table: false }.into(),
+            ZsetEffect::Add { key: z, members: scored, to_table: true }.into(),
+            ZsetEffect::Remove { key: z, members: fields }.into(),
             KeyEffect::FlushAll.into(),
             SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
             SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),

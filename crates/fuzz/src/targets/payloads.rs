@@ -15,7 +15,9 @@ pub(super) const RESTORE: Target = Target {
     bytes_max: 500,
     share: 3,
     seeds,
-    words: || words(&["\u{0}", "\u{2}", "\u{4}", "\u{b}", "\u{10}", "\u{14}", "\u{16}"]),
+    words: || {
+        words(&["\u{0}", "\u{2}", "\u{3}", "\u{4}", "\u{5}", "\u{b}", "\u{c}", "\u{10}", "\u{11}", "\u{14}", "\u{16}"])
+    },
     // A field of a hash of LZF strings can take some thousand times as much as its payload.
     memory: |length| ENGINES_BYTES + 8192 * length,
     run: restore,
@@ -38,6 +40,10 @@ fn seeds() -> Vec<Vec<u8>> {
         b"\x0b\x0c\x02\0\0\0\x02\0\0\0\xff\xff\x02\0",
         b"\x0b\x10\x08\0\0\0\x01\0\0\0\x00\xf2\x05\x2a\x01\0\0\0",
         b"\x14\x0c\x0c\0\0\0\x02\0\x81a\x02\x07\x01\xff",
+        b"\x03\x02\x01a\x031.5\x01b\xff",
+        b"\x05\x02\x01b\x00\x00\x00\x00\x00\x00\xf0\xff\x01a\x00\x00\x00\x00\x00\x00\xf8\x3f",
+        b"\x0c\x1c\x1c\x00\x00\x00\x16\x00\x00\x00\x04\x00\x00\x01b\x03\x04-inf\x06\x01a\x03\x031.5\xff",
+        b"\x11\x18\x18\x00\x00\x00\x04\x00\x81b\x02\x84-inf\x05\x81a\x02\x831.5\x04\xff",
         b"\x0d\x1b\x1b\x00\x00\x00\x15\x00\x00\x00\x04\x00\x00\x01a\x03\x011\x03\x01b\x03\xf3\xff",
         b"\x09\x08\x02\x01a\x01\x00\x31\xff",
     ]);

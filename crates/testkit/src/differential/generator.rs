@@ -57,6 +57,9 @@ const HASH_KEYS: usize = 4;
 const SET_KEYS: usize = 5;
 /// Number of further keys that are mostly those of lists.
 const LIST_KEYS: usize = 4;
+/// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
+const ZSET_KEYS: usize = 4;
+const LEX_KEYS: usize = 2;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -135,6 +138,28 @@ const FLOATS: &[&str] = &[
     "-1e5000",
     "00012.500",
     "+3",
+];
+/// Scores at the limits of what is written in which form.
+const SCORES: &[&str] = &[
+    "inf",
+    "-inf",
+    "-0",
+    "0",
+    "127",
+    "128",
+    "-1",
+    "100000000",
+    "4503599627370497",
+    "9007199254740993",
+    "4611686018427387904",
+    "4611686018427388928",
+    "1e17",
+    "1e21",
+    "-1e300",
+    "1e-7",
+    "1e-310",
+    "0.1",
+    "3.0e-7",
 ];
 const OFFSETS: &[&str] = &[
     "0",
@@ -274,8 +299,9 @@ impl Generator {
         let shape = self.shape();
         let mut request = self.fill(shape);
         // A number of random fields or members as large as any integer may exceed the memory of the reference.
-        let draws = shape.starts_with("HRANDFIELD") || shape.starts_with("SRANDMEMBER");
-        if self.rng.one_in(25) && !draws {
+        let draws = ["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER"].iter().any(|name| shape.starts_with(name));
+        // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified.
+        if self.rng.one_in(25) && !draws && !shape.contains(" ze") {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -345,6 +371,14 @@ impl Generator {
                 return;
             }
             "u" => self.rng.pick(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]).into(),
+            "zk" => self.zset_key(),
+            "zl" => format!("{TAG}zl{}", self.rng.below(LEX_KEYS)).into_bytes(),
+            "zm" => self.zset_member(),
+            "zs" => self.score(),
+            "zu" => self.score_limit(),
+            "ze" => self.name_limit(),
+            "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
+            "zmany" | "zsame" => return self.push_many(word == "zsame", request),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
@@ -468,6 +502,64 @@ impl Generator {
         }
     }
 
+    /// A key, mostly one of those that only commands of sorted sets use.
+    fn zset_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.key(),
+            _ => format!("{TAG}z{}", self.rng.below(ZSET_KEYS)).into_bytes(),
+        }
+    }
+
+    /// One of a few members, so that commands affect each other.
+    fn zset_member(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => Vec::new(),
+            1 => vec![b'm'; 63 + self.rng.below(3)],
+            2 => b"\x00\xff\r\n".to_vec(),
+            3 => self.rng.below(200).to_string().into_bytes(),
+            4 => format!("m{}", self.rng.below(140)).into_bytes(),
+            n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A score, often one that other members have.
+    fn score(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.float(),
+            1 => self.one_of(SCORES),
+            2 => format!("{}.{}", self.rng.below(9), self.rng.below(100)).into_bytes(),
+            3 => (self.rng.bits() as i64 >> self.rng.below(64)).to_string().into_bytes(),
+            _ => (self.rng.below(7) as i64 - 3).to_string().into_bytes(),
+        }
+    }
+
+    fn score_limit(&mut self) -> Vec<u8> {
+        let limit = match self.rng.below(6) {
+            0 => b"-inf".to_vec(),
+            1 => b"+inf".to_vec(),
+            _ => self.score(),
+        };
+        if self.rng.one_in(4) { [b"(", &limit[..]].concat() } else { limit }
+    }
+
+    fn name_limit(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(&["", "a", "--", "+x", "("]),
+            1..4 => b"-".to_vec(),
+            4..7 => b"+".to_vec(),
+            n => [if n.is_multiple_of(2) { &b"["[..] } else { b"(" }, &self.zset_member()[..]].concat(),
+        }
+    }
+
+    /// Scores and members, so many that a small sorted set is full, or becomes a large one.
+    fn push_many(&mut self, are_equal: bool, request: &mut Request) {
+        let (from, scores) = (self.rng.below(40), 1 + self.rng.below(9));
+        for member in from..from + 100 + self.rng.below(40) {
+            let score = if are_equal { 0 } else { member % scores };
+            request.extend([score.to_string().into_bytes(), format!("m{member}").into_bytes()]);
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
         if self.rng.one_in(16) {
             return format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes();
@@ -477,6 +569,9 @@ impl Generator {
         }
         if self.rng.one_in(12) {
             return format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes();
+        }
+        if self.rng.one_in(12) {
+            return format!("{TAG}z{}", self.rng.below(ZSET_KEYS)).into_bytes();
         }
         match self.rng.below(KEYS) {
             0 => format!("{TAG}{}", "k".repeat(40)).into_bytes(),

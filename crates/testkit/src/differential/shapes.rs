@@ -16,6 +16,11 @@
 //! | `lk`, `le` | key of a list, mostly; element of a list |
 //! | `lp`, `lend` | position in a list; end of a list |
 //! | `many` | hundreds of elements |
+//! | `zk`, `zm`, `zs` | key of a sorted set, mostly; member of a sorted set; score |
+//! | `zl` | key of a sorted set whose scores are all 0, so that ranges of names are specified |
+//! | `zu`, `ze` | limit of a range of scores; limit of a range of names |
+//! | `za` | how scores are joined |
+//! | `zmany`, `zsame` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -138,9 +143,65 @@ pub const SHAPES: &[&str] = &[
     "RPUSH lk *le",
     "RPUSH lk many",
     "RPUSHX lk *le",
+    // sorted set
+    "ZADD zk *zs,zm",
+    "ZADD zk *zs,zm",
+    "ZADD zk ?NX ?XX ?GT ?LT ?CH ? *zs,zm",
+    "ZADD zk ?NX ?XX ?GT ?LT ? INCR zs zm",
+    "ZADD zk zmany",
+    "ZCARD zk",
+    "ZCOUNT zk zu zu",
+    "ZDIFF # *zk ?WITHSCORES",
+    "ZDIFFSTORE zk # *zk",
+    "ZINCRBY zk zs zm",
+    "ZINTER # *zk ?WITHSCORES ?AGGREGATE:za",
+    "ZINTER 2 zk zk WEIGHTS zs zs ?AGGREGATE:za",
+    "ZINTERCARD # *zk ?LIMIT:n",
+    "ZINTERSTORE zk # *zk ?AGGREGATE:za",
+    "ZLEXCOUNT zl ze ze",
+    "ZMPOP # *zk MIN ?COUNT:n",
+    "ZMPOP # *zk MAX ?COUNT:n",
+    "ZMSCORE zk *zm",
+    "ZPOPMAX zk",
+    "ZPOPMAX zk n",
+    "ZPOPMIN zk",
+    "ZPOPMIN zk n",
+    "ZRANDMEMBER zk",
+    "ZRANDMEMBER zk r ?WITHSCORES",
+    "ZRANGE zk o o ?REV ?WITHSCORES ?BYSCORE ?BYLEX",
+    "ZRANGE zk zu zu BYSCORE ?REV ?WITHSCORES",
+    "ZRANGE zk zu zu BYSCORE ?REV ?WITHSCORES ? LIMIT o o",
+    "ZRANGE zl ze ze BYLEX ?REV",
+    "ZRANGEBYLEX zl ze ze",
+    "ZRANGEBYLEX zl ze ze LIMIT o o",
+    "ZRANGEBYSCORE zk zu zu ?WITHSCORES",
+    "ZRANGEBYSCORE zk zu zu LIMIT o o ?WITHSCORES",
+    "ZRANGESTORE zk zk o o ?REV",
+    "ZRANGESTORE zk zk zu zu BYSCORE ?REV",
+    "ZRANGESTORE zl zl ze ze BYLEX LIMIT o o",
+    "ZRANK zk zm ?WITHSCORE",
+    "ZREM zk *zm",
+    "ZREMRANGEBYLEX zl ze ze",
+    "ZREMRANGEBYRANK zk o o",
+    "ZREMRANGEBYSCORE zk zu zu",
+    "ZREVRANGE zk o o ?WITHSCORES",
+    "ZREVRANGEBYLEX zl ze ze",
+    "ZREVRANGEBYSCORE zk zu zu ?WITHSCORES",
+    "ZREVRANK zk zm ?WITHSCORE",
+    "ZSCAN zk c ?MATCH:p ?COUNT:n ?NOVALUES ?NOSCORES ?TYPE:y",
+    "ZSCORE zk zm",
+    "ZUNION # *zk ?WITHSCORES ?AGGREGATE:za",
+    "ZUNION 2 zk zk WEIGHTS zs zs ?WITHSCORES",
+    "ZUNIONSTORE zk # *zk ?AGGREGATE:za",
+    "ZUNIONSTORE zk 2 zk q ?AGGREGATE:za",
+    "ZINTER 2 q zk ?WITHSCORES",
+    "ZDIFF 2 q zk ?WITHSCORES",
+    "ZADD zl 0 zm 0 zm",
+    "ZADD zl zsame",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "COPY q q ?REPLACE",
+    "COPY zk zk ?REPLACE",
     "DEL *k",
     "DUMP k",
     "EXISTS *k",

@@ -1,7 +1,7 @@
 //! Whether the listeners of the config can be opened, or are those of its node already.
 
 use std::io::{Error, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use fastness_server::config::Config;

@@ -1,7 +1,7 @@
 //! From effects in the log to changes in responses.
 //!
-//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields or members are split, so that a response
-//! stays below what gRPC clients accept by default (4 MiB).
+//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields or members are split, so that a
+//! response stays below what gRPC clients accept by default (4 MiB).
 
 use bytes::Bytes;
 use fastness_engine::ExpiryChange;
@@ -11,6 +11,7 @@ use fastness_engine::list::change::{ListChange, ListEnd, read_positions};
 use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::{ZsetEffect, scored};
 use fastness_shard::changes::{ChangeFilter, ChangePosition};
 use fastness_types::LogIndex;
 use fastness_types::limits::WATCH_VALUE_BYTES_MAX;
@@ -126,6 +127,15 @@ pub(super) fn changes_of<'a>(
         },
         Effect::List(ListEffect { key, .. }) if !filter.matches(key.bytes) => Box::new(std::iter::empty()),
         Effect::List(effect) => of_list(effect),
+        Effect::Zset(ZsetEffect::Add { key, .. } | ZsetEffect::Remove { key, .. }) if !filter.matches(key.bytes) => {
+            Box::new(std::iter::empty())
+        }
+        Effect::Zset(ZsetEffect::Add { key, members, .. }) => Box::new(add_members(key.bytes, members)),
+        Effect::Zset(ZsetEffect::Remove { key, members }) => {
+            Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SortedSetRemove(v1::SortedSetRemoveChange { key, members })
+            }))
+        }
         #[allow(unreachable_patterns, reason = "types that exist in tests only")]
         _ => {
             let watched: Vec<_> = effect.keys().changed().filter(|key| filter.matches(key.bytes)).collect();
@@ -211,7 +221,29 @@ fn set_fields<'a>(
     })
 }
 
-/// Changes that name fields of a hash or members of a set.
+/// At least one change: a sorted set may change without any of its members.
+fn add_members<'a>(key: &'a [u8], members: Items<'a>) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = scored(members).peekable();
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if !std::mem::take(&mut is_first) {
+            rest.peek()?;
+        }
+        let mut writer = Writer::default();
+        let (key, mut members) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all members.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
+            && let Some((name, score)) = rest.next()
+        {
+            members.push(v1::SortedSetMember { name: writer.name(name), score });
+            writer.bytes += CHANGE_COST;
+        }
+        Some(writer.finish(Change::SortedSetAdd(v1::SortedSetAddChange { key, members })))
+    })
+}
+
+/// Changes that name fields of a hash, or members of a set or a sorted set.
 fn named_parts<'a>(
     key: &'a [u8],
     named: Items<'a>,
@@ -384,6 +416,34 @@ mod tests {
         let members = Items::from(Args::slices(&cut));
         let added = changes(SetEffect::Add { key, members, least: SetForm::Ints }, &all);
         assert_eq!((added.len(), added[0].name_cut), (1, true));
+    }
+
+    #[test]
+    fn members_come_with_their_scores() {
+        let engine = engine();
+        let key = engine.key(b"z");
+        let names: Vec<String> = (0..40_000).map(|i| format!("member{i}")).collect();
+        let scores: Vec<[u8; 8]> = (0..40_000).map(|i| f64::from(i).to_le_bytes()).collect();
+        let words: Vec<&[u8]> =
+            names.iter().zip(&scores).flat_map(|(name, score)| [name.as_bytes(), &score[..]]).collect();
+        let (members, all) = (Items::from(Args::slices(&words)), ChangeFilter::new([], []));
+        let added = changes(ZsetEffect::Add { key, members, to_table: false }, &all);
+        let found = added.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SortedSetAdd(add) => add.members.iter().map(|member| (&*member.name, member.score)),
+            other => panic!("{other:?}"),
+        });
+        let expected = names.iter().zip(0..).map(|(name, i)| (name.as_bytes(), f64::from(i)));
+        assert!(added.len() > 5 && found.eq(expected));
+        let members = Items::from(Args::slices(&[]));
+        let none = changes(ZsetEffect::Add { key, members, to_table: true }, &all);
+        let Some(Change::SortedSetAdd(add)) = &none[0].change else { panic!("{none:?}") };
+        assert!(none.len() == 1 && add.members.is_empty());
+        let members = Items::from(Args::slices(&[b"a", b"b"]));
+        let removed = changes(ZsetEffect::Remove { key, members }, &all);
+        let Some(Change::SortedSetRemove(remove)) = &removed[0].change else { panic!("{removed:?}") };
+        assert_eq!(remove.members, ["a", "b"]);
+        let other = ChangeFilter::new([&b"x"[..]], []);
+        assert!(changes(ZsetEffect::Remove { key, members }, &other).is_empty());
     }
 
     #[test]

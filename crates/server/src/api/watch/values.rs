@@ -11,7 +11,9 @@ use fastness_types::LogIndex;
 use fastness_types::limits::{WATCH_VALUE_BYTES_MAX, WATCH_VALUES_BYTES_MAX};
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watched_value::Value;
-use fastness_wire::v1::{WatchChange, WatchedField, WatchedHash, WatchedList, WatchedSet, WatchedValue};
+use fastness_wire::v1::{
+    SortedSetMember, WatchChange, WatchedField, WatchedHash, WatchedList, WatchedSet, WatchedSortedSet, WatchedValue,
+};
 use tokio::time::Instant;
 
 use super::changes::write_position;
@@ -124,6 +126,8 @@ fn changed(change: &WatchChange) -> [Option<Bytes>; 2] {
         Some(Change::ListInsert(insert)) => &insert.key,
         Some(Change::ListRemove(remove)) => &remove.key,
         Some(Change::ListRotate(rotate)) => &rotate.key,
+        Some(Change::SortedSetAdd(add)) => &add.key,
+        Some(Change::SortedSetRemove(remove)) => &remove.key,
         Some(Change::Other(other)) => &other.key,
         Some(Change::KeyRename(rename)) => return [rename.from.clone(), rename.to.clone()],
         Some(Change::Flush(_)) | None => return [None, None],
@@ -161,6 +165,13 @@ fn write(key: Bytes, position: LogIndex, found: CommittedValue) -> (WatchedValue
                 StoredValue::List(elements) => {
                     length += elements.iter().map(|element| element.len() + VALUE_COST).sum::<usize>();
                     Value::List(WatchedList { elements: elements.into_iter().map(Bytes::from).collect() })
+                }
+                StoredValue::SortedSet(members) => {
+                    let member = |member: fastness_engine::stored::StoredMember| {
+                        length += member.name.len() + VALUE_COST;
+                        SortedSetMember { name: member.name.into(), score: member.score }
+                    };
+                    Value::SortedSet(WatchedSortedSet { members: members.into_iter().map(member).collect() })
                 }
                 StoredValue::Long(bytes) => Value::OmittedBytes(bytes),
                 StoredValue::OtherType => Value::Unread(true),
