@@ -13,7 +13,7 @@ use crate::set::effect::SetEffect;
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
 use crate::zset::effect::ZsetEffect;
-use fastness_types::WallMs;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Joins the effects of all data types: one line for each type, with its ops.
 macro_rules! effects {
@@ -61,6 +61,13 @@ macro_rules! effects {
             fn arguments_max(&self) -> usize {
                 match self {
                     $($(#[cfg($cfg)])* Effect::$type(effect) => effect.arguments_max(),)*
+                }
+            }
+
+            #[inline]
+            fn level(&self) -> FormatLevel {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.level(),)*
                 }
             }
 

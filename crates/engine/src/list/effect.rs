@@ -3,7 +3,7 @@
 use super::change::{ListChange, ListEnd};
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
-use fastness_types::WallMs;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Frozen op numbers.
 mod op {
@@ -110,6 +110,11 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
             ListChange::Remove { positions } => positions.len(),
             ListChange::Trim { .. } | ListChange::Rotate { .. } => 0,
         }
+    }
+
+    #[inline]
+    fn level(&self) -> FormatLevel {
+        FormatLevel::COLLECTIONS
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use super::packed::SetForm;
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
-use fastness_types::WallMs;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Frozen op numbers.
 mod op {
@@ -91,6 +91,11 @@ impl<'a> TypeEffect<'a> for SetEffect<'a> {
 
     fn arguments_max(&self) -> usize {
         self.key().bytes.len() + items_max(&self.members())
+    }
+
+    #[inline]
+    fn level(&self) -> FormatLevel {
+        FormatLevel::COLLECTIONS
     }
 
     #[inline]

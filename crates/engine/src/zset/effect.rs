@@ -4,7 +4,7 @@ use super::members::Member;
 use super::score::from_bytes;
 use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
-use fastness_types::WallMs;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Frozen op numbers.
 mod op {
@@ -90,6 +90,11 @@ impl<'a> TypeEffect<'a> for ZsetEffect<'a> {
 
     fn arguments_max(&self) -> usize {
         self.key().bytes.len() + items_max(&self.items())
+    }
+
+    #[inline]
+    fn level(&self) -> FormatLevel {
+        FormatLevel::COLLECTIONS
     }
 
     #[inline]

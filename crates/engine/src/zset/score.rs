@@ -90,7 +90,7 @@ pub(super) fn write_packed(score: f64, out: &mut Vec<u8>) {
 /// How many bytes follow the head of a packed score; `None` for a byte that is no head.
 pub(super) fn packed_len(head: u8) -> Option<usize> {
     match head {
-        0..0x80 => Some(0),
+        0..=0x7f => Some(0),
         0x81..=0x88 => Some(usize::from(head - 0x80)),
         _ => None,
     }
@@ -123,7 +123,7 @@ pub(super) fn scanned(score: f64) -> Vec<u8> {
     let sign = if score < 0.0 { "-" } else { "" };
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let kept = digits.trim_end_matches('0');
-    let text = if exponent < -4 || exponent >= SCANNED_DIGITS {
+    let text = if !(-4..SCANNED_DIGITS).contains(&exponent) {
         let (first, rest) = kept.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
         let exponent_sign = if exponent < 0 { '-' } else { '+' };
@@ -224,12 +224,12 @@ mod tests {
     }
 
     fn any_score() -> impl Strategy<Value = f64> {
-        let special = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, f64::MAX];
+        const SPECIAL: &[f64] = &[0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, f64::MAX];
         prop_oneof![
             any::<f64>().prop_filter("NaN is no score", |score| !score.is_nan()),
             any::<i64>().prop_map(|whole| whole as f64),
             (any::<i64>(), 0u32..64).prop_map(|(whole, shift)| (whole >> shift) as f64),
-            prop::sample::select(&special[..]),
+            prop::sample::select(SPECIAL),
         ]
     }
 

@@ -63,7 +63,7 @@ pub fn judge(check: &'static str, subject: &str, (expires_at, now): (i64, i64), 
     let why = "after that, no node and no client can connect";
     match days {
         ..PROBLEM_DAYS => found.but(CheckResult::Problem, why).then(next),
-        ..WARNING_DAYS => found.but(CheckResult::Warning, why).then(next),
+        PROBLEM_DAYS..WARNING_DAYS => found.but(CheckResult::Warning, why).then(next),
         _ => found,
     }
 }
