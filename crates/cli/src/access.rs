@@ -108,8 +108,8 @@ impl Access {
         Ok(Prepared { connection, is_resp3 })
     }
 
-    /// Selects the protocol; returns whether it is RESP3. A server that demands authentication first is asked again after
-    /// that.
+    /// Selects the protocol; returns whether it is RESP3. A server that demands authentication first is asked again
+    /// after that.
     pub(crate) async fn speak(&self, connection: &mut Connection) -> Result<bool, AccessError> {
         if self.protocol == ProtocolChoice::Resp2 {
             return Ok(false);

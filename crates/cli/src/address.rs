@@ -18,8 +18,8 @@ impl Address {
         Address { host: host.into(), port }
     }
 
-    /// The address in a redirection (`host:port`), which a node sent that was reached at `from`. Without a host it is the
-    /// one of that node.
+    /// The address in a redirection (`host:port`), which a node sent that was reached at `from`. Without a host it is
+    /// the one of that node.
     #[must_use]
     pub fn redirected(text: &str, from: &Address) -> Option<Address> {
         let (host, port) = text.rsplit_once(':')?;

@@ -4,9 +4,10 @@
 //! input (own thread: read ─▶ split into units) ─▶ bounded queue ─▶ batches ─▶ one pipeline per node ─▶ tally
 //! ```
 //!
-//! - [`unit`]: what is sent as a whole: one command, or a transaction from MULTI to EXEC. [`splitter`]: from commands to
-//!   units. [`input`]: reads and splits, as long as there is room.
-//! - [`slots`]: which node serves which slot. [`verdict`]: what the replies to a unit mean. [`dispatch`]: sends batches.
+//! - [`unit`]: what is sent as a whole: one command, or a transaction from MULTI to EXEC. [`splitter`]: from commands
+//!   to units. [`input`]: reads and splits, as long as there is room.
+//! - [`slots`]: which node serves which slot. [`verdict`]: what the replies to a unit mean. [`dispatch`]: sends
+//!   batches.
 //! - [`tally`]: replies, errors and unknown outcomes. [`progress`]: the progress bar.
 //!
 //! Invariants:

@@ -159,8 +159,8 @@ impl Connection {
         matches!(tokio::time::timeout(CLOSED_CHECK, self.replies.fill()).await, Ok(Err(_)))
     }
 
-    /// Sends requests and receives their replies at the same time, so that neither side waits for the other. Passes each
-    /// reply in order, until `on_reply` returns that it was the last one.
+    /// Sends requests and receives their replies at the same time, so that neither side waits for the other. Passes
+    /// each reply in order, until `on_reply` returns that it was the last one.
     ///
     /// # Errors
     /// See [`ConnectionError`]; the replies before the failure have been passed.

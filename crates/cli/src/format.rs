@@ -1,6 +1,7 @@
 //! How replies are shown.
 //!
-//! - [`human`]: for people, as valkey-cli shows them on a terminal. [`escape`]: nothing that a terminal obeys gets there.
+//! - [`human`]: for people, as valkey-cli shows them on a terminal. [`escape`]: nothing that a terminal obeys gets
+//!   there.
 //! - [`raw`]: bytes as they are, for scripts. [`csv`], [`json`]: for other programs.
 
 pub mod csv;

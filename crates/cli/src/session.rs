@@ -1,7 +1,8 @@
 //! A session with a cluster: one current connection, which follows redirections and is replaced when it is lost.
 //!
-//! A command is sent again only if it was certainly not executed: after a redirection, or if nothing was sent. The reply
-//! of a command that was sent on a connection that failed is unknown, and [`SessionError::OutcomeUnknown`] says so.
+//! A command is sent again only if it was certainly not executed: after a redirection, or if nothing was sent. The
+//! reply of a command that was sent on a connection that failed is unknown, and [`SessionError::OutcomeUnknown`] says
+//! so.
 //!
 //! The session knows what of a connection a new one must have as well: the user, the protocol, the database. What else
 //! was set on the old one (CLIENT …, WATCH, MULTI) is gone, which the [`Note`] of the new connection tells the user.

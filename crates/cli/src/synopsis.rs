@@ -1,8 +1,8 @@
 //! What may follow the arguments that were typed, from the command table's description of arguments.
 //!
-//! Arguments are matched from left to right, as people read a synopsis: a required one takes the next word, optional ones
-//! that stand together are taken in any order, one that may be repeated takes as many as fit. It is a help for typing and
-//! no parser: the server decides what a command means.
+//! Arguments are matched from left to right, as people read a synopsis: a required one takes the next word, optional
+//! ones that stand together are taken in any order, one that may be repeated takes as many as fit. It is a help for
+//! typing and no parser: the server decides what a command means.
 
 use fastness_engine::command::arguments::{Argument, Kind};
 use fastness_resp::number::parse_int;

@@ -1,8 +1,9 @@
 //! Sets up logging: its destination, format and level, and how many lines one place may write.
 //!
 //! Text is for people. JSON has one object per line with the same members for every line: `timestamp` (RFC 3339, UTC),
-//! `level`, `target` (the module), and `fields`, which has `message` and what the line is about. An event of the journal
-//! has its kind as the field `event` (`deploy/EVENTS.md`). Names of members and of the events' fields do not change.
+//! `level`, `target` (the module), and `fields`, which has `message` and what the line is about. An event of the
+//! journal has its kind as the field `event` (`deploy/EVENTS.md`). Names of members and of the events' fields do not
+//! change.
 //!
 //! A log file is only appended to. Whoever rotates it truncates it in place, or uses standard error and journald.
 

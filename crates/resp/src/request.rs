@@ -406,8 +406,8 @@ fn parse_inline(buf: &[u8], spans: &mut ArgSpans) -> Result<Parsed, ProtocolErro
     Ok(Parsed::Complete { consumed: newline + 1 })
 }
 
-/// The arguments of a line that somebody has typed: words and quoted texts, as in an inline command. `None` if the quotes
-/// do not match, or if the line is longer than a command may be.
+/// The arguments of a line that somebody has typed: words and quoted texts, as in an inline command. `None` if the
+/// quotes do not match, or if the line is longer than a command may be.
 #[must_use]
 pub fn split_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     if line.len() > COMMAND_BYTES_MAX {

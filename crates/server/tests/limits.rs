@@ -144,8 +144,8 @@ fn the_largest_clients_are_evicted() {
     assert!(client.call_text(&["INFO", "stats"]).contains("evicted_clients:1\r\n"));
 }
 
-/// Many clients that read nothing take no more together than the ceiling above `maxmemory-clients`: their commands wait,
-/// so that nobody's write is refused for them.
+/// Many clients that read nothing take no more together than the ceiling above `maxmemory-clients`: their commands
+/// wait, so that nobody's write is refused for them.
 #[test]
 fn clients_that_do_not_read_wait_at_the_bound() {
     let server = open("maxmemory 100mb\nmaxmemory-clients 25%");

@@ -6,7 +6,8 @@
 //!
 //! - `…` alone stands for any lines, at the end of a line for any rest.
 //! - `0` is 0; any other number stands for any number: process ids, ports, figures. Spaces only separate.
-//! - Where no output is shown, only the exit status counts. A client's remark that it was redirected may always be there.
+//! - Where no output is shown, only the exit status counts. A client's remark that it was redirected may always be
+//!   there.
 //!
 //! Lines that begin with a prompt (`127.0.0.1:7400> `) are typed into the program that was started before.
 

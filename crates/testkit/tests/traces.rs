@@ -1,4 +1,5 @@
-//! OpenTelemetry traces: what a collector receives of sampled writes, and that one which never answers disturbs nothing.
+//! OpenTelemetry traces: what a collector receives of sampled writes, and that one which never answers disturbs
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -52,7 +52,8 @@ impl Splitter {
         self.transaction.as_ref().map_or(0, |transaction| transaction.bytes.len())
     }
 
-    /// The next command. `request`: its bytes as RESP, or `None` for an inline command. `end`: where in the input it ends.
+    /// The next command. `request`: its bytes as RESP, or `None` for an inline command. `end`: where in the input it
+    /// ends.
     pub fn take(&mut self, args: Args<'_>, request: Option<&[u8]>, end: u64) -> Option<Item> {
         self.commands += 1;
         let spec = self.table.of_request(args);

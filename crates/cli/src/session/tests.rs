@@ -135,8 +135,8 @@ async fn a_command_that_was_sent_is_not_sent_again() {
     assert_eq!(node.seen(), ["SET a 1", "PING"]);
 }
 
-/// A connection that was lost while nobody used it is replaced, and the user, the database and the protocol with it; not
-/// so if a transaction was lost as well.
+/// A connection that was lost while nobody used it is replaced, and the user, the database and the protocol with it;
+/// not so if a transaction was lost as well.
 #[tokio::test]
 async fn an_idle_connection_that_was_lost_is_replaced() {
     // Closes every connection whose client says so with its next command.

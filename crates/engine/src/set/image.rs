@@ -2,8 +2,8 @@
 //!
 //! A packed set is written as a byte that says its form, and the number of its members. Integers follow in ascending
 //! order: the first as a zigzag varint, each further one as its difference from the one before. Texts follow with their
-//! lengths. A large set is the number of its members, and of each its length and bytes. The digest of a set is the sum of
-//! the digests of its members, because their order differs between replicas.
+//! lengths. A large set is the number of its members, and of each its length and bytes. The digest of a set is the sum
+//! of the digests of its members, because their order differs between replicas.
 
 use super::member::SetMember;
 use super::packed::{INTS_MAX, NUMBER, PackedSet, SetForm, TEXT_MAX, TEXTS_MAX, of_integers, of_texts};

@@ -105,8 +105,8 @@ impl Keyspace {
         }
     }
 
-    /// As [`Keyspace::remove_members`], of most members of a large set: what is left becomes a packed set of texts, if it
-    /// fits one. The old table is left as it is, to be freed in slices.
+    /// As [`Keyspace::remove_members`], of most members of a large set: what is left becomes a packed set of texts, if
+    /// it fits one. The old table is left as it is, to be freed in slices.
     pub fn keep_few_members<'a>(
         &mut self,
         key: &Key<'_>,

@@ -1,5 +1,5 @@
-//! Sets: their forms ([`packed`], [`table`]), effects, changes, images, DUMP form and commands. A command is in a file of
-//! its own or with its closest relatives.
+//! Sets: their forms ([`packed`], [`table`]), effects, changes, images, DUMP form and commands. A command is in a file
+//! of its own or with its closest relatives.
 //!
 //! Commands follow the rules of the string commands: arguments first, then data, then one reply, and errors in the
 //! order in which Valkey finds them. An effect names only members that it adds or removes, each once: of a random

@@ -26,8 +26,8 @@ pub const SRANDMEMBER: Command =
 const REPLY_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 /// Drawing is faster than a walk through the whole set while less than one member in this many is requested.
 const DRAW_MAX: usize = 3;
-/// As in Valkey, a large set from which SPOP leaves less than one member for this many that it removes is made anew, and
-/// may be packed then.
+/// As in Valkey, a large set from which SPOP leaves less than one member for this many that it removes is made anew,
+/// and may be packed then.
 const ANEW: usize = 5;
 
 fn spop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {

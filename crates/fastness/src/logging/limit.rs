@@ -3,8 +3,8 @@
 //!
 //! - Each call site has a bucket of its own: `log-lines-burst` lines at once, then `log-lines-per-second`. A line that
 //!   is the first in a while is always written, whatever other places write.
-//! - Lines that were left out are counted. Every [`REPORT_EVERY`], and at the end of the process, one line per call site
-//!   says how many there were; `fastness_log_suppressed_total` counts them all.
+//! - Lines that were left out are counted. Every [`REPORT_EVERY`], and at the end of the process, one line per call
+//!   site says how many there were; `fastness_log_suppressed_total` counts them all.
 //! - A bucket is one atomic number. The table of buckets is replaced as a whole when a call site writes its first line,
 //!   and read without a lock otherwise. Call sites are compiled in, so the table is bounded.
 
