@@ -5,7 +5,7 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
-use crate::list;
+use crate::list::{image as list_image, packed as list_packed};
 use crate::set::{image as set_image, packed as set_packed};
 use crate::zset::{image as zset_image, packed as zset_packed};
 
@@ -46,10 +46,10 @@ const TYPES: &[Type] = &[
         remove_parts: None,
     },
     Type {
-        number: list::NUMBER,
+        number: list_packed::NUMBER,
         name: "list",
-        packed: Some(&list::image::PACKED_FORM),
-        records: list::image::RECORDS,
+        packed: Some(&list_image::PACKED_FORM),
+        records: list_image::RECORDS,
         remove_parts: None,
     },
     Type {

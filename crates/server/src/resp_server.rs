@@ -18,6 +18,7 @@ pub mod command;
 pub mod command_log;
 pub mod connection;
 pub mod eviction;
+mod evictor;
 pub mod latency;
 pub mod pipe;
 pub mod received;

@@ -3,12 +3,12 @@
 //! | type | | read | written |
 //! |---|---|---|---|
 //! | 2 | a number, then that many members | yes | of a large set |
-//! | 11 | integers of 2, 4 or 8 bytes (u32), their number (u32), and they in ascending order, as one string | yes | of a packed set of integers |
+//! | 11 | one string: width (u32), number (u32), integers that ascend | yes | of a packed set of integers |
 //! | 20 | a listpack of members, as one string | yes | of a packed set of texts |
 //!
-//! Numbers are little-endian. Everything is checked: the lengths, the order of integers, and that no member is
-//! repeated. As in Valkey, a set of integers or texts that has more members than a packed one may have becomes a table,
-//! and members of type 2 have the form that they would have if they were added one by one.
+//! Numbers are little-endian; a width is 2, 4 or 8 bytes. Everything is checked: the lengths, the order of integers,
+//! and that no member is repeated. As in Valkey, a set of integers or texts that has more members than a packed one may
+//! have becomes a table, and members of type 2 have the form that they would have if they were added one by one.
 
 use super::Set;
 use super::member::SetMember;
