@@ -13,37 +13,37 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sadd<M: AsRef<[u8]>>(
+    pub async fn set_add<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(command("SADD", &[key.as_ref()], members)?).await?)
+        count(self.execute(words_of("SADD", &[key.as_ref()], members)?).await?)
     }
 
     /// Removes members of a set, at least one; returns how many there were. A set without members ceases to exist.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn srem<M: AsRef<[u8]>>(
+    pub async fn set_remove<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(command("SREM", &[key.as_ref()], members)?).await?)
+        count(self.execute(words_of("SREM", &[key.as_ref()], members)?).await?)
     }
 
     /// Moves a member from one set to another; returns whether the first had it. Both keys have one slot.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn smove(
+    pub async fn set_move(
         &self,
         from: impl AsRef<[u8]>,
         to: impl AsRef<[u8]>,
         member: impl AsRef<[u8]>,
     ) -> Result<bool, ClientError> {
-        let args = command("SMOVE", &[from.as_ref(), to.as_ref()], [member])?;
+        let args = words_of("SMOVE", &[from.as_ref(), to.as_ref()], [member])?;
         Ok(count(self.execute(args).await?)? > 0)
     }
 
@@ -51,20 +51,20 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sismember(&self, key: impl AsRef<[u8]>, member: impl AsRef<[u8]>) -> Result<bool, ClientError> {
-        Ok(count(self.execute_read(command("SISMEMBER", &[key.as_ref()], [member])?).await?)? > 0)
+    pub async fn set_contains(&self, key: impl AsRef<[u8]>, member: impl AsRef<[u8]>) -> Result<bool, ClientError> {
+        Ok(count(self.execute_read(words_of("SISMEMBER", &[key.as_ref()], [member])?).await?)? > 0)
     }
 
     /// Returns of each of several members, at least one, whether a set has it.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn smismember<M: AsRef<[u8]>>(
+    pub async fn set_contains_each<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<Vec<bool>, ClientError> {
-        let reply = self.execute_read(command("SMISMEMBER", &[key.as_ref()], members)?).await?;
+        let reply = self.execute_read(words_of("SMISMEMBER", &[key.as_ref()], members)?).await?;
         reply.as_values().and_then(flags).ok_or_else(|| unexpected(&reply))
     }
 
@@ -72,7 +72,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn scard(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
+    pub async fn set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
         count(self.execute_read([&b"SCARD"[..], key.as_ref()]).await?)
     }
 
@@ -80,7 +80,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn smembers(&self, key: impl AsRef<[u8]>) -> Result<BTreeSet<Bytes>, ClientError> {
+    pub async fn set_members(&self, key: impl AsRef<[u8]>) -> Result<BTreeSet<Bytes>, ClientError> {
         distinct(self.execute_read([&b"SMEMBERS"[..], key.as_ref()]).await?)
     }
 
@@ -88,35 +88,35 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn spop(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute(command("SPOP", &[key.as_ref()], [count.to_string()])?).await?)
+    pub async fn set_pop(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
+        distinct(self.execute(words_of("SPOP", &[key.as_ref()], [count.to_string()])?).await?)
     }
 
     /// Returns up to `count` different random members of a set.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn srandmember(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(command("SRANDMEMBER", &[key.as_ref()], [count.to_string()])?).await?)
+    pub async fn set_random(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
+        distinct(self.execute_read(words_of("SRANDMEMBER", &[key.as_ref()], [count.to_string()])?).await?)
     }
 
     /// Returns the members that all of several sets have. The keys, at least one, have one slot.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sinter<K: AsRef<[u8]>>(
+    pub async fn set_inter<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(command("SINTER", &[], keys)?).await?)
+        distinct(self.execute_read(words_of("SINTER", &[], keys)?).await?)
     }
 
     /// Returns how many members all of several sets have. The keys, at least one, have one slot.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sintercard<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64, ClientError> {
-        let mut args = command("SINTERCARD", &[], keys)?;
+    pub async fn set_inter_len<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64, ClientError> {
+        let mut args = words_of("SINTERCARD", &[], keys)?;
         args.insert(1, (args.len() - 1).to_string().into());
         count(self.execute_read(args).await?)
     }
@@ -126,23 +126,23 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sinterstore<K: AsRef<[u8]>>(
+    pub async fn set_inter_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(command("SINTERSTORE", &[destination.as_ref()], keys)?).await?)
+        count(self.execute(words_of("SINTERSTORE", &[destination.as_ref()], keys)?).await?)
     }
 
     /// Returns the members that any of several sets has. The keys, at least one, have one slot.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sunion<K: AsRef<[u8]>>(
+    pub async fn set_union<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(command("SUNION", &[], keys)?).await?)
+        distinct(self.execute_read(words_of("SUNION", &[], keys)?).await?)
     }
 
     /// Stores the members that any of several sets has, in the place of what the destination holds; returns their
@@ -150,12 +150,12 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sunionstore<K: AsRef<[u8]>>(
+    pub async fn set_union_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(command("SUNIONSTORE", &[destination.as_ref()], keys)?).await?)
+        count(self.execute(words_of("SUNIONSTORE", &[destination.as_ref()], keys)?).await?)
     }
 
     /// Returns the members of the first of several sets that none of the others has. The keys, at least one, have one
@@ -163,11 +163,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sdiff<K: AsRef<[u8]>>(
+    pub async fn set_diff<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(command("SDIFF", &[], keys)?).await?)
+        distinct(self.execute_read(words_of("SDIFF", &[], keys)?).await?)
     }
 
     /// Stores the members of the first of several sets that none of the others has, in the place of what the
@@ -175,17 +175,17 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn sdiffstore<K: AsRef<[u8]>>(
+    pub async fn set_diff_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(command("SDIFFSTORE", &[destination.as_ref()], keys)?).await?)
+        count(self.execute(words_of("SDIFFSTORE", &[destination.as_ref()], keys)?).await?)
     }
 }
 
 /// The words of a command: its name, its keys, and at least one further argument.
-fn command<A: AsRef<[u8]>>(
+fn words_of<A: AsRef<[u8]>>(
     name: &'static str,
     keys: &[&[u8]],
     further: impl IntoIterator<Item = A>,
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn commands_have_at_least_one_key_or_member() {
-        let words = command("SADD", &[b"s"], ["a", "b"]).unwrap();
+        let words = words_of("SADD", &[b"s"], ["a", "b"]).unwrap();
         assert_eq!(words, ["SADD", "s", "a", "b"].map(Bytes::from));
-        assert!(matches!(command("SADD", &[b"s"], [""; 0]), Err(ClientError::Invalid { .. })));
+        assert!(matches!(words_of("SADD", &[b"s"], [""; 0]), Err(ClientError::Invalid { .. })));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn score_word(score: f64) -> Result<Bytes, ClientError> {
     if score.is_nan() { Err(ClientError::invalid("a score is a number")) } else { Ok(number(score)) }
 }
 
-fn command(name: &'static str, key: impl AsRef<[u8]>) -> Vec<Bytes> {
+fn words_of(name: &'static str, key: impl AsRef<[u8]>) -> Vec<Bytes> {
     vec![Bytes::from_static(name.as_bytes()), word(key)]
 }
 
@@ -157,7 +157,7 @@ impl Client {
         options: SortedSetOptions,
         members: impl IntoIterator<Item = (N, f64)>,
     ) -> Result<u64, ClientError> {
-        let mut args = command("ZADD", key);
+        let mut args = words_of("ZADD", key);
         args.extend(options.words());
         let before = args.len();
         for (name, score) in members {
@@ -180,7 +180,7 @@ impl Client {
         name: impl AsRef<[u8]>,
         by: f64,
     ) -> Result<f64, ClientError> {
-        let mut args = command("ZINCRBY", key);
+        let mut args = words_of("ZINCRBY", key);
         args.extend([score_word(by)?, word(name)]);
         let reply = self.execute(args).await?;
         score(&reply).ok_or_else(|| unexpected_write(&reply))
@@ -196,7 +196,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         names: impl IntoIterator<Item = N>,
     ) -> Result<u64, ClientError> {
-        let mut args = command("ZREM", key);
+        let mut args = words_of("ZREM", key);
         args.extend(names.into_iter().map(word));
         if args.len() == 2 {
             return Err(ClientError::invalid("at least one member is needed"));
@@ -227,7 +227,7 @@ impl Client {
         key: &[u8],
         most: u32,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = command(name, key);
+        let mut args = words_of(name, key);
         args.push(number(most));
         let reply = self.execute(args).await?;
         members(&reply).ok_or_else(|| unexpected_write(&reply))
@@ -238,7 +238,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        let reply = self.execute_read(command("ZCARD", key)).await?;
+        let reply = self.execute_read(words_of("ZCARD", key)).await?;
         count(&reply).ok_or_else(|| unexpected_read(&reply))
     }
 
@@ -251,7 +251,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<f64>, ClientError> {
-        let mut args = command("ZSCORE", key);
+        let mut args = words_of("ZSCORE", key);
         args.push(word(name));
         let reply = self.execute_read(args).await?;
         score_if_any(&reply).ok_or_else(|| unexpected_read(&reply))
@@ -287,7 +287,7 @@ impl Client {
         key: &[u8],
         name: &[u8],
     ) -> Result<Option<RankedMember>, ClientError> {
-        let mut args = command(call, key);
+        let mut args = words_of(call, key);
         args.extend([word(name), Bytes::from_static(b"WITHSCORE")]);
         let reply = self.execute_read(args).await?;
         ranked(&reply).ok_or_else(|| unexpected_read(&reply))
@@ -303,7 +303,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         ranks: RangeInclusive<i64>,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = command("ZRANGE", key);
+        let mut args = words_of("ZRANGE", key);
         args.extend([number(ranks.start()), number(ranks.end()), Bytes::from_static(b"WITHSCORES")]);
         let reply = self.execute_read(args).await?;
         members(&reply).ok_or_else(|| unexpected_read(&reply))
@@ -319,7 +319,7 @@ impl Client {
         scores: RangeInclusive<f64>,
         most: u32,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = command("ZRANGE", key);
+        let mut args = words_of("ZRANGE", key);
         args.extend([score_word(*scores.start())?, score_word(*scores.end())?]);
         args.extend(["BYSCORE", "LIMIT", "0"].map(|word| Bytes::from_static(word.as_bytes())));
         args.extend([number(most), Bytes::from_static(b"WITHSCORES")]);

@@ -182,21 +182,21 @@ async fn increments_count_once_whatever_happens_to_the_primary() -> Result<()> {
 /// The calls on sets, over the commands of the same names.
 async fn sets(client: &Client) -> Result<()> {
     let set = |members: &[&'static str]| -> BTreeSet<Bytes> { members.iter().copied().map(Bytes::from).collect() };
-    ensure!(client.sadd("{s}a", ["1", "2", "x"]).await? == 3 && client.sadd("{s}a", ["x", "y"]).await? == 1);
-    ensure!(client.srem("{s}a", ["y", "none"]).await? == 1 && client.scard("{s}a").await? == 3);
-    ensure!(client.smembers("{s}a").await? == set(&["1", "2", "x"]) && client.smembers("none").await?.is_empty());
-    ensure!(client.sismember("{s}a", "2").await? && !client.sismember("{s}a", "3").await?);
-    ensure!(client.smismember("{s}a", ["x", "z"]).await? == [true, false]);
-    ensure!(client.smove("{s}a", "{s}b", "x").await? && !client.smove("{s}a", "{s}b", "x").await?);
-    ensure!(client.sadd("{s}b", ["2"]).await? == 1);
+    ensure!(client.set_add("{s}a", ["1", "2", "x"]).await? == 3 && client.set_add("{s}a", ["x", "y"]).await? == 1);
+    ensure!(client.set_remove("{s}a", ["y", "none"]).await? == 1 && client.set_len("{s}a").await? == 3);
+    ensure!(client.set_members("{s}a").await? == set(&["1", "2", "x"]) && client.set_members("none").await?.is_empty());
+    ensure!(client.set_contains("{s}a", "2").await? && !client.set_contains("{s}a", "3").await?);
+    ensure!(client.set_contains_each("{s}a", ["x", "z"]).await? == [true, false]);
+    ensure!(client.set_move("{s}a", "{s}b", "x").await? && !client.set_move("{s}a", "{s}b", "x").await?);
+    ensure!(client.set_add("{s}b", ["2"]).await? == 1);
     let keys = ["{s}a", "{s}b"];
-    ensure!(client.sinter(keys).await? == set(&["2"]) && client.sintercard(keys).await? == 1);
-    ensure!(client.sunion(keys).await? == set(&["1", "2", "x"]) && client.sdiff(keys).await? == set(&["1"]));
-    ensure!(client.sunionstore("{s}c", keys).await? == 3 && client.sdiffstore("{s}d", keys).await? == 1);
-    ensure!(client.sinterstore("{s}d", keys).await? == 1 && client.smembers("{s}d").await? == set(&["2"]));
-    ensure!(client.srandmember("{s}c", 2).await?.len() == 2 && client.spop("{s}c", 9).await?.len() == 3);
-    ensure!(client.scard("{s}c").await? == 0);
-    match client.sadd("h", ["x"]).await {
+    ensure!(client.set_inter(keys).await? == set(&["2"]) && client.set_inter_len(keys).await? == 1);
+    ensure!(client.set_union(keys).await? == set(&["1", "2", "x"]) && client.set_diff(keys).await? == set(&["1"]));
+    ensure!(client.set_union_store("{s}c", keys).await? == 3 && client.set_diff_store("{s}d", keys).await? == 1);
+    ensure!(client.set_inter_store("{s}d", keys).await? == 1 && client.set_members("{s}d").await? == set(&["2"]));
+    ensure!(client.set_random("{s}c", 2).await?.len() == 2 && client.set_pop("{s}c", 9).await?.len() == 3);
+    ensure!(client.set_len("{s}c").await? == 0);
+    match client.set_add("h", ["x"]).await {
         Err(error @ ClientError::Refused { .. }) if error.reason() == "WRONGTYPE" => Ok(()),
         other => bail!("{other:?}"),
     }

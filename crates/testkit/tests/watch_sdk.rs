@@ -319,8 +319,8 @@ async fn current_values_come_with_the_events() -> Result<()> {
     let mut values = client.watch().prefix("c").with_values().start().await?;
     client.set("c1", "one").await?;
     client.hash_set("c2", [("x", "1")]).await?;
-    client.sadd("c3", ["5", "7"]).await?;
-    client.srem("c3", ["5", "none"]).await?;
+    client.set_add("c3", ["5", "7"]).await?;
+    client.set_remove("c3", ["5", "none"]).await?;
     client.delete("c1").await?;
     let mut changes = Vec::new();
     for _ in 0..5 {

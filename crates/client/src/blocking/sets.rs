@@ -8,160 +8,160 @@ use super::BlockingClient;
 use crate::error::ClientError;
 
 impl BlockingClient {
-    /// See [`crate::Client::sadd`].
+    /// See [`crate::Client::set_add`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sadd<M: AsRef<[u8]>>(
+    pub fn set_add<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        self.wait(self.client.sadd(key, members))
+        self.wait(self.client.set_add(key, members))
     }
 
-    /// See [`crate::Client::srem`].
+    /// See [`crate::Client::set_remove`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn srem<M: AsRef<[u8]>>(
+    pub fn set_remove<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        self.wait(self.client.srem(key, members))
+        self.wait(self.client.set_remove(key, members))
     }
 
-    /// See [`crate::Client::smove`].
+    /// See [`crate::Client::set_move`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn smove(
+    pub fn set_move(
         &self,
         from: impl AsRef<[u8]>,
         to: impl AsRef<[u8]>,
         member: impl AsRef<[u8]>,
     ) -> Result<bool, ClientError> {
-        self.wait(self.client.smove(from, to, member))
+        self.wait(self.client.set_move(from, to, member))
     }
 
-    /// See [`crate::Client::sismember`].
+    /// See [`crate::Client::set_contains`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sismember(&self, key: impl AsRef<[u8]>, member: impl AsRef<[u8]>) -> Result<bool, ClientError> {
-        self.wait(self.client.sismember(key, member))
+    pub fn set_contains(&self, key: impl AsRef<[u8]>, member: impl AsRef<[u8]>) -> Result<bool, ClientError> {
+        self.wait(self.client.set_contains(key, member))
     }
 
-    /// See [`crate::Client::smismember`].
+    /// See [`crate::Client::set_contains_each`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn smismember<M: AsRef<[u8]>>(
+    pub fn set_contains_each<M: AsRef<[u8]>>(
         &self,
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<Vec<bool>, ClientError> {
-        self.wait(self.client.smismember(key, members))
+        self.wait(self.client.set_contains_each(key, members))
     }
 
-    /// See [`crate::Client::scard`].
+    /// See [`crate::Client::set_len`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn scard(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        self.wait(self.client.scard(key))
+    pub fn set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
+        self.wait(self.client.set_len(key))
     }
 
-    /// See [`crate::Client::smembers`].
+    /// See [`crate::Client::set_members`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn smembers(&self, key: impl AsRef<[u8]>) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.smembers(key))
+    pub fn set_members(&self, key: impl AsRef<[u8]>) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_members(key))
     }
 
-    /// See [`crate::Client::spop`].
+    /// See [`crate::Client::set_pop`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn spop(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.spop(key, count))
+    pub fn set_pop(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_pop(key, count))
     }
 
-    /// See [`crate::Client::srandmember`].
+    /// See [`crate::Client::set_random`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn srandmember(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.srandmember(key, count))
+    pub fn set_random(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_random(key, count))
     }
 
-    /// See [`crate::Client::sinter`].
+    /// See [`crate::Client::set_inter`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sinter<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.sinter(keys))
+    pub fn set_inter<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_inter(keys))
     }
 
-    /// See [`crate::Client::sintercard`].
+    /// See [`crate::Client::set_inter_len`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sintercard<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64, ClientError> {
-        self.wait(self.client.sintercard(keys))
+    pub fn set_inter_len<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64, ClientError> {
+        self.wait(self.client.set_inter_len(keys))
     }
 
-    /// See [`crate::Client::sinterstore`].
+    /// See [`crate::Client::set_inter_store`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sinterstore<K: AsRef<[u8]>>(
+    pub fn set_inter_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        self.wait(self.client.sinterstore(destination, keys))
+        self.wait(self.client.set_inter_store(destination, keys))
     }
 
-    /// See [`crate::Client::sunion`].
+    /// See [`crate::Client::set_union`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sunion<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.sunion(keys))
+    pub fn set_union<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_union(keys))
     }
 
-    /// See [`crate::Client::sunionstore`].
+    /// See [`crate::Client::set_union_store`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sunionstore<K: AsRef<[u8]>>(
+    pub fn set_union_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        self.wait(self.client.sunionstore(destination, keys))
+        self.wait(self.client.set_union_store(destination, keys))
     }
 
-    /// See [`crate::Client::sdiff`].
+    /// See [`crate::Client::set_diff`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sdiff<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
-        self.wait(self.client.sdiff(keys))
+    pub fn set_diff<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<BTreeSet<Bytes>, ClientError> {
+        self.wait(self.client.set_diff(keys))
     }
 
-    /// See [`crate::Client::sdiffstore`].
+    /// See [`crate::Client::set_diff_store`].
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn sdiffstore<K: AsRef<[u8]>>(
+    pub fn set_diff_store<K: AsRef<[u8]>>(
         &self,
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        self.wait(self.client.sdiffstore(destination, keys))
+        self.wait(self.client.set_diff_store(destination, keys))
     }
 }
