@@ -77,7 +77,8 @@ fn apply(keyspace: &mut Keyspace, model: &mut BTreeMap<&[u8], Scores>, change: C
         Change::Remove(gone) => remove(keyspace, model, &z, &gone),
         Change::RemoveRanks(from, count) => {
             let set = keyspace.find(&z).and_then(|entry| SortedSet::of(entry.value()));
-            let names = set.map(|set| set.range(from..from + count, false).map(|(name, _)| name.to_vec()).collect());
+            let names: Option<Vec<_>> =
+                set.map(|set| set.range(from..from + count, false).map(|(name, _)| name.to_vec()).collect());
             remove(keyspace, model, &z, &names.unwrap_or_default());
         }
         Change::Rename => {
