@@ -126,7 +126,8 @@ fn apply(keyspaces: &mut [Keyspace], model: &mut Elements, change: Change) {
             model.extend(elements);
         }
         Change::Copy => other_change(keyspaces, |keyspace, key, other| keyspace.copy(key, other, NOW)),
-        Change::Rename => other_change(keyspaces, |keyspace, key, other| {
+        // Of a list that does not exist, it would bring back its copy.
+        Change::Rename if len > 0 => other_change(keyspaces, |keyspace, key, other| {
             keyspace.rename(key, other);
             keyspace.rename(other, key);
         }),
@@ -134,7 +135,7 @@ fn apply(keyspaces: &mut [Keyspace], model: &mut Elements, change: Change) {
             other_change(keyspaces, |keyspace, key, _| keyspace.unlink(key));
             model.clear();
         }
-        Change::Set(..) | Change::Insert(..) | Change::Remove(_) => {}
+        Change::Set(..) | Change::Insert(..) | Change::Remove(_) | Change::Rename => {}
     }
 }
 
