@@ -151,7 +151,7 @@ fn clients_that_do_not_read_wait_at_the_bound() {
     let server = open("maxmemory 100mb\nmaxmemory-clients 25%");
     let mut client = server.connect();
     assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]), simple("OK"));
-    let mut readers: Vec<_> = (0..150).map(|_| server.connect()).collect();
+    let mut readers: Vec<_> = (0..150).map(|_| server.connect_raw()).collect();
     for reader in &mut readers {
         (0..8).for_each(|_| reader.send(&["GET", "k"]));
     }
