@@ -110,7 +110,7 @@ impl<'a> List<'a> {
         let len = i64::try_from(self.len).unwrap_or(i64::MAX);
         let from_tail = |position: i64| if position < 0 { position.saturating_add(len) } else { position };
         let (start, end) = (from_tail(start).max(0), from_tail(end).min(len - 1));
-        (start <= end).then_some((start as usize, end as usize + 1))
+        (start <= end).then(|| (start as usize, end as usize + 1))
     }
 
     /// An element.
