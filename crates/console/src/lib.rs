@@ -12,8 +12,8 @@
 //! - [`web`] renders on the server. The page works without script; the script replaces parts of it as they change.
 //! - [`http`] serves connections with bounds in number and in time. A node serves its whole metrics port with it.
 //!
-//! Not known here: how nodes are reached ([`watch::calls`]), users and passwords ([`web::access`]), and how the nodes of
-//! a lab are killed and started ([`web::verbs`]). Whoever serves a console passes these in.
+//! Not known here: how nodes are reached ([`watch::calls`]), users and passwords ([`web::access`]), and how the nodes
+//! of a lab are killed and started ([`web::verbs`]). Whoever serves a console passes these in.
 
 pub mod http;
 pub mod watch;

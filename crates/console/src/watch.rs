@@ -1,7 +1,7 @@
 //! What is known of a cluster, from the reports of its nodes.
 //!
-//! - [`calls`]: how nodes are called. [`sample`], [`pollers`]: the only parts that call them. [`journal_cursor`]: reads a
-//!   journal. [`watched`]: what is known.
+//! - [`calls`]: how nodes are called. [`sample`], [`pollers`]: the only parts that call them. [`journal_cursor`]: reads
+//!   a journal. [`watched`]: what is known.
 //! - [`views`], [`overview`], [`measure`], [`history`], [`text`]: conclusions and figures; pure.
 
 pub mod calls;

@@ -69,8 +69,8 @@ pub enum LabCommand {
     Demo(DemoArguments),
     /// Serve the lab's web console on this machine, with the verbs as buttons
     ///
-    /// It shows what `fastness top` shows, live, with charts. Only its own page can press its buttons, and only browsers
-    /// on this machine reach it. The console of a node (/console on its metrics port) only shows.
+    /// It shows what `fastness top` shows, live, with charts. Only its own page can press its buttons, and only
+    /// browsers on this machine reach it. The console of a node (/console on its metrics port) only shows.
     Console(ConsoleArguments),
     /// Show every node with its process, its roles and its faults
     Status {

@@ -7,8 +7,8 @@
 //! - [`settings`]: what belongs to the cluster among the options. [`topology`], [`names`]: the cluster as clients see
 //!   it.
 //! - [`admin`]: creation, description, hand-over and replacement of nodes over gRPC; `members.rs` brings groups to what
-//!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`; `console.rs`: the web console on the
-//!   same port.
+//!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`; `console.rs`: the web console on
+//!   the same port.
 //! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
 //!   [`space`]: a full disk. [`descriptors`]: their budget. [`sources`]: how many connections one address may open.
 //!

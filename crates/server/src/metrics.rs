@@ -2,10 +2,10 @@
 //! `/digest` (to compare replicas). `/console` is the web console (`console.rs`). To clients that start with a TLS
 //! handshake the port speaks HTTPS.
 //!
-//! Apart from the console, the port requires no password, so whatever it offers must be cheap. A digest reads every key: it is offered only
-//! where the option `metrics-digest` says so, to callers on this machine, one at a time per replica
-//! (`shard/src/digest.rs`), in slices between which clients are served, and it ends when its callers have disconnected.
-//! Connections are bounded in number and in time (`server.rs`).
+//! Apart from the console, the port requires no password, so whatever it offers must be cheap. A digest reads every
+//! key: it is offered only where the option `metrics-digest` says so, to callers on this machine, one at a time per
+//! replica (`shard/src/digest.rs`), in slices between which clients are served, and it ends when its callers have
+//! disconnected. Connections are bounded in number and in time (`server.rs`).
 //!
 //! - `node`: the figures of the node. `replica`: those of each replica, one table.
 //! - `exposition`, `histogram`: Prometheus' text format. `readiness`: when a node is healthy, and when it is ready.

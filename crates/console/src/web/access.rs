@@ -3,8 +3,8 @@
 //! - A request counts as one of this machine if its connection comes from a loopback address, its `Host` is a loopback
 //!   name, and no header says that it was passed on. So a page of a foreign host name that resolves to this machine
 //!   (DNS rebinding) and whatever a reverse proxy on this machine passes on need a password.
-//! - A password is accepted on an encrypted connection, or on one from this machine, whose other end may be a proxy that
-//!   encrypts. On any other it is refused unread: everybody on the way would learn it.
+//! - A password is accepted on an encrypted connection, or on one from this machine, whose other end may be a proxy
+//!   that encrypts. On any other it is refused unread: everybody on the way would learn it.
 
 use std::net::IpAddr;
 

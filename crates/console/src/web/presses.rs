@@ -1,5 +1,5 @@
-//! Who may press a button: only the page of this console itself. Each of these checks refuses a press on its own, also on
-//! a connection from this machine, because another page in the same browser is on this machine as well:
+//! Who may press a button: only the page of this console itself. Each of these checks refuses a press on its own, also
+//! on a connection from this machine, because another page in the same browser is on this machine as well:
 //!
 //! - `Origin` is present and names exactly the scheme and the `Host` of the request.
 //! - `Sec-Fetch-Site`, which a page cannot set, is `same-origin` where the browser sends it.

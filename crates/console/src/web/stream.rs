@@ -1,7 +1,7 @@
 //! The live page: an event for each part that has changed (server-sent events).
 //!
-//! A viewer is sent the newest frame when the connection takes something, and never an older one, so a slow viewer costs
-//! one frame. The connection ends with its time (`http`); the browser opens another one by itself.
+//! A viewer is sent the newest frame when the connection takes something, and never an older one, so a slow viewer
+//! costs one frame. The connection ends with its time (`http`); the browser opens another one by itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
