@@ -1,6 +1,6 @@
 //! The web console in a real browser, on real processes: what the page shows before, while and after an AZ is down, on
-//! a large screen and on a phone, in light and in dark; the buttons of a lab, and who may press them; keyboard and screen
-//! reader. The pictures are in the target's `tmp` folder.
+//! a large screen and on a phone, in light and in dark; the buttons of a lab, and who may press them; keyboard and
+//! screen reader. The pictures are in the target's `tmp` folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
