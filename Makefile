@@ -4,17 +4,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
 
 ENV := source deploy/setup/env.sh
+# `cargo build` that also estimates the minutes left.
+BUILD := deploy/setup/cargo-build.sh --locked
 DEV_DIR := $(if $(FASTNESS_DEV_DIR),$(FASTNESS_DEV_DIR),$(CURDIR)/.fastness-dev)
 PREFIX ?= $(HOME)/.local
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
-setup: ## install what a build needs and build RocksDB, once per machine
+setup: ## install what a build needs, Rust too, and build RocksDB, once per machine
 	@deploy/setup/system.sh
+	@deploy/setup/rust.sh
 	@deploy/setup/rocksdb.sh
 
 setup-test: setup ## setup, and the client libraries and reference server that tests use
@@ -22,7 +25,7 @@ setup-test: setup ## setup, and the client libraries and reference server that t
 	@deploy/setup/python.sh
 
 build: setup ## build the release binary
-	@$(ENV); cargo build --locked --release -p fastness
+	@$(ENV); $(BUILD) --release -p fastness
 	@$(ENV); if grep -q -e FASTNESS_PLANT -e FASTNESS_TEST_TYPE "$$CARGO_TARGET_DIR/release/fastness"; then \
 		echo "the binary contains code of tests (planted bugs, a data type), because it was built together with the test kit" >&2; exit 1; fi
 	@$(ENV); echo "built $$CARGO_TARGET_DIR/release/fastness"
@@ -43,38 +46,41 @@ lab-clean: ## remove the containers, the data and the keys of `make lab`
 	@deploy/lab/lab.sh clean
 
 test-lab: setup-test ## the lab in containers, from start to removal, with faults under load; skipped, with the reason, without a Docker engine
-	@$(ENV); cargo build --locked --workspace --bins --tests
+	@$(ENV); $(BUILD) --workspace --bins --tests
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_TEST_LAB=yes; \
 		cargo test --locked --workspace --test compose_lab -- --nocapture
 
 # One profile for unit tests and for the processes under test. Both commands select the same
 # packages and targets, so that cargo resolves the same features and compiles everything once.
 test: setup-test ## all tests, on real processes too
-	@$(ENV); cargo build --locked --workspace --bins --tests
+	@$(ENV); $(BUILD) --workspace --bins --tests
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace; \
 		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py; \
 		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py
+
+fresh-machine: ## `make run` in a bare Debian container, as root and as a user with sudo: FRESH_TEST=yes also runs `make test` there; more in deploy/setup/fresh-machine.sh
+	@deploy/setup/fresh-machine.sh
 
 demo: build ## faults under load on clusters of their own, each with a verdict: NAME=az-loss for one, ARGS='--help' lists the options
 	@$(ENV); "$$CARGO_TARGET_DIR/release/fastness" lab demo $(or $(NAME),all) $(ARGS)
 
 verify: setup ## check formatting, lints, layers, docs and licences; writes nothing to the checkout
-	cargo fmt --all --check
+	@$(ENV); set -x; cargo fmt --all --check
 	@$(ENV); set -x; cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(ENV); set -x; RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	@$(ENV); set -x; cargo test --locked --workspace --test layers --test structure --test style --test licences
-	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
+	@$(ENV); if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
 	else echo "verify: SKIPPED cargo deny (not installed: cargo install cargo-deny); licences were checked by the test above"; fi
 
 fix: setup ## format, and apply the lints that can be applied
 	@$(ENV); cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
-	cargo fmt --all
+	@$(ENV); set -x; cargo fmt --all
 
 # Benchmarks and chaos runs use the release binary as it is shipped. It is built separately from the tools, whose
 # simulation enables features of tokio that the shipped binary does not have.
 build-tools: setup-test
-	@$(ENV); cargo build --locked --release -p fastness
-	@$(ENV); cargo build --locked --release -p fastness-testkit --bins
+	@$(ENV); $(BUILD) --release -p fastness
+	@$(ENV); $(BUILD) --release -p fastness-testkit --bins
 
 bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
@@ -112,16 +118,16 @@ plants: build-tools ## hunt planted bugs, mistakes in the path of a write, with 
 # The crates of the workspace count their branches, so that inputs that reach something new are kept (crates/fuzz/coverage.sh).
 fuzz: setup ## arbitrary input to every decoder, checked: TIME=60 seconds or EXECUTIONS=n, SEED=n, TARGET=name; ARGS='--help' lists the options
 	@$(ENV); export RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/crates/fuzz/coverage.sh'; \
-		cargo build --locked --profile fuzz -p fastness-fuzz --bin fuzz
+		$(BUILD) --profile fuzz -p fastness-fuzz --bin fuzz
 	@$(ENV); "$$CARGO_TARGET_DIR/fuzz/fuzz" --ledger $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EXECUTIONS),--executions $(EXECUTIONS),--seconds $(or $(TIME),60)) $(ARGS)
 
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
-	@$(ENV); cargo build --locked --workspace --bins
+	@$(ENV); $(BUILD) --workspace --bins
 	@$(ENV); FASTNESS_FAILPOINTS=all cargo test --locked --workspace --test failpoints -- --nocapture
 
 test-upgrade: setup-test ## upgrade a cluster of an older version node by node: OLD=PATH of its debug or release binary
-	@$(ENV); cargo build --locked --workspace --bins
+	@$(ENV); $(BUILD) --workspace --bins
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_OLD_BIN='$(abspath $(OLD))'; \
 		cargo test --locked --workspace --test upgrade -- --nocapture
 

@@ -10,7 +10,8 @@
 #   ROCKSDB_LIB_DIR       folder of the prebuilt librocksdb.a (see rocksdb.sh), with ROCKSDB_STATIC;
 #                         unset until the archive exists: the crate then builds its own
 #   LIBCLANG_PATH, BINDGEN_EXTRA_CLANG_ARGS    what bindgen needs beside a libclang without headers
-#   PATH                  with the folder of promtool at its end, once `system.sh test` has unpacked it
+#   PATH                  with the folder of rustup's cargo at its start, where PATH has none that is new enough; and that
+#                         of Prometheus' programs at its end, once `system.sh test` has unpacked them
 #   FASTNESS_PYTHON, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI    from python.sh, once it has run
 
 fastness_setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,6 +19,29 @@ fastness_root=$(cd "$fastness_setup_dir/../.." && pwd)
 
 export FASTNESS_CACHE="${FASTNESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastness}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$FASTNESS_CACHE/target}"
+
+# --- Rust ----------------------------------------------------------------------------------------
+fastness_rust_version=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$fastness_root/Cargo.toml")
+
+# Whether the rustc and the cargo in PATH are new enough.
+fastness_has_rust() {
+    local program found
+    for program in rustc cargo; do
+        found=$(cd "$fastness_root" && "$program" --version 2>/dev/null) || return 1
+        found=${found#* }
+        found=${found%%[ -]*}
+        [[ "$(printf '%s\n%s\n' "$fastness_rust_version" "$found" | sort -V | head -n 1)" == "$fastness_rust_version" ]] \
+            || return 1
+    done
+}
+
+# A shell that was started before Rust was installed does not have its folder in PATH.
+fastness_cargo_bin="${CARGO_HOME:-$HOME/.cargo}/bin"
+if [[ -x "$fastness_cargo_bin/cargo" && "$(command -v cargo || true)" != "$fastness_cargo_bin/cargo" ]] \
+    && ! fastness_has_rust; then
+    export PATH="$fastness_cargo_bin:$PATH"
+fi
+unset fastness_cargo_bin
 
 # --- RocksDB -------------------------------------------------------------------------------------
 # One archive serves every cargo profile. The name of its folder depends on everything that
@@ -81,8 +105,8 @@ if [[ -z "${BINDGEN_EXTRA_CLANG_ARGS:-}" && -n "${LIBCLANG_PATH:-}" ]] \
     unset fastness_headers
 fi
 
-# --- promtool, once `system.sh test` has unpacked it ------------------------------------------------
-if [[ -x "$FASTNESS_CACHE/prometheus/promtool" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
+# --- promtool and the exporter, once `system.sh test` has unpacked them ------------------------------
+if [[ -d "$FASTNESS_CACHE/prometheus" && ":$PATH:" != *":$FASTNESS_CACHE/prometheus:"* ]]; then
     export PATH="$PATH:$FASTNESS_CACHE/prometheus"
 fi
 

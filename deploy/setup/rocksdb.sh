@@ -100,12 +100,18 @@ compile() { # a finished object has its final name, so an interrupted build resu
 }
 
 reported=-1
+found_objects=$(find "$part" -name 'unit_*.o' | wc -l)
 progress() {
-    local elapsed=$((SECONDS - started)) objects
+    local elapsed=$((SECONDS - started)) objects left=''
     objects=$(find "$part" -name 'unit_*.o' | wc -l)
     ((objects != reported)) || return 0
     reported=$objects
-    say "compiled $objects/$total, $((elapsed / 60)) min $((elapsed % 60)) s"
+    # Objects of an interrupted build took no time of this one.
+    if ((objects > found_objects && objects < total)); then
+        left=$((elapsed * (total - objects) / (objects - found_objects)))
+        left=", about $(((left + 59) / 60)) min left"
+    fi
+    say "compiled $objects/$total, $((elapsed / 60)) min $((elapsed % 60)) s$left"
 }
 
 precompile &

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what a build (and, as `system.sh test`, the client tests) needs from the system and installs
 # what is missing with apt-get, after showing the command. Does nothing when nothing is missing.
-# Does not install Rust, but prints how to get it.
+# Rust is installed by rust.sh.
 set -euo pipefail
 
 setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,27 +10,15 @@ source "$setup_dir/env.sh"
 purpose=${1:-build}
 
 say() { printf 'system: %s\n' "$*"; }
-
-# --- Rust ----------------------------------------------------------------------------------------
-wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$fastness_root/Cargo.toml")
-found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
-if [[ -z "$found" ]]; then
-    say "Rust $wanted or newer is needed but not installed; get it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
-    exit 1
-fi
-if [[ "$(printf '%s\n%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" != "$wanted" ]]; then
-    if command -v rustup >/dev/null; then get="rustup update stable"; else
-        get="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; fi
-    say "Rust $wanted or newer is needed, but $found is installed; get it with: $get" >&2
-    exit 1
-fi
+# shellcheck source=deploy/setup/install.sh
+source "$setup_dir/install.sh"
 
 # --- Packages ------------------------------------------------------------------------------------
 have_libclang() {
     [[ -n "${LIBCLANG_PATH:-}" ]] || ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9]*\)\?\.so'
 }
 missing=()
-# Packages of which one program is unpacked into the cache: installed, prometheus would start a server.
+# Packages of which one program is unpacked into the cache: installed, each would start a service.
 unpacked=()
 # Packages that only single tests need, which are skipped without them: a failure is no reason to stop.
 optional=()
@@ -42,6 +30,7 @@ if [[ "$purpose" == test ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     command -v git >/dev/null || missing+=(git)
     command -v promtool >/dev/null || unpacked+=(prometheus)
+    command -v prometheus-redis-exporter >/dev/null || unpacked+=(prometheus-redis-exporter)
     # Ubuntu's package is a stub that installs a snap, which needs a running snapd.
     command -v chromium >/dev/null || grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null || optional+=(chromium fonts-dejavu-core)
     # Only root can cut networks, lose power and set clocks: for other users such tests are skipped, with a line.
@@ -58,68 +47,85 @@ if ((${#missing[@]} + ${#unpacked[@]} + ${#optional[@]} == 0)); then
     exit 0
 fi
 
-run() {
-    say "running: $*"
-    "$@"
+# The program that is unpacked from a package.
+program_of() {
+    case "$1" in
+        prometheus) echo promtool ;;
+        *) echo "$1" ;;
+    esac
 }
-# Without promtool only the test of the alert rules is skipped, so a failure is no reason to stop.
-unpack_promtool() {
-    local folder
+# Without such a program only the test that starts it is skipped, so a failure is no reason to stop.
+unpack() {
+    local package=$1 program folder
+    program=$(program_of "$package")
     folder=$(mktemp -d) && mkdir -p "$FASTNESS_CACHE/prometheus" || return 1
     (
-        cd "$folder" && run apt-get download -q prometheus \
-            && dpkg-deb --fsys-tarfile prometheus_*.deb \
-            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 ./usr/bin/promtool
-    ) || say "promtool was not unpacked: the test of the alert rules is skipped"
+        cd "$folder" && run apt-get download -q "$package" \
+            && dpkg-deb --fsys-tarfile "$package"_*.deb \
+            | tar -x -C "$FASTNESS_CACHE/prometheus" --strip-components=3 "./usr/bin/$program"
+    ) || say "$program was not unpacked: the test that starts it is skipped"
     rm -r "$folder"
 }
 
-say "missing: ${missing[*]} ${unpacked[*]/#prometheus/promtool} ${optional[*]}"
-if ((${#missing[@]} == 0)) && ! { command -v apt-get && [[ "$(id -u)" == 0 || -n "$(command -v sudo)" ]]; } >/dev/null; then
-    say "the tests that need them are skipped"
+programs=()
+for package in "${unpacked[@]}"; do programs+=("$(program_of "$package")"); done
+say "missing: ${missing[*]} ${programs[*]} ${optional[*]}"
+if ((${#missing[@]} == 0)) && ! { command -v apt-get >/dev/null && can_be_root; }; then
+    say "the tests that start ${programs[*]} ${optional[*]} are skipped"
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
     say "this is not Debian or Ubuntu: install them with this system's package manager, then try again" >&2
     exit 1
 fi
-
-as_root=()
-if [[ "$(id -u)" != 0 ]]; then
-    if ! command -v sudo >/dev/null; then
-        say "root is needed to install them, and sudo is not installed; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
-        exit 1
-    fi
-    as_root=(sudo)
+if ! can_be_root; then
+    say "root is needed to install them, and sudo is not installed; as root: apt-get update && apt-get install ${missing[*]/#libclang/libclang-dev}" >&2
+    exit 1
 fi
-if [[ -t 0 ]]; then
-    read -r -p "system: install with '${as_root[*]:+sudo }apt-get'? [Y/n] " answer
-    [[ "${answer:-y}" =~ ^[Yy] ]] || { say "not installed" >&2; exit 1; }
-fi
-run "${as_root[@]}" apt-get update -q
 
 # The smallest set that gives bindgen a libclang with headers: the library and its header package
 # (50 MB together; libclang-dev is 290 MB). Their names carry the distribution's LLVM version.
-packages=()
-for package in "${missing[@]}"; do
-    if [[ "$package" == libclang ]]; then
-        llvm=$(apt-cache depends libclang1 2>/dev/null | grep -oE 'libclang1-[0-9]+' | head -n 1 | cut -d- -f2 || true)
-        if [[ -n "$llvm" ]]; then
-            packages+=("libclang1-$llvm" "libclang-common-$llvm-dev")
+name_packages() {
+    local package llvm
+    packages=()
+    for package in "${missing[@]}"; do
+        if [[ "$package" == libclang ]]; then
+            llvm=$(apt-cache depends libclang1 2>/dev/null | grep -oE 'libclang1-[0-9]+' | head -n 1 | cut -d- -f2 || true)
+            if [[ -n "$llvm" ]]; then
+                packages+=("libclang1-$llvm" "libclang-common-$llvm-dev")
+            else
+                packages+=(libclang-dev)
+            fi
         else
-            packages+=(libclang-dev)
+            packages+=("$package")
         fi
-    else
-        packages+=("$package")
-    fi
-done
+    done
+}
+
+# Before the package lists are there, libclang's version is not known: the command that is run is shown again then.
+name_packages
+commands=("$(sudo_shown)apt-get update")
 if ((${#packages[@]} > 0)); then
-    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+    commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${packages[*]}")
 fi
 if ((${#optional[@]} > 0)); then
-    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${optional[@]}" \
-        || say "${optional[*]} were not installed: the test of the web console is skipped"
+    commands+=("$(sudo_shown)apt-get install -y --no-install-recommends ${optional[*]}")
 fi
 if ((${#unpacked[@]} > 0)); then
-    unpack_promtool
+    commands+=("apt-get download ${unpacked[*]}   # ${programs[*]} alone are unpacked from them, into $FASTNESS_CACHE")
 fi
+if ! agree "${commands[@]}"; then
+    # Without these programs only the tests that start them are skipped.
+    if ((${#missing[@]} == 0)); then exit 0; else exit 1; fi
+fi
+apt_update || { by_hand "${commands[@]}"; exit 1; }
+name_packages
+if ((${#packages[@]} > 0)); then
+    apt_install "${packages[@]}" || { by_hand "${commands[@]}"; exit 1; }
+fi
+if ((${#optional[@]} > 0)); then
+    apt_install "${optional[@]}" || say "${optional[*]} were not installed: the test of the web console is skipped"
+fi
+for package in "${unpacked[@]}"; do
+    unpack "$package"
+done

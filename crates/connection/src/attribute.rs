@@ -17,6 +17,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_PAYLOAD: &str = "idempotency-payload";
 /// How old the data may be from which a replica answers, in ms.
 const MAX_STALENESS: &str = "max-staleness";
+/// The client's span, of which the command's becomes a child.
+const TRACE_PARENT: &str = "traceparent";
 /// When the command is refused instead of run, on the boot clock of this machine, in ms.
 const DEADLINE: &str = "deadline";
 
@@ -33,6 +35,43 @@ pub struct Overrides<'a> {
     pub staleness_max: Option<Duration>,
     /// When the command is refused instead of run.
     pub deadline: Option<BootNs>,
+    /// The client's span.
+    pub trace_parent: Option<TraceParent>,
+}
+
+/// A client's span, as the W3C's recommendation "Trace Context" has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace; not 0.
+    pub trace_id: u128,
+    /// The client's span; not 0.
+    pub span_id: u64,
+    /// Whether the client records its span.
+    pub is_sampled: bool,
+}
+
+impl std::fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.is_sampled))
+    }
+}
+
+impl TraceParent {
+    /// Parses `00-TRACE-SPAN-FLAGS`, in hexadecimal digits in lower case.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<TraceParent> {
+        let text = std::str::from_utf8(value).ok()?;
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let mut parts = text.split('-');
+        let mut part = |len: usize| {
+            let part = parts.next().filter(|part| part.len() == len && part.bytes().all(is_digit))?;
+            u128::from_str_radix(part, 16).ok()
+        };
+        let (version, trace_id, span_id, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        let is_whole = version != 0 || parts.next().is_none();
+        let is_valid = version != 0xff && is_whole && trace_id != 0 && span_id != 0;
+        is_valid.then_some(TraceParent { trace_id, span_id: span_id as u64, is_sampled: flags & 1 == 1 })
+    }
 }
 
 /// Parses names and values.
@@ -57,9 +96,12 @@ pub fn parse(pairs: Args<'_>) -> Result<Overrides<'_>, Vec<u8>> {
         } else if name.eq_ignore_ascii_case(DEADLINE.as_bytes()) {
             let at = span(value).map(|since_boot| BootNs(0).plus(since_boot));
             set(&mut overrides.deadline, at, DEADLINE, "milliseconds, at least 1", value)?;
+        } else if name.eq_ignore_ascii_case(TRACE_PARENT.as_bytes()) {
+            let parent = TraceParent::parse(value);
+            set(&mut overrides.trace_parent, parent, TRACE_PARENT, "00-TRACE-SPAN-FLAGS", value)?;
         } else {
             let behind = "' in front of the command: it takes 'durability', 'reads', 'idempotency-key', \
-                          'idempotency-payload', 'max-staleness' and 'deadline'";
+                          'idempotency-payload', 'max-staleness', 'deadline' and 'traceparent'";
             return Err(quoting("ERR unknown attribute '", name, behind));
         }
     }
@@ -155,7 +197,7 @@ mod tests {
         check(
             &["durability", "sync", "ttl", "5"],
             Err("ERR unknown attribute 'ttl' in front of the command: it takes 'durability', 'reads', \
-                 'idempotency-key', 'idempotency-payload', 'max-staleness' and 'deadline'"),
+                 'idempotency-key', 'idempotency-payload', 'max-staleness', 'deadline' and 'traceparent'"),
         );
         let keyed = |client: &'static [u8], sequence, payload| {
             let idempotency = Some(IdempotencyKey { client, sequence, payload });
@@ -189,5 +231,28 @@ mod tests {
             &["idempotency-payload", digits],
             Err("ERR attribute 'idempotency-payload' in front of the command needs 'idempotency-key'"),
         );
+    }
+
+    #[test]
+    fn parents_of_traces() {
+        let parent = TraceParent { trace_id: 0xabc, span_id: 7, is_sampled: true };
+        let text = "00-00000000000000000000000000000abc-0000000000000007-01";
+        check(&["TraceParent", text], Ok(Overrides { trace_parent: Some(parent), ..Overrides::default() }));
+        assert_eq!(parent.to_string(), text);
+        let later = TraceParent::parse(b"01-00000000000000000000000000000abc-0000000000000007-00-more");
+        assert_eq!(later, Some(TraceParent { is_sampled: false, ..parent }));
+        for wrong in [
+            "ff-00000000000000000000000000000abc-0000000000000007-01",
+            "00-00000000000000000000000000000000-0000000000000007-01",
+            "00-00000000000000000000000000000abc-0000000000000000-01",
+            "00-00000000000000000000000000000ABC-0000000000000007-01",
+            "00-00000000000000000000000000000abc-0000000000000007-01-more",
+            "00-abc-7-1",
+            "",
+        ] {
+            let text =
+                format!("ERR attribute 'traceparent' in front of the command takes 00-TRACE-SPAN-FLAGS, not '{wrong}'");
+            check(&["traceparent", wrong], Err(&text));
+        }
     }
 }

@@ -152,7 +152,7 @@ impl Connection {
 
     /// Whether a command may run now.
     fn may_run(&self, host: &impl Host) -> bool {
-        self.waits.is_none() && !self.is_withheld(host)
+        self.waits.is_none() && host.has_room() && !self.is_withheld(host)
     }
 
     /// Whether so many replies are unsent that no further command runs until some are.
@@ -363,7 +363,9 @@ impl Connection {
         self.last_ended = ended;
         let reply = self.replies.out.buf().piece_at(start);
         let args = self.spans[i].args(bytes);
-        if let Some(closing) = host.executed(&Executed { spec: prepared.spec, args, took, reply }) {
+        let (request_bytes, reply_bytes) = (bytes.len(), self.replies.out.len() - start);
+        let executed = Executed { spec: prepared.spec, args, took, request_bytes, reply_bytes, reply };
+        if let Some(closing) = host.executed(&executed) {
             return Err(closing);
         }
         if self.spans[i].heap_bytes() > HEAP_BYTES_KEPT {
@@ -394,11 +396,14 @@ impl Connection {
             };
             return refuse(&mut self.session, &mut self.replies, text);
         };
+        if let Some(parent) = overrides.trace_parent {
+            host.set_trace_parent(parent);
+        }
         if !host.permit(spec, args, &mut self.replies.out) {
             self.session.fail_transaction();
             return Outcome::REPLY;
         }
-        let Overrides { durability, reads, idempotency, staleness_max, deadline } = overrides;
+        let Overrides { durability, reads, idempotency, staleness_max, deadline, trace_parent: _ } = overrides;
         let call = shard.call(spec, args, prepared.now).with_first(prepared.key);
         let call = call.with_durability_override(durability).with_reads(reads).with_idempotency(idempotency);
         let call = call.with_staleness_max(staleness_max).with_deadline(deadline);

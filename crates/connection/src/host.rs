@@ -7,6 +7,8 @@ use fastness_engine::command::CommandSpec;
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::FrontEnd;
 
+use crate::attribute::TraceParent;
+
 /// Which replies a connection receives: CLIENT REPLY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplyMode {
@@ -51,6 +53,10 @@ pub struct Executed<'a> {
     pub args: Args<'a>,
     /// From the end of the command before it (or the start of the slice) to its own end.
     pub took: Duration,
+    /// Bytes of its request, an attribute before it included.
+    pub request_bytes: usize,
+    /// Bytes of its reply, whether the client receives it or not.
+    pub reply_bytes: usize,
     /// The start of its reply, as far as that is in one piece.
     pub reply: &'a [u8],
 }
@@ -66,6 +72,10 @@ pub trait Host: FrontEnd {
     /// Bytes of unsent replies from which on no further command runs.
     fn unsent_bytes_max(&self) -> usize;
 
+    /// Whether there is room for replies at the moment, whoever gets them. Without it no command runs; the owner asks
+    /// again when that has changed.
+    fn has_room(&self) -> bool;
+
     /// Bytes that may be received and not executed.
     fn query_bytes_max(&self) -> u64;
 
@@ -74,6 +84,9 @@ pub trait Host: FrontEnd {
 
     /// Whether the client may run this command: authentication and ACL. If not, the error has been appended.
     fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
+
+    /// The span of the client, for the command that is permitted next.
+    fn set_trace_parent(&mut self, _parent: TraceParent) {}
 
     /// A command starts to run on the shard (`true`) or has returned (`false`).
     fn set_running(&mut self, running: bool);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::{GroupHandle, OwnSnapshot};
 use fastness_consensus::snapshot::{SnapshotFileError, SnapshotPart};
+use fastness_events::{Event, SnapshotFailure};
 use fastness_types::limits::{CONTROL_LOG_BYTES_MAX, CONTROL_LOG_ENTRIES_MAX};
 use fastness_types::{BootNs, Clock, FormatLevel, LogIndex};
 use tokio::task::JoinHandle;
@@ -80,8 +81,8 @@ struct Writing {
     snapshot: OwnSnapshot,
     /// The log before it, which was counted when it was started.
     covers: Amount,
-    /// Returns the position of the snapshot before it.
-    written: JoinHandle<Result<LogIndex, MakeError>>,
+    /// Returns the position of the snapshot before it, and the size of this one in bytes.
+    written: JoinHandle<Result<(LogIndex, u64), MakeError>>,
 }
 
 /// See the module.
@@ -117,7 +118,11 @@ impl Snapshots {
         }
         let (store, state) = (store.clone(), state.clone());
         let snapshot = OwnSnapshot { index: state.index, epoch: state.epoch, purge_upto: LogIndex(0) };
-        let written = tokio::task::spawn_blocking(move || Ok(store.write(state.index, snapshot::encode(&state)?)?));
+        let written = tokio::task::spawn_blocking(move || {
+            let parts = snapshot::encode(&state)?;
+            let bytes = parts.iter().map(|part| part.bytes().len() as u64).sum();
+            Ok((store.write(state.index, parts)?, bytes))
+        });
         self.writing = Some(Writing { snapshot, covers: self.since, written });
     }
 
@@ -131,15 +136,16 @@ impl Snapshots {
         match written {
             // One that another node has sent meanwhile is newer.
             Ok(_) if snapshot.index <= self.reported => {}
-            Ok(purge_upto) => {
+            Ok((purge_upto, bytes)) => {
                 self.since.entries -= covers.entries;
                 self.since.bytes -= covers.bytes;
                 self.report(OwnSnapshot { purge_upto, ..snapshot }, handle);
-                tracing::info!(index = snapshot.index.0, "a snapshot of the control plane is made");
+                let (shard, index) = (handle.group(), snapshot.index);
+                handle.events().record(Event::SnapshotWritten { shard, index, keys: None, bytes });
             }
             Err(error) => {
                 self.not_before = clock.boot().plus(RETRY_AFTER);
-                tracing::error!(%error, "a snapshot of the control plane is given up: it will be tried again");
+                record_failure(handle, SnapshotFailure::Write, Some(snapshot.index), &error);
             }
         }
     }
@@ -153,33 +159,44 @@ impl Snapshots {
     pub(crate) async fn restore(&mut self, after: LogIndex, handle: &GroupHandle) -> Option<ControlState> {
         let store = self.store.clone()?;
         let restored = tokio::task::spawn_blocking(move || newest(store.as_ref(), after)).await;
-        let state = restored.unwrap_or_else(|error| {
+        let (state, unusable) = restored.unwrap_or_else(|error| {
             tracing::error!(%error, "the thread that reads the control plane's snapshots has panicked");
-            None
-        })?;
+            (None, Vec::new())
+        });
+        for (index, error) in unusable {
+            record_failure(handle, SnapshotFailure::Read, index, &error);
+        }
+        let state = state?;
         self.since = Amount::default();
         // The next own one has the log purged.
         self.report(OwnSnapshot { index: state.index, epoch: state.epoch, purge_upto: LogIndex(0) }, handle);
-        tracing::info!(index = state.index.0, "the control plane's state is restored from a snapshot");
+        handle.events().record(Event::MemoryRestored { shard: handle.group(), index: state.index });
         Some(state)
     }
 }
 
-/// Reads the newest usable snapshot after `after`.
-fn newest(store: &dyn SnapshotStore, after: LogIndex) -> Option<ControlState> {
-    let list = store.list().unwrap_or_else(|error| {
-        tracing::error!(%error, "the control plane's snapshots cannot be listed: its state is restored from the log");
-        Vec::new()
-    });
+fn record_failure(handle: &GroupHandle, step: SnapshotFailure, index: Option<LogIndex>, error: &impl ToString) {
+    let (shard, reason) = (handle.group(), error.to_string());
+    handle.events().record(Event::SnapshotFailed { shard, step, index, reason });
+}
+
+/// Reads the newest usable snapshot after `after`, and tells which newer ones cannot be used, and why.
+fn newest(
+    store: &dyn SnapshotStore,
+    after: LogIndex,
+) -> (Option<ControlState>, Vec<(Option<LogIndex>, UnusableSnapshot)>) {
+    let mut unusable = Vec::new();
+    let list = match store.list() {
+        Ok(list) => list,
+        Err(error) => return (None, vec![(None, error.into())]),
+    };
     for index in list.into_iter().take_while(|index| *index > after) {
         match read(store, index) {
-            Ok(state) => return Some(state),
-            Err(error) => {
-                tracing::error!(index = index.0, %error, "a snapshot of the control plane cannot be used");
-            }
+            Ok(state) => return (Some(state), unusable),
+            Err(error) => unusable.push((Some(index), error)),
         }
     }
-    None
+    (None, unusable)
 }
 
 fn read(store: &dyn SnapshotStore, index: LogIndex) -> Result<ControlState, UnusableSnapshot> {

@@ -12,8 +12,9 @@
 //! - [`digest`], [`image`], [`watch`], [`stored`]: what reads data outside of commands, or observes changes.
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
 //! - [`expiry`]: deadlines as commands take and report them.
-//! - [`string`], [`hash`]: the data types, each with its representations, effects, changes and commands. [`types`]
-//!   lists them. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
+//! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
+//!   and commands. [`types`] lists them. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong
+//!   to no type.
 //! - [`transaction`]: MULTI and EXEC.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
@@ -36,8 +37,10 @@ pub mod generic;
 pub mod hash;
 pub mod image;
 pub mod keyspace;
+pub mod list;
 pub mod random;
 pub mod server;
+pub mod set;
 #[cfg(any(test, feature = "test-type"))]
 mod stack;
 pub mod stored;
@@ -47,6 +50,7 @@ pub(crate) mod testing;
 pub mod transaction;
 pub mod types;
 pub mod watch;
+pub mod zset;
 
 pub use codec::glob;
 pub use digest::Digest;

@@ -5,6 +5,9 @@ use crate::hash::effect::HashEffect;
 use crate::hash::{image, packed};
 use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
+use crate::list::{image as list_image, packed as list_packed};
+use crate::set::{image as set_image, packed as set_packed};
+use crate::zset::{image as zset_image, packed as zset_packed};
 
 /// A data type.
 #[derive(Debug)]
@@ -34,6 +37,27 @@ const TYPES: &[Type] = &[
         packed: Some(&image::PACKED_FORM),
         records: image::RECORDS,
         remove_parts: Some(|key, fields| HashEffect::Remove { key, fields }.into()),
+    },
+    Type {
+        number: set_packed::NUMBER,
+        name: "set",
+        packed: Some(&set_image::PACKED_FORM),
+        records: set_image::RECORDS,
+        remove_parts: None,
+    },
+    Type {
+        number: list_packed::NUMBER,
+        name: "list",
+        packed: Some(&list_image::PACKED_FORM),
+        records: list_image::RECORDS,
+        remove_parts: None,
+    },
+    Type {
+        number: zset_packed::NUMBER,
+        name: "zset",
+        packed: Some(&zset_image::PACKED_FORM),
+        records: zset_image::RECORDS,
+        remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]
     crate::stack::TYPE,
@@ -78,7 +102,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         ValueRef::Text(_) if entry.is_raw() => "raw",
         ValueRef::Text(_) => "embstr",
         ValueRef::Long(_) => "raw",
-        ValueRef::Packed(packed) => Type::packed(packed.of).encoding,
+        ValueRef::Packed(packed) => (Type::packed(packed.of).encoding)(packed.bytes),
         ValueRef::Object(object) => object.encoding(),
     }
 }

@@ -3,6 +3,7 @@
 
 use fastness_engine::keyspace::memory::size_class;
 use fastness_engine::keyspace::{ExpiryChange, Keyspace};
+use fastness_engine::set::SetForm;
 use fastness_types::{HashSeed, WallMs};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,40 @@ fn measure_hashes(label: &str, fields: u32, expiry: impl Fn(u32) -> ExpiryChange
     allocated
 }
 
+/// Bytes per member of sets with `members` members, allocated and accounted.
+fn measure_sets(label: &str, members: u32, name: impl Fn(u32) -> String) -> f64 {
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut keyspace = Keyspace::new(HashSeed([5; 16]));
+    for number in 0..KEYS / 4 {
+        let (key, member) = (format!("key:{:012}", number / members), name(number % members));
+        let member = std::iter::once(member.as_bytes());
+        keyspace.add_members(&keyspace.key(key.as_bytes()), member, SetForm::Ints, NOW);
+    }
+    let per_member = |bytes: usize| bytes as f64 / f64::from(KEYS / 4);
+    let allocated = per_member(IN_USE.load(Ordering::Relaxed) - before);
+    let accounted = per_member(keyspace.account().bytes as usize);
+    println!("{label}: {allocated:.1} bytes per member allocated, {accounted:.1} accounted");
+    assert!((allocated - accounted).abs() < 0.02 * allocated, "{allocated:.1} and {accounted:.1}");
+    allocated
+}
+
+/// Bytes per member of sorted sets with `members` members of 8 bytes, allocated and accounted.
+fn measure_sorted_sets(label: &str, members: u32, score: impl Fn(u32) -> f64) -> f64 {
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut keyspace = Keyspace::new(HashSeed([5; 16]));
+    for number in 0..KEYS / 4 {
+        let (name, member) = (format!("key:{:012}", number / members), format!("m{:07}", number % members));
+        let member = (member.as_bytes(), score(number));
+        keyspace.set_scores(&keyspace.key(name.as_bytes()), std::iter::once(member), false, NOW);
+    }
+    let per_member = |bytes: usize| bytes as f64 / f64::from(KEYS / 4);
+    let allocated = per_member(IN_USE.load(Ordering::Relaxed) - before);
+    let accounted = per_member(keyspace.account().bytes as usize);
+    println!("{label}: {allocated:.1} bytes per member allocated, {accounted:.1} accounted");
+    assert!((allocated - accounted).abs() < 0.02 * allocated, "{allocated:.1} and {accounted:.1}");
+    allocated
+}
+
 /// One test, because the counter counts all threads.
 #[test]
 fn a_key_costs_at_most_what_it_costs_valkey() {
@@ -83,4 +118,13 @@ fn a_key_costs_at_most_what_it_costs_valkey() {
     assert!(measure_hashes("a large hash", KEYS, |_| ExpiryChange::Drop) <= 80.0);
     let rising = |field: u32| ExpiryChange::At(WallMs(NOW.0 + u64::from(field) * 7919));
     assert!(measure_hashes("a large hash with deadlines", KEYS, rising) <= 110.0);
+    // Members of 8 bytes, in sets of ten in a row, and in one table; integers of at most 9 are 2 bytes each.
+    assert!(measure_sets("small sets", 10, |member| format!("m{member:07}")) <= 18.0);
+    assert!(measure_sets("small sets of integers", 10, |member| member.to_string()) <= 10.0);
+    assert!(measure_sets("a large set", KEYS, |member| format!("m{member:07}")) <= 56.0);
+    let spread = |member: u32| f64::from(member.wrapping_mul(2_654_435_761));
+    assert!(measure_sorted_sets("small sorted sets", 10, |member| f64::from(member % 1_000)) <= 25.0);
+    assert!(measure_sorted_sets("a large sorted set", KEYS, spread) <= 80.0);
+    assert!(measure_sorted_sets("a large sorted set of rising scores", KEYS, f64::from) <= 70.0);
+    assert!(measure_sorted_sets("a large sorted set of equal scores", KEYS, |_| 1.0) <= 70.0);
 }

@@ -370,8 +370,8 @@ events! {
         shard: GroupId,
         /// Its log position.
         index: LogIndex,
-        /// Its keys.
-        keys: u64,
+        /// Its keys; not for the control plane.
+        keys: Option<u64>,
         /// Its size, in bytes.
         bytes: u64,
     }
@@ -500,6 +500,27 @@ events! {
         serial: String,
         /// The seconds until it expires; negative: it has expired.
         seconds_left: i64,
+    }
+
+    /// The disk of this node is under a new master key.
+    MasterKeyRotated = "master_key_rotated", INFO, "the disk is under a new master key" {
+        /// The fingerprint of the key before.
+        from: String,
+        /// The fingerprint of the new key.
+        to: String,
+    }
+    /// A rotation of the master key is incomplete: both keys are needed until it is repeated.
+    MasterKeyIncomplete = "master_key_incomplete", ERROR,
+        "a rotation of the master key is incomplete: repeat it, and keep both keys until then" {
+        /// The fingerprint of the key in force.
+        fingerprint: String,
+        /// The step that failed, with the error.
+        reason: String,
+    }
+    /// A rotation of the master key that was incomplete is complete: the old key is no longer needed.
+    MasterKeyCompleted = "master_key_completed", INFO, "an interrupted rotation of the master key is complete" {
+        /// The fingerprint of the key in force.
+        fingerprint: String,
     }
 
     // ---- the node --------------------------------------------------------------------------------------------------

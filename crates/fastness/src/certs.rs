@@ -15,7 +15,7 @@ use crate::files::{create_atomically, create_secret};
 use issue::{Authority, COMMON_NAME_MAX, Host, Issued, Owner, Validity};
 
 pub mod issue;
-mod show;
+pub mod show;
 
 /// How long a CA is valid, unless the command says otherwise, in days.
 const CA_DAYS: u32 = 3_650;

@@ -38,6 +38,16 @@ impl Connection {
         !self.address.is_empty()
     }
 
+    /// The arguments that reach the same cluster again.
+    pub fn arguments(&self) -> Vec<String> {
+        let text = |path: &PathBuf| path.display().to_string();
+        let addresses = self.address.iter().map(|address| ("--address", address.clone()));
+        let files = [("--ca", &self.ca), ("--admin-cert", &self.admin_cert), ("--admin-key", &self.admin_key)];
+        let files = files.into_iter().filter_map(|(name, path)| Some((name, path.as_ref().map(text)?)));
+        let dir = self.dir.as_ref().map(|dir| ("--dir", text(dir)));
+        addresses.chain(files).chain(dir).flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+
     /// The client, and the addresses to try.
     pub fn open(&self) -> Result<(Admin, Vec<String>)> {
         if let Some(dir) = &self.dir {

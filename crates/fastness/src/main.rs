@@ -1,6 +1,6 @@
 //! The `fastness` program: runs one node (`server`) or a whole cluster on this machine (`dev`), administrates clusters
-//! (`cluster`), watches them (`top`), makes certificates (`certs`), checks snapshot files (`snapshot`) and injects
-//! faults into labs (`lab`).
+//! (`cluster`), watches them (`top`), is their client (`cli`), checks them and their machines (`doctor`), makes
+//! certificates (`certs`), checks snapshot files (`snapshot`) and injects faults into labs (`lab`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,10 +10,12 @@ use clap::{Parser, Subcommand};
 mod admin;
 mod admin_calls;
 mod certs;
+mod cli;
 mod cluster;
 mod connection;
 mod container_lab;
 mod dev;
+mod doctor;
 mod events;
 mod files;
 mod lab;
@@ -72,6 +74,20 @@ enum Command {
     /// and delays nothing else. A figure that was not observed is shown as -. Press ? for the keys and the columns.
     #[command(after_help = top::EXAMPLES)]
     Top(top::TopArguments),
+    /// Run commands on a cluster: at a prompt, one, from standard input, or many at once (--pipe)
+    ///
+    /// Finds the node of each key by itself. At the prompt, Tab completes commands and their arguments, which are also
+    /// shown as hints, and HELP explains them. Any other client of this protocol works as well.
+    #[command(after_help = cli::EXAMPLES)]
+    Cli(cli::CliArguments),
+    /// Check a machine and a cluster, and name the next command to run
+    ///
+    /// Without arguments, this machine is checked: kernel, clock, memory, swap, huge pages, descriptors, the disk with
+    /// the time of synced writes. With --config also the files, ports and certificates of that node. With --dir or
+    /// --address the cluster: every node's answer, version, clock, certificate, disk and limits; the AZs, primaries,
+    /// replicas and durability of every shard. A node that does not answer delays nothing else. Nothing is changed.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArguments),
     /// Create, describe and administrate clusters
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -93,7 +109,9 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command).map(|()| 0),
         Command::Dev(arguments) => on_one_thread(dev::run(arguments)),
         Command::Lab(command) => on_threads(lab::run(command)),
+        Command::Cli(arguments) => on_one_thread(cli::run(arguments)),
         Command::Top(arguments) => on_one_thread(async { top::run(arguments).await.map(|()| 0) }),
+        Command::Doctor(arguments) => on_one_thread(doctor::run(arguments)),
         Command::Cluster(command) => on_one_thread(async { cluster::run(command).await.map(|()| 0) }),
     };
     match result {

@@ -9,7 +9,7 @@ use fastness_server::config::{Config, LogLevel};
 use fastness_server::node::{Node, NodeError};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::logging;
+use crate::logging::{self, LogGuard, LogOptions};
 
 /// Bounds of the pause between two attempts to start on a full disk.
 const FULL_PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const FULL_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Runs a node until it is asked to stop, or must stop.
 pub fn run(path: &Path) -> Result<()> {
     let config = read(path)?;
-    log(&config)?;
+    let _log = log(&config)?;
     if !config.core_dumps {
         keep_from_core_files();
     }
@@ -62,12 +62,13 @@ pub fn read(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-fn log(config: &Config) -> Result<()> {
-    let level = directives(config.loglevel);
-    match config.logfile.as_str() {
-        "" => logging::to_stderr(&level),
-        file => logging::to_file(&level, Path::new(file)),
-    }
+fn log(config: &Config) -> Result<LogGuard> {
+    logging::start(&LogOptions {
+        level: &directives(config.loglevel),
+        format: config.log_format,
+        lines: (config.log_lines.per_second > 0).then_some(config.log_lines),
+        file: (!config.logfile.is_empty()).then(|| Path::new(&config.logfile)),
+    })
 }
 
 /// Filters that silence openraft's warning at every heartbeat and append to an unreachable peer. Consensus' own links

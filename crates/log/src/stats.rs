@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fastness_types::BootNs;
+use fastness_types::{BootNs, SpanPeaks};
 
 use crate::queue::Depth;
 
@@ -38,6 +38,8 @@ pub struct LogStats {
     pub sync_us: AtomicU64,
     /// Number of synced writes by duration.
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS],
+    /// The longest synced write of each of the last seconds.
+    pub sync_peaks: SpanPeaks,
     /// Reads that memory could not serve.
     pub disk_reads: AtomicU64,
     /// Stored data keys.
@@ -61,7 +63,8 @@ impl LogStats {
         self.data_keys.store(count as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn record_sync(&self, took: Duration) {
+    pub(crate) fn record_sync(&self, took: Duration, now: BootNs) {
+        self.sync_peaks.record(took, now.second());
         let us = took.as_micros() as u64;
         LogStats::add(&self.syncs, 1);
         self.sync_us.fetch_add(us, Ordering::Relaxed);
@@ -112,9 +115,9 @@ mod tests {
         let stats = LogStats::default();
         assert_eq!(stats.sync_us_at(0.5), 0);
         for _ in 0..99 {
-            stats.record_sync(Duration::from_micros(300));
+            stats.record_sync(Duration::from_micros(300), BootNs(0));
         }
-        stats.record_sync(Duration::from_secs(3600));
+        stats.record_sync(Duration::from_secs(3600), BootNs(0));
         assert_eq!(stats.sync_us_at(0.5), 512);
         assert_eq!(stats.sync_us_at(1.0), 1 << (SYNC_BUCKETS - 1));
     }

@@ -230,7 +230,8 @@ impl Writer {
         match self.store.write(batch, !Plant::SkipFsync.is_on()) {
             Ok(()) => {
                 fail_point!("log::written");
-                self.stats.record_sync(self.clock.boot().since(started));
+                let now = self.clock.boot();
+                self.stats.record_sync(now.since(started), now);
                 Ok(())
             }
             Err(error) => {

@@ -1,18 +1,18 @@
 //! Valkey's text form of floating point numbers: the fewest digits that read back as the same number, in the layout of
 //! its `fpconv_dtoa` (plain up to seven zeros after the digits, `e` notation beyond).
 
-/// Appends `number` in the form of replies and stored scores (`d2string`): whole numbers without an exponent.
+/// Appends `number` in the form of replies and scores (`d2string`): whole numbers without an exponent.
 pub fn write(number: f64, out: &mut Vec<u8>) {
-    // As `double2ll`: whole numbers below 2^52 are exact, so they are written as integers.
-    const WHOLE_MAX: f64 = 4_503_599_627_370_496.0;
-    if number != 0.0 && number.fract() == 0.0 && number.abs() < WHOLE_MAX {
+    // As `double2ll`: half of the range of 64-bit integers, whose conversions are exact.
+    const WHOLE_MAX: f64 = 4_611_686_018_427_387_904.0;
+    if number != 0.0 && number.fract() == 0.0 && number.abs() <= WHOLE_MAX {
         out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
     } else {
         write_shortest(number, out);
     }
 }
 
-/// Appends `number` in the form of RESP2 replies (`fpconv_dtoa`).
+/// Appends `number` in the form of `fpconv_dtoa`.
 pub fn write_shortest(number: f64, out: &mut Vec<u8>) {
     if number.is_nan() {
         out.extend_from_slice(b"nan");
@@ -96,6 +96,11 @@ mod tests {
             (0.000_000_1, "1e-7", "1e-7"),
             (1e7, "10000000", "10000000"),
             (1e8, "100000000", "1e+8"),
+            (1e17, "100000000000000000", "1e+17"),
+            (4.6e18, "4600000000000000000", "4.6e+18"),
+            (4_611_686_018_427_387_904.0, "4611686018427387904", "4611686018427388000"),
+            (4_611_686_018_427_388_928.0, "4611686018427389000", "4611686018427389000"),
+            (4.7e18, "4.7e+18", "4.7e+18"),
             (1e21, "1e+21", "1e+21"),
             (1.7976931348623157e308, "1.7976931348623157e+308", "1.7976931348623157e+308"),
             (2.345_67, "2.34567", "2.34567"),

@@ -221,7 +221,7 @@ impl ReplyBuf {
             self.own().extend_from_slice(b"\r\n");
         } else {
             let mut text = Vec::with_capacity(24);
-            double::write_shortest(number, &mut text);
+            double::write(number, &mut text);
             self.bulk(&text);
         }
     }

@@ -406,6 +406,18 @@ fn parse_inline(buf: &[u8], spans: &mut ArgSpans) -> Result<Parsed, ProtocolErro
     Ok(Parsed::Complete { consumed: newline + 1 })
 }
 
+/// The arguments of a line that somebody has typed: words and quoted texts, as in an inline command. `None` if the
+/// quotes do not match, or if the line is longer than a command may be.
+#[must_use]
+pub fn split_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    if line.len() > COMMAND_BYTES_MAX {
+        return None;
+    }
+    let mut spans = ArgSpans { inline: true, ..ArgSpans::default() };
+    split_inline(line, &mut spans)?;
+    Some(spans.args(line).to_owned_args())
+}
+
 /// Splits a line into arguments as Valkey's `sdssplitargs` does; `None` if the quotes do not match.
 fn split_inline(line: &[u8], spans: &mut ArgSpans) -> Option<()> {
     // `sdssplitargs` works on a C string: it ends at the first NUL.

@@ -19,6 +19,7 @@ use fastness_control::{
     ClusterMap, Control, CreateError, CreateRequest, LEADER_METADATA, NodeInfo, ProposeError, Requirements, ShardMap,
 };
 use fastness_events::HandOverReason;
+use fastness_log::Log;
 use fastness_types::{Az, DiskId, Durability, GroupId, HashSeed, NodeId, ShardId};
 use fastness_wire::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use fastness_wire::admin::v1::{
@@ -61,6 +62,8 @@ pub struct Admin {
     pub handle: GroupHandle,
     /// Its replicas.
     pub replicas: Arc<Replicas>,
+    /// Its log.
+    pub log: Log,
     /// What this node announces of itself.
     pub own: NodeInfo,
     /// TLS for requests to other nodes.
@@ -122,7 +125,7 @@ impl Admin {
 
     /// Figures of this node and of its replicas.
     pub(crate) async fn figures(&self, request: ShowFiguresRequest) -> ShowFiguresResponse {
-        figures::show(&self.node, &self.replicas, request).await
+        figures::show(&self.node, &self.replicas, self.log.stats(), request).await
     }
 
     fn require_administrator<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -481,6 +484,7 @@ impl AdminService for Admin {
         &self,
         request: Request<ShowFiguresRequest>,
     ) -> Result<Response<ShowFiguresResponse>, Status> {
+        self.require_administrator(&request)?;
         Ok(Response::new(self.figures(request.into_inner()).await))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fastness_types::BootNs;
 
 use crate::accounts::Account;
+use crate::config::ClientCertificates;
 use crate::shared::NodeShared;
 use crate::tls;
 
@@ -123,6 +124,20 @@ pub(crate) fn without_password(
     Ok(account)
 }
 
+/// Whether clients from other machines are served with neither a certificate nor a password: the user `default` needs
+/// none, nothing else protects the node, and a listener for clients is open beyond loopback.
+pub(crate) fn lets_everybody_in(node: &NodeShared) -> bool {
+    let config = node.config.load();
+    let default = node.accounts.default_user();
+    if config.protected_mode || !(default.user.is_on() && default.user.is_nopass()) {
+        return false;
+    }
+    let is_open = |addresses: Vec<IpAddr>| addresses.iter().any(|address| !address.is_loopback());
+    let plaintext = config.port != 0 && is_open(config.plaintext_addresses());
+    let tls = config.tls_auth_clients != ClientCertificates::Required && is_open(config.addresses());
+    plaintext || tls
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -145,6 +160,19 @@ mod tests {
         let certificate = certificate.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
         let origin = Origin { certificate };
         without_password(node, NOW, address.parse().unwrap(), &origin).map(|account| account.name.clone())
+    }
+
+    #[test]
+    fn a_node_is_open_to_all_only_if_nothing_protects_it() {
+        let open = |options: &str| lets_everybody_in(&node(options));
+        let unprotected = "protected-mode no\nbind 10.0.0.1 127.0.0.1\n";
+        assert!(open(&format!("{unprotected}tls-auth-clients optional")));
+        assert!(open(&format!("{unprotected}port 6380\nplaintext-beyond-loopback yes")));
+        assert!(!open(unprotected), "certificates are required");
+        assert!(!open(&format!("{unprotected}port 6380")), "the plaintext port is on loopback");
+        assert!(!open(&format!("{unprotected}tls-auth-clients no\nrequirepass secret")));
+        assert!(!open("bind 10.0.0.1\ntls-auth-clients no"), "protected");
+        assert!(!open("bind 127.0.0.1\nprotected-mode no\ntls-auth-clients no"), "on loopback");
     }
 
     #[test]

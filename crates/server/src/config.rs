@@ -44,17 +44,22 @@ pub enum MemoryBound {
 }
 
 impl MemoryBound {
+    /// The least bound, bytes: below it nobody could connect to set another one. (Valkey's is 128 KiB; a connection
+    /// over gRPC has buffers of 256 KiB.)
+    pub const BYTES_MIN: u64 = 1 << 20;
+
     /// The bound in bytes; `None`: there is none.
     #[must_use]
     pub fn bytes(self, maxmemory: u64) -> Option<u64> {
         let bytes = match self {
+            MemoryBound::Bytes(0) => return None,
             MemoryBound::Bytes(bytes) => bytes,
             MemoryBound::Percent(percent) => {
                 let all = if maxmemory > 0 { maxmemory } else { process::memory_max() };
                 (u128::from(all) * u128::from(percent) / 100) as u64
             }
         };
-        (bytes > 0).then_some(bytes)
+        Some(bytes.max(MemoryBound::BYTES_MIN))
     }
 }
 
@@ -82,6 +87,44 @@ pub enum LogLevel {
     Warning,
     /// Nothing.
     Nothing,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line, for programs.
+    Json,
+}
+
+/// What a command log takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CommandLogBounds {
+    /// From which value on, in microseconds or bytes; negative: nothing.
+    pub threshold: i64,
+    /// How many entries it keeps.
+    pub len_max: u64,
+}
+
+/// How many lines one place in the code may log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogLines {
+    /// In the long run; 0: no limit.
+    pub per_second: u64,
+    /// At once after a pause.
+    pub burst: u64,
+}
+
+/// Which writes are traced, and where traces go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceOptions {
+    /// The collector; empty: traces are off.
+    pub endpoint: String,
+    /// The CA certificates of its certificate.
+    pub ca_cert_file: Option<PathBuf>,
+    /// One write in so many is traced; 0: none but those whose client's span is sampled.
+    pub sample: u64,
 }
 
 /// When a slow reader is cut off.
@@ -187,10 +230,14 @@ pub struct Config {
     pub client_query_buffer_limit: u64,
     pub client_output_buffer_limit: OutputLimit,
     pub proto_max_bulk_len: u64,
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: u64,
+    /// Of slow commands, large requests and large replies.
+    pub command_logs: [CommandLogBounds; 3],
+    pub latency_monitor_threshold: Duration,
     pub loglevel: LogLevel,
+    pub log_format: LogFormat,
+    pub log_lines: LogLines,
     pub logfile: String,
+    pub traces: TraceOptions,
     pub shutdown_timeout: Duration,
     /// Whether faults can be commanded.
     pub lab: bool,

@@ -22,7 +22,6 @@ use passwords::UsersOfCluster;
 pub use opener::MaybeTls;
 
 /// The paths of the console. `admin` answers for this node.
-#[must_use]
 pub fn router(admin: Arc<Admin>, clock: Arc<dyn Clock>) -> Router {
     let passwords = Arc::new(UsersOfCluster::new(admin.node.clone(), clock));
     let feed = Feed::new(Arc::new(ClusterOfNode::new(admin)));

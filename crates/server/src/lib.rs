@@ -10,7 +10,8 @@
 //!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`; `console.rs`: the web console on
 //!   the same port.
 //! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
-//!   [`space`]: a full disk. [`descriptors`]: their budget. [`sources`]: how many connections one address may open.
+//!   [`space`]: a full disk. [`descriptors`]: their budget. [`process`]: what the system reports.
+//!   [`sources`]: how many connections one address may open.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
@@ -36,6 +37,7 @@ pub mod grpc_accept;
 mod journal;
 pub mod lab;
 mod leaders;
+pub mod log_counts;
 pub mod mailbox;
 pub mod master_key;
 mod members;
@@ -46,7 +48,7 @@ mod node_channels;
 pub mod node_disk;
 pub mod pause;
 pub mod peer_server;
-mod process;
+pub mod process;
 mod promise;
 mod replace;
 pub mod replica;
@@ -62,5 +64,6 @@ mod testing;
 pub mod throttle;
 pub mod tls;
 pub mod topology;
+pub mod traces;
 
 pub use config::{Config, ConfigError};

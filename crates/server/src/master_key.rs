@@ -20,6 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fail::fail_point;
+use fastness_events::Event;
 use fastness_log::{
     Cipher, Fingerprint, KeyFileError, Log, MasterKey, MasterKeys, RotateError, SnapshotError, SnapshotFolder,
     WriteError, move_key_file, sync_key_file,
@@ -175,7 +176,8 @@ impl KeyRotation {
         let _busy = self.busy.try_lock().ok_or(RotationError::InProgress)?;
         let mut rotated = Rotated::default();
         if self.is_incomplete() {
-            self.complete(&mut rotated)?;
+            self.record_incomplete(self.complete(&mut rotated))?;
+            self.node.events.record(Event::MasterKeyCompleted { fingerprint: self.keys().fingerprint().to_string() });
             // A key in force that could not be moved is not to be overwritten by a new one.
             if self.is_to_be_moved() || !self.node.config.load().new_master_key_file().exists() {
                 return Ok(rotated);
@@ -195,10 +197,10 @@ impl KeyRotation {
                 return Err(RotationError::InProgress);
             }
         }
-        tracing::info!(%from, %to, "the disk is under a new master key");
+        self.node.events.record(Event::MasterKeyRotated { from: from.to_string(), to: to.to_string() });
         fail_point!("keys::stored");
         rotated.from = Some(from);
-        self.complete(&mut rotated)?;
+        self.record_incomplete(self.complete(&mut rotated))?;
         Ok(rotated)
     }
 
@@ -208,14 +210,21 @@ impl KeyRotation {
         if !self.is_incomplete() {
             return;
         }
-        let (fingerprint, mut rotated) = (self.keys().fingerprint(), Rotated::default());
-        match self.complete(&mut rotated) {
-            Ok(()) => tracing::info!(%fingerprint, "an interrupted rotation of the master key is complete"),
-            Err(error) => tracing::error!(%error, "an interrupted rotation of the master key is still incomplete"),
+        let (fingerprint, mut rotated) = (self.keys().fingerprint().to_string(), Rotated::default());
+        if self.record_incomplete(self.complete(&mut rotated)).is_ok() {
+            self.node.events.record(Event::MasterKeyCompleted { fingerprint });
         }
         for warning in rotated.warnings {
             tracing::warn!(warning, "rotation of the master key");
         }
+    }
+
+    /// Records that steps are left after an error.
+    fn record_incomplete(&self, completed: Result<(), RotationError>) -> Result<(), RotationError> {
+        completed.inspect_err(|error| {
+            let (fingerprint, reason) = (self.keys().fingerprint().to_string(), error.to_string());
+            self.node.events.record(Event::MasterKeyIncomplete { fingerprint, reason });
+        })
     }
 
     /// The new key, if a rotation to it is possible.

@@ -41,7 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
+use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 use tonic_health::pb::health_server;
 use tonic_reflection::pb::v1::server_reflection_server;
@@ -73,6 +73,7 @@ use crate::settings::{self, SettingsServer};
 use crate::shared::{NodeShared, Phase};
 use crate::space;
 use crate::tls::lab_uri;
+use crate::traces::export::{self, Exporter};
 use consensus::start_consensus;
 use sockets::{Sockets, bind, own_info, port_of};
 use storage::{close_log, free_for_a_start, open_log, open_snapshots};
@@ -141,6 +142,7 @@ impl Node {
     /// See [`NodeError`]; nothing keeps running then.
     pub async fn start(mut config: Config) -> Result<Node, NodeError> {
         config.check()?;
+        let collector = export::collector(&config)?;
         let table = crate::resp_server::command::table();
         let users = settings::first_users(table, &mut config)?;
         let certificates = Arc::new(Certificates::load(&config)?);
@@ -159,6 +161,7 @@ impl Node {
         let _ = shared.disk.set(disk.disk().clone());
         let log = open_log(&config, &shared, &disk).await?;
         let _ = shared.keys.set(log.keys().clone());
+        let _ = shared.log.set(log.clone());
         let keys = KeyRotation::new(shared.clone(), log.clone(), disk.clone());
         // They are small, and a node is of no use without the newest map: the budget counts them, and refuses none.
         let files_0 = open_snapshots(&config, &shared, GroupId::CONTROL, None).await?;
@@ -202,10 +205,7 @@ impl Node {
         });
         inner.serve_grpc(sockets.grpc);
         inner.serve_metrics(sockets.metrics);
-        if inner.shared.lab.is_some() {
-            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
-        }
-        inner.spawn_followers(runtime);
+        inner.spawn_followers(runtime, collector);
         tracing::info!(node = %inner.shared.node, cluster = %inner.shared.cluster, "the node can be administrated");
         inner.shared.events.record(Event::NodeStarted { version: env!("CARGO_PKG_VERSION") });
         Ok(Node { inner, failure: failed, consensus_thread: Some(consensus_thread) })
@@ -299,7 +299,10 @@ impl Node {
 
 impl Inner {
     /// Starts the background tasks that run as long as the node.
-    fn spawn_followers(self: &Arc<Inner>, runtime: Handle) {
+    fn spawn_followers(self: &Arc<Inner>, runtime: Handle, traces_to: Option<Channel>) {
+        if self.shared.lab.is_some() {
+            tracing::warn!("LAB: faults can be injected into this node's log disk and links");
+        }
         let to_nodes = &self.certificates.to_nodes;
         tokio::spawn(self.certificates.clone().follow(self.shared.clone()));
         let keys = self.keys.clone();
@@ -317,6 +320,10 @@ impl Inner {
         tokio::spawn(crate::leaders::follow(self.shared.clone(), to_nodes.clone()));
         tokio::spawn(self.clone().watch_consensus());
         tokio::spawn(self.clone().watch_control());
+        if let Some(collector) = traces_to {
+            let queue = self.shared.tracer.switch_on();
+            tokio::spawn(Exporter::new(self.shared.clone(), collector).run(queue));
+        }
     }
 
     fn fail(&self, reason: String) {
@@ -357,6 +364,7 @@ impl Inner {
             group: self.group_0.clone(),
             handle: self.handle_0.clone(),
             replicas: self.replicas.clone(),
+            log: self.log.clone(),
             own: self.own.clone(),
             client_tls: self.certificates.to_nodes.clone(),
             pristine: self.pristine,

@@ -25,6 +25,7 @@ use crate::mailbox::{Incoming, MAILBOX_MAX, ToReplica, Transport};
 use crate::pause::TimerPause;
 use crate::process;
 use crate::resp_server::activity::activity;
+use crate::resp_server::latency::LatencyEvent;
 use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::{ClientStream, SocketStream};
 use crate::resp_server::{ReplicaServer, serve};
@@ -111,7 +112,11 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
                 Some(message) => answer(&server, message),
             },
             _ = tick.tick() => housekeeping(&server),
-            _ = mode_tick.tick() => follow_mode(&server),
+            due = mode_tick.tick() => {
+                let late = &server.stats.loop_late;
+                late.set(late.get().max(due.elapsed()));
+                follow_mode(&server);
+            }
             () = server.broken.notified() => {
                 tracing::error!(shard = %shard_id, "replica stopped: a panic interrupted a command, so its data may be inconsistent");
                 break;
@@ -182,7 +187,7 @@ fn answer(server: &Rc<ReplicaServer>, message: ToReplica) {
     }
 }
 
-fn housekeeping(server: &ReplicaServer) {
+fn housekeeping(server: &Rc<ReplicaServer>) {
     let config = server.node.config.load();
     server.stats.sample();
     server.clients.close_idle(config.timeout);
@@ -205,6 +210,25 @@ fn housekeeping(server: &ReplicaServer) {
     server.stats.memory_peak(server.shard.memory().total());
     let info = server.shard.info();
     server.stats.observe_snapshots(&info.snapshot, info.units);
+    sample_latency(server, config.latency_monitor_threshold);
+}
+
+/// Passes the longest spans of the last second to LATENCY. They are taken while it is off, too, so that none is old
+/// when it is switched on.
+fn sample_latency(server: &ReplicaServer, threshold: Duration) {
+    let peaks = server.shard.take_peaks();
+    let late = server.stats.loop_late.take();
+    let now = server.shard.boot_now().second();
+    let seen = server.stats.fsyncs_seen.replace(now.saturating_sub(1));
+    let fsync = server.node.log.get().and_then(|log| log.stats().sync_peaks.between(seen, now));
+    for (event, span) in [
+        (LatencyEvent::Commit, peaks.commit),
+        (LatencyEvent::ExpireCycle, peaks.expiry),
+        (LatencyEvent::EventLoop, late),
+        (LatencyEvent::LogFsync, fsync.unwrap_or_default()),
+    ] {
+        server.latency.note(event, span, threshold);
+    }
 }
 
 /// Passes the desired mode to the shard, and reports the mode in force to the node.

@@ -6,7 +6,8 @@
 //!
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
-//! - [`clients`], [`stats`]: what those commands show.
+//! - [`clients`], [`stats`], [`command_log`], [`latency`]: what those commands show.
+//! - [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
@@ -14,7 +15,11 @@ pub mod activity;
 mod blocked;
 pub mod clients;
 pub mod command;
+pub mod command_log;
 pub mod connection;
+pub mod eviction;
+mod evictor;
+pub mod latency;
 pub mod pipe;
 pub mod received;
 mod replication;
@@ -31,12 +36,14 @@ use fastness_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 
 use crate::auth::{self, AuthRefusal};
-use crate::config::Config;
 use crate::group_view::GroupView;
 use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
+use command_log::CommandLogs;
+use eviction::Eviction;
+use latency::LatencyMonitor;
 use stats::{RespStats, add};
 
 /// One replica's front end: what its connections share. On the loop's thread.
@@ -49,8 +56,14 @@ pub struct ReplicaServer {
     pub shard: Shard,
     /// The connections.
     pub clients: Clients,
+    /// What the connections may take together.
+    pub eviction: Eviction,
     /// The counters.
     pub stats: RespStats,
+    /// The newest commands that were slow or large.
+    pub command_logs: CommandLogs,
+    /// What took longer than `latency-monitor-threshold`.
+    pub latency: LatencyMonitor,
     /// The Raft group as this node sees it.
     pub group: Arc<dyn GroupView>,
     /// Ports this replica listens on: plaintext, TLS; 0: none.
@@ -80,7 +93,10 @@ impl ReplicaServer {
             shard_id,
             shard,
             clients: Clients::default(),
+            eviction: Eviction::default(),
             stats: RespStats::default(),
+            command_logs: CommandLogs::default(),
+            latency: LatencyMonitor::default(),
             group,
             ports,
             settings_server: None,
@@ -113,26 +129,6 @@ impl ReplicaServer {
         if let Some(others) = self.node.throttles.unread.permit() {
             let (address, unsent) = (client.address, client.unsent_bytes.get());
             tracing::warn!(client = %address, unsent, why, others, "client disconnected: it does not read its replies");
-        }
-    }
-
-    /// Whether the connections take more than `maxmemory-clients`, but for those with CLIENT NO-EVICT. Until the
-    /// largest are closed, none gets more replies than it reads.
-    pub(crate) fn are_clients_over(&self, config: &Config) -> bool {
-        let max = config.maxmemory_clients.bytes(config.maxmemory);
-        max.is_some_and(|max| self.shard.client_bytes() > max + self.clients.no_evict_bytes())
-    }
-
-    /// Closes the largest connections while all of them take more than `maxmemory-clients`. About once a second.
-    pub(crate) fn evict_clients(&self) {
-        let config = self.node.config.load();
-        let Some(max) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
-        for client in self.clients.evict(max) {
-            add(&self.stats.evicted_clients, 1);
-            if let Some(others) = self.node.throttles.evicted.permit() {
-                let (address, bytes) = (client.address, client.memory.get());
-                tracing::warn!(client = %address, bytes, max, others, "client evicted: maxmemory-clients exceeded");
-            }
         }
     }
 

@@ -12,7 +12,7 @@ use fastness_consensus::observed::{Observed, PeerObservation, ReplicaReport};
 use fastness_control::{ClusterMap, ClusterSettings, Password, Users};
 use fastness_engine::command::CommandTable;
 use fastness_events::Events;
-use fastness_log::MasterKeys;
+use fastness_log::{Log, MasterKeys};
 use fastness_types::limits::SETTINGS_SILENCE_MAX;
 use fastness_types::{Az, BootNs, Clock as _, ClusterId, Durability, GroupId, NodeId, ShardId, SystemClock, WallMs};
 use parking_lot::RwLock;
@@ -33,6 +33,7 @@ use crate::settings;
 use crate::sources::Sources;
 use crate::throttle::Throttles;
 use crate::topology::{Health, Observation};
+use crate::traces::tracer::Tracer;
 
 /// The version reported to clients (`valkey_version`): the one whose behaviour is followed.
 pub const VALKEY_VERSION: &str = "9.1.0";
@@ -73,6 +74,8 @@ pub struct NodeShared {
     pub accept_errors: AtomicU64,
     /// Log lines that clients can cause.
     pub throttles: Throttles,
+    /// Takes what sampled writes leave.
+    pub tracer: Tracer,
     /// Permits for sending TLS clients the error that `maxclients` is reached.
     pub(crate) refusals: Arc<Semaphore>,
     clients: AtomicU64,
@@ -101,6 +104,8 @@ pub struct NodeShared {
     pub disk: OnceLock<Arc<NodeDisk>>,
     /// The master keys of the disk, once the log was opened.
     pub keys: OnceLock<MasterKeys>,
+    /// The log, once it was opened: for its figures.
+    pub log: OnceLock<Log>,
     /// The version of the cluster's settings that each replica of this node applies.
     replica_settings: RwLock<BTreeMap<ShardId, u64>>,
     /// The node's own certificate and the exchanges of TLS files.
@@ -189,6 +194,7 @@ impl NodeShared {
             sources: Sources::default(),
             accept_errors: AtomicU64::new(0),
             throttles: Throttles::default(),
+            tracer: Tracer::default(),
             refusals: Arc::new(Semaphore::new(descriptors::REFUSALS_MAX)),
             clients: AtomicU64::new(0),
             groups: RwLock::default(),
@@ -197,6 +203,7 @@ impl NodeShared {
             observed: OnceLock::new(),
             disk: OnceLock::new(),
             keys: OnceLock::new(),
+            log: OnceLock::new(),
             messages,
             watchers: Watchers::default(),
             first_users: Arc::new(first_users),

@@ -318,7 +318,7 @@ impl View<'_> {
              cluster_voting_nodes_pfail:0\r\ncluster_voting_nodes_fail:{failed_primaries}\r\ncluster_known_nodes:{}\r\n\
              cluster_size:{}\r\ncluster_current_epoch:{epoch}\r\ncluster_my_epoch:{own_epoch}\r\n\
              cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
-             total_cluster_links_buffer_limit_exceeded:0\r\ncluster_durability:{}\r\ncluster_durability_desired:{}\r\n",
+             total_cluster_links_buffer_limit_exceeded:0\r\ndurability:{}\r\ndurability_desired:{}\r\n",
             if self.is_ok() { "ok" } else { "fail" },
             SLOTS - slots_ok,
             replicas.len(),

@@ -58,6 +58,10 @@ The attribute `deadline` before a command, or before EXEC, is a time on the boot
 command that could not run before that time, because a primary, the log or CLIENT PAUSE kept it waiting, is answered `-DEADLINE`, and
 nothing is done. The node's own gRPC front end sets it to the deadline of the call.
 
+The attribute `traceparent` before a command, or before EXEC, names the client's span, as W3C Trace Context has it
+(`00-TRACE-SPAN-FLAGS`). If the span is sampled and the node has a collector (`otlp-endpoint`), the spans of the write are its
+children.
+
 ";
 
 /// A command as it is typed: `CONFIG GET`.

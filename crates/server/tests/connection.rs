@@ -131,11 +131,11 @@ fn a_client_that_does_not_read_waits_while_memory_is_full() {
     let mut most = 0;
     eventually("its replies wait", || {
         most = most.max(unsent(&mut client).into_iter().max().unwrap());
-        most > 256 * 1024
+        most > 16 * 1024
     });
     std::thread::sleep(Duration::from_millis(300));
     most = most.max(unsent(&mut client).into_iter().max().unwrap());
-    assert!(most < 256 * 1024 + 110_000, "{most} bytes are kept");
+    assert!(most < 16 * 1024 + 110_000, "{most} bytes are kept");
     assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "0"]), simple("OK"));
     pipeline.join().unwrap();
     let mut received = 0;

@@ -47,7 +47,7 @@ fn check_sum(client: &mut Client) {
 
 #[test]
 fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
-    let server = open("maxmemory 24mb");
+    let server = open("maxmemory 24mb\nmaxmemory-clients 0");
     let mut client = server.connect();
     assert_eq!(client.call(&["SET", "big", &"x".repeat(MIB)]), simple("OK"));
     let mut readers: Vec<Client> = (0..30).map(|_| server.connect_raw()).collect();
@@ -73,7 +73,7 @@ fn clients_that_do_not_read_push_it_over_and_their_leaving_brings_it_back() {
 
 #[test]
 fn what_is_sent_and_not_executed_counts() {
-    let server = open("maxmemory 8mb");
+    let server = open("maxmemory 8mb\nmaxmemory-clients 0");
     let mut client = server.connect();
     let mut writers: Vec<Client> = (0..6).map(|_| server.connect_raw()).collect();
     for writer in &mut writers {
@@ -89,7 +89,7 @@ fn what_is_sent_and_not_executed_counts() {
 
 #[test]
 fn queued_commands_and_watched_keys_count() {
-    let server = open("maxmemory 4mb");
+    let server = open("maxmemory 4mb\nmaxmemory-clients 0");
     let (mut client, mut other) = (server.connect(), server.connect());
     let base = figure(&mut client, "mem_clients_normal");
     assert_eq!(other.call(&["WATCH", &"w".repeat(MIB)]), simple("OK"));

@@ -1,5 +1,7 @@
 //! What one replica counts, for INFO and metrics.
 
+use std::time::Duration;
+
 /// Counts since the process started.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counters {
@@ -27,4 +29,13 @@ pub(crate) struct Counters {
     /// Commands that waited for a primary, each pipeline once, and those that were refused after it.
     pub(crate) lease_waits: u64,
     pub(crate) lease_waits_refused: u64,
+}
+
+/// The longest spans since they were last taken, for LATENCY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peaks {
+    /// From the first effect of a batch to its commit.
+    pub commit: Duration,
+    /// The removal of expired keys in one turn of the loop.
+    pub expiry: Duration,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
 use fastness_engine::{Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::{BootNs, Durability, Plant, Seq, limits, slot_of};
+use fastness_types::{BootNs, Durability, FormatLevel, Plant, Seq, limits, slot_of};
 
 use crate::admit::{Admitted, Denied, Request};
 use crate::batch::UnitKind;
@@ -300,6 +300,11 @@ impl Execution<'_> {
             let bytes_max = primary.leader.stage.unit_bytes_max();
             self.roll_back(primary, unit, &Refusal::TooLarge { bytes_max });
             primary.replica.counters.units_too_large += 1;
+            return false;
+        }
+        let level = primary.leader.stage.effects.unit_level();
+        if level > FormatLevel::BASE && level > self.edges.handle.format() {
+            self.roll_back(primary, unit, &Refusal::TypeUnknown);
             return false;
         }
         let staged = StagedUnit { kind: UnitKind::Write, before: unit.before, record };

@@ -14,6 +14,7 @@ use crate::dirty::DirtyKeys;
 use crate::edges::Edges;
 use crate::options::Batching;
 use crate::outcome::{PendingReply, Release, Tenure};
+use crate::probe::{Probes, StageMark};
 use crate::reply_queue::ReplyQueue;
 use crate::stage::Stage;
 
@@ -31,6 +32,8 @@ pub(crate) struct Leader {
     pub(crate) dirty: DirtyKeys,
     pub(crate) waiting: ReplyQueue,
     pub(crate) confirming: Confirming,
+    /// Sampled writes that have not committed.
+    pub(crate) probes: Probes,
     /// The newest committed batch.
     pub(crate) committed: Seq,
     /// Index of the entry before the epoch's first batch. Batch `n` is at `base + n`, unless other entries of the epoch
@@ -60,6 +63,7 @@ impl Leader {
             dirty: DirtyKeys::new(),
             waiting: ReplyQueue::new(committed.next()),
             confirming: Confirming::default(),
+            probes: Probes::default(),
             committed,
             base: LogIndex(applied.0 - committed.0),
             moved: Vec::new(),
@@ -83,6 +87,20 @@ impl Leader {
     pub(crate) fn move_base(&mut self) {
         let by = self.moved.last().map_or(0, |(_, by)| *by);
         self.moved.push((self.committed, by + 1));
+    }
+
+    /// How much is staged now.
+    pub(crate) fn stage_mark(&self) -> StageMark {
+        StageMark { tenure: self.tenure, seq: self.stage.last_staged(), units: self.stage.units_in_open_batch() }
+    }
+
+    /// Tells the probes what was proposed since the last call.
+    #[cold]
+    pub(crate) fn note_proposed(&mut self, now: BootNs) {
+        let Some(newest) = self.stage.newest_proposed() else { return };
+        let mut probes = std::mem::take(&mut self.probes);
+        probes.propose(newest, |seq| self.index_of(seq), now);
+        self.probes = probes;
     }
 
     /// Whether the reply to a read that waits for a quorum may be released.

@@ -230,10 +230,14 @@ impl Primary<'_> {
         };
         fail_point!("shard::commit");
         leader.committed = seq;
+        if !leader.probes.is_empty() {
+            leader.probes.commit(seq, index, now);
+        }
         replica.data.engine.forget_undo(seq);
         replica.records.commit(seq);
         debug_assert_eq!(leader.index_of(seq), index, "batches follow one another");
         replica.flow.lag.record(batch.opened, now);
+        replica.peaks.commit = replica.peaks.commit.max(now.since(batch.opened));
         replica.committed_time.advance(batch.timestamp, now);
         if let Some(mode) = batch.mode {
             replica.settings.mode.commit(mode);

@@ -127,6 +127,8 @@ pub enum Refusal {
     ReplyTooLong,
     /// A replica of the shard is of a version that does not know idempotency keys.
     KeysUnknown,
+    /// A replica of the shard is of a version that does not know the data type; the write was rolled back.
+    TypeUnknown,
     /// The client's deadline passed before the command could run.
     Late,
 }
@@ -170,6 +172,10 @@ impl Refusal {
             ),
             Refusal::KeysUnknown => {
                 "ERR idempotency keys are not available until every node of the shard has been upgraded".into()
+            }
+            Refusal::TypeUnknown => {
+                "ERR lists, sets and sorted sets are not available until every node of the shard has been upgraded"
+                    .into()
             }
             Refusal::Late => LATE.into(),
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),

@@ -15,17 +15,20 @@ use tokio::sync::oneshot;
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
 use crate::committed_value::CommittedValue;
+use crate::counters::Peaks;
 use crate::digest::{DigestError, DigestResult};
 use crate::edges::Edges;
 use crate::front_end::{Call, FrontEnd};
 use crate::info::ShardInfo;
 use crate::inner::Inner;
 use crate::lag_bound::DesiredLagBound;
+use crate::leader::Leader;
 use crate::memory::{ClientShare, MemoryUse};
 use crate::mode::DesiredMode;
 use crate::now::Now;
 use crate::options::ShardOptions;
 use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
+use crate::probe::{CommitProbe, StageMark};
 use crate::release::Released;
 use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
@@ -291,6 +294,26 @@ impl Shard {
         let mut info = ShardInfo::of(state.leader.as_ref(), &state.replica, now, clock, stalls);
         info.snapshot.incoming = self.inner.edges.handle.incoming();
         info
+    }
+
+    /// How much is staged now; `None`: this replica is not the primary. For [`Shard::probe_since`].
+    #[must_use]
+    pub fn stage_mark(&self) -> Option<StageMark> {
+        self.inner.state.borrow().leader.as_ref().map(Leader::stage_mark)
+    }
+
+    /// Follows what was staged since `mark`, in the turn of the command that may have staged it. `false`: nothing was,
+    /// or as many units are followed as may be.
+    pub fn probe_since(&self, mark: StageMark, probe: Rc<dyn CommitProbe>) -> bool {
+        let mut state = self.inner.state.borrow_mut();
+        let Some(leader) = &mut state.leader else { return false };
+        let now = leader.stage_mark();
+        now != mark && now.tenure == mark.tenure && leader.probes.attach(now.seq, probe)
+    }
+
+    /// The longest spans since the last call.
+    pub fn take_peaks(&self) -> Peaks {
+        std::mem::take(&mut self.inner.state.borrow_mut().replica.peaks)
     }
 
     /// The data, for figures and options (`maxmemory`). The data itself is changed only by commands. Must not be called

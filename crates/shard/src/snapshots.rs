@@ -268,7 +268,7 @@ impl Snapshots {
         self.info.written += 1;
         self.cut = None;
         let SnapshotInfo { keys, bytes, .. } = self.info;
-        handle.events().record(Event::SnapshotWritten { shard: handle.group(), index, keys, bytes });
+        handle.events().record(Event::SnapshotWritten { shard: handle.group(), index, keys: Some(keys), bytes });
         None
     }
 

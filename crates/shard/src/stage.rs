@@ -222,6 +222,19 @@ impl Stage {
         usize::from(!self.heads.is_empty()) + self.closed().count()
     }
 
+    /// Units in the open batch.
+    pub(crate) fn units_in_open_batch(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The newest batch, or fragment of one, that was proposed and has not committed.
+    pub(crate) fn newest_proposed(&self) -> Option<Seq> {
+        self.in_flight.back().map(|entry| match entry {
+            InFlight::Batch(batch) => batch.seq,
+            InFlight::Fragment(seq) => *seq,
+        })
+    }
+
     pub(crate) fn open_units(&self) -> usize {
         self.heads.len() + self.closed().map(|batch| batch.units).sum::<usize>()
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fastness_consensus::handle::GroupHandle;
 use fastness_types::{BootNs, Clock, LogIndex, ShardId};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Peaks};
 use crate::data::Data;
 use crate::digest::{DigestError, Digests};
 use crate::edges::Edges;
@@ -71,6 +71,7 @@ pub(crate) struct Replica {
     pub(crate) waits: Waits,
     pub(crate) clients: ClientMemory,
     pub(crate) counters: Counters,
+    pub(crate) peaks: Peaks,
     /// Number of sessions created so far. The engine identifies the watched keys of a session by its number.
     pub(crate) sessions: u64,
 }
@@ -143,6 +144,7 @@ impl Replica {
             waits: Waits::default(),
             clients: ClientMemory::default(),
             counters: Counters { restores: 1, ..Counters::default() },
+            peaks: Peaks::default(),
             sessions: 0,
         }
     }

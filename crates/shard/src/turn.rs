@@ -269,7 +269,7 @@ impl Primary<'_> {
             stage.hurry();
         }
         stage.propose(handle, batching.in_flight_max);
-        match stage.when(mode, batching, now) {
+        let again = match stage.when(mode, batching, now) {
             Close::Not => None,
             Close::At(at) => Some(at.since(now)),
             Close::Now => {
@@ -278,6 +278,10 @@ impl Primary<'_> {
                 stage.propose(handle, batching.in_flight_max);
                 None
             }
+        };
+        if !self.leader.probes.is_empty() {
+            self.leader.note_proposed(self.replica.clock.boot());
         }
+        again
     }
 }

@@ -100,6 +100,11 @@ impl Primary<'_> {
         if self.stage(StagedUnit { kind: UnitKind::Expiry, before, record: None }, now) {
             self.leader.stage.seal_cut();
         }
+        if removed > 0 {
+            // The turn has read the clock just before.
+            let took = self.replica.clock.boot().since(now.boot);
+            self.replica.peaks.expiry = self.replica.peaks.expiry.max(took);
+        }
         let first = self.replica.data.engine.first_deadline();
         if removed > 0 && first.is_some_and(|at| at < now.wall) {
             // The unit is full.

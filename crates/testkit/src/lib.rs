@@ -22,5 +22,6 @@ pub mod schedules;
 pub mod seed;
 pub mod sim;
 pub mod soak;
+pub mod terminal;
 pub mod wait;
 pub mod watching;

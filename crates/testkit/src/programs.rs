@@ -18,6 +18,7 @@ pub enum Source {
 /// Every program that is started by name.
 pub const PROGRAMS: &[(&str, Source)] = &[
     ("/bin/sh", Source::Base),
+    ("bash", Source::Base),
     ("cp", Source::Base),
     ("mount", Source::Base),
     ("sh", Source::Base),
@@ -30,9 +31,11 @@ pub const PROGRAMS: &[(&str, Source)] = &[
     ("ip", Source::SetUp("iproute2")),
     ("iptables", Source::SetUp("iptables")),
     ("mkfs.ext4", Source::SetUp("e2fsprogs")),
+    ("prometheus-redis-exporter", Source::SetUp("prometheus-redis-exporter")),
     ("promtool", Source::SetUp("prometheus")),
     ("xfs_io", Source::SetUp("xfsprogs")),
     ("docker", Source::Optional),
     ("docker-compose", Source::Optional),
     ("perf", Source::Optional),
+    ("systemd-analyze", Source::Optional),
 ];

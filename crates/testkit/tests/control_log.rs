@@ -129,8 +129,8 @@ fn logged(cluster: &Cluster, node: u64, from: usize, text: &str) -> Result<bool>
     Ok(cluster.node_log(node)?.get(from..).unwrap_or_default().contains(text))
 }
 
-const RESTORED: &str = "the control plane's state is restored from a snapshot";
-const UNUSABLE: &str = "a snapshot of the control plane cannot be used";
+const RESTORED: &str = r#"event="memory_restored" shard=0 "#;
+const UNUSABLE: &str = r#"event="snapshot_failed" shard=0 step="read""#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_changes_keep_the_log_short_and_every_node_gets_their_result() -> Result<()> {

@@ -152,8 +152,11 @@ impl Pair {
         }
         if let Some(spec) = spec {
             self.seen.insert(spec.name);
-            if comparison == Comparison::Recoded && !theirs.starts_with(b"-") {
-                self.write_anew(&request[1]);
+            match comparison {
+                _ if matches!(spec.name, "lset" | "linsert") => self.pack_theirs(&request[1]),
+                Comparison::Recoded if !theirs.starts_with(b"-") => self.write_anew(&request[1]),
+                Comparison::Drawn if !theirs.starts_with(b"-") => self.fill_anew(&request[1]),
+                _ => {}
             }
             self.compare_keys(spec, request, after.0 - before.0);
         }
@@ -164,6 +167,40 @@ impl Pair {
         let value = decode(&get).as_bytes().unwrap().to_vec();
         let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
         assert_eq!(self.call_both(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
+    }
+
+    /// Gives both sides the reference's set of this key, which has the same number of members on both. A set that was
+    /// left with few members may have another encoding for each, as the members have, so it is added anew.
+    fn fill_anew(&mut self, key: &[u8]) {
+        let [ours, theirs] = self.call_both(&vec![b"SCARD".to_vec(), key.to_vec()]);
+        assert_eq!(ours, theirs, "seed {}: the same number of members is left", self.seed);
+        let [ours, members] = self.call_both(&vec![b"SMEMBERS".to_vec(), key.to_vec()]).map(|all| names(&decode(&all)));
+        if ours == members {
+            return;
+        }
+        let deadline = self.theirs[0].call(&[b"PEXPIRETIME".to_vec(), key.to_vec()]).unwrap();
+        self.call_both(&vec![b"DEL".to_vec(), key.to_vec()]);
+        let add: Request = [b"SADD".to_vec(), key.to_vec()].into_iter().chain(members).collect();
+        self.call_both(&add);
+        if let Value::Integer(at @ 0..) = decode(&deadline) {
+            self.call_both(&vec![b"PEXPIREAT".to_vec(), key.to_vec(), at.to_string().into_bytes()]);
+        }
+    }
+
+    /// A list that only the reference has converted, for an element that it then did not add, is packed there again.
+    fn pack_theirs(&mut self, key: &[u8]) {
+        let encoding = vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.to_vec()];
+        if self.call_both(&encoding) != [b"$8\r\nlistpack\r\n".to_vec(), b"$9\r\nquicklist\r\n".to_vec()] {
+            return;
+        }
+        let [dump, at] = ["DUMP", "PEXPIRETIME"].map(|name| {
+            let reply = self.theirs[0].call(&[name.as_bytes().to_vec(), key.to_vec()]).unwrap();
+            decode(&reply)
+        });
+        let Value::Integer(at) = at else { panic!("PEXPIRETIME replies with an integer") };
+        let mut restore = words(&["RESTORE", "", &at.max(0).to_string(), "", "REPLACE", "ABSTTL"]);
+        (restore[1], restore[3]) = (key.to_vec(), dump.as_bytes().unwrap().to_vec());
+        assert_eq!(self.theirs[0].call(&restore).unwrap(), b"+OK\r\n");
     }
 
     fn compare_keys(&mut self, spec: &CommandSpec, request: &Request, took_ms: u64) {
@@ -187,7 +224,10 @@ impl Pair {
                 ));
             }
         }
+        self.compare_elements(key);
         self.compare_fields(key, took_ms);
+        self.compare_members(key);
+        self.compare_scores(key);
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
         let [ours, theirs] = self.call_both(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
@@ -207,6 +247,15 @@ impl Pair {
         }
     }
 
+    /// The members of a set, if it is one.
+    fn compare_members(&mut self, key: &[u8]) {
+        let request = vec![b"SMEMBERS".to_vec(), key.to_vec()];
+        let [ours, theirs] = self.call_both(&request);
+        if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
+        }
+    }
+
     /// The fields of a hash with their values and deadlines, if it is one.
     fn compare_fields(&mut self, key: &[u8], took_ms: u64) {
         let request = vec![b"HGETALL".to_vec(), key.to_vec()];
@@ -217,6 +266,24 @@ impl Pair {
         let Value::Array(pairs) = decode(&theirs) else { return };
         for field in pairs.chunks(2).map(|pair| pair[0].as_bytes().unwrap().to_vec()) {
             self.compare_field_deadline(key, field, took_ms);
+        }
+    }
+
+    /// The elements of a list, if it is one.
+    fn compare_elements(&mut self, key: &[u8]) {
+        let request: Request = [&b"LRANGE"[..], key, b"0", b"-1"].map(<[u8]>::to_vec).to_vec();
+        let [ours, theirs] = self.call_both(&request);
+        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
+        }
+    }
+
+    /// The members of a sorted set with their scores, if it is one.
+    fn compare_scores(&mut self, key: &[u8]) {
+        let request = [&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"].map(<[u8]>::to_vec).to_vec();
+        let [ours, theirs] = self.call_both(&request);
+        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
+            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
         }
     }
 
@@ -413,6 +480,52 @@ fn scans_find_the_same_fields() {
     }
 }
 
+#[test]
+fn scans_find_the_same_members() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    for (key, count) in [("few", 100), ("many", 2_000)] {
+        for number in 0..count {
+            let [ours, theirs] = pair.call_both(&words(&["SADD", key, &format!("m{number}"), &number.to_string()]));
+            assert_eq!(ours, theirs);
+        }
+        for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["MATCH", "m*"]] {
+            let command = format!("SSCAN {key}");
+            let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, &command, options));
+            assert_eq!(ours, theirs, "{command} {options:?}");
+        }
+    }
+    for number in 0..2_000 {
+        let score = format!("{}", f64::from(number) / 7.0);
+        let [ours, theirs] = pair.call_both(&words(&["ZADD", "z", &score, &format!("m{number}")]));
+        assert_eq!(ours, theirs);
+    }
+    for options in [&[][..], &["COUNT", "7"], &["MATCH", "*1?", "COUNT", "50"], &["NOSCORES", "MATCH", "m*"]] {
+        let [ours, theirs] = [true, false].map(|ours| whole_scan(&mut pair, ours, "ZSCAN z", options));
+        assert_eq!(ours, theirs, "ZSCAN {options:?}");
+    }
+}
+
+/// Sorted sets of equal scores at every size around those at which nodes of the tree are split and joined.
+#[test]
+fn sorted_sets_of_every_size() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let name = |number: usize| format!("m{}", number * 1_000 % 2_503);
+    for number in 0..700 {
+        pair.step(&words(&["ZADD", "z", "1", &name(number)]), number % 2);
+        let (rank, at) = ((number / 2).to_string(), name(number * 7 % (number + 1)));
+        pair.step(&words(&["ZRANK", "z", &at, "WITHSCORE"]), number % 2);
+        pair.step(&words(&["ZRANGE", "z", &rank, &rank]), number % 2);
+        pair.step(&words(&["ZLEXCOUNT", "z", &format!("[{at}"), "+"]), number % 2);
+    }
+    for number in 0..700 {
+        pair.step(&words(&["ZREM", "z", &name(number * 13 % 700)]), number % 2);
+        pair.step(&words(&["ZRANGE", "z", "-3", "-1", "REV", "WITHSCORES"]), number % 2);
+    }
+    pair.compare_everything();
+}
+
 fn whole_scan(pair: &mut Pair, ours: bool, command: &str, options: &[&str]) -> BTreeSet<Vec<u8>> {
     let mut found = BTreeSet::new();
     let mut cursor = "0".to_owned();
@@ -453,6 +566,53 @@ fn dumps_are_restored_by_the_other() {
         exchange_dumps(&mut pair, "h");
         pair.step(&words(&["HPEXPIREAT", "h", "9000000000123", "FIELDS", "2", fields[0], "nosuch"]), 0);
         exchange_dumps(&mut pair, "h");
+    }
+    let texts: Vec<String> = (0..129).map(|number| format!("m{number}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let sets = [&numbers[..], &numbers[..10], &["5"], &many[..512], &many[..513], &texts[..128], &texts, &["f", &long]];
+    for members in sets {
+        pair.step(&words(&["DEL", "s"]), 0);
+        pair.step(&words(&[&["SADD", "s"], members].concat()), 0);
+        exchange_dumps(&mut pair, "s");
+    }
+    // Integers that are texts in one encoding and not in the other.
+    for command in [&["SADD", "s", "x"][..], &["SREM", "s", "f", &long], &["SADD", "s", "1", "2"]] {
+        pair.step(&words(command), 0);
+        exchange_dumps(&mut pair, "s");
+    }
+}
+
+#[test]
+fn dumps_of_lists_are_restored_by_the_other() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let (long, many) = ("x".repeat(20_000), (0..3_000).map(|number| number.to_string()).collect::<Vec<_>>());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let numbers = ["1", "-1", "127", "128", "-4096", "4096", "-32768", "70000", "-8388608", "5000000000", "0x1", ""];
+    for elements in [&["a"][..], &numbers, &["a", &long, "b"], &[&long], &many, &["ab"; 3_000]] {
+        pair.step(&words(&["DEL", "l"]), 0);
+        pair.step(&words(&[&["RPUSH", "l"], elements].concat()), 0);
+        exchange_dumps(&mut pair, "l");
+        pair.step(&words(&["LINSERT", "l", "AFTER", elements[elements.len() / 2], &long[..5_000]]), 0);
+        pair.step(&words(&["LSET", "l", "0", &long[..9_000]]), 0);
+        exchange_dumps(&mut pair, "l");
+        // The nodes are the reference's: it is packed again at the same moment.
+        while pair.call_both(&words(&["EXISTS", "l"]))[0] == b":1\r\n" {
+            pair.step(&words(&["LPOP", "l", "40"]), 0);
+        }
+    }
+}
+
+#[test]
+fn dumps_of_sorted_sets_are_restored_by_the_other() {
+    let reference = Reference::start().unwrap();
+    let mut pair = Pair::new(1, &reference);
+    let (long, many) = ("m".repeat(70), (0..1_300).map(|number| number.to_string()).collect::<Vec<_>>());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for members in [&["1", "a"][..], &["-0.5", "1", "inf", "b", "-inf", "-70000", "1e300", ""], &["1", &long], &many] {
+        pair.step(&words(&["DEL", "z"]), 0);
+        pair.step(&words(&[&["ZADD", "z"], members].concat()), 0);
+        exchange_dumps(&mut pair, "z");
     }
 }
 

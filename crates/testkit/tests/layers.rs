@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("events", 1, &["types"]),
     ("engine", 1, &["types", "resp"]),
     ("acl", 2, &["resp", "engine"]),
+    ("cli", 2, &["types", "resp", "engine"]),
     ("log", 2, &["types"]),
     ("wire", 2, &[]),
     ("client", 3, &["wire"]),
@@ -43,7 +44,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
             "control",
         ],
     ),
-    ("fastness", 7, &["types", "resp", "wire", "client", "console", "load", "control", "server"]),
+    ("fastness", 7, &["types", "resp", "wire", "client", "console", "load", "cli", "control", "server"]),
     ("load", 1, &["types", "resp"]),
     (
         "testkit",
@@ -79,10 +80,14 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("rcgen", &["fastness"]),
     ("prost", &["wire", "consensus", "server", "testkit", "fuzz"]),
     ("tonic", &["wire", "client", "server", "fastness", "testkit"]),
-    ("rustls", &["consensus", "server", "fastness", "load"]),
-    ("tokio-rustls", &["consensus", "server", "fastness", "load"]),
+    ("rustls", &["consensus", "server", "fastness", "load", "cli"]),
+    ("tokio-rustls", &["consensus", "server", "fastness", "load", "cli"]),
     ("rand", &["client", "console", "consensus", "shard", "server", "fastness", "load", "testkit", "fuzz"]),
-    ("tokio", &["log", "load", "client", "console", "consensus", "shard", "control", "server", "fastness", "testkit"]),
+    ("rustyline", &["cli"]),
+    (
+        "tokio",
+        &["log", "load", "cli", "client", "console", "consensus", "shard", "control", "server", "fastness", "testkit"],
+    ),
 ];
 
 /// Libraries that the engine must not use even in its tests: they run with the determinism that they prove.

@@ -45,6 +45,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::KeyClient,
         Refusal::ReplyTooLong,
         Refusal::KeysUnknown,
+        Refusal::TypeUnknown,
         Refusal::Late,
     ];
     for refusal in &refusals {
@@ -69,6 +70,7 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::KeyClient
             | Refusal::ReplyTooLong
             | Refusal::KeysUnknown
+            | Refusal::TypeUnknown
             | Refusal::Late => {}
             // Below: it refuses this attempt, and says nothing of those before.
             Refusal::KeyPast { .. } => unreachable!("it is not in the list"),

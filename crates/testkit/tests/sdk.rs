@@ -1,6 +1,7 @@
 //! The Rust SDK on a real cluster: its calls show the protocol's data, and a primary that is killed costs no error and
 //! no acknowledged write.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -8,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, NOT_CONNECTED, Operation, OperationResult, ReadConsistency,
-    ReplyValue, RetryOptions, SetExpiry, SetIf, SetOptions, SetOutcome, Txn, key_slot,
+    CallSettings, Client, ClientBuilder, ClientError, Code, ListSide, NOT_CONNECTED, Operation, OperationResult,
+    RankedMember, ReadConsistency, ReplyValue, RetryOptions, ScoredMember, SetExpiry, SetIf, SetOptions, SetOutcome,
+    SortedSetOptions, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -176,6 +179,29 @@ async fn increments_count_once_whatever_happens_to_the_primary() -> Result<()> {
     Ok(())
 }
 
+/// The calls on sets, over the commands of the same names.
+async fn sets(client: &Client) -> Result<()> {
+    let set = |members: &[&'static str]| -> BTreeSet<Bytes> { members.iter().copied().map(Bytes::from).collect() };
+    ensure!(client.set_add("{s}a", ["1", "2", "x"]).await? == 3 && client.set_add("{s}a", ["x", "y"]).await? == 1);
+    ensure!(client.set_remove("{s}a", ["y", "none"]).await? == 1 && client.set_len("{s}a").await? == 3);
+    ensure!(client.set_members("{s}a").await? == set(&["1", "2", "x"]) && client.set_members("none").await?.is_empty());
+    ensure!(client.set_contains("{s}a", "2").await? && !client.set_contains("{s}a", "3").await?);
+    ensure!(client.set_contains_each("{s}a", ["x", "z"]).await? == [true, false]);
+    ensure!(client.set_move("{s}a", "{s}b", "x").await? && !client.set_move("{s}a", "{s}b", "x").await?);
+    ensure!(client.set_add("{s}b", ["2"]).await? == 1);
+    let keys = ["{s}a", "{s}b"];
+    ensure!(client.set_inter(keys).await? == set(&["2"]) && client.set_inter_len(keys).await? == 1);
+    ensure!(client.set_union(keys).await? == set(&["1", "2", "x"]) && client.set_diff(keys).await? == set(&["1"]));
+    ensure!(client.set_union_store("{s}c", keys).await? == 3 && client.set_diff_store("{s}d", keys).await? == 1);
+    ensure!(client.set_inter_store("{s}d", keys).await? == 1 && client.set_members("{s}d").await? == set(&["2"]));
+    ensure!(client.set_random("{s}c", 2).await?.len() == 2 && client.set_pop("{s}c", 9).await?.len() == 3);
+    ensure!(client.set_len("{s}c").await? == 0);
+    match client.set_add("h", ["x"]).await {
+        Err(error @ ClientError::Refused { .. }) if error.reason() == "WRONGTYPE" => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_does_what_it_says() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions { shards: 3, ..ClusterOptions::default() })?;
@@ -215,6 +241,10 @@ async fn every_call_does_what_it_says() -> Result<()> {
     let all = client.hash_get_all("h").await?;
     ensure!(all.into_iter().eq([("y".into(), "2".into()), ("z".into(), "3".into())]));
 
+    sets(&client).await?;
+    lists(&client).await?;
+    sorted_sets(&client).await?;
+
     // Any command, its errors, and options.
     let quorum =
         CallSettings { durability_sync: true, consistency: ReadConsistency::Linearizable, ..CallSettings::default() };
@@ -235,6 +265,52 @@ async fn every_call_does_what_it_says() -> Result<()> {
         Err(error @ ClientError::Refused { .. }) if error.reason() == "NEEDS_CONNECTION" => {}
         other => bail!("{other:?}"),
     }
+    Ok(())
+}
+
+async fn lists(client: &Client) -> Result<()> {
+    ensure!(client.list_push("l", ListSide::Tail, ["a", "b", "c"]).await? == 3);
+    ensure!(client.list_push("l", ListSide::Head, ["x", "y"]).await? == 5);
+    ensure!(client.list_push("l", ListSide::Head, [""; 0]).await.is_err());
+    ensure!(client.list_range("l", 0, -2).await? == ["y", "x", "a", "b"]);
+    ensure!((client.list_len("l").await?, client.list_len("none").await?) == (5, 0));
+    ensure!(client.list_pop("l", ListSide::Head).await?.as_deref() == Some(&b"y"[..]));
+    ensure!(client.list_pop("none", ListSide::Tail).await?.is_none());
+    ensure!(client.list_pop_many("none", ListSide::Tail, 2).await?.is_empty());
+    ensure!(client.list_get("l", -1).await?.as_deref() == Some(&b"c"[..]));
+    client.list_set("l", 1, "b").await?;
+    ensure!(client.list_set("l", 9, "b").await.is_err_and(|error| error.reason() == "ERR"));
+    ensure!(client.list_insert("l", ListSide::Tail, "x", "new").await?);
+    ensure!(!client.list_insert("l", ListSide::Head, "none", "new").await?);
+    ensure!((client.list_find("l", "b").await?, client.list_find("l", "none").await?) == (Some(2), None));
+    ensure!(client.list_remove("l", 0, "b").await? == 2);
+    client.list_trim("l", 0, 1).await?;
+    ensure!(client.list_move("l", ListSide::Head, "l", ListSide::Tail).await?.as_deref() == Some(&b"x"[..]));
+    ensure!(client.list_pop_many("l", ListSide::Tail, 9).await? == ["x", "new"]);
+    Ok(())
+}
+
+async fn sorted_sets(client: &Client) -> Result<()> {
+    let names = |members: Vec<ScoredMember>| members.into_iter().map(|member| (member.name, member.score));
+    ensure!(client.sorted_set_add("z", [("a", 1.0), ("b", 2.5), ("c", f64::INFINITY)]).await? == 3);
+    let changed = SortedSetOptions { only_greater: true, count_changed: true, ..SortedSetOptions::default() };
+    ensure!(client.sorted_set_add_with("z", changed, [("a", 0.5), ("b", 3.0), ("d", -1.0)]).await? == 2);
+    ensure!(client.sorted_set_increment("z", "a", 0.25).await? == 1.25);
+    ensure!((client.sorted_set_len("z").await?, client.sorted_set_len("none").await?) == (4, 0));
+    ensure!(client.sorted_set_score("z", "a").await? == Some(1.25));
+    ensure!(client.sorted_set_score("z", "none").await?.is_none());
+    ensure!(client.sorted_set_rank("z", "a").await? == Some(RankedMember { rank: 1, score: 1.25 }));
+    ensure!(client.sorted_set_rank_from_highest("z", "a").await?.is_some_and(|place| place.rank == 2));
+    ensure!(client.sorted_set_rank("z", "none").await?.is_none());
+    let range = client.sorted_set_range("z", 0..=1).await?;
+    ensure!(names(range).eq([("d".into(), -1.0), ("a".into(), 1.25)]));
+    let range = client.sorted_set_range_by_score("z", 1.0..=f64::INFINITY, 2).await?;
+    ensure!(names(range).eq([("a".into(), 1.25), ("b".into(), 3.0)]));
+    ensure!(names(client.sorted_set_pop_min("z", 1).await?).eq([("d".into(), -1.0)]));
+    ensure!(names(client.sorted_set_pop_max("z", 1).await?).eq([("c".into(), f64::INFINITY)]));
+    ensure!(client.sorted_set_remove("z", ["a", "b", "none"]).await? == 2);
+    ensure!(client.sorted_set_pop_min("z", 1).await?.is_empty());
+    ensure!(matches!(client.sorted_set_add("z", [("a", f64::NAN)]).await, Err(ClientError::Invalid { .. })));
     Ok(())
 }
 

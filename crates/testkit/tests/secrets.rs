@@ -76,10 +76,14 @@ async fn use_password_over_grpc(cluster: &Cluster, node: u64) -> Result<()> {
 /// What a client can ask a node.
 async fn shown(client: &mut Connection) -> Result<String> {
     let mut all = String::new();
-    let questions: [&[&str]; 12] = [
+    let questions: [&[&str]; 16] = [
         &["INFO", "everything"],
         &["SLOWLOG", "GET", "-1"],
+        &["COMMANDLOG", "GET", "-1", "slow"],
         &["COMMANDLOG", "GET", "-1", "large-request"],
+        &["COMMANDLOG", "GET", "-1", "large-reply"],
+        &["LATENCY", "LATEST"],
+        &["LATENCY", "DOCTOR"],
         &["ACL", "LOG", "-1"],
         &["ACL", "LOG", "100"],
         &["CLIENT", "LIST"],
@@ -116,9 +120,39 @@ fn ensure_free(place: &str, bytes: &[u8], canaries: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
+/// Every line of a node's log in JSON is an object with the members that are documented.
+fn check_json(log: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(log)?;
+    ensure!(text.lines().count() > 50, "{} has few lines", log.display());
+    for line in text.lines() {
+        let parsed: serde_json::Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let is_text = |name: &str| parsed[name].is_string();
+        ensure!(is_text("timestamp") && is_text("level") && is_text("target"), "{line}");
+        ensure!(parsed["fields"].is_object(), "{line}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_nowhere_to_be_read() -> Result<()> {
-    let node_options = vec![("loglevel", "debug".to_owned()), ("slowlog-log-slower-than", "0".to_owned())];
+    look_everywhere("text").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_nowhere_to_be_read_with_logs_in_json() -> Result<()> {
+    look_everywhere("json").await
+}
+
+async fn look_everywhere(log_format: &str) -> Result<()> {
+    let node_options = vec![
+        ("loglevel", "debug".to_owned()),
+        ("log-format", log_format.to_owned()),
+        ("log-lines-per-second", "0".to_owned()),
+        ("slowlog-log-slower-than", "0".to_owned()),
+        ("commandlog-request-larger-than", "0".to_owned()),
+        ("commandlog-reply-larger-than", "0".to_owned()),
+        ("latency-monitor-threshold", "1".to_owned()),
+    ];
     let cluster = Cluster::start(&ClusterOptions { node_options, ..ClusterOptions::default() })?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut client = cluster.connect(primary, 1, TIMEOUT).await?;
@@ -144,6 +178,9 @@ async fn secrets_are_nowhere_to_be_read() -> Result<()> {
     // On disk there is no data either.
     secrets.extend([VALUE, FIELD, "canary-key-name"].map(|text| text.as_bytes().to_vec()));
     tokio::task::block_in_place(|| cluster.stop())?;
+    if log_format == "json" {
+        check_json(&cluster.dir().join("nodes/1/node.log"))?;
+    }
     let mut all = Vec::new();
     files(cluster.dir(), &mut all)?;
     ensure!(all.len() > 30, "{all:?}");

@@ -1,10 +1,7 @@
 //! `fastness top` on real processes: what it shows of a cluster, of one with a lost AZ, and on a terminal, which it
 //! gives back however it ends.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,11 +10,9 @@ use anyhow::{Context, Result, ensure};
 use fastness_load::{Connection, Outcome, outcome::classify};
 use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
 use fastness_testkit::keys::key_in_shard;
+use fastness_testkit::terminal::OnTerminal;
 use fastness_testkit::wait::until_ok;
-use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -199,105 +194,42 @@ fn check_paused(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// `fastness top` on a terminal of 80 columns and 24 rows.
-struct TopOnTerminal {
-    child: Child,
-    keys: File,
-    /// The side of the program, to see its modes.
-    terminal: OwnedFd,
-    /// Its modes before the program was started.
-    modes: Termios,
-    shown: Arc<Mutex<Vec<u8>>>,
+fn start(cluster: &Cluster) -> Result<OnTerminal> {
+    let mut command = Command::new(binary()?);
+    command.args(["top", "--interval", "200ms", "--dir"]).arg(cluster.dir());
+    OnTerminal::start(&mut command, PATIENCE)
 }
 
-impl TopOnTerminal {
-    fn start(cluster: &Cluster) -> Result<TopOnTerminal> {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let control = openpt(flags)?;
-        grantpt(&control)?;
-        unlockpt(&control)?;
-        let terminal = ioctl_tiocgptpeer(&control, flags)?;
-        tcsetwinsize(&control, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })?;
-        let modes = tcgetattr(&terminal)?;
-        let mut command = Command::new(binary()?);
-        command.args(["top", "--interval", "200ms", "--dir"]).arg(cluster.dir());
-        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(Stdio::inherit());
-        let child = command.spawn()?;
-        let mut screen = File::from(control);
-        let keys = screen.try_clone()?;
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let seen = shown.clone();
-        std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            while let Ok(length @ 1..) = screen.read(&mut part) {
-                seen.lock().extend_from_slice(&part[..length]);
-            }
-        });
-        Ok(TopOnTerminal { child, keys, terminal, modes, shown })
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.shown.lock()).into_owned()
-    }
-
-    /// Waits until the program has written this.
-    fn wait_for(&self, text: &str) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        while !self.text().contains(text) {
-            ensure!(Instant::now() < until, "{text:?} is not shown: {:?}", self.text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    /// Waits until the program has ended, and checks that the terminal is as it was.
-    fn ended(mut self) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait()? {
-                Some(status) => break status,
-                None => ensure!(Instant::now() < until, "it does not end"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        ensure!(status.success(), "{status}");
-        self.wait_for("\u{1b}[?1049l")?;
-        self.wait_for("\u{1b}[?25h")?;
-        let text = self.text();
-        ensure!(text.rfind("\u{1b}[?25h") > text.rfind("\u{1b}[?25l"), "the cursor is hidden: {text:?}");
-        let now = tcgetattr(&self.terminal)?;
-        let modes = &self.modes;
-        let is_as_before = now.local_modes == modes.local_modes && now.input_modes == modes.input_modes;
-        ensure!(is_as_before, "{now:?} instead of {modes:?}");
-        Ok(())
-    }
-}
-
-impl Drop for TopOnTerminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Waits until the program has ended, and checks that the terminal is as it was.
+fn ended(mut top: OnTerminal) -> Result<()> {
+    let status = top.ended()?;
+    ensure!(status.success(), "{status}");
+    top.wait_for("\u{1b}[?1049l")?;
+    top.wait_for("\u{1b}[?25h")?;
+    let text = top.text();
+    ensure!(text.rfind("\u{1b}[?25h") > text.rfind("\u{1b}[?25l"), "the cursor is hidden: {text:?}");
+    ensure!(!top.has_other_modes()?, "the modes of the terminal are not as they were");
+    Ok(())
 }
 
 /// The screen is shown, keys are obeyed, and the terminal is given back at the end and after a signal.
 fn on_a_terminal(cluster: &Cluster) -> Result<()> {
     blocking(|| {
         for by_signal in [false, true] {
-            let mut top = TopOnTerminal::start(cluster)?;
+            let mut top = start(cluster)?;
             for text in ["\u{1b}[?1049h", "PRIMARY", "replica", "quit"] {
                 top.wait_for(text)?;
             }
-            ensure!(tcgetattr(&top.terminal)?.local_modes != top.modes.local_modes, "not in raw mode");
-            top.keys.write_all(b"?")?;
+            ensure!(top.has_other_modes()?, "not in raw mode");
+            top.press("?")?;
             top.wait_for("Help")?;
             if by_signal {
                 let pid = Pid::from_raw(top.child.id() as i32).context("no process")?;
                 kill_process(pid, Signal::TERM)?;
             } else {
-                top.keys.write_all(b"q")?;
+                top.press("q")?;
             }
-            top.ended()?;
+            ended(top)?;
         }
         Ok(())
     })

@@ -15,13 +15,17 @@ use fastness_wire::v1::watch_request::Start;
 use fastness_wire::v1::watch_service_client::WatchServiceClient;
 use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{
-    self, WatchCause, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash, WatchedValue,
-    watch_expiry,
+    self, WatchPosition, WatchRequest, WatchResponse, WatchUnit, WatchedField, WatchedHash, WatchedValue,
 };
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt as _;
+
+#[path = "watch/shown.rs"]
+mod shown;
+
+use shown::{line, lines};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The unit of a position after a whole log entry.
@@ -114,53 +118,6 @@ impl Watcher {
     }
 }
 
-/// A change in one line.
-fn text(change: &Change) -> String {
-    let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let names = |fields: &[bytes::Bytes]| fields.iter().map(|field| of(field)).collect::<Vec<_>>().join(",");
-    let expiry = |expiry: &Option<fastness_wire::v1::WatchExpiry>| match expiry.and_then(|expiry| expiry.expiry) {
-        None => "",
-        Some(watch_expiry::Expiry::ExpireAtMs(_)) => " at",
-        Some(watch_expiry::Expiry::KeepTtl(_)) => " keep",
-    };
-    match change {
-        Change::StringSet(set) => format!("set {} {}{}", of(&set.key), of(&set.value), expiry(&set.expiry)),
-        Change::StringAppend(append) => format!("append {} {}", of(&append.key), of(&append.value)),
-        Change::StringSetRange(set) => format!("setrange {} {} {}", of(&set.key), set.offset, of(&set.value)),
-        Change::KeyDelete(delete) => format!("delete {}", of(&delete.key)),
-        Change::KeyExpire(expire) => format!("expire {}", of(&expire.key)),
-        Change::KeyPersist(persist) => format!("persist {}", of(&persist.key)),
-        Change::Flush(_) => "flush".to_owned(),
-        Change::KeyRename(rename) => {
-            let name = |name: &Option<bytes::Bytes>| name.as_ref().map_or("-".to_owned(), |name| of(name));
-            format!("rename {} {}", name(&rename.from), name(&rename.to))
-        }
-        Change::KeyCopy(copy) => {
-            format!("copy {} {}", copy.from.as_ref().map_or("-".to_owned(), |from| of(from)), of(&copy.to))
-        }
-        Change::HashSet(set) => {
-            let fields = set.fields.iter().map(|field| format!("{}={}", of(&field.name), of(&field.value)));
-            format!("hset {} {}{}", of(&set.key), fields.collect::<Vec<_>>().join(","), expiry(&set.expiry))
-        }
-        Change::HashDelete(delete) => format!("hdel {} {}", of(&delete.key), names(&delete.fields)),
-        Change::HashExpire(expire) => format!("hexpire {} {}", of(&expire.key), names(&expire.fields)),
-        Change::HashPersist(persist) => format!("hpersist {} {}", of(&persist.key), names(&persist.fields)),
-        Change::Other(other) => format!("other {}", of(&other.key)),
-    }
-}
-
-/// A unit in one line, without the hash tag that lets keys be in one transaction.
-fn line(unit: &WatchUnit) -> String {
-    let changes: Vec<String> =
-        unit.changes.iter().map(|change| change.change.as_ref().map_or("none".to_owned(), text)).collect();
-    let cause = if unit.cause() == WatchCause::Expiry { "expired: " } else { "" };
-    format!("{cause}{}", changes.join("; ")).replace("{t}", "")
-}
-
-fn lines(units: &[WatchUnit]) -> Vec<String> {
-    units.iter().map(line).collect()
-}
-
 /// Runs commands. `#` stands for a hash tag.
 async fn run(resp: &mut Connection, commands: &[&str]) -> Result<()> {
     for command in commands {
@@ -179,6 +136,21 @@ async fn cluster(options: &ClusterOptions) -> Result<(Cluster, u64, Connection)>
     let resp = cluster.connect(primary, 1, Duration::from_secs(10)).await?;
     Ok((cluster, primary, resp))
 }
+
+/// Commands on a list, a set and a sorted set, and the changes that they make.
+const COLLECTION_COMMANDS: [(&str, &str); 11] = [
+    ("RPUSH #l a b c b", "rpush l a,b,c,b"),
+    ("LPUSH #l x y", "lpush l x,y"),
+    ("LPOP #l 1", "ltrim l 1 0"),
+    ("LSET #l -1 new", "lset l 4"),
+    ("LINSERT #l AFTER c z", "linsert l 4"),
+    ("LREM #l 0 b", "lrem l [2]"),
+    ("RPOPLPUSH #l #l", "lrotate l true false"),
+    ("LTRIM #l 1 -2", "ltrim l 1 1"),
+    ("SADD #set b 1", "sadd set b,1"),
+    ("ZADD #z 1.5 a 2 b", "zadd z 2"),
+    ("ZPOPMIN #z", "zrem z a"),
+];
 
 /// Every kind of change is typed, transactions are whole, and every replica shows the same units with the same
 /// positions.
@@ -212,9 +184,11 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "MSET #p 1 #q 2",
         "SET #e 1 PX 1",
     ];
+    run(&mut resp, &COLLECTION_COMMANDS.map(|(command, _)| command)).await?;
     run(&mut resp, &commands).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     run(&mut resp, &["FLUSHALL"]).await?;
+    let of_collections = COLLECTION_COMMANDS.map(|(_, change)| change);
     let expect = [
         "set s 1",
         "set s 2 at",
@@ -237,6 +211,7 @@ async fn every_kind_of_change_is_shown_by_every_replica() -> Result<()> {
         "expired: delete e",
         "flush",
     ];
+    let expect = [&of_collections[..], &expect].concat();
     let units = watcher.until(expect.len()).await?.to_vec();
     ensure!(lines(&units) == expect, "{:#?}", lines(&units));
     let positions: Vec<_> = units.iter().map(|unit| unit.position.map(|p| (p.index, p.unit))).collect();

@@ -319,8 +319,11 @@ async fn current_values_come_with_the_events() -> Result<()> {
     let mut values = client.watch().prefix("c").with_values().start().await?;
     client.set("c1", "one").await?;
     client.hash_set("c2", [("x", "1")]).await?;
+    client.set_add("c3", ["5", "7"]).await?;
+    client.set_remove("c3", ["5", "none"]).await?;
     client.delete("c1").await?;
-    for _ in 0..3 {
+    let mut changes = Vec::new();
+    for _ in 0..5 {
         let event = values.next().await.context("ended")??;
         for value in &event.values {
             ensure!(value.position >= event.position && event.changes[0].keys().eq([&value.key]), "{event:?}");
@@ -330,12 +333,19 @@ async fn current_values_come_with_the_events() -> Result<()> {
                 CurrentContent::Hash(fields) => {
                     ensure!(value.key == "c2" && *fields == [("x".into(), "1".into(), None)], "{event:?}");
                 }
+                CurrentContent::Set(members) => {
+                    ensure!(value.key == "c3" && members.last().is_some_and(|last| last == "7"), "{event:?}");
+                }
                 other => bail!("{other:?}"),
             }
         }
         let is_last = matches!(&event.changes[0], WatchChange::Delete { .. });
         ensure!(!is_last || event.values.len() == 1, "{event:?}");
+        changes.extend(event.changes);
     }
+    let added = WatchChange::SetAdd { key: "c3".into(), members: vec!["5".into(), "7".into()] };
+    let removed = WatchChange::SetRemove { key: "c3".into(), members: vec!["5".into()] };
+    ensure!(changes[2..4] == [added, removed], "{changes:?}");
     Ok(())
 }
 

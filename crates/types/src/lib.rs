@@ -16,7 +16,7 @@ mod time;
 pub use clock::{Clock, SystemClock};
 pub use durability::{Durability, UnknownDurability};
 pub use format::FormatLevel;
-pub use histogram::{SPAN_BUCKETS, SpanCounts, SpanHistogram};
+pub use histogram::{SPAN_BUCKETS, SpanCounts, SpanHistogram, SpanPeaks};
 pub use ids::{Az, ClusterId, DiskId, Epoch, GroupId, HashSeed, LogIndex, NodeId, Seq, ShardId};
 pub use plant::Plant;
 pub use slot::{SLOTS, Slot, key_hash_tag, slot_of};

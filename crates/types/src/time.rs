@@ -22,4 +22,10 @@ impl BootNs {
     pub fn since(self, earlier: BootNs) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The number of whole seconds.
+    #[must_use]
+    pub fn second(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
 }

@@ -42,9 +42,9 @@ mirror_of() {
             END { print mirror }'
 }
 
-debootstrap_base() {
+debootstrap_base() { # debootstrap_base SUITE [MIRROR]
     local suite=$1 mirror folder as_root=()
-    mirror=$(mirror_of "$suite")
+    mirror=${2:-$(mirror_of "$suite")}
     [[ -n "$mirror" ]] || die "no image can be pulled, and apt's sources name no mirror of $suite to make one from"
     command -v debootstrap >/dev/null || [[ -x /usr/sbin/debootstrap ]] \
         || die "no image can be pulled, and debootstrap, which can make one, is not installed: apt-get install debootstrap"

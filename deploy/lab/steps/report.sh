@@ -1,15 +1,16 @@
 # Prints the lab, and what to try.
 
 report() {
-    local password program port ca="$lab_dir/admin/ca.crt" client
+    local password program port ca="$lab_dir/admin/ca.crt"
     password=$(cat "$lab_dir/password") port=$(lab_plaintext_port 1)
     program=fastness
     if ! command -v fastness >/dev/null; then program=$lab_binary; fi
-    client=$(host_client)
     printf '\n%s\n\n' "$lab_state"
     printf 'The password of the lab is %s.\n\n' "$password"
     printf 'On this machine, through mapped ports (plaintext, on loopback only):\n\n'
-    printf '  %s\n' "for key in a b c; do $client -c -p $port -a $password --no-auth-warning SET \$key paid; done   # keys of three shards"
+    printf '  %s\n' \
+        "for key in a b c; do $program cli --dir $lab_dir SET \$key paid; done   # keys of three shards" \
+        "$program cli --dir $lab_dir                   # a prompt; any cluster client works on port $port with the password"
     printf '\nIn another container, over TLS:\n\n'
     printf '  %s\n' "docker run --rm -it --network $lab_network -v $ca:/ca.crt:ro $lab_client_image $lab_client -c --tls --cacert /ca.crt -h node-b -a $password"
     printf '\nBreak it under a load that knows every acknowledged write:\n\n'
@@ -28,14 +29,4 @@ report() {
     fi
     printf 'Containers: %s ps\n' "$(compose_words)"
     printf 'Stop:       make lab-down (keeps the data; `make lab` brings it back), make lab-clean (removes it)\n'
-}
-
-host_client() {
-    local name
-    for name in redis-cli valkey-cli; do
-        if command -v "$name" >/dev/null; then printf '%s' "$name"; return; fi
-    done
-    if [[ -x "${FASTNESS_VALKEY_CLI:-}" ]]; then printf '%s' "$FASTNESS_VALKEY_CLI"; return; fi
-    # Any container that shares the host's network can stand for a client on the host.
-    printf 'docker run --rm -it --network host %s %s' "$lab_client_image" "$lab_client"
 }

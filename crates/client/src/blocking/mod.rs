@@ -18,8 +18,11 @@
 //! waiting would keep a thread of the runtime from running other tasks: use [`Client`](crate::Client) there, or
 //! `tokio::task::spawn_blocking`, in which a blocking client works.
 
+mod list;
 mod pipeline;
 mod runtime;
+mod sets;
+mod sorted_set;
 mod watch;
 
 use std::collections::BTreeMap;

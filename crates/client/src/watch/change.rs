@@ -8,6 +8,7 @@ use fastness_wire::v1::watched_value::Value;
 use fastness_wire::v1::{self, watch_expiry};
 
 use super::position::WatchPosition;
+use crate::sorted_set::ScoredMember;
 
 /// The changes of one command, one transaction, or one round of expiry: they have happened at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,12 @@ pub enum CurrentContent {
     String(Bytes),
     /// A hash: names, values, and when a field expires.
     Hash(Vec<(Bytes, Bytes, Option<SystemTime>)>),
+    /// A set: its members, in no particular order.
+    Set(Vec<Bytes>),
+    /// A list.
+    List(Vec<Bytes>),
+    /// A sorted set, in order.
+    SortedSet(Vec<ScoredMember>),
     /// The value has about so many bytes, which is too long for an event: read it.
     Omitted(u64),
     /// The value could not be read at one position, because changes that had not committed kept covering it, or it is
@@ -65,6 +72,11 @@ impl From<v1::WatchedValue> for CurrentValue {
             Some(Value::Hash(hash)) => {
                 let field = |field: v1::WatchedField| (field.name, field.value, field.expire_at_ms.map(time));
                 CurrentContent::Hash(hash.fields.into_iter().map(field).collect())
+            }
+            Some(Value::Set(set)) => CurrentContent::Set(set.members),
+            Some(Value::List(list)) => CurrentContent::List(list.elements),
+            Some(Value::SortedSet(set)) => {
+                CurrentContent::SortedSet(set.members.into_iter().map(ScoredMember::from).collect())
             }
             Some(Value::Missing(_)) => CurrentContent::Missing,
             Some(Value::OmittedBytes(bytes)) => CurrentContent::Omitted(bytes),
@@ -124,7 +136,7 @@ pub enum ChangedExpiry {
 
 /// One change. It says what was done, not what the value is afterwards.
 ///
-/// Names of keys and fields that are longer than 1 MiB are cut to their first 1 MiB.
+/// Names of keys, fields and members that are longer than 1 MiB are cut to their first 1 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields say what they are")]
@@ -155,6 +167,27 @@ pub enum WatchChange {
     HashExpire { key: Bytes, fields: Vec<Bytes>, at: SystemTime },
     /// Fields of a hash lose their time to live.
     HashPersist { key: Bytes, fields: Vec<Bytes> },
+    /// Members are added to a set, which did not have them. One command may come as several of these.
+    SetAdd { key: Bytes, members: Vec<Bytes> },
+    /// Members of a set are removed, and the set with its last member.
+    SetRemove { key: Bytes, members: Vec<Bytes> },
+    /// Elements are added at an end of a list, one after the other. One command may come as several of these.
+    ListPush { key: Bytes, at_tail: bool, elements: Vec<ChangedValue> },
+    /// So many elements are removed from the head and from the tail of a list, and the list with its last element.
+    ListTrim { key: Bytes, head: u64, tail: u64 },
+    /// The element at a position of a list is replaced.
+    ListSet { key: Bytes, position: u64, element: ChangedValue },
+    /// An element is added within a list and has this position then.
+    ListInsert { key: Bytes, position: u64, element: ChangedValue },
+    /// The elements at these positions of a list are removed, and the list with its last element. One command may come
+    /// as several of these; each has the positions before itself.
+    ListRemove { key: Bytes, positions: Vec<u64> },
+    /// The element at an end of a list moves to an end of the list: to the other one, or it stays where it is.
+    ListRotate { key: Bytes, from_tail: bool, to_tail: bool },
+    /// Members of a sorted set get these scores. One command may come as several of these.
+    SortedSetAdd { key: Bytes, members: Vec<ScoredMember> },
+    /// Members of a sorted set are removed, and the sorted set with its last member.
+    SortedSetRemove { key: Bytes, members: Vec<Bytes> },
     /// A change that this version of the SDK does not know. The key is absent if it is not known either.
     Other { key: Option<Bytes> },
 }
@@ -173,7 +206,17 @@ impl WatchChange {
             | WatchChange::HashSet { key, .. }
             | WatchChange::HashDelete { key, .. }
             | WatchChange::HashExpire { key, .. }
-            | WatchChange::HashPersist { key, .. } => (Some(key), None),
+            | WatchChange::HashPersist { key, .. }
+            | WatchChange::SetAdd { key, .. }
+            | WatchChange::SetRemove { key, .. }
+            | WatchChange::ListPush { key, .. }
+            | WatchChange::ListTrim { key, .. }
+            | WatchChange::ListSet { key, .. }
+            | WatchChange::ListInsert { key, .. }
+            | WatchChange::ListRemove { key, .. }
+            | WatchChange::ListRotate { key, .. }
+            | WatchChange::SortedSetAdd { key, .. }
+            | WatchChange::SortedSetRemove { key, .. } => (Some(key), None),
             WatchChange::Rename { from, to } => (from.as_ref(), to.as_ref()),
             WatchChange::Other { key } => (key.as_ref(), None),
             WatchChange::Flush => (None, None),
@@ -194,6 +237,10 @@ fn expiry(expiry: Option<v1::WatchExpiry>) -> ChangedExpiry {
         Some(watch_expiry::Expiry::ExpireAtMs(ms)) => ChangedExpiry::At(time(ms)),
         Some(watch_expiry::Expiry::KeepTtl(_)) => ChangedExpiry::Keep,
     }
+}
+
+fn element(element: v1::ListElementChange) -> ChangedValue {
+    ChangedValue::new(element.value, element.value_omitted, element.value_bytes)
 }
 
 impl From<v1::WatchChange> for WatchChange {
@@ -231,6 +278,28 @@ impl From<v1::WatchChange> for WatchChange {
                 WatchChange::HashExpire { key, fields, at: time(expire_at_ms) }
             }
             Change::HashPersist(v1::HashPersistChange { key, fields }) => WatchChange::HashPersist { key, fields },
+            Change::SetAdd(v1::SetAddChange { key, members }) => WatchChange::SetAdd { key, members },
+            Change::SetRemove(v1::SetRemoveChange { key, members }) => WatchChange::SetRemove { key, members },
+            Change::ListPush(v1::ListPushChange { key, at_tail, elements }) => {
+                WatchChange::ListPush { key, at_tail, elements: elements.into_iter().map(element).collect() }
+            }
+            Change::ListTrim(v1::ListTrimChange { key, head, tail }) => WatchChange::ListTrim { key, head, tail },
+            Change::ListSet(v1::ListSetChange { key, position, element: new }) => {
+                WatchChange::ListSet { key, position, element: element(new.unwrap_or_default()) }
+            }
+            Change::ListInsert(v1::ListInsertChange { key, position, element: new }) => {
+                WatchChange::ListInsert { key, position, element: element(new.unwrap_or_default()) }
+            }
+            Change::ListRemove(v1::ListRemoveChange { key, positions }) => WatchChange::ListRemove { key, positions },
+            Change::ListRotate(v1::ListRotateChange { key, from_tail, to_tail }) => {
+                WatchChange::ListRotate { key, from_tail, to_tail }
+            }
+            Change::SortedSetAdd(v1::SortedSetAddChange { key, members }) => {
+                WatchChange::SortedSetAdd { key, members: members.into_iter().map(ScoredMember::from).collect() }
+            }
+            Change::SortedSetRemove(v1::SortedSetRemoveChange { key, members }) => {
+                WatchChange::SortedSetRemove { key, members }
+            }
             Change::Other(v1::OtherChange { key }) => WatchChange::Other { key: Some(key) },
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::change::{ChangedValue, CurrentContent, CurrentValue, WatchChange, WatchEvent};
+use crate::sorted_set::ScoredMember;
 
 /// What an event, and each change, field or value within it, takes beside its bytes.
 const ITEM_BYTES: usize = 64;
@@ -49,6 +50,10 @@ fn names_bytes(names: &[Bytes]) -> usize {
     names.iter().map(|name| ITEM_BYTES + name.len()).sum()
 }
 
+fn members_bytes(members: &[ScoredMember]) -> usize {
+    members.iter().map(|member| ITEM_BYTES + member.name.len()).sum()
+}
+
 fn change_bytes(change: &WatchChange) -> usize {
     let keys: usize = change.keys().map(Bytes::len).sum();
     let beside = match change {
@@ -60,12 +65,23 @@ fn change_bytes(change: &WatchChange) -> usize {
         WatchChange::HashDelete { fields, .. }
         | WatchChange::HashExpire { fields, .. }
         | WatchChange::HashPersist { fields, .. } => names_bytes(fields),
+        WatchChange::SetAdd { members, .. }
+        | WatchChange::SetRemove { members, .. }
+        | WatchChange::SortedSetRemove { members, .. } => names_bytes(members),
+        WatchChange::ListPush { elements, .. } => {
+            elements.iter().map(|element| ITEM_BYTES + changed_bytes(element)).sum()
+        }
+        WatchChange::ListSet { element, .. } | WatchChange::ListInsert { element, .. } => changed_bytes(element),
+        WatchChange::ListRemove { positions, .. } => size_of_val(&positions[..]),
+        WatchChange::SortedSetAdd { members, .. } => members_bytes(members),
         WatchChange::Copy { from, .. } => from.as_ref().map_or(0, Bytes::len),
         WatchChange::Delete { .. }
         | WatchChange::Expire { .. }
         | WatchChange::Persist { .. }
         | WatchChange::Flush
         | WatchChange::Rename { .. }
+        | WatchChange::ListTrim { .. }
+        | WatchChange::ListRotate { .. }
         | WatchChange::Other { .. } => 0,
     };
     ITEM_BYTES + keys + beside
@@ -77,6 +93,9 @@ fn value_bytes(value: &CurrentValue) -> usize {
         CurrentContent::Hash(fields) => {
             fields.iter().map(|(name, value, _)| ITEM_BYTES + name.len() + value.len()).sum()
         }
+        CurrentContent::Set(members) => names_bytes(members),
+        CurrentContent::List(elements) => names_bytes(elements),
+        CurrentContent::SortedSet(members) => members_bytes(members),
         CurrentContent::Missing | CurrentContent::Omitted(_) | CurrentContent::Unread => 0,
     };
     ITEM_BYTES + value.key.len() + content
@@ -131,5 +150,14 @@ mod tests {
             WatchEvent { changes: vec![set, removed, copied, WatchChange::Flush], values: vec![value], ..event(0) };
         let bytes = event_bytes(&whole);
         assert!((15_145..15_145 + 12 * ITEM_BYTES).contains(&bytes), "{bytes}");
+        let members = || vec![long(700), long(300)];
+        let (added, gone) = (
+            WatchChange::SetAdd { key: long(5), members: members() },
+            WatchChange::SetRemove { key: long(5), members: members() },
+        );
+        let content = CurrentContent::Set(members());
+        let value = CurrentValue { key: long(5), position: WatchPosition::default(), content, expires: None };
+        let bytes = event_bytes(&WatchEvent { changes: vec![added, gone], values: vec![value], ..event(0) });
+        assert!((3_015..3_015 + 12 * ITEM_BYTES).contains(&bytes), "{bytes}");
     }
 }

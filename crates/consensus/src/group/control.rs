@@ -225,6 +225,19 @@ impl GroupControl {
         self.group.index_of(epoch, seq).is_some_and(|index| index <= self.group.flushed())
     }
 
+    /// The other members that have the log up to `index` on stable storage, as far as this leader knows.
+    #[must_use]
+    pub fn stable_on(&self, index: LogIndex) -> Vec<NodeId> {
+        let Some(raft) = self.group.raft() else { return Vec::new() };
+        let metrics = raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != self.node().own().0);
+        others
+            .filter(|(_, matched)| matched.is_some_and(|id| id.index >= index.0))
+            .map(|(node, _)| NodeId(*node))
+            .collect()
+    }
+
     /// Notifies of changes to the numbers above.
     #[must_use]
     pub fn progress(&self) -> Progress {

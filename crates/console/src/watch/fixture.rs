@@ -143,6 +143,7 @@ impl Fixture {
             client_connections: 12,
             client_connections_max: 10_000,
             replicas: self.map.shards.iter().map(replica).collect(),
+            machine: None,
         }
     }
 

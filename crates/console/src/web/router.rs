@@ -73,7 +73,6 @@ impl Console {
     }
 
     /// Its paths: `/` leads to the page.
-    #[must_use]
     pub fn router(self) -> Router {
         let prefix = self.prefix;
         let mut paths = Router::new()

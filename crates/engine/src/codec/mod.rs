@@ -2,6 +2,8 @@
 
 pub mod digest;
 pub mod glob;
+pub(crate) mod listpack;
 pub(crate) mod long_double;
 pub(crate) mod rdb;
 pub(crate) mod varint;
+pub(crate) mod ziplist;

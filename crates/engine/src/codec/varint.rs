@@ -40,3 +40,13 @@ pub(crate) fn read(bytes: &mut &[u8]) -> Result<u64, VarintError> {
     }
     Err(VarintError::Truncated)
 }
+
+/// Maps an integer to a number that is small if the integer is near 0, whatever its sign.
+pub(crate) fn zigzag(number: i64) -> u64 {
+    (number << 1) as u64 ^ (number >> 63) as u64
+}
+
+/// The integer of a number that [`zigzag`] returned.
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}

@@ -134,6 +134,54 @@ impl Argument {
         Argument { of, ..self }
     }
 
+    /// What it is called in a synopsis.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        self.shown
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The word before it, or that it is.
+    #[must_use]
+    pub fn word(&self) -> Option<&'static str> {
+        self.token.filter(|token| !token.is_empty())
+    }
+
+    /// Whether it may be omitted.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// Whether it may be given more than once.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        self.multiple
+    }
+
+    /// Whether its word is repeated with it.
+    #[must_use]
+    pub fn repeats_word(&self) -> bool {
+        self.multiple_token
+    }
+
+    /// Whether it is only accepted for clients of older versions.
+    #[must_use]
+    pub fn is_deprecated(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// The arguments that it consists of, or one of which it is.
+    #[must_use]
+    pub fn parts(&self) -> &'static [Argument] {
+        self.of
+    }
+
     fn texts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let is_made_of_others = matches!(self.kind, Kind::Oneof | Kind::Block);
         let before = [

@@ -1,6 +1,6 @@
 //! COMMAND DOCS: summary, origin, group and arguments of each implemented command.
 
-use super::arguments;
+use super::arguments::{self, Argument};
 use super::table::{Command, CommandSpec, CommandTable};
 use crate::error::CommandError;
 use fastness_resp::{Args, ReplyBuf};
@@ -49,6 +49,12 @@ fn summary(spec: &CommandSpec) -> &'static str {
 }
 
 impl CommandSpec {
+    /// Its arguments, as COMMAND DOCS describes them: command line clients make hints of them.
+    #[must_use]
+    pub fn arguments(&self) -> &'static [Argument] {
+        self.arguments
+    }
+
     /// The words that stand for themselves among its arguments, as COMMAND DOCS describes them, in upper case.
     #[must_use]
     pub fn argument_tokens(&self) -> BTreeSet<&'static str> {

@@ -183,6 +183,8 @@ impl Flags {
     pub const NO_MULTI: Flags = Flags(flag::NO_MULTI);
     /// Served before AUTH.
     pub const NO_AUTH: Flags = Flags(flag::NO_AUTH);
+    /// Takes constant or logarithmic time.
+    pub const FAST: Flags = Flags(flag::FAST);
 }
 
 /// The group under which the documentation lists a command.

@@ -1,12 +1,15 @@
 //! The data types, as the commands know them: one line each.
 
 use super::typed::{DumpForm, TypeCommands};
-use crate::{hash, string};
+use crate::{hash, list, set, string, zset};
 
 /// All of them.
 pub(crate) const TYPES: &[&TypeCommands] = &[
     &string::COMMANDS,
     &hash::COMMANDS,
+    &list::COMMANDS,
+    &set::COMMANDS,
+    &zset::COMMANDS,
     #[cfg(any(test, feature = "test-type"))]
     &crate::stack::COMMANDS,
 ];

@@ -3,8 +3,8 @@
 use super::encoder::Encoder;
 use super::kind::TypeEffect;
 use fastness_resp::shared_buf::{Mark, SharedBuf};
-use fastness_types::Plant;
 use fastness_types::limits::UNIT_FLUSHES_MAX;
+use fastness_types::{FormatLevel, Plant};
 
 /// Staged effects, in order, with the keys that they touched.
 ///
@@ -31,6 +31,8 @@ struct StagedUnit {
     bytes_end: usize,
     /// How many effects that remove every key it has.
     flushes: usize,
+    /// The highest format level of its effects.
+    level: FormatLevel,
     overflowed: bool,
 }
 
@@ -43,6 +45,7 @@ impl Default for StagedUnit {
             touched_all: false,
             bytes_end: usize::MAX,
             flushes: 0,
+            level: FormatLevel::BASE,
             overflowed: false,
         }
     }
@@ -116,6 +119,7 @@ impl EffectBuf {
             touched_all: self.touches_all,
             bytes_end: self.len().saturating_add(bytes_max),
             flushes: 0,
+            level: FormatLevel::BASE,
             overflowed: false,
         };
     }
@@ -127,9 +131,17 @@ impl EffectBuf {
         self.unit.overflowed
     }
 
+    /// The format level from which on a log may contain the effects of the unit.
+    #[inline]
+    #[must_use]
+    pub fn unit_level(&self) -> FormatLevel {
+        self.unit.level
+    }
+
     /// Whether the effect fits into the unit. Once one does not fit, none does.
     #[inline]
     pub(crate) fn admits<'a>(&mut self, effect: &impl TypeEffect<'a>) -> bool {
+        self.unit.level = self.unit.level.max(effect.level());
         let end = self.len().saturating_add(effect.bytes_max());
         self.unit.overflowed |= end > self.unit.bytes_end && !Plant::UnitUnbounded.is_on();
         if effect.is_of_all() {

@@ -5,7 +5,7 @@ use super::encoder::Encoder;
 use super::items::Items;
 use super::reader::DecodeError;
 use crate::keyspace::{Key, Keyspace};
-use fastness_types::WallMs;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Upper bound, in bytes, on an effect without the bytes of its arguments: the op, the number of arguments, the lengths
 /// of up to three of them, and numbers.
@@ -121,6 +121,12 @@ pub trait TypeEffect<'a>: Sized {
 
     /// See [`Expired`]; `None` if it changes anything that has not expired.
     fn removes_expired(&self, keyspace: &Keyspace, now: WallMs) -> Option<Expired>;
+
+    /// The format level from which on logs may contain it.
+    #[inline]
+    fn level(&self) -> FormatLevel {
+        FormatLevel::BASE
+    }
 
     /// Whether it removes every key.
     #[inline]

@@ -4,8 +4,9 @@
 //! while it executes commands, the log carries them, [`crate::Engine::apply`] repeats them. Executing and applying call
 //! the same function (`Engine::perform`), so that they cannot differ.
 //!
-//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`]), those of any key
-//! in `key.rs`. This module has the encoding, and in `registry.rs` the list of which op belongs to which type.
+//! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`],
+//! [`crate::list::effect`], [`crate::set::effect`], [`crate::zset::effect`]), those of any key in `key.rs`. This module
+//! has the encoding, and in `registry.rs` the list of which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
@@ -36,8 +37,31 @@
 //! | 35 | HDEL | key, field+ | removes fields, and the key with its last |
 //! | 36 | HPEXPIREAT | key, deadline, field+ | sets the deadline of fields |
 //! | 37 | HPERSIST | key, field+ | drops the deadlines of fields |
+//! | 64 | LPUSH | key, element+ | adds elements at the head, one after the other |
+//! | 65 | RPUSH | key, element+ | adds elements at the tail |
+//! | 66 | LTRIM | key, number, number | removes elements from head and tail, and the key with its last |
+//! | 67 | LSET | key, position, element | replaces an element |
+//! | 68 | LINSERT BEFORE | key, position, element | adds an element before another one |
+//! | 69 | LINSERT AFTER | key, position, element | adds an element after another one |
+//! | 70 | LREM | key, positions | removes elements, and the key with its last |
+//! | 71 | LROTATE LEFT RIGHT | key | moves the first element to the tail |
+//! | 72 | LROTATE RIGHT LEFT | key | moves the last element to the head |
+//! | 73 | LROTATE LEFT LEFT | key | removes the first element and adds it again |
+//! | 74 | LROTATE RIGHT RIGHT | key | removes the last element and adds it again |
+//! | 75 | LADD NODE | key, element+ | adds a node of elements at the tail |
+//! | 76 | LADD PLAIN NODE | key, element | adds a node of one element, plain, at the tail |
+//! | 96 | SADD | key, member+ | adds members |
+//! | 97 | SADD TEXTS | key, member+ | adds members; a set of integers becomes one of texts |
+//! | 98 | SADD TABLE | key, member+ | adds members; a packed set becomes a table |
+//! | 99 | SREM | key, member+ | removes members, and the key with its last |
+//! | 100 | SREM PACK | key, member+ | as SREM; a table becomes a packed set of texts, if what is left fits one |
+//! | 128 | ZADD | key, (member, score)+ | sets the scores of members |
+//! | 129 | ZADD TABLE | key, (member, score)* | the same, and makes the sorted set large |
+//! | 130 | ZREM | key, member+ | removes members, and the key with its last |
 //!
-//! Deadlines are milliseconds since the Unix epoch. Numbers are never used again; 0 is no op. Numbers up to 15 keep
+//! Positions count from the head, from 0 on. Those of LREM are one argument: a varint for the first, and one for each
+//! distance to the next. Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit
+//! floating-point number, little-endian, and not NaN. Numbers are never used again; 0 is no op. Numbers up to 15 keep
 //! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
 
 mod arguments;

@@ -7,10 +7,13 @@ use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::{DecodeError, EffectReader};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
+use crate::list::effect::ListEffect;
+use crate::set::effect::SetEffect;
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
 use crate::string::effect::StringEffect;
-use fastness_types::WallMs;
+use crate::zset::effect::ZsetEffect;
+use fastness_types::{FormatLevel, WallMs};
 
 /// Joins the effects of all data types: one line for each type, with its ops.
 macro_rules! effects {
@@ -62,6 +65,13 @@ macro_rules! effects {
             }
 
             #[inline]
+            fn level(&self) -> FormatLevel {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.level(),)*
+                }
+            }
+
+            #[inline]
             fn keys(&self) -> EffectKeys<'a> {
                 match self {
                     $($(#[cfg($cfg)])* Effect::$type(effect) => effect.keys(),)*
@@ -97,6 +107,12 @@ effects! {
     Key(KeyEffect) = 6..=31,
     /// Effects of hashes.
     Hash(HashEffect) = 32..=63,
+    /// Effects of sets.
+    Set(SetEffect) = 96..=127,
+    /// Effects of lists.
+    List(ListEffect) = 64..=95,
+    /// Effects of sorted sets.
+    Zset(ZsetEffect) = 128..=159,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

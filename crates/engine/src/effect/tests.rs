@@ -2,7 +2,10 @@ use super::*;
 use crate::engine::{Engine, EngineOptions};
 use crate::hash::effect::HashEffect;
 use crate::keyspace::ExpiryChange;
+use crate::list::change::{ListChange, ListEnd, write_positions};
+use crate::list::effect::ListEffect;
 use crate::string::effect::StringEffect;
+use crate::zset::effect::ZsetEffect;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, WallMs};
 use proptest::prelude::*;
@@ -23,6 +26,12 @@ fn golden_bytes() {
     let at = WallMs(1_700_000_000_123);
     let pairs = Items::from(Args::slices(&[b"a", b"1", b"b", b""]));
     let fields = Items::from(Args::slices(&[b"a", b"b"]));
+    let one = Items::from(Args::slices(&[b"a"]));
+    let positions = write_positions(&[1, 3]);
+    let list = |change| ListEffect { key, change }.into();
+    let scores = [1.5f64, f64::NEG_INFINITY].map(crate::zset::score::bytes_of);
+    let scored = [&b"a"[..], &scores[0], b"b", &scores[1]];
+    let scored = Items::from(Args::slices(&scored));
     let golden: &[(Effect<'_>, &str)] = &[
         (StringEffect::Set { key, value: b"value", expiry: ExpiryChange::Drop }.into(), "0202036b65790576616c7565"),
         (
@@ -47,6 +56,28 @@ fn golden_bytes() {
         (HashEffect::Remove { key, fields }.into(), "4603036b657901610162"),
         (HashEffect::ExpireAt { key, at, fields }.into(), "4804036b657906fbd095ffbc3101610162"),
         (HashEffect::Persist { key, fields }.into(), "4a03036b657901610162"),
+        (list(ListChange::Push { end: ListEnd::Head, elements: fields }), "800103036b657901610162"),
+        (list(ListChange::Push { end: ListEnd::Tail, elements: fields }), "820103036b657901610162"),
+        (list(ListChange::Trim { head: 2, tail: 300 }), "840103036b6579010202ac02"),
+        (list(ListChange::Set { index: 5, element: b"a" }), "860103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, after: false, element: b"a" }), "880103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, after: true, element: b"a" }), "8a0103036b657901050161"),
+        (list(ListChange::Remove { positions: &positions }), "8c0102036b6579020102"),
+        (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Tail }), "8e0101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }), "900101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Head }), "920101036b6579"),
+        (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Tail }), "940101036b6579"),
+        (list(ListChange::AddNode { plain: false, elements: fields }), "960103036b657901610162"),
+        (list(ListChange::AddNode { plain: true, elements: one }), "980102036b65790161"),
+        (
+            ZsetEffect::Add { key, members: scored, to_table: false }.into(),
+            "800205036b6579016108000000000000f83f016208000000000000f0ff",
+        ),
+        (
+            ZsetEffect::Add { key, members: scored, to_table: true }.into(),
+            "820205036b6579016108000000000000f83f016208000000000000f0ff",
+        ),
+        (ZsetEffect::Remove { key, members: fields }.into(), "840203036b657901610162"),
     ];
     for (effect, expected) in golden {
         let mut buf = EffectBuf::new();
@@ -75,6 +106,12 @@ fn refuses_what_it_does_not_know() {
     assert_eq!(next(&[0x42, 0x05, 0x00]), Err(DecodeError::Arguments { op: 33, count: 5 }));
     assert_eq!(next(&[0x46, 0x01, 0x00]), Err(DecodeError::Arguments { op: 35, count: 1 }));
     assert_eq!(next(&[0x46, 0x03, 0x00, 0x00]), Err(DecodeError::Truncated));
+    // ZADD of a member without a score, of a score that is too short, and of NaN; ZREM of none.
+    assert_eq!(next(&[0x80, 0x02, 0x02, 0x00, 0x00]), Err(DecodeError::Arguments { op: 128, count: 2 }));
+    assert_eq!(next(&[0x80, 0x02, 0x03, 0x00, 0x00, 0x01, 0x00]), Err(DecodeError::Number));
+    let nan = &[0x80, 0x02, 0x03, 0x00, 0x00, 0x08, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f];
+    assert_eq!(next(nan), Err(DecodeError::Number));
+    assert_eq!(next(&[0x84, 0x02, 0x01, 0x00]), Err(DecodeError::Arguments { op: 130, count: 1 }));
     let far = [0x0a, 0x03, 0x01, b'k', 0x05, 0x80, 0x80, 0x80, 0x80, 0x02, 0x01, b'x'];
     assert_eq!(Decoder::new(&far).next(|key| engine.key(key)), Err(DecodeError::Number), "past the longest string");
 }
@@ -119,6 +156,24 @@ proptest! {
         buf.push(&HashEffect::Set { key, pairs: items, expiry: ExpiryChange::Drop });
         buf.push(&HashEffect::ExpireAt { key, at: WallMs(at), fields: items });
         buf.push(&HashEffect::Remove { key, fields: items });
+        let key = engine.key(b"list");
+        let end = ListEnd::Head;
+        for change in [
+            ListChange::Push { end, elements: items },
+            ListChange::Insert { pivot: 1, after: true, element: &value },
+            ListChange::Set { index: 0, element: &value },
+            ListChange::Rotate { from: end, to: end },
+            ListChange::AddNode { plain: false, elements: items },
+            ListChange::Remove { positions: &[0, 2] },
+            ListChange::Trim { head: 1, tail: 1 },
+        ] {
+            buf.push(&ListEffect { key, change });
+        }
+        let score = crate::zset::score::bytes_of(1.5);
+        let scored = [&value[..], &score];
+        let (key, members) = (engine.key(b"zset"), Items::from(Args::slices(&scored)));
+        buf.push(&ZsetEffect::Add { key, members, to_table: at.is_multiple_of(2) });
+        buf.push(&ZsetEffect::Remove { key, members: items });
         let mut bytes = buf.take().to_vec();
         let place = broken.0.index(bytes.len());
         bytes[place] = broken.1;

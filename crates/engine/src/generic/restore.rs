@@ -1,5 +1,5 @@
 //! RESTORE: creates a key from the payload of a DUMP, of this server or of a Valkey or Redis server whose versions
-//! Valkey reads. Strings and hashes are supported.
+//! Valkey reads. Every data type that exists here is supported.
 
 use crate::codec::rdb::{self, PayloadError};
 use crate::command::typed::Put;

@@ -1,4 +1,4 @@
-//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN and CLUSTERSCAN share.
+//! SCAN: iterates over the keys of this shard; and the options that SCAN, HSCAN, SSCAN, ZSCAN and CLUSTERSCAN share.
 //!
 //! A cursor has a slot and a position in its table, which stays valid while the table grows and shrinks, and is valid
 //! on every replica. A key that exists from the first call to the last is returned at least once.
@@ -99,6 +99,10 @@ pub(crate) enum Scans {
     Slots,
     /// HSCAN's, which has NOVALUES but not TYPE.
     Fields,
+    /// SSCAN's, which has neither.
+    Members,
+    /// ZSCAN's, which has NOSCORES but not TYPE.
+    ScoredMembers,
 }
 
 /// The parsed options.
@@ -108,7 +112,7 @@ pub(crate) struct Filter<'a> {
     type_name: Option<&'static str>,
     /// Only of CLUSTERSCAN.
     pub(crate) slot: Option<Slot>,
-    /// Only of HSCAN: fields without their values.
+    /// Only of HSCAN and ZSCAN: fields without their values, members without their scores.
     pub(crate) no_values: bool,
 }
 
@@ -130,6 +134,10 @@ impl<'a> Filter<'a> {
                     filter.no_values = true;
                     continue;
                 }
+                b"noscores" if scans == Scans::ScoredMembers => {
+                    filter.no_values = true;
+                    continue;
+                }
                 b"novalues" => {
                     return Err(CommandError::Fixed("ERR NOVALUES option can only be used in HSCAN"));
                 }
@@ -142,7 +150,7 @@ impl<'a> Filter<'a> {
             match name.as_slice() {
                 b"count" => filter.count = parse_count(value)?,
                 b"match" => filter.pattern = Some(value).filter(|pattern| *pattern != b"*"),
-                b"type" if scans != Scans::Fields => filter.type_name = Some(parse_type(value)?),
+                b"type" if matches!(scans, Scans::Keys | Scans::Slots) => filter.type_name = Some(parse_type(value)?),
                 b"slot" if takes_slot && filter.slot.is_some() => {
                     return Err(CommandError::Fixed("ERR SLOT option can only be specified once"));
                 }

@@ -220,4 +220,14 @@ mod tests {
         );
         assert_eq!((bench.engine.first_deadline(), bench.engine.keyspace_stats().with_field_deadlines), (None, 0));
     }
+
+    /// Found by fuzzing images: the deadlines of a hash were in no index if it took the place of a short value.
+    #[test]
+    fn deadlines_of_a_hash_that_replaces_a_short_value_are_in_the_index() {
+        let mut bench = Bench::new();
+        bench.script(
+            "HSET h a 1 b 2 => :2 | HPEXPIRE h 50 FIELDS 1 a => *1 :1 | SET s v => +OK | COPY h s REPLACE => :1",
+        );
+        assert_eq!(bench.engine.keyspace_stats().with_field_deadlines, 2);
+    }
 }

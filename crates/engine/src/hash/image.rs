@@ -18,7 +18,7 @@ pub(super) const TABLE: u8 = 4;
 
 /// The form of packed hashes.
 pub(crate) const PACKED_FORM: PackedForm = PackedForm {
-    encoding: "listpack",
+    encoding: |_| "listpack",
     record_kind: PACKED,
     digest: |bytes, digest| {
         let of_fields = PackedHash::new(bytes).iter().map(|pair| of_field(pair, None));

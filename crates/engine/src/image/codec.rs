@@ -107,8 +107,8 @@ pub struct RecordForm {
 /// Operations on the packed values of one type.
 #[derive(Debug)]
 pub struct PackedForm {
-    /// The encoding that OBJECT ENCODING reports.
-    pub(crate) encoding: &'static str,
+    /// The encoding that OBJECT ENCODING reports for a value.
+    pub(crate) encoding: fn(&[u8]) -> &'static str,
     /// The kind of their record in an image. Frozen.
     pub(crate) record_kind: u8,
     /// Adds a value to the digest of its key, after the name.
@@ -152,6 +152,13 @@ pub trait LoadParts: Debug + Send + Sync {
     /// # Errors
     /// The bytes are not a part.
     fn load(&mut self, reader: &mut RecordReader<'_>) -> Result<(), ImageError>;
+
+    /// Takes bytes of the start of the next part, which [`LoadParts::load`] reads the rest of. Returns false if the
+    /// value has no such parts, or if they are too many.
+    fn load_start(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
 
     /// Adds a part that arrived in records of its own.
     fn add(&mut self, part: Entry);

@@ -10,7 +10,8 @@ use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
 use super::codec::{ImageError, LoadParts, Loaded, Loading, RecordReader};
-use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, PART, RAW_TEXT, START, TEXT, unzigzag};
+use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, PART, RAW_TEXT, START, TEXT};
+use crate::codec::varint;
 use crate::keyspace::text::Text;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Packed};
 use crate::types;
@@ -79,7 +80,7 @@ fn load_value(
     let value = match kind {
         TEXT => NewValue::Text(reader.bytes()?),
         RAW_TEXT => NewValue::RawText(reader.bytes()?),
-        INT => NewValue::Int(unzigzag(reader.varint()?)),
+        INT => NewValue::Int(varint::unzigzag(reader.varint()?)),
         kind => {
             let form = types::record_form(kind).ok_or(ImageError::Unknown(kind))?;
             let loaded = (form.load)(reader, loading(keyspace))?;
@@ -184,11 +185,17 @@ impl Loader {
             }
             open.name.extend_from_slice(bytes);
         } else {
-            let OpenValue::Bytes(value) = &mut open.value else { return Err(wrong("bytes of a value with parts")) };
-            if bytes.len() as u64 > open.total - value.len() as u64 {
-                return Err(wrong("it is longer than it says"));
+            match &mut open.value {
+                OpenValue::Bytes(value) if bytes.len() as u64 > open.total - value.len() as u64 => {
+                    return Err(wrong("it is longer than it says"));
+                }
+                OpenValue::Bytes(value) => value.extend_from_slice(bytes),
+                OpenValue::Parts(parts) => {
+                    if !parts.load_start(bytes) {
+                        return Err(wrong("bytes of a value with parts"));
+                    }
+                }
             }
-            value.extend_from_slice(bytes);
         }
         self.load_whole(keyspace, id, timestamp)
     }

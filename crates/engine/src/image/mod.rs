@@ -23,6 +23,7 @@
 //!   a part of the image.
 //! - A value that is removed or replaced (SET, UNLINK, the target of RENAME) is not copied: the image becomes one of
 //!   its owners, as undo records are, and gives it back when it has been written.
+//! - A list is read from a copy of its structure that shares the nodes; whoever changes a shared node copies it.
 //! - RENAME moves the value, and the walk follows it. Walks find values by slot, hash and address, not by name.
 //!
 //! Below [`FormatLevel::BOUNDS`](fastness_types::FormatLevel) there are no walks: each entry is one record, however
@@ -341,6 +342,12 @@ impl Image {
         debug_assert!(ended.is_some(), "a value waits for its parts");
     }
 
+    /// Counts what is kept for frozen values alone, which grows as their lists change.
+    fn note_kept(&mut self) {
+        self.walks.values_mut().for_each(Walk::note_kept);
+        self.walks_bytes = self.walks.values().map(Walk::bytes).sum();
+    }
+
     fn change_walk(&mut self, id: u64, change: impl FnOnce(&mut Image, &mut Walk)) {
         if let Some(mut walk) = self.take_walk(id) {
             change(self, &mut walk);
@@ -462,6 +469,7 @@ impl Image {
         budget: usize,
         out: &mut Vec<u8>,
     ) -> Result<Option<ImageSum>, ImageLost> {
+        self.note_kept();
         let start = out.len();
         let mut budget = StepBudget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {

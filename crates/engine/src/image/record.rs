@@ -13,6 +13,11 @@
 //!           kind 2, integer: varint, zigzag
 //!           kind 3, small hash: varint, number of fields; of each its length and bytes, its value's length and bytes
 //!           kind 4, large hash: the same; after each value a varint, the field's deadline plus 1, or 0 for none
+//!           kinds 8 and 9, small and large set: see `set/image.rs`
+//!           kind 10, small list: varint length, the elements of its listpack
+//!           kind 11, large list: varint, number of nodes; of each a byte (1: the node is the text of one element; 2:
+//!               the list is packed) and the length and bytes of its elements, packed as in kind 10
+//!           kinds 12 and 13, small and large sorted set: see `zset/image.rs`
 //! ```
 //!
 //! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
@@ -21,12 +26,14 @@
 //! ```text
 //! value     kind 5, start; the record's key holds the first bytes of the name:
 //!               varint id; varint parent: 0, or the id of the large hash of which this value is a field's
-//!               varint length of the whole name; u8 kind of the value, 0 to 4
-//!               varint total: the number of fields of a large hash, else the number of the value's bytes
+//!               varint length of the whole name; u8 kind of the value
+//!               varint total: the number of fields of a large hash, of nodes of a large list, else of the value's
+//!               bytes
 //!           kind 6, part; the record's key is empty:
-//!               varint id; varint length, bytes: they continue the name until that is whole, then the value
-//!           kind 7, fields of a large hash; the record's key is empty:
-//!               varint id; varint number of fields; each as in a large hash
+//!               varint id; varint length, bytes: they continue the name until that is whole, then the value; of a
+//!               large list, they are the start of the bytes of its next node
+//!           kind 7, fields of a large hash, or nodes of a large list; the record's key is empty:
+//!               varint id; varint number of fields or nodes; each as in a large hash or list
 //! ```
 //!
 //! The bytes of a string are its text; those of an integer or a small hash are its one record without the head. A value
@@ -102,7 +109,7 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
 /// Writes the record of an entry without the head.
 pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     match entry.value() {
-        ValueRef::Int(number) => varint::write(out, zigzag(number)),
+        ValueRef::Int(number) => varint::write(out, varint::zigzag(number)),
         ValueRef::Text(text) => write_bytes(text, out),
         ValueRef::Long(text) => write_bytes(text, out),
         ValueRef::Packed(packed) => Type::packed(packed.of).write_record(packed.bytes, out),
@@ -140,12 +147,4 @@ pub(super) fn write_fields(id: u64, count: u64, fields: &[u8], out: &mut Vec<u8>
     varint::write(out, id);
     varint::write(out, count);
     out.extend_from_slice(fields);
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1) as u64 ^ (number >> 63) as u64
-}
-
-pub(super) fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

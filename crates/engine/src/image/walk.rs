@@ -9,7 +9,7 @@ use super::record::{self, RAW_TEXT, Start, TEXT};
 use crate::codec::digest::Running;
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
-use crate::keyspace::value::Parts;
+use crate::keyspace::value::{FrozenPart, FrozenValue, Parts};
 use crate::keyspace::{Entry, Object, TypeNumber, ValueRef};
 use crate::types::Type;
 
@@ -47,6 +47,8 @@ enum WalkSource {
     Owned { object: Arc<Object>, counts: bool },
     /// A copy of a value that is short or inside its entry.
     Copied(Vec<u8>),
+    /// The value as it was at the point, which does not change with it.
+    Frozen(Box<dyn FrozenValue>),
 }
 
 /// How much of the value has been written.
@@ -75,6 +77,8 @@ enum Rest {
         /// Sum of the digests of written parts.
         sum: u128,
     },
+    /// What the frozen value has left.
+    Frozen,
 }
 
 /// What a digest covers of a value whose record has another form.
@@ -105,40 +109,7 @@ pub(super) struct Walk {
 impl Walk {
     /// A walk through a key's value, which may change in place.
     pub(super) fn of_key(id: u64, slot: Slot, hash: u64, entry: &Entry, record_max: usize) -> Walk {
-        let live = || match entry.object_address() {
-            Some(address) => WalkSource::Live(ValuePlace { slot, hash, address }),
-            None => WalkSource::Copied(Vec::new()),
-        };
-        let (source, rest) = match entry.value() {
-            ValueRef::Long(text) => (live(), Rest::bytes(text.len())),
-            ValueRef::Object(object) if object.parts().is_none() => {
-                let body = body(entry);
-                let rest = Rest::written(body.len(), Digested::Object(object.clone()));
-                (WalkSource::Copied(body), rest)
-            }
-            ValueRef::Object(object) => {
-                let rest = Rest::Parts {
-                    place: Some(0),
-                    ahead: BTreeSet::new(),
-                    ahead_bytes: 0,
-                    left: object.parts().map_or(0, |parts| parts.len()),
-                    children: 0,
-                    sum: 0,
-                };
-                (live(), rest)
-            }
-            ValueRef::Text(text) => (WalkSource::Copied(text.to_vec()), Rest::bytes(text.len())),
-            ValueRef::Int(number) => {
-                let body = body(entry);
-                let rest = Rest::written(body.len(), Digested::Int(number));
-                (WalkSource::Copied(body), rest)
-            }
-            ValueRef::Packed(packed) => {
-                let body = body(entry);
-                let rest = Rest::written(body.len(), Digested::Packed(packed.of, packed.bytes.to_vec()));
-                (WalkSource::Copied(body), rest)
-            }
-        };
+        let (source, rest) = source_of(slot, hash, entry);
         let digest = Running::of_name(entry.key().len());
         let (kind, of) = (record::kind_of(entry), entry.value().of());
         let (name, deadline) = (entry.key().to_vec(), entry.deadline());
@@ -174,6 +145,7 @@ impl Walk {
         let total = match &self.rest {
             Rest::Bytes { len, .. } => *len,
             Rest::Parts { left, .. } => *left,
+            Rest::Frozen => self.frozen_left(),
         };
         let start = Start {
             id: self.id,
@@ -219,7 +191,16 @@ impl Walk {
             && match &self.rest {
                 Rest::Bytes { at, len, .. } => at == len,
                 Rest::Parts { left, children, .. } => (*left, *children) == (0, 0),
+                Rest::Frozen => self.frozen_left() == 0,
             }
+    }
+
+    /// Number of parts that the frozen value has left.
+    fn frozen_left(&self) -> usize {
+        match &self.source {
+            WalkSource::Frozen(frozen) => frozen.parts_left(),
+            WalkSource::Live(_) | WalkSource::Owned { .. } | WalkSource::Copied(_) => 0,
+        }
     }
 
     /// Ends the walk: returns the parent's id, the digest, and the value if the image owns it.
@@ -233,11 +214,11 @@ impl Walk {
                 Type::packed(*of).digest(bytes, &mut self.digest);
             }
             Rest::Bytes { digested: Some(Digested::Object(object)), .. } => object.digest(&mut self.digest),
-            Rest::Bytes { .. } => {}
+            Rest::Bytes { .. } | Rest::Frozen => {}
         }
         let object = match self.source {
             WalkSource::Owned { object, .. } => Some(object),
-            WalkSource::Live(_) | WalkSource::Copied(_) => None,
+            WalkSource::Live(_) | WalkSource::Copied(_) | WalkSource::Frozen(_) => None,
         };
         (self.parent, self.digest.end(), object)
     }
@@ -245,7 +226,7 @@ impl Walk {
     pub(super) fn into_object(self) -> Option<Arc<Object>> {
         match self.source {
             WalkSource::Owned { object, .. } => Some(object),
-            WalkSource::Live(_) | WalkSource::Copied(_) => None,
+            WalkSource::Live(_) | WalkSource::Copied(_) | WalkSource::Frozen(_) => None,
         }
     }
 
@@ -255,10 +236,12 @@ impl Walk {
             WalkSource::Owned { object, counts: true } => object.heap_bytes(),
             WalkSource::Owned { .. } | WalkSource::Live(_) => 0,
             WalkSource::Copied(bytes) => bytes.capacity(),
+            WalkSource::Frozen(frozen) => frozen.bytes(),
         };
         let rest = match &self.rest {
             Rest::Bytes { kept_bytes, .. } => *kept_bytes,
             Rest::Parts { ahead_bytes, .. } => *ahead_bytes,
+            Rest::Frozen => 0,
         };
         WALK_BYTES + self.name.capacity() + source + rest
     }
@@ -271,7 +254,7 @@ impl Walk {
     pub(super) fn live(&self) -> Option<ValuePlace> {
         match self.source {
             WalkSource::Live(place) if !self.has_parts() || self.has_parts_left() => Some(place),
-            WalkSource::Live(_) | WalkSource::Owned { .. } | WalkSource::Copied(_) => None,
+            WalkSource::Live(_) | WalkSource::Owned { .. } | WalkSource::Copied(_) | WalkSource::Frozen(_) => None,
         }
     }
 
@@ -301,6 +284,13 @@ impl Walk {
         }
     }
 
+    /// Counts the memory that is kept for a frozen value alone.
+    pub(super) fn note_kept(&mut self) {
+        if let WalkSource::Frozen(frozen) = &mut self.source {
+            frozen.note_kept();
+        }
+    }
+
     /// The value, if it is an object. `tables` are the tables of the point.
     pub(super) fn object<'t>(&self, tables: &'t [EntryTable]) -> Option<Found<'t>> {
         match &self.source {
@@ -311,7 +301,7 @@ impl Walk {
                 debug_assert!(found.is_some(), "a walk knows where its value is");
                 found.map(Found::Live)
             }
-            WalkSource::Copied(_) => None,
+            WalkSource::Copied(_) | WalkSource::Frozen(_) => None,
         }
     }
 }
@@ -344,6 +334,47 @@ impl Rest {
     }
 }
 
+/// Where the value of a key is, and what of it is to be written.
+fn source_of(slot: Slot, hash: u64, entry: &Entry) -> (WalkSource, Rest) {
+    if let Some(frozen) = entry.object().and_then(Object::frozen) {
+        return (WalkSource::Frozen(frozen), Rest::Frozen);
+    }
+    let live = || match entry.object_address() {
+        Some(address) => WalkSource::Live(ValuePlace { slot, hash, address }),
+        None => WalkSource::Copied(Vec::new()),
+    };
+    match entry.value() {
+        ValueRef::Long(text) => (live(), Rest::bytes(text.len())),
+        ValueRef::Object(object) if object.parts().is_none() => {
+            let body = body(entry);
+            let rest = Rest::written(body.len(), Digested::Object(object.clone()));
+            (WalkSource::Copied(body), rest)
+        }
+        ValueRef::Object(object) => {
+            let rest = Rest::Parts {
+                place: Some(0),
+                ahead: BTreeSet::new(),
+                ahead_bytes: 0,
+                left: object.parts().map_or(0, |parts| parts.len()),
+                children: 0,
+                sum: 0,
+            };
+            (live(), rest)
+        }
+        ValueRef::Text(text) => (WalkSource::Copied(text.to_vec()), Rest::bytes(text.len())),
+        ValueRef::Int(number) => {
+            let body = body(entry);
+            let rest = Rest::written(body.len(), Digested::Int(number));
+            (WalkSource::Copied(body), rest)
+        }
+        ValueRef::Packed(packed) => {
+            let body = body(entry);
+            let rest = Rest::written(body.len(), Digested::Packed(packed.of, packed.bytes.to_vec()));
+            (WalkSource::Copied(body), rest)
+        }
+    }
+}
+
 /// The record of an entry without the head.
 fn body(entry: &Entry) -> Vec<u8> {
     let mut body = Vec::new();
@@ -366,6 +397,14 @@ impl Walk {
             record::write_part(self.id, &self.name[from..self.name_at], out);
             if self.has_name() {
                 (self.name, self.name_at) = (Vec::new(), 0);
+            }
+            return Ok(());
+        }
+        if let WalkSource::Frozen(frozen) = &mut self.source {
+            let mut part = Vec::new();
+            match frozen.read(room, &mut part, &mut self.digest) {
+                FrozenPart::Whole => record::write_fields(self.id, 1, &part, out),
+                FrozenPart::Start => record::write_part(self.id, &part, out),
             }
             return Ok(());
         }
@@ -454,7 +493,7 @@ impl Walk {
     pub(super) fn place(&self) -> u64 {
         match self.rest {
             Rest::Parts { place, .. } => place.unwrap_or(0),
-            Rest::Bytes { .. } => 0,
+            Rest::Bytes { .. } | Rest::Frozen => 0,
         }
     }
 

@@ -16,12 +16,12 @@ impl FreeBudget {
     }
 
     /// Counts one step that freed this many bytes.
-    pub(super) fn spend(&mut self, bytes: usize) {
+    pub(crate) fn spend(&mut self, bytes: usize) {
         self.steps = self.steps.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    pub(super) fn is_spent(self) -> bool {
+    pub(crate) fn is_spent(self) -> bool {
         self.steps == 0 || self.bytes == 0
     }
 }

@@ -47,12 +47,12 @@ impl Keyspace {
         changed.is_some()
     }
 
-    /// Changes a value that consists of parts, if the key holds one, and accounts for its new size and its earliest
-    /// deadline. The change leaves to the undo log what it destroys of each part. Returns whether no part is left.
+    /// Changes a value outside of its entry part by part, if the key holds one, and accounts for its new size and its
+    /// earliest deadline. The change leaves to the undo log what it destroys of each part. Returns whether no part is
+    /// left, if the value consists of entries with names.
     pub(crate) fn change_parts(&mut self, key: &Key<'_>, change: impl FnOnce(&mut Object, &mut UndoLog)) -> bool {
         let mut undo = self.undo.take();
-        let Some(object) = self.entry_mut(key).and_then(Entry::object_mut).filter(|object| object.parts().is_some())
-        else {
+        let Some(object) = self.entry_mut(key).and_then(Entry::object_mut) else {
             self.undo = undo;
             return false;
         };

@@ -222,9 +222,11 @@ impl Keyspace {
             return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
         }
         overwrite(&mut self.undo, entry, value(old.is_some()), new, seconds(now));
-        let bytes_after = entry.heap_bytes();
+        let (bytes_after, first_of_parts) = (entry.heap_bytes(), entry.first_part_deadline());
         self.recount(bytes_before, bytes_after);
         self.reschedule(key, old, new);
+        // The value before had no parts.
+        self.reschedule_parts(key, None, first_of_parts);
     }
 
     pub(crate) fn recount(&mut self, before: usize, after: usize) {

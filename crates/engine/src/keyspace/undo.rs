@@ -26,6 +26,7 @@
 //! | a deadline changed in place | the old deadline |
 //! | a long text grown or overwritten in place | its old length, and the bytes that were overwritten |
 //! | a part of a large value (a field of a hash) | the same for that part, grouped under the key |
+//! | elements of a large list | a few bytes that reverse it, or the nodes that were replaced, moved |
 //! | RENAME | the emptied entry, and the key that has its object now |
 //! | FLUSHALL | the old tables of all slots |
 //!

@@ -86,6 +86,37 @@ pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     fn parts(&self) -> Option<&dyn Parts<P>> {
         None
     }
+
+    /// The value as it is now, if it can be kept without copying it: an image reads it in pieces while the value
+    /// changes.
+    fn frozen(&self) -> Option<Box<dyn FrozenValue>> {
+        None
+    }
+}
+
+/// A value as it was at one moment, which an image reads.
+pub trait FrozenValue: Debug + Send + Sync {
+    /// Number of parts that have not been read, as [`LoadParts`](crate::image::codec::LoadParts) counts them.
+    fn parts_left(&self) -> usize;
+
+    /// Bytes that were kept for it alone when [`FrozenValue::note_kept`] was last called.
+    fn bytes(&self) -> usize;
+
+    /// Counts the bytes that are kept for it alone.
+    fn note_kept(&mut self);
+
+    /// Reads the next part, or up to `room` bytes of its start, and adds what it has read to the digest.
+    fn read(&mut self, room: usize, out: &mut Vec<u8>, digest: &mut Running) -> FrozenPart;
+}
+
+/// What [`FrozenValue::read`] has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrozenPart {
+    /// A part, or the rest of one, as [`LoadParts::load`](crate::image::codec::LoadParts::load) reads it.
+    Whole,
+    /// Bytes of the start of a part, as [`LoadParts::load_start`](crate::image::codec::LoadParts::load_start) takes
+    /// them.
+    Start,
 }
 
 /// A value that consists of parts, each an entry with a name.
@@ -239,6 +270,12 @@ impl<P: Debug + 'static> ValueBox<P> {
     #[must_use]
     pub fn parts(&self) -> Option<&dyn Parts<P>> {
         self.0.parts()
+    }
+
+    /// See [`Value::frozen`].
+    #[must_use]
+    pub fn frozen(&self) -> Option<Box<dyn FrozenValue>> {
+        self.0.frozen()
     }
 
     /// Bytes on the heap, with the object itself and the count of its owners.

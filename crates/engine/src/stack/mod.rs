@@ -40,7 +40,7 @@ pub(crate) const TYPE: Type =
     Type { number: NUMBER, name: "stack", packed: Some(&PACKED), records: &RECORDS, remove_parts: None };
 
 const PACKED: PackedForm = PackedForm {
-    encoding: "listpack",
+    encoding: |_| "listpack",
     record_kind: 28,
     digest: |bytes, digest| digest_of(unpacked(bytes).into_iter(), digest),
     write_record: write_bytes,

@@ -104,6 +104,9 @@ pub fn command() -> impl Strategy<Value = Words> {
         1 => (key(), 0u16..2_000, value()).prop_map(|(k, o, v)| format!("SETRANGE {k} {o} {v}")),
         1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
         4 => hash_command(),
+        4 => set_command(),
+        4 => list_command(),
+        4 => zset_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
@@ -150,6 +153,112 @@ fn hash_command() -> impl Strategy<Value = String> {
         1 => (key(), counted()).prop_map(|(k, f)| format!("HGETDEL {k} {f}")),
         2 => (key(), get_option, counted()).prop_map(|(k, o, f)| format!("HGETEX {k} {o}{f}")),
         2 => (key(), set_option, set_counted()).prop_map(|(k, o, f)| format!("HSETEX {k} {o}{f}")),
+        1 => many,
+    ]
+}
+
+/// A random set command, on keys that other commands use too and on keys of their own.
+fn set_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}s{key}") });
+    let member = || prop_oneof![4 => (-20i64..20).prop_map(|n| n.to_string()), 4 => "[a-f]", 1 => "[a-z]{60,70}"];
+    let members = move || prop::collection::vec(member(), 1..4).prop_map(|members| members.join(" "));
+    let keys = move || prop::collection::vec(key(), 1..4).prop_map(|keys| keys.join(" "));
+    let many = (key(), prop_oneof![120u16..136, 505u16..520], any::<bool>()).prop_map(|(key, count, texts)| {
+        let name = |i: u16| if texts { format!("m{i}") } else { i.to_string() };
+        format!("SADD {key} {}", (0..count).map(name).collect::<Vec<_>>().join(" "))
+    });
+    let store = prop_oneof![Just("SUNIONSTORE"), Just("SINTERSTORE"), Just("SDIFFSTORE")];
+    let read = prop_oneof![Just("SMEMBERS"), Just("SCARD"), Just("SRANDMEMBER")];
+    prop_oneof![
+        6 => (key(), members()).prop_map(|(k, m)| format!("SADD {k} {m}")),
+        4 => (key(), members()).prop_map(|(k, m)| format!("SREM {k} {m}")),
+        1 => (key(), key(), member()).prop_map(|(a, b, m)| format!("SMOVE {a} {b} {m}")),
+        1 => (key(), key(), keys()).prop_map(|(a, b, keys)| format!("SINTERCARD 2 {a} {b} LIMIT {}", keys.len())),
+        2 => (store, key(), keys()).prop_map(|(name, to, keys)| format!("{name} {to} {keys}")),
+        1 => key().prop_map(|k| format!("SPOP {k}")),
+        1 => (key(), prop_oneof![0u16..9, 100u16..520]).prop_map(|(k, count)| format!("SPOP {k} {count}")),
+        1 => (read, key()).prop_map(|(name, k)| format!("{name} {k}")),
+        1 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => many,
+    ]
+}
+
+/// A random list command, on keys that other commands use too and on keys of their own.
+fn list_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}l{key}") });
+    let element = || {
+        prop_oneof![
+            6 => "[a-d]",
+            3 => (-9i64..9).prop_map(|n| n.to_string()),
+            1 => "[a-z]{300,700}",
+            1 => (8_150usize..8_250).prop_map(|len| "e".repeat(len)),
+        ]
+    };
+    let end = || prop_oneof![Just("LEFT"), Just("RIGHT")];
+    let push = || prop_oneof![Just("LPUSH"), Just("RPUSH"), Just("LPUSHX"), Just("RPUSHX")];
+    let pop = || prop_oneof![Just("LPOP"), Just("RPOP")];
+    let index = || -6i64..6;
+    let many = (push(), key(), 100u16..900).prop_map(|(name, key, count)| {
+        let elements: Vec<String> = (0..count).map(|i| format!("many{i}")).collect();
+        format!("{name} {key} {}", elements.join(" "))
+    });
+    let beside = prop_oneof![Just("BEFORE"), Just("AFTER")];
+    prop_oneof![
+        6 => (push(), key(), prop::collection::vec(element(), 1..4))
+            .prop_map(|(name, k, e)| format!("{name} {k} {}", e.join(" "))),
+        4 => (pop(), key()).prop_map(|(name, k)| format!("{name} {k}")),
+        2 => (pop(), key(), 0u16..500).prop_map(|(name, k, n)| format!("{name} {k} {n}")),
+        2 => (key(), index(), element()).prop_map(|(k, i, e)| format!("LSET {k} {i} {e}")),
+        3 => (key(), beside, element(), element()).prop_map(|(k, b, p, e)| format!("LINSERT {k} {b} {p} {e}")),
+        2 => (key(), -2i64..3, element()).prop_map(|(k, n, e)| format!("LREM {k} {n} {e}")),
+        2 => (key(), -300i64..300, -300i64..300).prop_map(|(k, a, b)| format!("LTRIM {k} {a} {b}")),
+        3 => (key(), key(), end(), end()).prop_map(|(a, b, from, to)| format!("LMOVE {a} {b} {from} {to}")),
+        1 => (key(), key()).prop_map(|(a, b)| format!("RPOPLPUSH {a} {b}")),
+        1 => (key(), key(), end(), 1u16..9).prop_map(|(a, b, end, n)| format!("LMPOP 2 {a} {b} {end} COUNT {n}")),
+        1 => (key(), element()).prop_map(|(k, e)| format!("LPOS {k} {e} COUNT 0")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key())
+            .prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+        1 => many,
+    ]
+}
+
+/// A random sorted set command, on keys that other commands use too and on keys of their own.
+fn zset_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}z{key}") });
+    let name = || prop_oneof![8 => "[a-h]{1,2}", 1 => "[a-z]{60,70}"];
+    let score = || {
+        prop_oneof![
+            4 => (-5i64..5).prop_map(|n| n.to_string()),
+            2 => (-100i32..100).prop_map(|n| format!("{}", f64::from(n) / 8.0)),
+            1 => prop::sample::select(vec!["inf", "-inf", "-0", "1e300"]).prop_map(str::to_owned),
+        ]
+    };
+    let pairs =
+        move || prop::collection::vec((score(), name()).prop_map(|(score, name)| format!("{score} {name}")), 1..4);
+    let names = move || prop::collection::vec(name(), 1..4);
+    let many = (key(), 120u16..140, 1u16..9).prop_map(|(key, count, scores)| {
+        let pairs: Vec<String> = (0..count).map(|i| format!("{} m{i}", i % scores)).collect();
+        format!("ZADD {key} {}", pairs.join(" "))
+    });
+    let option = prop_oneof![6 => Just(""), 1 => Just("NX "), 1 => Just("XX "), 1 => Just("GT "), 1 => Just("LT CH ")];
+    let read = prop_oneof![Just("ZCARD"), Just("ZRANDMEMBER"), Just("ZPOPMIN"), Just("ZPOPMAX")];
+    let combine = prop_oneof![Just("ZUNIONSTORE"), Just("ZINTERSTORE"), Just("ZDIFFSTORE")];
+    let rank = || -9i8..20;
+    prop_oneof![
+        6 => (key(), option, pairs()).prop_map(|(k, o, p)| format!("ZADD {k} {o}{}", p.join(" "))),
+        2 => (key(), -9i8..9, name()).prop_map(|(k, by, n)| format!("ZINCRBY {k} {by} {n}")),
+        4 => (key(), names()).prop_map(|(k, n)| format!("ZREM {k} {}", n.join(" "))),
+        3 => (read, key()).prop_map(|(read, k)| format!("{read} {k}")),
+        1 => (key(), 0u8..9).prop_map(|(k, count)| format!("ZPOPMAX {k} {count}")),
+        1 => (key(), key()).prop_map(|(a, b)| format!("ZMPOP 2 {a} {b} MIN COUNT 3")),
+        2 => (key(), rank(), rank()).prop_map(|(k, a, b)| format!("ZREMRANGEBYRANK {k} {a} {b}")),
+        1 => (key(), -3i8..3).prop_map(|(k, min)| format!("ZREMRANGEBYSCORE {k} {min} ({}", min + 2)),
+        1 => (key(), name()).prop_map(|(k, n)| format!("ZREMRANGEBYLEX {k} [{n} +")),
+        1 => (key(), key(), rank()).prop_map(|(a, b, stop)| format!("ZRANGESTORE {a} {b} 0 {stop} REV")),
+        2 => (combine, key(), key(), key()).prop_map(|(name, a, b, c)| format!("{name} {a} 2 {b} {c}")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key()).prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
         1 => many,
     ]
 }
@@ -206,6 +315,28 @@ pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
         let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
         lines.sort_unstable();
         replies.push(lines.concat());
+    }
+    for key in ["{0}k0", "{0}k1", "{0}s2", "{0}s3", "{0}s4", "{0}s5"] {
+        for name in ["SCARD", "PTTL", "OBJECT ENCODING"] {
+            replies.push(run(engine, &words(format!("{name} {key}")), now, false, &mut effects));
+        }
+        // In the order of each one's own table.
+        let all = run(engine, &words(format!("SMEMBERS {key}")), now, false, &mut effects);
+        let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        lines.sort_unstable();
+        replies.push(lines.concat());
+    }
+    for key in ["{0}k0", "{0}k1", "{0}l2", "{0}l3", "{0}l4", "{0}l5"] {
+        for line in ["LRANGE {} 0 -1", "OBJECT ENCODING {}", "PTTL {}"] {
+            replies.push(run(engine, &words(line.replace("{}", key)), now, false, &mut effects));
+        }
+    }
+    for key in ["{0}k0", "{0}k1", "{0}z2", "{0}z3", "{0}z4", "{0}z5"] {
+        for question in
+            [format!("ZRANGE {key} 0 -1 WITHSCORES"), format!("OBJECT ENCODING {key}"), format!("PTTL {key}")]
+        {
+            replies.push(run(engine, &words(question), now, false, &mut effects));
+        }
     }
     assert!(effects.is_empty(), "a replica stages nothing");
     replies

@@ -99,27 +99,27 @@ impl Report {
     pub fn session(&self) -> String {
         let Some((primary, other)) = self.example() else { return String::new() };
         let shard = self.shard_of_example();
-        let (client, hint) = client();
+        let own = program();
         let port =
             |node: &Node| node.resp.iter().find(|listener| listener.shard == shard).map_or(0, |listener| listener.port);
-        let tls_port = primary.resp.first().map_or(0, |listener| listener.tls_port);
         let pid = primary.pid.unwrap_or_default();
         let dir = quoted(&self.folder.path().display().to_string());
-        let ca = quoted(&self.file.ca);
-        let own = program();
         format!(
-            "Try a write that survives its primary (with any cluster client):\n\n  \
-             {client} -c -p {} SET {EXAMPLE_KEY} paid\n  \
+            "Try a write that survives its primary:\n\n  \
+             {own} cli -p {} SET {EXAMPLE_KEY} paid\n  \
              kill -9 {pid}                # node {}, primary of shard {shard}, which has {EXAMPLE_KEY}\n  \
-             {client} -c -p {} GET {EXAMPLE_KEY}\n  \
+             {own} cli -p {} GET {EXAMPLE_KEY}\n  \
              {own} dev node start {} --dir {dir}\n\n\
-             Over TLS:   {client} -c --tls --cacert {ca} -p {tls_port}\n\
+             A prompt:   {own} cli --dir {dir}\n\
+             Over TLS:   {own} cli --dir {dir} --tls\n\
              Look, stop: {own} dev status --dir {dir}\n            {own} lab console --dir {dir}   # in a browser, \
-             with buttons to break it\n            {own} dev stop --dir {dir}\n{hint}",
+             with buttons to break it\n            {own} dev stop --dir {dir}\n\n\
+             Any cluster client of Valkey or Redis works as well: redis-cli -c -p {}\n",
             port(primary),
             primary.id,
             port(other),
             primary.id,
+            port(other),
         )
     }
 
@@ -178,21 +178,6 @@ pub fn program() -> String {
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
-}
-
-/// A client that is installed on this machine, and a hint if there is none.
-fn client() -> (String, &'static str) {
-    if let Some(name) = ["redis-cli", "valkey-cli"].into_iter().find(|name| on_path(name).is_some()) {
-        return (name.to_owned(), "");
-    }
-    match std::env::var("FASTNESS_VALKEY_CLI") {
-        Ok(path) if PathBuf::from(&path).is_file() => (quoted(&path), ""),
-        _ => (
-            "redis-cli".to_owned(),
-            "\nThere is no redis-cli on this machine: `apt-get install redis-tools`, or `pip install valkey` in a venv has \
-             a cluster client for Python.\n",
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ async fn start(arguments: &LoadArguments) -> Result<()> {
     let LoadArguments { target, plan } = arguments;
     let files = files(target)?;
     plan.check()?;
+    let _lock = files.lock()?;
     if let Some(process) = files.process() {
         bail!("a load is running already (pid {}): stop it with `fastness lab load stop`", process.pid);
     }

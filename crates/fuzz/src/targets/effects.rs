@@ -4,7 +4,13 @@ use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
+use fastness_engine::list::change::{ListChange, ListEnd};
+use fastness_engine::list::effect::ListEffect;
+use fastness_engine::set::SetForm;
+use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::ZsetEffect;
+use fastness_engine::zset::score::bytes_of;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -29,11 +35,16 @@ const OFFSET_MAX: u64 = 64 << 10;
 
 fn seeds() -> Vec<Vec<u8>> {
     with_hashes(|engine| {
-        let (a, b, h) = (engine.key(b"a"), engine.key(b"b"), engine.key(b"h"));
+        let [a, b, h, l, s, z] = [&b"a"[..], b"b", b"h", b"l", b"s", b"z"].map(|key| engine.key(key));
         let at = WallMs(NOW.0 + 1_000);
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
-        let (pairs, fields) = (Items::from(Args::slices(pairs)), Items::from(Args::slices(fields)));
+        let integers: &[&[u8]] = &[b"5", b"-70000"];
+        let scores = [1.5, f64::NEG_INFINITY].map(bytes_of);
+        let scored: &[&[u8]] = &[b"f", &scores[0], b"g", &scores[1]];
+        let [pairs, fields, integers, scored] =
+            [pairs, fields, integers, scored].map(|items| Items::from(Args::slices(items)));
+        let list = |change| ListEffect { key: l, change }.into();
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -51,7 +62,24 @@ fn seeds() -> Vec<Vec<u8>> {
             HashEffect::ExpireAt { key: h, at, fields }.into(),
             HashEffect::Persist { key: h, fields }.into(),
             HashEffect::Remove { key: h, fields }.into(),
+            list(ListChange::Push { end: ListEnd::Tail, elements: pairs }),
+            list(ListChange::Push { end: ListEnd::Head, elements: fields }),
+            list(ListChange::AddNode { plain: true, elements: Items::from(Args::slices(&[b"node"])) }),
+            list(ListChange::AddNode { plain: false, elements: pairs }),
+            list(ListChange::Set { index: 1, element: b"set" }),
+            list(ListChange::Insert { pivot: 2, after: true, element: b"inserted" }),
+            list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }),
+            list(ListChange::Remove { positions: &[1, 2] }),
+            list(ListChange::Trim { head: 1, tail: 2 }),
+            ZsetEffect::Add { key: z, members: scored, to_table: false }.into(),
+            ZsetEffect::Add { key: z, members: scored, to_table: true }.into(),
+            ZsetEffect::Remove { key: z, members: fields }.into(),
             KeyEffect::FlushAll.into(),
+            SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
+            SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),
+            SetEffect::Add { key: s, members: pairs, least: SetForm::Table }.into(),
+            SetEffect::Remove { key: s, members: fields, pack: false }.into(),
+            SetEffect::Remove { key: s, members: integers, pack: true }.into(),
         ];
         let encoded = |effects: &[Effect<'_>]| {
             let mut buf = EffectBuf::new();
@@ -59,7 +87,7 @@ fn seeds() -> Vec<Vec<u8>> {
             buf.take().to_vec()
         };
         let mut seeds: Vec<Vec<u8>> = all.iter().map(|effect| encoded(std::slice::from_ref(effect))).collect();
-        seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15])]);
+        seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15]), encoded(&all[17..])]);
         seeds
     })
 }

@@ -28,7 +28,12 @@ pub(super) fn images() -> Vec<Vec<u8>> {
             &[b"SET", b"until", b"v", b"PXAT", b"1700000001000"],
             &[b"HSET", b"small", b"f", b"1", b"g", b"two"],
             &[b"HSET", b"large", b"f", &long, b"g", b"1", b"h", b"2"],
+            &[b"ZADD", b"ranks", b"1", b"f", b"-2.5", b"g", b"inf", b"h"],
+            &[b"ZADD", b"wide", b"1", &long, b"300", b"g"],
             &[b"HPEXPIREAT", b"large", b"1700000001000", b"FIELDS", b"1", b"g"],
+            &[b"SADD", b"integers", b"5", b"-70000", b"9223372036854775807"],
+            &[b"SADD", b"texts", b"a", b"12", b""],
+            &[b"SADD", b"members", b"a", &long, b"12"],
         ];
         let mut images = Vec::new();
         for command in commands {

@@ -151,6 +151,17 @@ fn before_authentication() {
 }
 
 #[test]
+fn typed_lines_are_split_as_inline_commands() {
+    let split = |line: &[u8]| split_line(line).unwrap();
+    assert_eq!(split(b"  set \"a b\" 'c\\'d' \"\\x00\\n\" "), [&b"set"[..], b"a b", b"c'd", b"\0\n"]);
+    assert_eq!(split(b" \t"), [b""; 0]);
+    assert_eq!(split_line(b"set a \"b"), None);
+    assert_eq!(split_line(b"set a \"b\"c"), None);
+    // Longer than an inline command may be.
+    assert_eq!(split(&vec![b'x'; 2 * LINE_BYTES_MAX]).len(), 1);
+}
+
+#[test]
 fn a_declared_length_allocates_nothing() {
     let mut spans = ArgSpans::new();
     let needed = parse(b"*2000000000\r\n$536870912\r\nx", &mut spans, &Limits::DEFAULT);

@@ -22,6 +22,7 @@ use tonic::transport::{Channel, ClientTlsConfig};
 use tonic::{Code, ConnectError, Request, Status};
 
 use super::lane::{Caller, LaneError, dropped};
+use super::operation::TRACE_PARENT;
 use super::refusal::{ApiRefusal, reason};
 use crate::certificates::Newest;
 use crate::node_channels::NodeChannels;
@@ -101,6 +102,9 @@ impl Forwarder {
         let mut request = Request::new(message);
         let user = MetadataValue::from_bytes(caller.account.name.as_bytes());
         request.metadata_mut().insert_bin(self.user_header.clone(), user);
+        if let Some(parent) = caller.trace_parent.and_then(|parent| parent.to_string().parse().ok()) {
+            request.metadata_mut().insert(TRACE_PARENT, parent);
+        }
         let left = caller.until.map_or(ANSWER_MAX, |until| until.saturating_duration_since(Instant::now()));
         request.set_timeout(left.min(ANSWER_MAX));
         self.node.forwarded.fetch_add(1, Ordering::Relaxed);

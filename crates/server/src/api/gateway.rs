@@ -61,7 +61,7 @@ impl Gateway {
     }
 
     async fn run_here(&self, caller: &Caller, operation: Operation) -> Result<Outcome, ApiRefusal> {
-        let prepared = self.prepare(operation)?.due_by(caller.deadline());
+        let prepared = self.prepare(operation)?.due_by(caller.deadline()).within(caller.trace_parent);
         let (shard, replica) = self.replica(prepared.target)?;
         let mut lane = self.lane(caller, (shard, LaneKind::of(&prepared)), &replica).await?;
         let commands = prepared.commands();

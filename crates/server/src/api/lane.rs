@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fastness_connection::attribute::TraceParent;
 use fastness_resp::{ReplyExtent, Value, value};
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use fastness_types::{BootNs, Clock as _, ShardId, SystemClock};
@@ -245,6 +246,8 @@ pub(super) struct Caller {
     pub(super) is_forwarded: bool,
     /// When its client stops waiting, if it has said so.
     pub(super) until: Option<Instant>,
+    /// The client's span, if it traces.
+    pub(super) trace_parent: Option<TraceParent>,
 }
 
 impl Caller {

@@ -1,6 +1,7 @@
 //! Operations as commands: what each sends to the shard, and what its replies mean.
 
 use bytes::Bytes;
+use fastness_connection::attribute::TraceParent;
 use fastness_engine::command::{CommandTable, Flags};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_types::{BootNs, ShardId, Slot, limits, slot_of};
@@ -212,6 +213,9 @@ fn write(key: &[u8], args: &[Bytes], options: Option<CallOptions>, meaning: Mean
     Ok(Prepared { writes: true, ..prepared })
 }
 
+/// The attribute, and the header of calls, with the client's span.
+pub(super) const TRACE_PARENT: &str = "traceparent";
+
 /// The attribute with the idempotency key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -272,6 +276,12 @@ impl Attributes {
         // Rounded up: the client's own clock ends the call first.
         let ms = deadline.map(|deadline| deadline.0.div_ceil(1_000_000));
         self.pairs.extend(ms.map(|ms| ("deadline", ms.to_string().into_bytes())));
+        self
+    }
+
+    /// The same for a command that is a step of what the client traces.
+    pub(super) fn within(mut self, parent: Option<TraceParent>) -> Attributes {
+        self.pairs.extend(parent.map(|parent| (TRACE_PARENT, parent.to_string().into_bytes())));
         self
     }
 
@@ -340,6 +350,11 @@ impl Prepared {
     /// The same, refused instead of run after the deadline of the call.
     pub(super) fn due_by(self, deadline: Option<BootNs>) -> Prepared {
         Prepared { attributes: self.attributes.due_by(deadline), ..self }
+    }
+
+    /// The same, as a step of what the client traces.
+    pub(super) fn within(self, parent: Option<TraceParent>) -> Prepared {
+        Prepared { attributes: self.attributes.within(parent), ..self }
     }
 
     /// Its commands; several are one transaction.

@@ -187,7 +187,7 @@ async fn prepare(
     places: &mut StreamPlaces,
 ) -> Result<(Prepared, Place), ApiRefusal> {
     let operation = request.operation.ok_or_else(|| ApiRefusal::invalid("operation: not given, or unknown"))?;
-    let prepared = gateway.prepare(operation)?.due_by(caller.deadline());
+    let prepared = gateway.prepare(operation)?.due_by(caller.deadline()).within(caller.trace_parent);
     if !prepared.on_replica()
         && let Target::Slot(slot) = prepared.target
     {

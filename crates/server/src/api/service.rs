@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastness_connection::attribute::TraceParent;
 use fastness_types::Clock;
 use fastness_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use fastness_wire::admin::v1::admin_service_server;
@@ -31,7 +32,7 @@ use super::gateway::Gateway;
 use super::guard::{ApiGuard, addresses};
 use super::lane::Caller;
 use super::memory::{MessageMemory, Metered, Reservations};
-use super::operation::elements_bytes;
+use super::operation::{TRACE_PARENT, elements_bytes};
 use super::pipeline::AnswerStream;
 use super::refusal::{ApiRefusal, reason};
 use super::{pipeline, transaction};
@@ -88,7 +89,9 @@ pub(super) fn caller<T>(request: &Request<T>, memory: &Arc<MessageMemory>) -> Re
     let held = request.extensions().get::<Reservations>().cloned().unwrap_or_default();
     let is_forwarded = request.extensions().get::<Forwarded>().is_some();
     let until = timeout(request).and_then(|left| Instant::now().checked_add(left));
-    Ok(Caller { account, lanes, addresses: addresses(info), memory: memory.clone(), held, is_forwarded, until })
+    let trace_parent = request.metadata().get(TRACE_PARENT).and_then(|parent| TraceParent::parse(parent.as_bytes()));
+    let (addresses, memory) = (addresses(info), memory.clone());
+    Ok(Caller { account, lanes, addresses, memory, held, is_forwarded, until, trace_parent })
 }
 
 /// How long the client waits: the header `grpc-timeout`, a number of up to eight digits and a unit.

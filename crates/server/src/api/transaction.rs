@@ -115,7 +115,7 @@ fn prepare(gateway: &Gateway, caller: &Caller, request: v1::TxnRequest) -> Resul
     for prepared in operations.iter().chain(&otherwise) {
         prepared.steps()?;
     }
-    let attributes = Attributes::of(request.options)?.due_by(caller.deadline());
+    let attributes = Attributes::of(request.options)?.due_by(caller.deadline()).within(caller.trace_parent);
     attributes.refuse_replica()?;
     let keyed = attributes.bound_to(xxh3_128(&payload.encode_to_vec()));
     Ok(Transaction { slot, compares, watched, operations, otherwise, attributes, keyed })

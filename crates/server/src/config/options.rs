@@ -6,7 +6,9 @@ use std::time::Duration;
 use fastness_types::Durability;
 
 use super::value::{self, Problem};
-use super::{CertificateUser, ClientCertificates, Config, LogLevel, MemoryBound, OutputLimit};
+use super::{
+    CertificateUser, ClientCertificates, Config, LogFormat, LogLevel, LogLines, MemoryBound, OutputLimit, TraceOptions,
+};
 
 /// When an option takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ enum Kind {
     Certificates(Field<ClientCertificates>),
     CertificateUser(Field<CertificateUser>),
     LogLevel(Field<LogLevel>),
+    LogFormat(Field<LogFormat>),
     OutputLimit(Field<OutputLimit>),
     Fixed,
 }
@@ -73,6 +76,8 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("warning", LogLevel::Warning),
     ("nothing", LogLevel::Nothing),
 ];
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 /// The option of this name, in any case.
 #[must_use]
@@ -146,6 +151,7 @@ impl OptionSpec {
             Kind::Certificates(field) => word_of(&CERTIFICATES, *field(config)).to_owned(),
             Kind::CertificateUser(field) => word_of(&CERTIFICATE_USERS, *field(config)).to_owned(),
             Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
+            Kind::LogFormat(field) => word_of(&LOG_FORMATS, *field(config)).to_owned(),
             Kind::OutputLimit(field) => {
                 let limit = *field(config);
                 format!("normal {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_time.as_secs())
@@ -187,6 +193,7 @@ impl Kind {
             Kind::Certificates(field) => *field(config) = value_of(&CERTIFICATES, word)?,
             Kind::CertificateUser(field) => *field(config) = value_of(&CERTIFICATE_USERS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
+            Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
             Kind::Words(_) | Kind::OutputLimit(_) | Kind::Fixed => return None,
         }
         Some(())
@@ -337,7 +344,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which commands that need more are refused with OOM"),
     option!("maxmemory-clients", "25%", "bytes, or a percentage from 1% to 100% of maxmemory, and of the memory that the node may use while maxmemory is 0; 0: no limit of its own", Running,
         Kind::MemoryBound(|c| &mut c.maxmemory_clients),
-        "what the connections of one replica may take together, as part of maxmemory; over it no further command runs for a connection with 256 KiB of unread replies, and the largest are closed, except those with CLIENT NO-EVICT"),
+        "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; a connection may have as many unread replies as are left of it, and over it the largest are closed, except those with CLIENT NO-EVICT (crates/LIMITS.md)"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "client connections to this node"),
@@ -383,16 +390,51 @@ pub static OPTIONS: &[OptionSpec] = &[
         Kind::Bytes { field: |c| &mut c.proto_max_bulk_len, min: 1 << 20, max: fastness_types::limits::VALUE_BYTES_MAX as u64 },
         "longest argument of a command"),
     // Observability.
-    option!("slowlog-log-slower-than", "10000", "microseconds, -1: none", Running,
-        Kind::Signed { field: |c| &mut c.slowlog_log_slower_than, min: -1, max: i64::MAX },
+    option!("commandlog-execution-slower-than", "10000", "microseconds, -1: none", Running,
+        Kind::Signed { field: |c| &mut c.command_logs[0].threshold, min: -1, max: i64::MAX },
         "commands that take longer are recorded in the slow log"),
-    option!("slowlog-max-len", "128", "a number from 0 to 100000", Running,
-        Kind::Number { field: |c| &mut c.slowlog_max_len, min: 0, max: 100_000 },
+    option!("slowlog-log-slower-than", "10000", "microseconds, -1: none", Running,
+        Kind::Signed { field: |c| &mut c.command_logs[0].threshold, min: -1, max: i64::MAX },
+        "older name of commandlog-execution-slower-than"),
+    option!("commandlog-slow-execution-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.command_logs[0].len_max, min: 0, max: 100_000 },
         "entries kept in the slow log of each replica"),
+    option!("slowlog-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.command_logs[0].len_max, min: 0, max: 100_000 },
+        "older name of commandlog-slow-execution-max-len"),
+    option!("commandlog-request-larger-than", "1048576", "bytes, -1: none", Running,
+        Kind::Signed { field: |c| &mut c.command_logs[1].threshold, min: -1, max: i64::MAX },
+        "commands whose request is as long or longer are recorded in the log of large requests"),
+    option!("commandlog-large-request-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.command_logs[1].len_max, min: 0, max: 100_000 },
+        "entries kept in the log of large requests of each replica"),
+    option!("commandlog-reply-larger-than", "1048576", "bytes, -1: none", Running,
+        Kind::Signed { field: |c| &mut c.command_logs[2].threshold, min: -1, max: i64::MAX },
+        "commands whose reply is as long or longer are recorded in the log of large replies"),
+    option!("commandlog-large-reply-max-len", "128", "a number from 0 to 100000", Running,
+        Kind::Number { field: |c| &mut c.command_logs[2].len_max, min: 0, max: 100_000 },
+        "entries kept in the log of large replies of each replica"),
+    option!("latency-monitor-threshold", "0", "milliseconds up to a day, 0: off", Running,
+        Kind::Span { field: |c| &mut c.latency_monitor_threshold, unit: Duration::from_millis(1), min: Duration::ZERO, max: DAY },
+        "commands, commits, fsyncs of the log, removals of expired keys and delays of the event loop that take as long or longer become samples of LATENCY"),
     option!("loglevel", "notice", "debug, verbose, notice, warning or nothing", Start, Kind::LogLevel(|c| &mut c.loglevel),
         "least severity that is logged"),
+    option!("log-format", "text", "text or json", Start, Kind::LogFormat(|c| &mut c.log_format),
+        "form of log lines: text, or one JSON object per line with timestamp, level, target and fields"),
+    option!("log-lines-per-second", "10", "a number from 0 to 1000000, 0: no limit", Start,
+        Kind::Number { field: |c| &mut c.log_lines.per_second, min: 0, max: 1_000_000 },
+        "log lines that one place in the code may write per second in the long run; what is left out is counted, and reported every 10 seconds"),
+    option!("log-lines-burst", "100", "a number from 1 to 1000000", Start,
+        Kind::Number { field: |c| &mut c.log_lines.burst, min: 1, max: 1_000_000 },
+        "log lines that one place may write at once after a pause"),
     option!("logfile", "\"\"", "a file, empty: standard error", Start, Kind::Text(|c| &mut c.logfile),
         "where log messages are written"),
+    option!("otlp-endpoint", "\"\"", "a URL, http or https; empty: off", Start, Kind::Text(|c| &mut c.traces.endpoint),
+        "the OpenTelemetry collector (OTLP over gRPC, as http://127.0.0.1:4317) that takes traces of sampled writes; empty: there are none"),
+    option!("otlp-ca-cert-file", "\"\"", "a file, empty: tls-ca-cert-file", Start, Kind::File(|c| &mut c.traces.ca_cert_file),
+        "the CA certificates that sign the collector's, PEM; for an endpoint with https"),
+    option!("trace-sample", "0", "a number from 0 to 1000000000", Running, Kind::Number { field: |c| &mut c.traces.sample, min: 0, max: 1_000_000_000 },
+        "of the writes without a traceparent, one in so many is traced, 0: none; a write whose client's span is sampled always is. Only with otlp-endpoint"),
     option!("shutdown-timeout", "10", "seconds up to an hour", Start,
         Kind::Span { field: |c| &mut c.shutdown_timeout, unit: SECOND, min: Duration::ZERO, max: Duration::from_secs(3_600) },
         "longest time for handing over leadership and draining at shutdown"),
@@ -414,6 +456,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     fixed("daemonize", "no", "runs in the foreground"),
     fixed("tls-cluster", "yes", "nodes speak TLS to each other"),
     fixed("tls-replication", "yes", "nodes speak TLS to each other"),
+    fixed("latency-tracking", "yes", "LATENCY HISTOGRAM and INFO latencystats are always on"),
     fixed("hz", "10", "the period of background work, 10 per second"),
 ];
 
@@ -480,10 +523,13 @@ impl Config {
             client_query_buffer_limit: 0,
             client_output_buffer_limit: OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_time: Duration::ZERO },
             proto_max_bulk_len: 0,
-            slowlog_log_slower_than: 0,
-            slowlog_max_len: 0,
+            command_logs: Default::default(),
+            latency_monitor_threshold: Duration::ZERO,
             loglevel: LogLevel::Notice,
+            log_format: LogFormat::Text,
+            log_lines: LogLines::default(),
             logfile: String::new(),
+            traces: TraceOptions::default(),
             shutdown_timeout: Duration::ZERO,
             lab: false,
         }

@@ -10,10 +10,12 @@ use super::exposition::Exposition;
 use super::histogram::Histogram;
 use crate::access::Lacking;
 use crate::descriptors;
+use crate::log_counts;
 use crate::master_key::age_s;
 use crate::process::Usage;
 use crate::sources::Excess;
 use crate::space::Space;
+use crate::traces::tracer::DropReason;
 
 impl Metrics {
     /// Adds the node's figures.
@@ -45,6 +47,12 @@ impl Metrics {
         text.one("fastness_watchers", "gauge", &[], watchers.count() as f64);
         text.one("fastness_watch_units_total", "counter", &[], watchers.units() as f64);
         text.one("fastness_watchers_cut_off_total", "counter", &[], watchers.cut_off() as f64);
+        text.one("fastness_log_suppressed_total", "counter", &[], log_counts::suppressed() as f64);
+        text.one("fastness_traces_exported_total", "counter", &[], node.tracer.exported() as f64);
+        for reason in DropReason::ALL {
+            let label = [("reason", reason.name().to_owned())];
+            text.one("fastness_traces_dropped_total", "counter", &label, node.tracer.dropped(reason) as f64);
+        }
         for lacking in Lacking::ALL {
             let reason = [("reason", lacking.name().to_owned())];
             text.one("fastness_access_denied_total", "counter", &reason, node.access.count(lacking) as f64);

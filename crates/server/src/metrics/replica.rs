@@ -41,7 +41,10 @@ fn primary_heard(s: &Snapshot) -> Option<Duration> {
 #[rustfmt::skip]
 const FIGURES: &[Figure] = &[
     gauge("redis_connected_clients", |s, _| s.clients as f64),
-    gauge("redis_slowlog_length", |s, _| s.slow_commands as f64),
+    gauge("redis_slowlog_length", |s, _| s.logged_commands[0] as f64),
+    gauge("redis_commandlog_slow_length", |s, _| s.logged_commands[0] as f64),
+    gauge("redis_commandlog_large_request_length", |s, _| s.logged_commands[1] as f64),
+    gauge("redis_commandlog_large_reply_length", |s, _| s.logged_commands[2] as f64),
     gauge("redis_instantaneous_ops_per_sec", |s, _| s.commands_per_second),
     gauge("redis_memory_used_peak_bytes", |s, _| s.memory_peak as f64),
     gauge("redis_blocked_clients", |s, _| s.blocked as f64),

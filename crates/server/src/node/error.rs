@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 use crate::config::Unmet;
 use crate::settings::FirstUsersError;
 use crate::tls::TlsError;
+use crate::traces::export::TraceError;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum NodeError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// The option and the certificate name different nodes.
     #[error("node-id is {option}, but the certificate of tls-cert-file names node {certificate}")]
     NodeId {

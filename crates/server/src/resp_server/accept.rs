@@ -25,6 +25,9 @@ use crate::mailbox::{Incoming, ToReplica, Transport};
 use crate::shared::{ClientSlot, NodeShared, Phase};
 use crate::sources;
 
+/// What the kernel takes for a client beyond what may be on its way to it, bytes (`TCP_NOTSENT_LOWAT`). Otherwise it
+/// takes megabytes for each client that does not read: memory that no bound of ours counts, and time to copy them.
+const NOT_SENT_BYTES: u32 = 128 * 1024;
 /// Longest TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Pauses after the system could not accept (out of file descriptors): the first, and what they double to.
@@ -160,11 +163,13 @@ fn arrival(tcp: &TcpStream, address: SocketAddr, tls: bool, node: &NodeShared) -
 
 fn set_options(tcp: &TcpStream, keepalive: Duration) -> io::Result<()> {
     tcp.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(tcp);
+    socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
     if !keepalive.is_zero() {
         // As Valkey: three probes, so that a dead client is noticed within about twice the span.
         let interval = (keepalive / 3).max(Duration::from_secs(1));
         let options = TcpKeepalive::new().with_time(keepalive).with_interval(interval).with_retries(3);
-        socket2::SockRef::from(tcp).set_tcp_keepalive(&options)?;
+        socket.set_tcp_keepalive(&options)?;
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use fastness_engine::Engine;
 use fastness_types::Slot;
 
 use super::ReplicaServer;
+use super::command_log::{LogKind, LoggedCommand};
 use super::replication::is_primary;
 use super::snapshot::{Snapshot, snapshot};
-use super::stats::SlowCommand;
 
 /// How much is reported.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ pub struct Activity {
     /// On the primary: the slots with the most keys, the fullest first. Empty slots are left out.
     pub slots: Vec<(Slot, usize)>,
     /// Entries of the slow log, the newest first.
-    pub slow: Vec<SlowCommand>,
+    pub slow: Vec<LoggedCommand>,
 }
 
 /// Collects it. On the loop's thread.
@@ -40,7 +40,7 @@ pub fn activity(replica: &ReplicaServer, bounds: ActivityBounds) -> Activity {
     } else {
         Vec::new()
     };
-    Activity { snapshot, slots, slow: replica.stats.slow(bounds.slow_max) }
+    Activity { snapshot, slots, slow: replica.command_logs.newest(LogKind::Slow, bounds.slow_max) }
 }
 
 fn keys_by_slot(engine: &Engine) -> impl Iterator<Item = (Slot, usize)> {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
 use crate::auth::Origin;
 use crate::settings::Answered;
+use crate::traces::live::ConnectionTrace;
 
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Client {
     session: AccountSession,
     /// A change of the cluster's settings or users that is under way for it.
     pub setting: RefCell<Option<Answered>>,
+    /// A write of it that is traced.
+    pub trace: ConnectionTrace,
     /// Its protocol version.
     pub protocol: Cell<Protocol>,
     /// See [`ReplyMode`].
@@ -103,6 +106,8 @@ pub struct Client {
     pub query_free: Cell<usize>,
     /// What commands queued by MULTI take, bytes.
     pub queued_bytes: Cell<usize>,
+    /// Whether it has taken everything that was sent to it at some time, as clients do that read.
+    pub has_read: Cell<bool>,
     /// Bytes of replies that have not left.
     pub unsent_bytes: Cell<usize>,
     /// What it takes in all, bytes: its share of what counts against `maxmemory`.
@@ -173,6 +178,7 @@ impl Client {
             origin: arrival.origin.clone(),
             session: AccountSession::default(),
             setting: RefCell::default(),
+            trace: ConnectionTrace::default(),
             protocol: Cell::new(Protocol::Resp2),
             reply_mode: Cell::new(ReplyMode::On),
             no_evict: Cell::new(false),
@@ -190,6 +196,7 @@ impl Client {
             query_bytes: Cell::new(0),
             query_free: Cell::new(0),
             queued_bytes: Cell::new(0),
+            has_read: Cell::new(false),
             unsent_bytes: Cell::new(0),
             memory: Cell::new(0),
             blocked: Cell::new(false),
@@ -505,9 +512,9 @@ impl Clients {
         }
     }
 
-    /// Closes the largest ones until the others take no more than `max` bytes together; returns those that it closes.
-    /// Those with CLIENT NO-EVICT do not count.
-    pub fn evict(&self, max: u64) -> Vec<Rc<Client>> {
+    /// Closes the largest ones, at most `count_max` of them, until the others take no more than `max` bytes together;
+    /// returns those that it closes. Those with CLIENT NO-EVICT do not count.
+    pub fn evict(&self, max: u64, count_max: usize) -> Vec<Rc<Client>> {
         let clients = self.by_id.borrow();
         let alive = clients.values().filter(|client| !client.is_killed());
         let (kept, mut evictable): (Vec<_>, Vec<_>) = alive.cloned().partition(|client| client.no_evict.get());
@@ -515,6 +522,10 @@ impl Clients {
         let mut total: u64 = evictable.iter().map(|client| client.memory.get()).sum();
         if total <= max {
             return Vec::new();
+        }
+        if evictable.len() > count_max {
+            evictable.select_nth_unstable_by_key(count_max, |client| std::cmp::Reverse(client.memory.get()));
+            evictable.truncate(count_max);
         }
         evictable.sort_unstable_by_key(|client| std::cmp::Reverse(client.memory.get()));
         let mut closed = Vec::new();
@@ -574,12 +585,12 @@ mod tests {
             client.memory.set(bytes);
         }
         all[3].no_evict.set(true);
-        assert!(clients.evict(710).is_empty());
+        assert!(clients.evict(710, 9).is_empty());
         assert_eq!(clients.no_evict_bytes(), 5_000);
-        let evicted = |max| clients.evict(max).iter().map(|client| client.id).collect::<Vec<_>>();
+        let evicted = |max| clients.evict(max, 1).iter().map(|client| client.id).collect::<Vec<_>>();
         assert_eq!(evicted(709), [2]);
         assert_eq!(evicted(709), [0; 0], "it counts no more");
-        assert_eq!(evicted(0), [3, 1]);
+        assert_eq!((evicted(0), evicted(0), evicted(0)), (vec![3], vec![1], vec![]), "so many at a time");
         assert!(!all[3].is_killed());
     }
 

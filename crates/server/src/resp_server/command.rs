@@ -13,6 +13,7 @@ mod config;
 mod front_end;
 mod hello;
 mod info;
+mod latency;
 mod log;
 mod registry;
 mod role;

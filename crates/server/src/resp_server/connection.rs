@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
-use fastness_connection::{Closing, Received, Waits};
+use fastness_connection::{Closing, Host, Received, Waits};
 use fastness_shard::{ClientShare, PendingReply, WaitAnswer, WaitsFor};
 use tokio::io::Interest;
 
@@ -34,6 +34,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 const LINGER_MAX: Duration = Duration::from_secs(2);
 /// How soon it is noticed that a client has closed its side while its command waits and nothing is read from it.
 const CLOSED_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that one turn sends: a socket takes megabytes at once, which is milliseconds of others' time.
+const TURN_SENT_BYTES: usize = 64 * 1024;
 /// What a connection takes beside the heap of its core.
 const CONNECTION_BYTES: usize = size_of::<Driver>() + size_of::<Client>();
 
@@ -76,6 +78,8 @@ struct Driver {
     blocked: Option<Blocked>,
     /// Whether it was seen that the client has closed its side while its command waited.
     closed_seen: bool,
+    /// Whether the last turn has ended before the socket was full: there is more that it may take.
+    has_more_to_send: bool,
     /// What the oldest pending reply depended on when it was last checked.
     oldest_pending: Option<PendingReply>,
     /// What all this takes.
@@ -85,12 +89,15 @@ struct Driver {
 /// Serves one connection that is entered, until it ends.
 pub(super) async fn serve(server: &Rc<ReplicaServer>, client: &Rc<Client>, stream: ClientStream) {
     add(&server.stats.connections, 1);
+    // The other front end bounds what its calls keep (`grpc-memory`), and its connections live for one call.
+    client.has_read.set(matches!(stream, ClientStream::Memory(_)));
     let mut driver = Driver {
         client: client.clone(),
         stream,
         core: fastness_connection::Connection::new(&server.shard, Instant::now()),
         blocked: None,
         closed_seen: false,
+        has_more_to_send: false,
         oldest_pending: None,
         share: server.shard.client_share(),
         server: server.clone(),
@@ -119,7 +126,7 @@ impl Driver {
             if self.client.is_killed() {
                 return End::Now;
             }
-            if self.core.has_more_to_run(&self.front_end()) {
+            if self.has_more_to_send || self.core.has_more_to_run(&self.front_end()) {
                 // Fairness: others on this thread run between two slices.
                 tokio::task::yield_now().await;
                 self.core.resume_slice();
@@ -207,6 +214,13 @@ impl Driver {
                 false => std::future::pending().await,
             }
         };
+        let waits_for_room = !ConnectionFrontEnd::new(server, client).has_room();
+        let room = async {
+            match waits_for_room {
+                true => server.eviction.has_made_room().await,
+                false => std::future::pending().await,
+            }
+        };
         let is_unread = client.unread_since.get().is_some();
         let again = async {
             match is_unread {
@@ -228,6 +242,7 @@ impl Driver {
             ready = socket => Event::Socket(ready),
             closed = closed => Event::Closed(closed),
             () = again => Event::Released,
+            () = room => Event::Released,
         }
     }
 
@@ -284,6 +299,9 @@ impl Driver {
 
     /// Follows what the newest command waits for.
     fn note_waits(&mut self) {
+        if self.client.trace.is_live() {
+            self.client.trace.expect_reply(self.client.bytes_out.get() + self.core.unsent() as u64);
+        }
         let session = self.core.session();
         self.client.queued.set(session.queued().map_or(-1, |queued| queued as i64));
         self.client.watched.set(session.watched());
@@ -331,6 +349,10 @@ impl Driver {
     fn send(&mut self) -> io::Result<Option<PendingReply>> {
         let before = self.core.unsent();
         let pending = self.send_sendable();
+        if self.client.trace.is_live() {
+            let (sent, unsent) = (self.client.bytes_out.get(), self.core.unsent());
+            self.client.trace.sent(sent, unsent, || self.server.shard.boot_now());
+        }
         self.count_memory();
         if let Ok(pending) = pending {
             self.note_unread(pending, self.core.unsent() < before);
@@ -362,26 +384,40 @@ impl Driver {
         client.query_free.set(free);
         client.queued_bytes.set(self.core.session().queued_bytes());
         client.unsent_bytes.set(self.core.unsent());
+        if !client.has_read.get() && self.core.unsent() == 0 && client.bytes_out.get() > 0 {
+            client.has_read.set(true);
+        }
         self.share.set(CONNECTION_BYTES + client.texts_bytes() + self.core.heap_bytes() + self.stream.heap_bytes());
         client.memory.set(self.share.bytes());
+        if self.server.are_clients_above_ceiling() {
+            self.server.start_evicting();
+        }
     }
 
     fn send_sendable(&mut self) -> io::Result<Option<PendingReply>> {
+        let mut left = TURN_SENT_BYTES;
+        self.has_more_to_send = false;
         loop {
             let pending = self.core.release(&self.server.shard);
             let sendable = self.core.sendable();
             if sendable.is_empty() {
                 return Ok(pending);
             }
-            let (len, all) = (self.stream.send(sendable)?, sendable.len());
+            let all = sendable.len().min(left);
+            let len = self.stream.send(&sendable[..all])?;
             if len == 0 {
                 return Ok(pending);
             }
+            left -= len;
             add(&self.server.stats.writes, 1);
             add(&self.server.stats.bytes_out, len as u64);
             add(&self.client.bytes_out, len as u64);
             self.core.sent(len);
             if len < all || self.core.unsent() == 0 {
+                return Ok(pending);
+            }
+            if left == 0 {
+                self.has_more_to_send = true;
                 return Ok(pending);
             }
         }

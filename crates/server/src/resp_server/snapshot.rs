@@ -5,6 +5,7 @@ use fastness_engine::{Engine, KeyspaceStats, Stats};
 use fastness_shard::ShardInfo;
 
 use super::ReplicaServer;
+use super::command_log::LogKind;
 use super::replication;
 use super::stats::CommandStats;
 
@@ -52,8 +53,8 @@ pub struct Snapshot {
     pub closes: [u64; 5],
     /// Per command.
     pub commands: Vec<(&'static str, CommandStats)>,
-    /// Entries of the slow log.
-    pub slow_commands: usize,
+    /// Entries of the command logs: slow, large requests, large replies.
+    pub logged_commands: [usize; 3],
     /// Commands run per second, lately.
     pub commands_per_second: f64,
     /// Largest memory usage of the data, bytes.
@@ -92,7 +93,7 @@ pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
             stats.panics.get(),
         ],
         commands: stats.by_command().into_iter().collect(),
-        slow_commands: stats.slow_len(),
+        logged_commands: LogKind::ALL.map(|kind| replica.command_logs.len(kind)),
         commands_per_second: stats.per_second()[0],
         memory_peak: stats.memory_peak(0),
     }

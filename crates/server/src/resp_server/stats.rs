@@ -2,18 +2,14 @@
 //! cells suffice.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fastness_engine::command::CommandSpec;
-use fastness_resp::Args;
 use fastness_shard::SnapshotInfo;
 
 /// Bound on the number of distinct error codes that are counted; the same as Valkey's.
 const ERROR_CODES_MAX: usize = 128;
-/// Number of arguments of a slow command that are kept, and the bytes that are kept of each.
-const SLOW_ARGS_MAX: usize = 32;
-const SLOW_ARG_BYTES_MAX: usize = 128;
 /// Number of buckets of a latency histogram; the upper bounds are powers of two, in microseconds.
 const LATENCY_BUCKETS: usize = 32;
 
@@ -66,27 +62,6 @@ impl CommandStats {
     }
 }
 
-/// An entry of the slow log.
-#[derive(Debug, Clone)]
-pub struct SlowCommand {
-    /// Unique and increasing.
-    pub id: u64,
-    /// When the command ran, in seconds since the Unix epoch.
-    pub at: u64,
-    /// Execution time, in microseconds.
-    pub micros: u64,
-    /// The command.
-    pub command: &'static str,
-    /// How many arguments it had, its name included.
-    pub arg_count: usize,
-    /// The arguments, truncated.
-    pub args: Vec<Vec<u8>>,
-    /// Address of the client.
-    pub client: String,
-    /// The client's name.
-    pub name: Vec<u8>,
-}
-
 /// The statistics; see the module.
 pub struct RespStats {
     /// When counting started.
@@ -119,6 +94,10 @@ pub struct RespStats {
     pub query_limit_closes: Cell<u64>,
     /// Connections whose command is waiting for the log.
     pub stalled: Cell<u64>,
+    /// The longest delay of the loop since it was last taken.
+    pub loop_late: Cell<Duration>,
+    /// The second of the boot clock up to which fsyncs of the log were sampled.
+    pub fsyncs_seen: Cell<u64>,
     /// Largest observed memory usage of the data, in bytes.
     memory_peak: Cell<u64>,
     /// The newest samples, for the per-second rates.
@@ -126,8 +105,6 @@ pub struct RespStats {
     /// Statistics by index in the command table; `None` if the command has not run.
     by_command: RefCell<Vec<Option<Box<NamedStats>>>>,
     by_error: RefCell<BTreeMap<String, u64>>,
-    slow: RefCell<VecDeque<SlowCommand>>,
-    slow_next: Cell<u64>,
     snapshots: Cell<SnapshotsSeen>,
 }
 
@@ -202,12 +179,12 @@ impl Default for RespStats {
             evicted_clients: Cell::default(),
             query_limit_closes: Cell::default(),
             stalled: Cell::default(),
+            loop_late: Cell::default(),
+            fsyncs_seen: Cell::default(),
             memory_peak: Cell::default(),
             rate: RefCell::default(),
             by_command: RefCell::default(),
             by_error: RefCell::default(),
-            slow: RefCell::default(),
-            slow_next: Cell::default(),
             snapshots: Cell::new(SnapshotsSeen {
                 saved_at: wall_seconds(),
                 succeeded: true,
@@ -261,47 +238,6 @@ impl RespStats {
         if by_error.len() < ERROR_CODES_MAX || by_error.contains_key(&code) {
             *by_error.entry(code).or_default() += 1;
         }
-    }
-
-    /// Adds a command to the slow log.
-    pub fn note_slow(
-        &self,
-        (spec, args): (&CommandSpec, Args<'_>),
-        took: Duration,
-        client: &super::clients::Client,
-        len_max: usize,
-    ) {
-        let id = self.slow_next.get();
-        self.slow_next.set(id + 1);
-        let mut slow = self.slow.borrow_mut();
-        slow.push_front(SlowCommand {
-            id,
-            at: wall_seconds(),
-            micros: took.as_micros() as u64,
-            command: spec.name,
-            arg_count: args.len(),
-            args: shown_args(spec, args),
-            client: client.address.to_string(),
-            name: client.name.borrow().clone(),
-        });
-        slow.truncate(len_max);
-    }
-
-    /// The newest entries of the slow log.
-    #[must_use]
-    pub fn slow(&self, count: usize) -> Vec<SlowCommand> {
-        self.slow.borrow().iter().take(count).cloned().collect()
-    }
-
-    /// Length of the slow log.
-    #[must_use]
-    pub fn slow_len(&self) -> usize {
-        self.slow.borrow().len()
-    }
-
-    /// Clears the slow log.
-    pub fn slow_reset(&self) {
-        self.slow.borrow_mut().clear();
     }
 
     /// Statistics by command name.
@@ -380,7 +316,8 @@ impl RespStats {
     }
 }
 
-fn wall_seconds() -> u64 {
+/// The time, in seconds since the Unix epoch.
+pub(super) fn wall_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -400,60 +337,9 @@ fn is_rejection(reply: &[u8]) -> bool {
     CODES.iter().any(|code| reply.starts_with(code))
 }
 
-/// Replaces a secret, as in Valkey.
-const REDACTED: &[u8] = b"(redacted)";
-
-/// The arguments as the slow log shows them: truncated, and without secrets.
-fn shown_args(spec: &CommandSpec, args: Args<'_>) -> Vec<Vec<u8>> {
-    let kept = if args.len() > SLOW_ARGS_MAX { SLOW_ARGS_MAX - 1 } else { args.len() };
-    let mut cut: Vec<Vec<u8>> = args.take(kept).iter().map(cut_arg).collect();
-    spec.secrets(args, &mut |secret| {
-        if let Some(shown) = cut.get_mut(secret) {
-            *shown = REDACTED.to_vec();
-        }
-    });
-    if args.len() > kept {
-        cut.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
-    }
-    cut
-}
-
-fn cut_arg(arg: &[u8]) -> Vec<u8> {
-    if arg.len() <= SLOW_ARG_BYTES_MAX {
-        return arg.to_vec();
-    }
-    let mut cut = arg[..SLOW_ARG_BYTES_MAX].to_vec();
-    cut.extend_from_slice(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES_MAX).as_bytes());
-    cut
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(command: &str, shown: &str) {
-        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        let args = Args::slices(&words);
-        let spec = crate::resp_server::command::table().of_request(args).expect("Valkey knows it");
-        let texts = shown_args(spec, args);
-        let texts: Vec<String> = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
-        assert_eq!(texts.join(" "), shown);
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        check("AUTH s3", "AUTH (redacted)");
-        check("auth user s3", "auth (redacted) (redacted)");
-        check("AUTH user s3 more", "AUTH (redacted) (redacted) (redacted)");
-        check("HELLO 3 AUTH user s3 SETNAME me", "HELLO 3 AUTH (redacted) (redacted) SETNAME me");
-        check("hello 3 setname me auth user s3", "hello 3 setname me auth (redacted) (redacted)");
-        check("HELLO 3 FOO AUTH user s3", "HELLO 3 FOO AUTH (redacted) (redacted)");
-        check("CONFIG SET requirepass s3", "CONFIG SET requirepass (redacted)");
-        check("config set timeout 1 MasterAuth s3", "config set timeout 1 MasterAuth (redacted)");
-        check("CONFIG GET requirepass", "CONFIG GET requirepass");
-        check("SET auth s3", "SET auth s3");
-    }
 
     /// Regression test: INFO persistence reported constants although snapshots existed.
     #[test]

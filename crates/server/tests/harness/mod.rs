@@ -61,6 +61,10 @@ impl GroupView for PlayedGroup {
         if index <= committed { 2 } else { 0 }
     }
 
+    fn stable_on(&self, index: LogIndex) -> Vec<NodeId> {
+        (0..self.stable_copies(index)).map(|other| NodeId(other + 2)).collect()
+    }
+
     fn flushed(&self) -> LogIndex {
         LogIndex(self.entries.lock().len() as u64)
     }

@@ -18,6 +18,13 @@ pub fn difference(comparison: Comparison, ours: [&[u8]; 2], theirs: &[u8]) -> Op
             [Value::Error(_), _] | [_, Value::Error(_)] => false,
             [ours, theirs] => std::mem::discriminant(&ours) == std::mem::discriminant(&theirs),
         },
+        Comparison::Drawn => match [decode(ours[1]), decode(theirs)] {
+            [Value::Bulk(_), Value::Bulk(_)] => true,
+            [Value::Array(ours), Value::Array(theirs)] | [Value::Set(ours), Value::Set(theirs)] => {
+                ours.len() == theirs.len()
+            }
+            _ => false,
+        },
     };
     let shown = |reply: &[u8]| match reply.len() {
         len if len > 2_000 => format!("{}... ({len} bytes)", reply[..2_000].escape_ascii()),
@@ -84,6 +91,10 @@ mod tests {
         assert!(equal(Comparison::Kind, ":1\r\n", ":2\r\n"));
         assert!(!equal(Comparison::Kind, ":1\r\n", "$1\r\n2\r\n"));
         assert!(!equal(Comparison::Kind, "-ERR a\r\n", "-ERR b\r\n"));
+        assert!(equal(Comparison::Drawn, "*1\r\n:1\r\n", "*1\r\n:2\r\n"));
+        assert!(equal(Comparison::Drawn, "$1\r\na\r\n", "$1\r\nb\r\n"));
+        assert!(!equal(Comparison::Drawn, "*1\r\n:1\r\n", "*2\r\n:1\r\n:2\r\n"));
+        assert!(!equal(Comparison::Drawn, "$-1\r\n", "$1\r\na\r\n"));
         let between =
             |theirs: &str| difference(Comparison::Between, [b":9\r\n", b":7\r\n"], theirs.as_bytes()).is_none();
         assert!(

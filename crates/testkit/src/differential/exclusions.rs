@@ -6,10 +6,10 @@
 //! | comparison | means |
 //! |---|---|
 //! | `unordered` | arrays in any order |
-//! | `between` | an integer that depends on the clock, or an array of such integers: between two replies of the product
-//! |
+//! | `between` | integers that depend on the clock: between two replies of the product |
 //! | `kind` | the same kind of reply; errors with the same text |
 //! | `recoded` | exact; afterwards both sides rewrite the value, so that its encoding is compared from then on |
+//! | `drawn` | as `kind`, and arrays have as many members; afterwards both sides get the reference's set of the key |
 //! | `skip` | not compared at all |
 //!
 //! A line `info:<field> | absent | reason` names a field of INFO that the product does not have; a `*` at its end
@@ -30,6 +30,8 @@ pub enum Comparison {
     Kind,
     /// See the module's documentation.
     Recoded,
+    /// See the module's documentation.
+    Drawn,
     /// See the module's documentation.
     Skip,
 }
@@ -62,6 +64,7 @@ impl Exclusions {
                 "between" => Comparison::Between,
                 "kind" => Comparison::Kind,
                 "recoded" => Comparison::Recoded,
+                "drawn" => Comparison::Drawn,
                 "skip" => Comparison::Skip,
                 other => panic!("no such comparison: {other}"),
             };

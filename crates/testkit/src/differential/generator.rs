@@ -51,8 +51,15 @@ pub struct Generator {
 /// Number of keys of one test, all in the slot of this tag: so few that commands affect each other.
 const KEYS: usize = 10;
 const TAG: &str = "{t}";
-/// Number of these that are keys of hashes.
+/// Number of further keys that are mostly those of hashes.
 const HASH_KEYS: usize = 4;
+/// Number of further keys that are mostly those of sets.
+const SET_KEYS: usize = 5;
+/// Number of further keys that are mostly those of lists.
+const LIST_KEYS: usize = 4;
+/// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
+const ZSET_KEYS: usize = 4;
+const LEX_KEYS: usize = 2;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -131,6 +138,28 @@ const FLOATS: &[&str] = &[
     "-1e5000",
     "00012.500",
     "+3",
+];
+/// Scores at the limits of what is written in which form.
+const SCORES: &[&str] = &[
+    "inf",
+    "-inf",
+    "-0",
+    "0",
+    "127",
+    "128",
+    "-1",
+    "100000000",
+    "4503599627370497",
+    "9007199254740993",
+    "4611686018427387904",
+    "4611686018427388928",
+    "1e17",
+    "1e21",
+    "-1e300",
+    "1e-7",
+    "1e-310",
+    "0.1",
+    "3.0e-7",
 ];
 const OFFSETS: &[&str] = &[
     "0",
@@ -269,8 +298,10 @@ impl Generator {
     pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
-        // A number of random fields as large as any integer may exceed the memory of the reference.
-        if self.rng.one_in(25) && !shape.starts_with("HRANDFIELD") {
+        // A number of random fields or members as large as any integer may exceed the memory of the reference.
+        let draws = ["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER"].iter().any(|name| shape.starts_with(name));
+        // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified.
+        if self.rng.one_in(25) && !draws && !shape.contains(" ze") {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -332,7 +363,33 @@ impl Generator {
             "k" => self.key(),
             "h" => self.hash_key(),
             "b" => self.field(),
+            "q" => self.set_key(),
+            "g" => self.member(),
+            "j" => {
+                let members = self.many_members();
+                request.extend(members);
+                return;
+            }
+            "u" => self.rng.pick(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]).into(),
+            "zk" => self.zset_key(),
+            "zl" => format!("{TAG}zl{}", self.rng.below(LEX_KEYS)).into_bytes(),
+            "zm" => self.zset_member(),
+            "zs" => self.score(),
+            "zu" => self.score_limit(),
+            "ze" => self.name_limit(),
+            "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
+            "zmany" | "zsame" => return self.push_many(word == "zsame", request),
             "r" => self.one_of(DRAWS),
+            "lk" => self.list_key(),
+            "le" => self.element(),
+            "lp" => self.list_position(),
+            "lend" => self.rng.pick(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]).as_bytes().to_vec(),
+            "many" => {
+                // Lists of several nodes; sometimes of elements near the limit of one.
+                let (count, length) = (1 + self.rng.below(300), self.rng.below(60));
+                (0..count).for_each(|n| request.push(format!("{n:>length$}").into_bytes()));
+                return;
+            }
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -373,6 +430,39 @@ impl Generator {
         format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes()
     }
 
+    /// A key, mostly one of those that only set commands use.
+    fn set_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return self.key();
+        }
+        format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes()
+    }
+
+    /// One of a few members: integers of every width and texts, so that sets have every encoding.
+    fn member(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.value(),
+            1 => vec![b'm'; 63 + self.rng.below(3)],
+            2 => self.one_of(INTEGERS),
+            3..12 => self.rng.below(20).to_string().into_bytes(),
+            12 => format!("{}", 32_760 + self.rng.below(16)).into_bytes(),
+            13 => format!("-{}", 2_147_483_640 + self.rng.below(16)).into_bytes(),
+            n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// Members that make a set so large that its encoding changes, or just not.
+    fn many_members(&mut self) -> Vec<Vec<u8>> {
+        let (from, count) = match self.rng.below(4) {
+            0 | 1 => (self.rng.below(4), 122 + self.rng.below(12)),
+            2 => (self.rng.below(4), 506 + self.rng.below(12)),
+            _ => (self.rng.below(600), self.rng.below(200)),
+        };
+        let are_texts = self.rng.one_in(2);
+        let name = |i: usize| if are_texts { format!("m{i}") } else { i.to_string() };
+        (from..=from + count).map(|i| name(i).into_bytes()).collect()
+    }
+
     /// One of a few fields, so that commands affect each other.
     fn field(&mut self) -> Vec<u8> {
         match self.rng.below(24) {
@@ -383,9 +473,105 @@ impl Generator {
         }
     }
 
+    /// A key, mostly one of those that only list commands use.
+    fn list_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return self.key();
+        }
+        format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes()
+    }
+
+    /// One of a few elements, sometimes one that a node of a list has no room for, or nearly none.
+    fn element(&mut self) -> Vec<u8> {
+        match self.rng.below(40) {
+            0 => Vec::new(),
+            1 => b"\x00\xff\r\n".to_vec(),
+            2 => vec![b'n'; 8_170 + self.rng.below(30)],
+            3 => vec![b'l'; 8_193 + self.rng.below(3_000)],
+            4..=7 => vec![b'm'; 300 + self.rng.below(3_000)],
+            8..=15 => self.integer(),
+            n => format!("e{}", n % 6).into_bytes(),
+        }
+    }
+
+    fn list_position(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(OFFSETS),
+            1..=3 => (self.rng.below(1_200) as i64 - 600).to_string().into(),
+            _ => (self.rng.below(16) as i64 - 8).to_string().into(),
+        }
+    }
+
+    /// A key, mostly one of those that only commands of sorted sets use.
+    fn zset_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.key(),
+            _ => format!("{TAG}z{}", self.rng.below(ZSET_KEYS)).into_bytes(),
+        }
+    }
+
+    /// One of a few members, so that commands affect each other.
+    fn zset_member(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => Vec::new(),
+            1 => vec![b'm'; 63 + self.rng.below(3)],
+            2 => b"\x00\xff\r\n".to_vec(),
+            3 => self.rng.below(200).to_string().into_bytes(),
+            4 => format!("m{}", self.rng.below(140)).into_bytes(),
+            n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A score, often one that other members have.
+    fn score(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.float(),
+            1 => self.one_of(SCORES),
+            2 => format!("{}.{}", self.rng.below(9), self.rng.below(100)).into_bytes(),
+            3 => (self.rng.bits() as i64 >> self.rng.below(64)).to_string().into_bytes(),
+            _ => (self.rng.below(7) as i64 - 3).to_string().into_bytes(),
+        }
+    }
+
+    fn score_limit(&mut self) -> Vec<u8> {
+        let limit = match self.rng.below(6) {
+            0 => b"-inf".to_vec(),
+            1 => b"+inf".to_vec(),
+            _ => self.score(),
+        };
+        if self.rng.one_in(4) { [b"(", &limit[..]].concat() } else { limit }
+    }
+
+    fn name_limit(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.one_of(&["", "a", "--", "+x", "("]),
+            1..4 => b"-".to_vec(),
+            4..7 => b"+".to_vec(),
+            n => [if n.is_multiple_of(2) { &b"["[..] } else { b"(" }, &self.zset_member()[..]].concat(),
+        }
+    }
+
+    /// Scores and members, so many that a small sorted set is full, or becomes a large one.
+    fn push_many(&mut self, are_equal: bool, request: &mut Request) {
+        let (from, scores) = (self.rng.below(40), 1 + self.rng.below(9));
+        for member in from..from + 100 + self.rng.below(40) {
+            let score = if are_equal { 0 } else { member % scores };
+            request.extend([score.to_string().into_bytes(), format!("m{member}").into_bytes()]);
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes();
+        }
         if self.rng.one_in(12) {
             return format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes();
+        }
+        if self.rng.one_in(12) {
+            return format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes();
+        }
+        if self.rng.one_in(12) {
+            return format!("{TAG}z{}", self.rng.below(ZSET_KEYS)).into_bytes();
         }
         match self.rng.below(KEYS) {
             0 => format!("{TAG}{}", "k".repeat(40)).into_bytes(),

@@ -253,6 +253,10 @@ impl Host for SimHost {
         UNSENT_BYTES_MAX
     }
 
+    fn has_room(&self) -> bool {
+        true
+    }
+
     fn query_bytes_max(&self) -> u64 {
         QUERY_BYTES_MAX
     }

@@ -114,6 +114,45 @@ fn numbers() -> Vec<Row> {
     ]
 }
 
+/// Counts of sets, and counts and scores of sorted sets.
+fn sets() -> Vec<Row> {
+    vec![
+        row(
+            "CVE-2023-22458 and CVE-2023-25155 of sets",
+            &[
+                ("SADD s a", "1"),
+                (
+                    "SRANDMEMBER s -9223372036854775808",
+                    "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+                ),
+                ("SRANDMEMBER s -9223372036854775807", "-ERR the reply would be too large"),
+                ("SRANDMEMBER s 9223372036854775808", "-ERR value is not an integer or out of range"),
+                ("SRANDMEMBER none -9223372036854775807", ""),
+                ("DEL s", "1"),
+            ],
+        ),
+        row(
+            "CVE-2023-22458 of sorted sets, and scores that are no numbers",
+            &[
+                ("ZADD z 1 a 2 b", "2"),
+                (
+                    "ZRANDMEMBER z -9223372036854775808 WITHSCORES",
+                    "-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+                ),
+                ("ZRANDMEMBER z -9223372036854775807 WITHSCORES", "-ERR value is out of range"),
+                ("ZRANDMEMBER z -4611686018427387903 WITHSCORES", "-ERR the reply would be too large"),
+                ("ZRANDMEMBER z 9223372036854775808", "-ERR value is not an integer or out of range"),
+                ("ZADD z nan a", NOT_A_FLOAT),
+                ("ZADD z inf a", "0"),
+                ("ZINCRBY z -inf a", "-ERR resulting score is not a number (NaN)"),
+                ("ZINCRBY z nan b", NOT_A_FLOAT),
+                ("ZCARD z", "2"),
+                ("DEL z", "1"),
+            ],
+        ),
+    ]
+}
+
 /// Commands in commands, and patterns.
 fn commands() -> Vec<Row> {
     let stars = "*a".repeat(20_000) + "b";
@@ -147,7 +186,7 @@ fn commands() -> Vec<Row> {
                 ("COMMAND GETKEYS MSETEX 9223372036854775808 a 1", "-ERR Invalid arguments specified for command"),
                 ("COMMAND GETKEYSANDFLAGS MSETEX 1000000 a 1", "-ERR Invalid arguments specified for command"),
                 ("COMMAND GETKEYS EVAL x 2147483647 a", "-ERR Invalid command specified"),
-                ("COMMAND GETKEYS ZUNIONSTORE t 4294967295 a", "-ERR Invalid command specified"),
+                ("COMMAND GETKEYS ZUNIONSTORE t 4294967295 a", "-ERR Invalid arguments specified for command"),
                 ("COMMAND GETKEYS MSET a", "-ERR Invalid number of arguments specified for command"),
                 ("COMMAND GETKEYS MSET a 1 b", "a\nb"),
                 ("COMMAND GETKEYS PING", "-ERR The command has no key arguments"),
@@ -221,7 +260,8 @@ fn payloads() -> Vec<Row> {
         b"\x04\x02\x01a\x01b\x01a\x01c",
         b"\x10\x07\x07\x00\x00\x00\xff\xff\xff",
         b"\x10\x07\xff\xff\xff\xff\x00\x00\xff",
-        // CVE-2026-25243 and the fix for NaN: a sorted set, a stream, a list, a module. None of them exists.
+        // CVE-2026-25243 and the fix for NaN: a sorted set with a score that is no number; an empty list; a stream and
+        // a module, neither of which exists.
         b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x7f",
         b"\x15\x01\x10\x00",
         b"\x12\x01\x02\x07\x07\x00\x00\x00\x00\x00\xff",
@@ -258,7 +298,7 @@ fn injections() -> Vec<Row> {
 }
 
 fn table() -> Vec<Row> {
-    [numbers(), commands(), rights(), payloads(), injections()].into_iter().flatten().collect()
+    [numbers(), sets(), commands(), rights(), payloads(), injections()].into_iter().flatten().collect()
 }
 
 fn shown(request: &[Vec<u8>]) -> String {
@@ -310,9 +350,6 @@ async fn commands_of_other_cves_are_unknown() -> Result<()> {
         "PFADD h a",
         "PFMERGE a b",
         "GEORADIUS g 0 0 1 km STORE a STORE b",
-        "ZADD z nan a",
-        "SRANDMEMBER s -9223372036854775808",
-        "ZRANDMEMBER z -9223372036854775808 WITHSCORES",
         "PSUBSCRIBE *",
         "CLUSTER SYNCSLOTS SNAPSHOT",
         "RESTORE-ASKING k 0 x",

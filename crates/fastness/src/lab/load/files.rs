@@ -1,8 +1,9 @@
 //! The files of a load; see the parent module.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::judgement::Judgement;
@@ -26,9 +27,21 @@ impl LoadFiles {
         &self.dir
     }
 
-    /// Creates the folder, and removes what an earlier load has left.
-    pub fn prepare(&self) -> Result<()> {
+    /// Creates the folder, and lets one command at a time start a load: the others are refused until the file is
+    /// dropped.
+    pub fn lock(&self) -> Result<File> {
         std::fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
+        let path = self.dir.join("start.lock");
+        let file = File::create(&path).with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => bail!("another command is starting a load at the moment"),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// Removes what an earlier load has left.
+    pub fn prepare(&self) -> Result<()> {
         for left in [self.run(), self.state_file(), self.verdict_file()] {
             match std::fs::remove_file(&left) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -84,4 +97,22 @@ impl LoadFiles {
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{} is not valid", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn one_command_at_a_time_starts_a_load() {
+        let lab = tempfile::tempdir().unwrap();
+        let files = LoadFiles::of(lab.path()).unwrap();
+        let lock = files.lock().unwrap();
+        let refused = LoadFiles::of(lab.path()).unwrap().lock().unwrap_err();
+        assert_eq!(refused.to_string(), "another command is starting a load at the moment");
+        drop(lock);
+        files.lock().unwrap();
+    }
 }

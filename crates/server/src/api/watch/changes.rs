@@ -1,13 +1,17 @@
 //! From effects in the log to changes in responses.
 //!
-//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields are split, so that a response
-//! stays below what gRPC clients accept by default (4 MiB).
+//! Names and values are cut at [`WATCH_VALUE_BYTES_MAX`], and changes of many fields or members are split, so that a
+//! response stays below what gRPC clients accept by default (4 MiB).
 
 use bytes::Bytes;
 use fastness_engine::ExpiryChange;
 use fastness_engine::effect::{Effect, Items, KeyEffect, TypeEffect as _};
 use fastness_engine::hash::effect::HashEffect;
+use fastness_engine::list::change::{ListChange, ListEnd, read_positions};
+use fastness_engine::list::effect::ListEffect;
+use fastness_engine::set::effect::SetEffect;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::{ZsetEffect, scored};
 use fastness_shard::changes::{ChangeFilter, ChangePosition};
 use fastness_types::LogIndex;
 use fastness_types::limits::WATCH_VALUE_BYTES_MAX;
@@ -16,8 +20,10 @@ use fastness_wire::v1::{self, WatchChange, WatchPosition, watch_expiry};
 
 /// What a change takes beside its bytes, in a response and in memory.
 const CHANGE_COST: usize = 64;
-/// A change of fields is split once it has so many bytes.
+/// A change of fields, elements or members is split once it has so many bytes.
 const FIELDS_BYTES: usize = 256 * 1024;
+/// What a position takes in a change.
+const POSITION_COST: usize = 10;
 
 /// A position as messages have it.
 pub(super) fn write_position(position: ChangePosition) -> WatchPosition {
@@ -59,6 +65,12 @@ impl Writer {
         v1::HashFieldChange { name, value, value_omitted, value_bytes }
     }
 
+    fn element(&mut self, element: &[u8]) -> v1::ListElementChange {
+        let (value, value_omitted, value_bytes) = self.value(element);
+        self.bytes += CHANGE_COST;
+        v1::ListElementChange { value, value_omitted, value_bytes }
+    }
+
     /// The change, with its size in memory.
     fn finish(self, change: Change) -> (WatchChange, usize) {
         (WatchChange { change: Some(change), name_cut: self.name_cut }, self.bytes + CHANGE_COST)
@@ -92,18 +104,38 @@ pub(super) fn changes_of<'a>(
                 Box::new(std::iter::empty())
             }
             HashEffect::Set { key, pairs, expiry } => Box::new(set_fields(key.bytes, pairs, expiry)),
-            HashEffect::Remove { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+            HashEffect::Remove { key, fields } => Box::new(named_parts(key.bytes, fields, |key, fields| {
                 Change::HashDelete(v1::HashDeleteChange { key, fields })
             })),
-            HashEffect::ExpireAt { key, at, fields } => {
-                Box::new(named_fields(key.bytes, fields, move |key, fields| {
-                    Change::HashExpire(v1::HashExpireChange { key, fields, expire_at_ms: at.0 })
-                }))
-            }
-            HashEffect::Persist { key, fields } => Box::new(named_fields(key.bytes, fields, |key, fields| {
+            HashEffect::ExpireAt { key, at, fields } => Box::new(named_parts(key.bytes, fields, move |key, fields| {
+                Change::HashExpire(v1::HashExpireChange { key, fields, expire_at_ms: at.0 })
+            })),
+            HashEffect::Persist { key, fields } => Box::new(named_parts(key.bytes, fields, |key, fields| {
                 Change::HashPersist(v1::HashPersistChange { key, fields })
             })),
         },
+        Effect::Set(effect) => match effect {
+            SetEffect::Add { key, .. } | SetEffect::Remove { key, .. } if !filter.matches(key.bytes) => {
+                Box::new(std::iter::empty())
+            }
+            SetEffect::Add { key, members, .. } => Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SetAdd(v1::SetAddChange { key, members })
+            })),
+            SetEffect::Remove { key, members, .. } => Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SetRemove(v1::SetRemoveChange { key, members })
+            })),
+        },
+        Effect::List(ListEffect { key, .. }) if !filter.matches(key.bytes) => Box::new(std::iter::empty()),
+        Effect::List(effect) => of_list(effect),
+        Effect::Zset(ZsetEffect::Add { key, .. } | ZsetEffect::Remove { key, .. }) if !filter.matches(key.bytes) => {
+            Box::new(std::iter::empty())
+        }
+        Effect::Zset(ZsetEffect::Add { key, members, .. }) => Box::new(add_members(key.bytes, members)),
+        Effect::Zset(ZsetEffect::Remove { key, members }) => {
+            Box::new(named_parts(key.bytes, members, |key, members| {
+                Change::SortedSetRemove(v1::SortedSetRemoveChange { key, members })
+            }))
+        }
         #[allow(unreachable_patterns, reason = "types that exist in tests only")]
         _ => {
             let watched: Vec<_> = effect.keys().changed().filter(|key| filter.matches(key.bytes)).collect();
@@ -189,25 +221,112 @@ fn set_fields<'a>(
     })
 }
 
-fn named_fields<'a>(
+/// At least one change: a sorted set may change without any of its members.
+fn add_members<'a>(key: &'a [u8], members: Items<'a>) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = scored(members).peekable();
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if !std::mem::take(&mut is_first) {
+            rest.peek()?;
+        }
+        let mut writer = Writer::default();
+        let (key, mut members) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all members.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
+            && let Some((name, score)) = rest.next()
+        {
+            members.push(v1::SortedSetMember { name: writer.name(name), score });
+            writer.bytes += CHANGE_COST;
+        }
+        Some(writer.finish(Change::SortedSetAdd(v1::SortedSetAddChange { key, members })))
+    })
+}
+
+/// Changes that name fields of a hash, or members of a set or a sorted set.
+fn named_parts<'a>(
     key: &'a [u8],
-    fields: Items<'a>,
+    named: Items<'a>,
     change: impl Fn(Bytes, Vec<Bytes>) -> Change + Send + 'a,
 ) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
-    let mut rest = fields.iter().peekable();
+    let mut rest = named.iter().peekable();
     std::iter::from_fn(move || {
         rest.peek()?;
         let mut writer = Writer::default();
-        let (key, mut fields) = (writer.name(key), Vec::new());
-        // The key does not count: a long one must not leave out all fields.
+        let (key, mut names) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all names.
         let bytes_max = writer.bytes + FIELDS_BYTES;
         while writer.bytes < bytes_max
             && let Some(name) = rest.next()
         {
-            fields.push(writer.name(name));
+            names.push(writer.name(name));
             writer.bytes += CHANGE_COST;
         }
-        Some(writer.finish(change(key, fields)))
+        Some(writer.finish(change(key, names)))
+    })
+}
+
+fn of_list(effect: ListEffect<'_>) -> Box<dyn Iterator<Item = (WatchChange, usize)> + Send + '_> {
+    let mut writer = Writer::default();
+    let name = effect.key.bytes;
+    let change = match effect.change {
+        ListChange::Push { end, elements } => {
+            return Box::new(pushed_elements(name, end == ListEnd::Tail, elements));
+        }
+        // A node of a restored list.
+        ListChange::AddNode { elements, .. } => return Box::new(pushed_elements(name, true, elements)),
+        ListChange::Remove { positions } => return Box::new(removed_elements(name, positions)),
+        ListChange::Trim { head, tail } => Change::ListTrim(v1::ListTrimChange { key: writer.name(name), head, tail }),
+        ListChange::Set { index, element } => {
+            let (key, element) = (writer.name(name), Some(writer.element(element)));
+            Change::ListSet(v1::ListSetChange { key, position: index, element })
+        }
+        ListChange::Insert { pivot, after, element } => {
+            let (key, element) = (writer.name(name), Some(writer.element(element)));
+            Change::ListInsert(v1::ListInsertChange { key, position: pivot.saturating_add(u64::from(after)), element })
+        }
+        ListChange::Rotate { from, to } => {
+            let (key, from_tail, to_tail) = (writer.name(name), from == ListEnd::Tail, to == ListEnd::Tail);
+            Change::ListRotate(v1::ListRotateChange { key, from_tail, to_tail })
+        }
+    };
+    Box::new(std::iter::once(writer.finish(change)))
+}
+
+fn pushed_elements<'a>(
+    key: &'a [u8],
+    at_tail: bool,
+    elements: Items<'a>,
+) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = elements.iter().peekable();
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let mut writer = Writer::default();
+        let (key, mut elements) = (writer.name(key), Vec::new());
+        // The key does not count: a long one must not leave out all elements.
+        let bytes_max = writer.bytes + FIELDS_BYTES;
+        while writer.bytes < bytes_max
+            && let Some(element) = rest.next()
+        {
+            elements.push(writer.element(element));
+        }
+        Some(writer.finish(Change::ListPush(v1::ListPushChange { key, at_tail, elements })))
+    })
+}
+
+/// Removed elements. The positions in a change are those after the changes before it.
+fn removed_elements<'a>(key: &'a [u8], positions: &'a [u8]) -> impl Iterator<Item = (WatchChange, usize)> + Send + 'a {
+    let mut rest = read_positions(positions).peekable();
+    let mut removed = 0;
+    std::iter::from_fn(move || {
+        rest.peek()?;
+        let mut writer = Writer::default();
+        let key = writer.name(key);
+        let positions: Vec<u64> =
+            rest.by_ref().take(FIELDS_BYTES / POSITION_COST).map(|at| at as u64 - removed).collect();
+        removed += positions.len() as u64;
+        writer.bytes += positions.len() * POSITION_COST;
+        Some(writer.finish(Change::ListRemove(v1::ListRemoveChange { key, positions })))
     })
 }
 
@@ -215,6 +334,7 @@ fn named_fields<'a>(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use fastness_engine::set::SetForm;
     use fastness_engine::{EffectBuf, Engine, EngineOptions};
     use fastness_resp::Args;
     use fastness_shard::changes::effects;
@@ -270,6 +390,63 @@ mod tests {
     }
 
     #[test]
+    fn many_members_come_as_several_changes_that_are_the_same_together() {
+        let engine = engine();
+        let key = engine.key(b"s");
+        let words: Vec<Vec<u8>> = (0..40_000).map(|i| format!("word{i}").into_bytes()).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let members = Items::from(Args::slices(&words));
+        let all = ChangeFilter::new([], []);
+        let added = changes(SetEffect::Add { key, members, least: SetForm::Table }, &all);
+        let names = added.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SetAdd(added) => added.members.iter().map(|name| &**name),
+            other => panic!("{other:?}"),
+        });
+        assert!(added.len() > 5 && names.eq(words.iter().copied()));
+        let removed = changes(SetEffect::Remove { key, members, pack: true }, &all);
+        let names = removed.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SetRemove(removed) => removed.members.iter().map(|name| &**name),
+            other => panic!("{other:?}"),
+        });
+        assert!(removed.len() > 5 && names.eq(words.iter().copied()));
+        let other = ChangeFilter::new([&b"x"[..]], []);
+        assert!(changes(SetEffect::Remove { key, members, pack: false }, &other).is_empty());
+        let long = vec![b'm'; 2 * WATCH_VALUE_BYTES_MAX];
+        let cut = [&long[..]];
+        let members = Items::from(Args::slices(&cut));
+        let added = changes(SetEffect::Add { key, members, least: SetForm::Ints }, &all);
+        assert_eq!((added.len(), added[0].name_cut), (1, true));
+    }
+
+    #[test]
+    fn members_come_with_their_scores() {
+        let engine = engine();
+        let key = engine.key(b"z");
+        let names: Vec<String> = (0..40_000).map(|i| format!("member{i}")).collect();
+        let scores: Vec<[u8; 8]> = (0..40_000).map(|i| f64::from(i).to_le_bytes()).collect();
+        let words: Vec<&[u8]> =
+            names.iter().zip(&scores).flat_map(|(name, score)| [name.as_bytes(), &score[..]]).collect();
+        let (members, all) = (Items::from(Args::slices(&words)), ChangeFilter::new([], []));
+        let added = changes(ZsetEffect::Add { key, members, to_table: false }, &all);
+        let found = added.iter().flat_map(|change| match change.change.as_ref().unwrap() {
+            Change::SortedSetAdd(add) => add.members.iter().map(|member| (&*member.name, member.score)),
+            other => panic!("{other:?}"),
+        });
+        let expected = names.iter().zip(0..).map(|(name, i)| (name.as_bytes(), f64::from(i)));
+        assert!(added.len() > 5 && found.eq(expected));
+        let members = Items::from(Args::slices(&[]));
+        let none = changes(ZsetEffect::Add { key, members, to_table: true }, &all);
+        let Some(Change::SortedSetAdd(add)) = &none[0].change else { panic!("{none:?}") };
+        assert!(none.len() == 1 && add.members.is_empty());
+        let members = Items::from(Args::slices(&[b"a", b"b"]));
+        let removed = changes(ZsetEffect::Remove { key, members }, &all);
+        let Some(Change::SortedSetRemove(remove)) = &removed[0].change else { panic!("{removed:?}") };
+        assert_eq!(remove.members, ["a", "b"]);
+        let other = ChangeFilter::new([&b"x"[..]], []);
+        assert!(changes(ZsetEffect::Remove { key, members }, &other).is_empty());
+    }
+
+    #[test]
     fn the_largest_names_and_values_fit_a_message() {
         let engine = engine();
         let (long, longer) = (vec![b'a'; WATCH_VALUE_BYTES_MAX], vec![b'b'; 8 * WATCH_VALUE_BYTES_MAX]);
@@ -288,6 +465,75 @@ mod tests {
             let pairs = Items::from(Args::slices(&words));
             let set = changes(HashEffect::Set { key, pairs, expiry: ExpiryChange::Drop }, &all);
             assert_eq!((set.len(), set[0].name_cut), (2, cut), "each field alone");
+        }
+    }
+
+    #[test]
+    fn changes_of_lists_are_the_same_together() {
+        let engine = engine();
+        let key = engine.key(b"l");
+        let (all, other) = (ChangeFilter::new([], []), ChangeFilter::new([&b"x"[..]], []));
+        let of = |change| changes(ListEffect { key, change }, &all).into_iter().map(|change| change.change.unwrap());
+        let words: Vec<Vec<u8>> = (0..40_000).map(|i| format!("word{i}").into_bytes()).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let elements = Items::from(Args::slices(&words));
+        for change in [
+            ListChange::Push { end: ListEnd::Tail, elements },
+            ListChange::AddNode { plain: false, elements },
+            ListChange::Push { end: ListEnd::Head, elements },
+        ] {
+            let at_tail = !matches!(change, ListChange::Push { end: ListEnd::Head, .. });
+            let pushed: Vec<v1::ListPushChange> = of(change)
+                .map(|change| match change {
+                    Change::ListPush(push) => push,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert!(pushed.len() > 5 && pushed.iter().all(|push| push.at_tail == at_tail));
+            let texts = pushed.iter().flat_map(|push| push.elements.iter().map(|element| &*element.value));
+            assert!(texts.eq(words.iter().copied()));
+        }
+        // Every second of many elements: removed one change after the other, what is left is the same.
+        let at: Vec<usize> = (0..60_000).map(|n| 2 * n).collect();
+        let positions = fastness_engine::list::change::write_positions(&at);
+        let removed: Vec<v1::ListRemoveChange> = of(ListChange::Remove { positions: &positions })
+            .map(|change| match change {
+                Change::ListRemove(remove) => remove,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let mut before = 0;
+        let absolute = removed.iter().flat_map(|remove| {
+            let shift = before;
+            before += remove.positions.len() as u64;
+            remove.positions.iter().map(move |position| (position + shift) as usize)
+        });
+        assert!(removed.len() > 2 && absolute.eq(at));
+        let element = |text: &'static str| {
+            let (value, value_bytes) = (Bytes::from(text), text.len() as u64);
+            Some(v1::ListElementChange { value, value_omitted: false, value_bytes })
+        };
+        let name = Bytes::from("l");
+        for (change, expected) in [
+            (
+                ListChange::Trim { head: 1, tail: 2 },
+                Change::ListTrim(v1::ListTrimChange { key: name.clone(), head: 1, tail: 2 }),
+            ),
+            (
+                ListChange::Set { index: 3, element: b"new" },
+                Change::ListSet(v1::ListSetChange { key: name.clone(), position: 3, element: element("new") }),
+            ),
+            (
+                ListChange::Insert { pivot: 3, after: true, element: b"new" },
+                Change::ListInsert(v1::ListInsertChange { key: name.clone(), position: 4, element: element("new") }),
+            ),
+            (
+                ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head },
+                Change::ListRotate(v1::ListRotateChange { key: name.clone(), from_tail: true, to_tail: false }),
+            ),
+        ] {
+            assert_eq!(of(change).collect::<Vec<_>>(), [expected]);
+            assert!(changes(ListEffect { key, change }, &other).is_empty());
         }
     }
 

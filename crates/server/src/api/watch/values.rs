@@ -11,7 +11,9 @@ use fastness_types::LogIndex;
 use fastness_types::limits::{WATCH_VALUE_BYTES_MAX, WATCH_VALUES_BYTES_MAX};
 use fastness_wire::v1::watch_change::Change;
 use fastness_wire::v1::watched_value::Value;
-use fastness_wire::v1::{WatchChange, WatchedField, WatchedHash, WatchedValue};
+use fastness_wire::v1::{
+    SortedSetMember, WatchChange, WatchedField, WatchedHash, WatchedList, WatchedSet, WatchedSortedSet, WatchedValue,
+};
 use tokio::time::Instant;
 
 use super::changes::write_position;
@@ -116,6 +118,16 @@ fn changed(change: &WatchChange) -> [Option<Bytes>; 2] {
         Some(Change::HashDelete(delete)) => &delete.key,
         Some(Change::HashExpire(expire)) => &expire.key,
         Some(Change::HashPersist(persist)) => &persist.key,
+        Some(Change::SetAdd(add)) => &add.key,
+        Some(Change::SetRemove(remove)) => &remove.key,
+        Some(Change::ListPush(push)) => &push.key,
+        Some(Change::ListTrim(trim)) => &trim.key,
+        Some(Change::ListSet(set)) => &set.key,
+        Some(Change::ListInsert(insert)) => &insert.key,
+        Some(Change::ListRemove(remove)) => &remove.key,
+        Some(Change::ListRotate(rotate)) => &rotate.key,
+        Some(Change::SortedSetAdd(add)) => &add.key,
+        Some(Change::SortedSetRemove(remove)) => &remove.key,
         Some(Change::Other(other)) => &other.key,
         Some(Change::KeyRename(rename)) => return [rename.from.clone(), rename.to.clone()],
         Some(Change::Flush(_)) | None => return [None, None],
@@ -145,6 +157,21 @@ fn write(key: Bytes, position: LogIndex, found: CommittedValue) -> (WatchedValue
                         }
                     };
                     Value::Hash(WatchedHash { fields: fields.into_iter().map(field).collect() })
+                }
+                StoredValue::Set(members) => {
+                    length += members.iter().map(|member| member.len() + VALUE_COST).sum::<usize>();
+                    Value::Set(WatchedSet { members: members.into_iter().map(Bytes::from).collect() })
+                }
+                StoredValue::List(elements) => {
+                    length += elements.iter().map(|element| element.len() + VALUE_COST).sum::<usize>();
+                    Value::List(WatchedList { elements: elements.into_iter().map(Bytes::from).collect() })
+                }
+                StoredValue::SortedSet(members) => {
+                    let member = |member: fastness_engine::stored::StoredMember| {
+                        length += member.name.len() + VALUE_COST;
+                        SortedSetMember { name: member.name.into(), score: member.score }
+                    };
+                    Value::SortedSet(WatchedSortedSet { members: members.into_iter().map(member).collect() })
                 }
                 StoredValue::Long(bytes) => Value::OmittedBytes(bytes),
                 StoredValue::OtherType => Value::Unread(true),

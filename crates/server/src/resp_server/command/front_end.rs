@@ -8,12 +8,13 @@ use std::time::Instant;
 use arc_swap::Guard;
 use fail::fail_point;
 use fastness_acl::Denied;
+use fastness_connection::attribute::TraceParent;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
 use fastness_engine::command::{CommandSpec, Flags};
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
-use fastness_types::{NodeId, Slot};
+use fastness_types::{NodeId, Slot, slot_of};
 
 use super::call::{Call, RunServer};
 use super::registry;
@@ -23,11 +24,15 @@ use crate::auth::AuthRefusal;
 use crate::config::Config;
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
+use crate::resp_server::command_log::CommandCost;
+use crate::resp_server::latency::LatencyEvent;
 use crate::resp_server::stats::add;
+use crate::traces::record::TraceOutcome;
+use crate::traces::write::{TracePlace, WriteTrace};
 
-/// Replies that have not been sent, bytes: once `maxmemory` is reached, or all connections together take
-/// `maxmemory-clients`, no further command of the connection runs at it.
-const UNSENT_BYTES_SOFT: usize = 256 * 1024;
+/// Replies that have not been sent, bytes: once `maxmemory` is reached, or nothing is left of `maxmemory-clients`, no
+/// further command of the connection runs at it.
+const UNSENT_BYTES_SOFT: usize = 16 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
 
@@ -96,6 +101,31 @@ impl<'a> ConnectionFrontEnd<'a> {
         self.replica.node.note_refused(refused);
     }
 
+    /// Starts to trace a command that may run next, if it is a write and sampled.
+    #[cold]
+    fn trace(&self, spec: &'static CommandSpec, args: Args<'_>) {
+        let (ReplicaServer { node, shard, group, shard_id, .. }, trace) = (self.replica, &self.client.trace);
+        let parent = trace.take_parent();
+        if trace.is_live() {
+            trace.starts_again(shard, shard.boot_now());
+            return;
+        }
+        let may_write = spec.flags.has(Flags::WRITE) || spec.name == "exec";
+        let is_sampled = match (parent, self.config().traces.sample) {
+            (Some(parent), _) => parent.is_sampled,
+            (None, 0) => false,
+            (None, one_in) => rand::random_range(0..one_in) == 0,
+        };
+        if may_write && is_sampled {
+            let slot = spec.first_key_at().and_then(|at| args.try_get(at)).map(slot_of);
+            let place = TracePlace { node, shard: *shard_id, group };
+            let received = self.client.active_at.get();
+            if let Some(begun) = WriteTrace::begin(&place, parent, (spec, slot), shard.boot_now(), received) {
+                trace.start(begun, shard);
+            }
+        }
+    }
+
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
     #[cold]
     fn refuse_http(&self) -> Closing {
@@ -127,15 +157,20 @@ impl Host for ConnectionFrontEnd<'_> {
         if !self.client.is_authenticated() {
             return UNSENT_BYTES_SOFT_UNAUTHENTICATED;
         }
-        let is_full = self.replica.shard.with_engine(|engine| engine.is_out_of_memory());
-        if is_full || !self.client.no_evict.get() && self.replica.are_clients_over(self.config()) {
+        if self.replica.shard.with_engine(|engine| engine.is_out_of_memory()) {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
-        match self.config().client_output_buffer_limit.hard_bytes {
-            0 => usize::MAX,
-            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT),
-        }
+        let hard = match self.config().client_output_buffer_limit.hard_bytes {
+            0 => u64::MAX,
+            hard => hard,
+        };
+        let room = if self.client.no_evict.get() { u64::MAX } else { self.replica.room_for_replies() };
+        usize::try_from(hard.min(room)).unwrap_or(usize::MAX).max(UNSENT_BYTES_SOFT)
+    }
+
+    fn has_room(&self) -> bool {
+        self.replica.has_room_for(self.client)
     }
 
     fn query_bytes_max(&self) -> u64 {
@@ -146,8 +181,17 @@ impl Host for ConnectionFrontEnd<'_> {
         &self.client.reply_mode
     }
 
+    fn set_trace_parent(&mut self, parent: TraceParent) {
+        if self.replica.node.tracer.is_on() {
+            self.client.trace.set_parent(parent);
+        }
+    }
+
     fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
         self.client.command.set(spec.name);
+        if self.replica.node.tracer.is_on() {
+            self.trace(spec, args);
+        }
         self.client.renew(&self.replica.node.accounts);
         if self.client.is_authenticated() && self.client.is_unrestricted() {
             return true;
@@ -163,7 +207,7 @@ impl Host for ConnectionFrontEnd<'_> {
     }
 
     fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
-        let Executed { spec, args, took, reply } = *executed;
+        let Executed { spec, args, took, request_bytes, reply_bytes, reply } = *executed;
         let Some(spec) = spec else {
             if is_http(args) {
                 return Some(self.refuse_http());
@@ -173,11 +217,21 @@ impl Host for ConnectionFrontEnd<'_> {
             return None;
         };
         add(&self.client.commands, 1);
-        let Config { slowlog_log_slower_than: slow, slowlog_max_len: len_max, .. } = *self.config();
-        self.replica.stats.count(spec, took, reply);
-        if slow >= 0 && took.as_micros() as i64 >= slow {
-            self.replica.stats.note_slow((spec, args), took, self.client, len_max as usize);
+        if self.client.trace.is_live() {
+            match reply {
+                b"+QUEUED\r\n" => self.client.trace.discard(),
+                _ => {
+                    let outcome = if reply.starts_with(b"-") { TraceOutcome::Error } else { TraceOutcome::Ok };
+                    self.client.trace.executed(&self.replica.shard, (request_bytes, reply_bytes), outcome);
+                }
+            }
         }
+        let config = self.config();
+        self.replica.stats.count(spec, took, reply);
+        let cost = CommandCost { took, request_bytes, reply_bytes };
+        self.replica.command_logs.note((spec, args), cost, self.client, config);
+        let event = if spec.flags.has(Flags::FAST) { LatencyEvent::FastCommand } else { LatencyEvent::Command };
+        self.replica.latency.note(event, took, config.latency_monitor_threshold);
         None
     }
 

@@ -1,7 +1,7 @@
-//! SLOWLOG, COMMANDLOG and LATENCY HISTOGRAM.
+//! SLOWLOG and COMMANDLOG.
 
-use super::call::{Call, ServerCommand, integer, is};
-use crate::resp_server::stats::SlowCommand;
+use super::call::{Call, ServerCommand, integer};
+use crate::resp_server::command_log::{LogKind, LoggedCommand};
 
 pub(super) const COMMANDLOG_GET: ServerCommand = ServerCommand::reply(
     "commandlog|get",
@@ -21,24 +21,6 @@ pub(super) const COMMANDLOG_RESET: ServerCommand = ServerCommand::reply(
     "Clears a command log.",
     commandlog_reset,
 );
-pub(super) const LATENCY_HISTOGRAM: ServerCommand = ServerCommand::reply(
-    "latency|histogram",
-    "[<command> ...]",
-    "Returns the distribution of latencies of commands.",
-    latency_histogram,
-);
-pub(super) const LATENCY_HISTORY: ServerCommand =
-    ServerCommand::reply("latency|history", "<event>", "Returns the latency samples of an event.", |call| {
-        call.out.array(0)
-    });
-pub(super) const LATENCY_LATEST: ServerCommand =
-    ServerCommand::reply("latency|latest", "", "Returns the latest latency samples of all events.", |call| {
-        call.out.array(0)
-    });
-pub(super) const LATENCY_RESET: ServerCommand =
-    ServerCommand::reply("latency|reset", "[<event> ...]", "Removes the latency samples of events.", |call| {
-        call.out.integer(0)
-    });
 pub(super) const SLOWLOG_GET: ServerCommand =
     ServerCommand::reply("slowlog|get", "[<count>]", "Returns the entries of the slow log.", slowlog_get);
 pub(super) const SLOWLOG_LEN: ServerCommand =
@@ -48,22 +30,28 @@ pub(super) const SLOWLOG_RESET: ServerCommand =
 
 /// `SLOWLOG GET [count]`; -1: all.
 fn slowlog_get(call: Call<'_, '_>) {
-    let count = match call.args.try_get(2).map(integer) {
-        None => 10,
-        Some(Some(count)) if count >= -1 => count,
-        Some(_) => return call.out.error("ERR count should be greater than or equal to -1"),
-    };
-    write(call, count);
+    match call.args.try_get(2).map_or(Some(10), count) {
+        Some(count) => write(call, LogKind::Slow, count),
+        None => call.out.error(COUNT),
+    }
 }
 
-fn write(call: Call<'_, '_>, count: i64) {
-    let entries = call.replica.stats.slow(usize::try_from(count).unwrap_or(usize::MAX));
+const COUNT: &str = "ERR count should be greater than or equal to -1";
+
+/// How many entries are wanted; -1: all.
+fn count(arg: &[u8]) -> Option<usize> {
+    let count = integer(arg).filter(|count| *count >= -1)?;
+    Some(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+fn write(call: Call<'_, '_>, kind: LogKind, count: usize) {
+    let entries = call.replica.command_logs.newest(kind, count);
     call.out.array(entries.len());
-    for SlowCommand { id, at, micros, args, client, name, .. } in entries {
+    for LoggedCommand { id, at, value, args, client, name, .. } in entries {
         call.out.array(6);
         call.out.integer(id as i64);
         call.out.integer(at as i64);
-        call.out.integer(micros as i64);
+        call.out.integer(value as i64);
         call.out.array(args.len());
         args.iter().for_each(|arg| call.out.bulk(arg));
         call.out.bulk(client);
@@ -72,87 +60,46 @@ fn write(call: Call<'_, '_>, count: i64) {
 }
 
 fn slowlog_len(call: Call<'_, '_>) {
-    call.out.integer(call.replica.stats.slow_len() as i64);
+    len(call, LogKind::Slow);
 }
 
 fn slowlog_reset(call: Call<'_, '_>) {
-    call.replica.stats.slow_reset();
+    reset(call, LogKind::Slow);
+}
+
+fn len(call: Call<'_, '_>, kind: LogKind) {
+    call.out.integer(call.replica.command_logs.len(kind) as i64);
+}
+
+fn reset(call: Call<'_, '_>, kind: LogKind) {
+    call.replica.command_logs.clear(kind);
     call.out.ok();
 }
 
-/// Which of Valkey's three logs. The two of large requests and replies are not kept.
-enum Log {
-    Slow,
-    NotKept,
-}
-
-fn log(call: &mut Call<'_, '_>, at: usize) -> Option<Log> {
-    let name = call.args.get(at);
-    if is(name, "slow") {
-        return Some(Log::Slow);
+/// The log that an argument names; if it names none, the error has been written.
+fn log(call: &mut Call<'_, '_>, at: usize) -> Option<LogKind> {
+    let kind = LogKind::named(call.args.get(at));
+    if kind.is_none() {
+        call.out.error("ERR type should be one of the following: slow, large-request, large-reply");
     }
-    if is(name, "large-request") || is(name, "large-reply") {
-        return Some(Log::NotKept);
-    }
-    call.out.error("ERR type should be one of the following: slow, large-request, large-reply");
-    None
+    kind
 }
 
 fn commandlog_get(mut call: Call<'_, '_>) {
-    let count = match integer(call.args.get(2)) {
-        Some(count) if count >= -1 => count,
-        _ => return call.out.error("ERR count should be greater than or equal to -1"),
-    };
-    match log(&mut call, 3) {
-        Some(Log::Slow) => write(call, count),
-        Some(Log::NotKept) => call.out.array(0),
-        None => {}
+    let Some(count) = count(call.args.get(2)) else { return call.out.error(COUNT) };
+    if let Some(kind) = log(&mut call, 3) {
+        write(call, kind, count);
     }
 }
 
 fn commandlog_len(mut call: Call<'_, '_>) {
-    match log(&mut call, 2) {
-        Some(Log::Slow) => slowlog_len(call),
-        Some(Log::NotKept) => call.out.integer(0),
-        None => {}
+    if let Some(kind) = log(&mut call, 2) {
+        len(call, kind);
     }
 }
 
 fn commandlog_reset(mut call: Call<'_, '_>) {
-    match log(&mut call, 2) {
-        Some(Log::Slow) => slowlog_reset(call),
-        Some(Log::NotKept) => call.out.ok(),
-        None => {}
-    }
-}
-
-/// `LATENCY HISTOGRAM [command …]`: runs per power of two of a microsecond, cumulated.
-fn latency_histogram(call: Call<'_, '_>) {
-    let wanted: Vec<String> =
-        call.args.skip(2).iter().map(|arg| String::from_utf8_lossy(arg).to_ascii_lowercase()).collect();
-    let all = call.replica.stats.by_command();
-    let shown: Vec<_> = all
-        .iter()
-        .filter(|(name, stats)| {
-            let is_wanted =
-                |w: &String| **name == w.as_str() || name.strip_prefix(w.as_str()).is_some_and(|r| r.starts_with('|'));
-            stats.calls > 0 && (wanted.is_empty() || wanted.iter().any(is_wanted))
-        })
-        .collect();
-    call.out.map(shown.len());
-    for (name, stats) in shown {
-        call.out.bulk(name);
-        call.out.map(2);
-        call.out.bulk("calls");
-        call.out.integer(stats.calls as i64);
-        call.out.bulk("histogram_usec");
-        let filled: Vec<_> = stats.buckets.iter().enumerate().filter(|(_, count)| **count > 0).collect();
-        call.out.map(filled.len());
-        let mut sum = 0;
-        for (bucket, count) in filled {
-            sum += count;
-            call.out.integer(1 << bucket);
-            call.out.integer(sum as i64);
-        }
+    if let Some(kind) = log(&mut call, 2) {
+        reset(call, kind);
     }
 }

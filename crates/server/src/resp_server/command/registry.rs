@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
-use super::{acl, client, client_pause, cluster, config, hello, info, log, role};
+use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, role};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
@@ -64,13 +64,15 @@ const COMMANDS: &[ServerCommand] = &[
     config::RESETSTAT,
     config::SET,
     info::INFO,
+    latency::DOCTOR,
+    latency::GRAPH,
+    latency::HISTOGRAM,
+    latency::HISTORY,
+    latency::LATEST,
+    latency::RESET,
     log::COMMANDLOG_GET,
     log::COMMANDLOG_LEN,
     log::COMMANDLOG_RESET,
-    log::LATENCY_HISTOGRAM,
-    log::LATENCY_HISTORY,
-    log::LATENCY_LATEST,
-    log::LATENCY_RESET,
     log::SLOWLOG_GET,
     log::SLOWLOG_LEN,
     log::SLOWLOG_RESET,
