@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -362,4 +362,17 @@ fn without_script(browser: &mut Browser, console: &LabConsole) -> Result<()> {
     press(browser, "az-heal", "a")?;
     ended(browser, "az heal a")?;
     browser.call("Emulation.setScriptExecutionDisabled", json!({ "value": false })).map(drop)
+}
+
+/// The pictures of the page in the README are small.
+#[test]
+fn the_readme_shows_the_page() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md"))?;
+    for picture in ["deploy/pictures/console.webp", "deploy/pictures/console-phone.webp"] {
+        ensure!(readme.contains(picture), "README.md does not show {picture}");
+        let bytes = std::fs::metadata(root.join(picture)).with_context(|| picture.to_owned())?.len();
+        ensure!(bytes < 150_000, "{picture}: {bytes} bytes");
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! Watches the cluster while somebody looks at the console. One task polls for all viewers, and a frame is rendered
-//! once for all of them. Without viewers it stops after [`LINGER`], so that a node that nobody looks at calls nobody.
+//! once for all of them. Without viewers it stops after `LINGER`, so that a node that nobody looks at calls nobody.
 
 use std::sync::Arc;
 use std::time::Duration;

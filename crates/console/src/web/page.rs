@@ -52,7 +52,9 @@ pub(super) fn page(frame: &Frame, prefix: &str, lab: Option<&LabPanel>) -> Marku
                     (table_section(frame, "slots", "Hot slots"))
                     (table_section(frame, "slow", "Slow commands"))
                 }
-                footer { p { "Figures of all nodes, as they report them; a figure that no node has reported is shown as -." } }
+                footer {
+                    p { "Figures of all nodes, as they report them; a figure that no node has reported is shown as -." }
+                }
             }
         }
     }
