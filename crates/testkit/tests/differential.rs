@@ -512,16 +512,21 @@ fn sorted_sets_of_every_size() {
     let reference = Reference::start().unwrap();
     let mut pair = Pair::new(1, &reference);
     let name = |number: usize| format!("m{}", number * 1_000 % 2_503);
+    let mut same = |line: &[&str]| {
+        let [ours, theirs] = pair.call_both(&words(line));
+        assert_eq!(ours.escape_ascii().to_string(), theirs.escape_ascii().to_string(), "{line:?}");
+    };
     for number in 0..700 {
-        pair.step(&words(&["ZADD", "z", "1", &name(number)]), number % 2);
+        same(&["ZADD", "z", "1", &name(number)]);
         let (rank, at) = ((number / 2).to_string(), name(number * 7 % (number + 1)));
-        pair.step(&words(&["ZRANK", "z", &at, "WITHSCORE"]), number % 2);
-        pair.step(&words(&["ZRANGE", "z", &rank, &rank]), number % 2);
-        pair.step(&words(&["ZLEXCOUNT", "z", &format!("[{at}"), "+"]), number % 2);
+        same(&["ZRANK", "z", &at, "WITHSCORE"]);
+        same(&["ZRANGE", "z", &rank, &rank]);
+        same(&["ZLEXCOUNT", "z", &format!("[{at}"), "+"]);
     }
-    for number in 0..700 {
-        pair.step(&words(&["ZREM", "z", &name(number * 13 % 700)]), number % 2);
-        pair.step(&words(&["ZRANGE", "z", "-3", "-1", "REV", "WITHSCORES"]), number % 2);
+    same(&["ZRANGE", "z", "0", "-1", "WITHSCORES"]);
+    for number in 0..690 {
+        same(&["ZREM", "z", &name(number * 13 % 700)]);
+        same(&["ZRANGE", "z", "-3", "-1", "REV", "WITHSCORES"]);
     }
     pair.compare_everything();
 }
