@@ -40,6 +40,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("make test", "this test is a part of it"),
     ("make lab", "needs containers, and has a test of its own (compose_lab)"),
     ("--dir .fastness-lab", "needs containers, and has a test of its own (compose_lab)"),
+    ("fastness lab console", "serves until it is ended, and has a test of its own (console)"),
     ("cargo run ", "builds, and needs no other binary than the one that stranger.rs builds"),
 ];
 
