@@ -31,7 +31,24 @@ pub async fn page(address: &str, path: &str) -> Result<String> {
     let answer = tokio::time::timeout(ANSWER_MAX, exchange).await.with_context(|| format!("{address} is silent"))??;
     let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{address}{path}: {answer:?}"))?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{address}{path}: {answer}");
-    Ok(body.to_owned())
+    match head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        true => joined_chunks(body).with_context(|| format!("{address}{path}: the chunks are cut")),
+        false => Ok(body.to_owned()),
+    }
+}
+
+/// The content of a chunked body (RFC 9112, section 7.1); `None` if it is cut.
+fn joined_chunks(mut body: &str) -> Option<String> {
+    let mut content = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(content);
+        }
+        content.push_str(rest.get(..size)?);
+        body = rest.get(size..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// The metrics of one node at one moment.
