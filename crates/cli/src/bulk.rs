@@ -4,7 +4,7 @@
 //! input (own thread: read ─▶ split into units) ─▶ bounded queue ─▶ batches ─▶ one pipeline per node ─▶ tally
 //! ```
 //!
-//! - [`unit`]: what is sent as a whole: one command, or a transaction from MULTI to EXEC. [`splitter`]: from commands
+//! - `unit`: what is sent as a whole: one command, or a transaction from MULTI to EXEC. [`splitter`]: from commands
 //!   to units. [`input`]: reads and splits, as long as there is room.
 //! - [`slots`]: which node serves which slot. [`verdict`]: what the replies to a unit mean. [`dispatch`]: sends
 //!   batches.

@@ -9,7 +9,7 @@
 //! - [`session`]: one current connection that follows redirections. [`redirect`], [`address`]: where to.
 //! - [`access`], [`connection`], [`tls`]: how a connection is opened, and what goes over it.
 //! - [`script`]: commands without a terminal. [`interactive`], [`editor`]: with one. [`bulk`]: `--pipe`.
-//! - [`format`], [`console`]: what is printed, and how.
+//! - [`mod@format`], [`console`]: what is printed, and how.
 //! - [`synopsis`], [`complete`], [`help`], [`secret`]: what the command table says while somebody types.
 //!
 //! Invariants:
