@@ -50,7 +50,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, from: ListEnd, to
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::check;
+    use crate::testing::{Bench, check};
 
     #[test]
     fn moves_between_lists() {
@@ -74,6 +74,18 @@ mod tests {
             "RPUSH l a => :1 | PEXPIRE l 50 => :1 | RPOPLPUSH l l => $1 a | PTTL l => :50 | \
             LMOVE l l RIGHT RIGHT => $1 a | LRANGE l 0 -1 => *1 $1 a",
         );
+    }
+
+    /// The texts of a packed list may have as many bytes as a node, and its packed form more. A move compares that form.
+    #[test]
+    fn a_move_within_a_list_over_the_limit_unpacks_it() {
+        let mut bench = Bench::new();
+        let elements: Vec<String> = (0..280).map(|n| format!("{n:>28}")).collect();
+        let words = [&b"RPUSH"[..], b"l"].into_iter().chain(elements.iter().map(String::as_bytes));
+        assert_eq!(bench.run(&words.collect::<Vec<_>>()), b":280\r\n");
+        bench.script("OBJECT ENCODING l => $8 listpack");
+        bench.run(&[b"LMOVE", b"l", b"l", b"LEFT", b"RIGHT"]);
+        bench.script("OBJECT ENCODING l => $9 quicklist | LLEN l => :280");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::nodes::{NodePlace, NodeSequence};
 use crate::codec::listpack::{FRAME_BYTES, Packable};
 use crate::effect::Items;
 use crate::keyspace::Object;
+use fastness_resp::number;
 use std::sync::Arc;
 
 /// A list outside of its entry.
@@ -387,6 +388,9 @@ impl NodeList {
             return;
         }
         if let Some(text) = self.pop(from) {
+            // In Valkey an integer that is moved adds nothing to what is compared with the limit.
+            let bytes = if number::parse_int(&text).is_some() { 0 } else { text.len() };
+            self.is_packed = self.stays_packed(bytes, 1);
             self.push_one(to, &text);
         }
         self.note_smaller();
