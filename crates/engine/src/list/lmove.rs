@@ -76,7 +76,8 @@ mod tests {
         );
     }
 
-    /// The texts of a packed list may have as many bytes as a node, and its packed form more. A move compares that form.
+    /// The texts of a packed list may have as many bytes as a node, and its packed form more, which is what a move
+    /// compares.
     #[test]
     fn a_move_within_a_list_over_the_limit_unpacks_it() {
         let mut bench = Bench::new();
