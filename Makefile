@@ -54,7 +54,8 @@ test-lab: setup-test ## the lab in containers, from start to removal, with fault
 # packages and targets, so that cargo resolves the same features and compiles everything once.
 test: setup-test ## all tests, on real processes too
 	@$(ENV); $(BUILD) --workspace --bins --tests
-	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; cargo test --locked --workspace; \
+	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; \
+		cargo test --locked --workspace $(if $(CI),--no-fail-fast); \
 		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py; \
 		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py
 
@@ -68,7 +69,7 @@ verify: setup ## check formatting, lints, layers, docs and licences; writes noth
 	@$(ENV); set -x; cargo fmt --all --check
 	@$(ENV); set -x; cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(ENV); set -x; RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
-	@$(ENV); set -x; cargo test --locked --workspace --test layers --test structure --test style --test licences
+	@$(ENV); set -x; cargo test --locked --no-fail-fast --workspace --test layers --test structure --test style --test licences
 	@$(ENV); if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
 	else echo "verify: SKIPPED cargo deny (not installed: cargo install cargo-deny); licences were checked by the test above"; fi
 

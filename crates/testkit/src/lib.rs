@@ -10,6 +10,7 @@ pub mod counting;
 pub mod differential;
 pub mod history;
 pub mod keys;
+pub mod lab_console;
 pub mod observe;
 pub mod partition;
 pub mod payload;

@@ -79,6 +79,7 @@ async fn a_cluster_is_used_from_the_command_line() -> Result<()> {
     lines(&cluster)?;
     at_a_prompt(&cluster)?;
     bulk_input(&cluster).await?;
+    progress_on_a_terminal(&cluster)?;
     cluster.discard_files();
     Ok(())
 }
@@ -182,6 +183,28 @@ async fn bulk_input(cluster: &Cluster) -> Result<()> {
     let (_, error) = fail(&["--dir", &dir, "--pipe"], "SET bulk:x 3\n*1\r\n+PING\r\n")?;
     ensure!(error.contains("standard input, byte 13: Protocol error"), "{error}");
     expect(&succeed(&["--dir", &dir, "GET", "bulk:x"], "")?, "3\n")
+}
+
+/// How far a file has been sent is drawn while it is sent, and removed at the end.
+fn progress_on_a_terminal(cluster: &Cluster) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("commands");
+    std::fs::write(&file, (0..BULK).map(|key| format!("SET bulk:{key} {key}\n")).collect::<String>())?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" cli --dir \"$1\" --pipe < \"$2\""]).arg(binary()?).arg(cluster.dir()).arg(file);
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    blocking(|| {
+        let mut bar = OnTerminal::start(&mut command, PATIENCE)?;
+        let drawn = bar.wait_for_after(0, " answered")?;
+        let text = bar.text();
+        ensure!(text.contains(" % ") && text.contains("/s  ") && text.contains(" left"), "{text:?}");
+        bar.wait_for_after(drawn, &format!("errors: 0, replies: {BULK}, seconds: "))?;
+        ensure!(bar.ended()?.success(), "{}", bar.text());
+        let text = bar.text();
+        let summary = text.rsplit("errors: ").nth(1).unwrap_or_default();
+        ensure!(summary.ends_with("\r\u{1b}[2K"), "the bar was not removed: {text:?}");
+        Ok(())
+    })
 }
 
 /// Keys of all shards.

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastness_load::{Connection, Endpoint, Login, Topology};
 use fastness_resp::value::Value;
+use fastness_testkit::browser::{self, Browser};
 use fastness_testkit::cluster::binary;
+use fastness_testkit::lab_console::{LabConsole, ended, press};
 use fastness_testkit::ports::Ports;
 use fastness_types::{SLOTS, Slot, slot_of};
 
@@ -257,6 +259,7 @@ async fn the_lab_is_started_broken_stopped_and_started_again() -> Result<()> {
     every_shard_is_reached(&lab).await?;
     faults_under_load_lose_nothing(&lab)?;
     payments_are_made_once(&lab)?;
+    buttons_drive_containers(&lab)?;
     every_panel_has_data(&lab)?;
     data_survives_new_addresses(&lab).await?;
 
@@ -374,6 +377,32 @@ fn payments_are_made_once(lab: &ComposeLab) -> Result<()> {
     lab.verb("node start 2")?;
     let verdict = lab.verb("load stop")?;
     ensure!(verdict.contains("verdict: every promise is kept"), "{verdict}");
+    Ok(())
+}
+
+/// The console on the host shows the nodes in containers, and its buttons kill one and start it again.
+fn buttons_drive_containers(lab: &ComposeLab) -> Result<()> {
+    if let Some(why) = browser::lacking() {
+        eprintln!("SKIPPED: the console of the lab: {why}");
+        return Ok(());
+    }
+    let console = LabConsole::start(&lab.dir())?;
+    let mut browser = Browser::start()?;
+    browser.open(console.url())?;
+    let cells = "[...document.querySelectorAll('#shards tbody td')].map((cell) => cell.innerText.trim())";
+    let count = |role: &str| format!("{cells}.filter((text) => text === '{role}').length");
+    browser.wait_for(&format!("{} === 3 && {} === 6", count("PRIMARY"), count("replica")))?;
+    press(&mut browser, "az-down", "c")?;
+    let output = ended(&mut browser, "az down c")?;
+    ensure!(output.contains("down"), "{output}");
+    browser.wait_for(&format!("{} === 3 && {} === 3", count("PRIMARY"), count("DOWN")))?;
+    let filter = format!("name={}-node-c", lab.name);
+    ensure!(docker(&["ps", "--quiet", "--filter", &filter])?.is_empty(), "the container of node c runs");
+    press(&mut browser, "az-up", "c")?;
+    ended(&mut browser, "az up c")?;
+    browser.wait_for(&format!("{} === 3 && {} === 6", count("PRIMARY"), count("replica")))?;
+    ensure!(!docker(&["ps", "--quiet", "--filter", &filter])?.is_empty(), "the container of node c does not run");
+    println!("the console's buttons have killed AZ c and started it again");
     Ok(())
 }
 

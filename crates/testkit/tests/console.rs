@@ -3,16 +3,15 @@
 //! screen reader. The pictures are in the target's `tmp` folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastness_testkit::browser::{self, Browser};
-use fastness_testkit::cluster::{Cluster, ClusterOptions, binary};
-use rustix::process::{Pid, Signal, kill_process};
+use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_testkit::lab_console::{LabConsole, ended, press};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,37 +29,6 @@ const SHARDS_SHOWN: &str = "(() => {
 })()";
 
 type Row = BTreeMap<String, String>;
-
-/// `fastness lab console`.
-struct LabConsole {
-    process: Child,
-    url: String,
-}
-
-impl LabConsole {
-    fn start(cluster: &Cluster) -> Result<LabConsole> {
-        let mut command = Command::new(binary()?);
-        command.args(["lab", "console", "--port", "0", "--json", "--dir"]).arg(cluster.dir());
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().context("no output")?).read_line(&mut line)?;
-        let printed: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-        let url = printed["console"].as_str().context("no address")?.to_owned();
-        Ok(LabConsole { process, url })
-    }
-
-    /// `host:port`.
-    fn authority(&self) -> &str {
-        self.url.trim_start_matches("http://").trim_end_matches("/console")
-    }
-}
-
-impl Drop for LabConsole {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
-    }
-}
 
 /// Whether there is no browser; that is an error where tests must run.
 fn is_skipped() -> Result<bool> {
@@ -123,34 +91,6 @@ fn is_without(rows: &[Row], zone: &str) -> bool {
     })
 }
 
-/// Presses a button with the keyboard.
-fn press(browser: &mut Browser, verb: &str, target: &str) -> Result<()> {
-    let focus = format!(
-        "(() => {{
-            const target = [...document.getElementsByName('target')].find((field) => field.value === '{target}');
-            const button = target.form.querySelector('button[value={verb}]');
-            button.focus();
-            return document.activeElement === button;
-        }})()"
-    );
-    ensure!(browser.evaluate(&focus)? == json!(true), "{verb} of {target:?} cannot be focused");
-    browser.press("Enter")
-}
-
-/// Waits until the newest verb that was pressed has ended, and returns its output.
-fn ended(browser: &mut Browser, words: &str) -> Result<String> {
-    let newest = "document.querySelector('#runs details')";
-    let done = format!(
-        "{newest} !== null && {newest}.querySelector('code').innerText === 'fastness lab {words}' \
-         && /done|failed/.test({newest}.querySelector('summary').innerText)"
-    );
-    browser.wait_for(&done)?;
-    let outcome = browser.evaluate(&format!("{newest}.textContent"))?;
-    let outcome = outcome.as_str().unwrap_or_default().to_owned();
-    ensure!(outcome.contains("done"), "{outcome}");
-    Ok(outcome)
-}
-
 #[test]
 fn a_page_shows_an_az_before_during_and_after_its_loss() -> Result<()> {
     if is_skipped()? {
@@ -159,10 +99,10 @@ fn a_page_shows_an_az_before_during_and_after_its_loss() -> Result<()> {
     let options = ClusterOptions { shards: SHARDS, durability: "async", ..ClusterOptions::default() };
     let mut cluster = Cluster::start(&options)?;
     cluster.keep_files();
-    let console = LabConsole::start(&cluster)?;
+    let console = LabConsole::start(cluster.dir())?;
     let mut browser = Browser::start()?;
     browser.resize(DESKTOP.0, DESKTOP.1, false)?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     let rows = until(&mut browser, "whole before", is_whole)?;
     let zone = *ZONES.iter().find(|zone| role(&rows[0], zone) == "PRIMARY").context("no primary of shard 1")?;
     press(&mut browser, "load-start", "")?;
@@ -179,7 +119,7 @@ fn a_page_shows_an_az_before_during_and_after_its_loss() -> Result<()> {
     on_a_node(&mut browser, &cluster, zone)?;
 
     browser.resize(DESKTOP.0, DESKTOP.1, true)?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     press(&mut browser, "az-up", zone)?;
     until(&mut browser, "whole again", is_whole)?;
     ended(&mut browser, &format!("az up {zone}"))?;
@@ -208,7 +148,7 @@ fn during(browser: &mut Browser) -> Result<()> {
 /// The same on a phone whose user prefers dark.
 fn on_a_phone(browser: &mut Browser, console: &LabConsole, zone: &str) -> Result<()> {
     browser.resize(PHONE.0, PHONE.1, true)?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     until(browser, "without the AZ on a phone", |rows| is_without(rows, zone))?;
     let width = browser.evaluate("document.documentElement.scrollWidth")?;
     ensure!(width.as_u64() <= Some(u64::from(PHONE.0)), "the page is {width} wide");
@@ -242,10 +182,10 @@ fn the_page_is_used_by_keyboard_and_screen_reader_and_by_no_other_page() -> Resu
     }
     let mut cluster = Cluster::start(&ClusterOptions { shards: SHARDS, ..ClusterOptions::default() })?;
     cluster.keep_files();
-    let console = LabConsole::start(&cluster)?;
+    let console = LabConsole::start(cluster.dir())?;
     let mut browser = Browser::start()?;
     browser.resize(DESKTOP.0, DESKTOP.1, false)?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     until(&mut browser, "whole", is_whole)?;
     by_keyboard(&mut browser)?;
     by_screen_reader(&mut browser)?;
@@ -331,11 +271,11 @@ fn not_by_another_page(browser: &mut Browser, console: &LabConsole) -> Result<()
             document.body.append(form);
             form.submit();
         }})()",
-        console.url
+        console.url()
     );
     browser.evaluate(&submit)?;
     browser.wait_for("document.querySelector('h1')?.innerText === 'Not pressed'")?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     ensure!(browser.evaluate("document.getElementById('runs').innerText")? == json!("Nothing yet."));
     Ok(())
 }
@@ -357,7 +297,7 @@ fn not_under_another_name(console: &LabConsole) -> Result<()> {
 /// The page shows the same without script, and its buttons work.
 fn without_script(browser: &mut Browser, console: &LabConsole) -> Result<()> {
     browser.call("Emulation.setScriptExecutionDisabled", json!({ "value": true }))?;
-    browser.open(&console.url)?;
+    browser.open(console.url())?;
     until(browser, "whole without script", is_whole)?;
     press(browser, "az-heal", "a")?;
     ended(browser, "az heal a")?;
