@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use fastness_testkit::browser::{self, Browser};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::lab_console::{LabConsole, ended, press};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const SHARDS: u32 = 3;
