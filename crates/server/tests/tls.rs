@@ -216,10 +216,9 @@ async fn each_listener_lets_its_own_in() {
     own.describe_cluster(DescribeClusterRequest {}).await.unwrap();
     let refused = own.hand_over(HandOverRequest { shard: 1, target_node: 0 }).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
-    let refused = own.list_events(ListEventsRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
-    let refused = own.show_figures(ShowFiguresRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    // Its console shows events and figures of all nodes.
+    own.list_events(ListEventsRequest::default()).await.unwrap();
+    own.show_figures(ShowFiguresRequest::default()).await.unwrap();
     let figures = admin.show_figures(ShowFiguresRequest::default()).await.unwrap().into_inner();
     assert!(figures.node_id == 1 && figures.resident_bytes > 0 && figures.replicas.is_empty(), "{figures:?}");
     let events = admin.list_events(ListEventsRequest::default()).await.unwrap().into_inner();

@@ -8,7 +8,8 @@ use super::tally::Tally;
 
 /// How often it is drawn again while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
-const WITH_TOTAL: &str = "{bar:24} {percent:>3} %  {bytes}/{total_bytes}  {bytes_per_sec}  {msg}  {eta} left";
+/// The bar takes what is left of the terminal's width: a line that is wrapped cannot be drawn again in its place.
+const WITH_TOTAL: &str = "{wide_bar} {percent:>3} %  {bytes}/{total_bytes}  {bytes_per_sec}  {msg}  {eta} left";
 const WITHOUT_TOTAL: &str = "{spinner} {bytes}  {bytes_per_sec}  {msg}";
 
 /// How far the input has been sent.

@@ -29,6 +29,10 @@ impl SlotMap {
             let Value::Array(parts) = range else { return None };
             let [Value::Integer(first), Value::Integer(last), primary, ..] = parts.as_slice() else { return None };
             let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
+            // A slice takes a range that ends one before its start for an empty one.
+            if first > last {
+                return None;
+            }
             let index = u16::try_from(map.primaries.len()).ok()?;
             map.by_slot.get_mut(first..=last)?.fill(Some(index));
             map.primaries.push(node(primary, from)?);
