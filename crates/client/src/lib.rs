@@ -109,6 +109,7 @@ mod sorted_set;
 pub mod testing;
 mod topology;
 mod txn;
+mod typed;
 mod verdict;
 mod watch;
 mod write_commands;
