@@ -40,7 +40,7 @@ impl Client {
         side: ListSide,
         elements: impl IntoIterator<Item = E>,
     ) -> Result<u64, ClientError> {
-        self.typed_write(Words::new(side.of("LPUSH", "RPUSH")).arg(key).some(elements)?, count).await
+        self.typed_write(Words::new(side.of("LPUSH", "RPUSH")).key(key).some(elements)?, count).await
     }
 
     /// Removes and returns the element at an end of a list; absent if there is no such key. A list without elements
@@ -49,7 +49,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_pop(&self, key: impl AsRef<[u8]>, side: ListSide) -> Result<Option<Bytes>, ClientError> {
-        self.typed_write(Words::new(side.of("LPOP", "RPOP")).arg(key), optional(bytes)).await
+        self.typed_write(Words::new(side.of("LPOP", "RPOP")).key(key), optional(bytes)).await
     }
 
     /// As [`Client::list_pop`], of up to `count` elements; the one at the end comes first.
@@ -62,7 +62,7 @@ impl Client {
         side: ListSide,
         count: u64,
     ) -> Result<Vec<Bytes>, ClientError> {
-        self.typed_write(Words::new(side.of("LPOP", "RPOP")).arg(key).number(count), each(bytes)).await
+        self.typed_write(Words::new(side.of("LPOP", "RPOP")).key(key).number(count), each(bytes)).await
     }
 
     /// Moves the element at an end of a list to an end of another list, or of the same, and returns it; absent if there
@@ -77,7 +77,7 @@ impl Client {
         destination: impl AsRef<[u8]>,
         to: ListSide,
     ) -> Result<Option<Bytes>, ClientError> {
-        let words = Words::new("LMOVE").arg(source).arg(destination).arg(from.word()).arg(to.word());
+        let words = Words::new("LMOVE").key(source).key(destination).arg(from.word()).arg(to.word());
         self.typed_write(words, optional(bytes)).await
     }
 
@@ -86,7 +86,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        self.typed_read(Words::new("LLEN").arg(key), count).await
+        self.typed_read(Words::new("LLEN").key(key), count).await
     }
 
     /// Returns the elements of a list from one position up to and including another. Positions below 0 count from the
@@ -95,7 +95,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_range(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<Vec<Bytes>, ClientError> {
-        self.typed_read(Words::new("LRANGE").arg(key).number(start).number(stop), each(bytes)).await
+        self.typed_read(Words::new("LRANGE").key(key).number(start).number(stop), each(bytes)).await
     }
 
     /// Returns the element at a position of a list, as in [`Client::list_range`]; absent if there is none.
@@ -103,7 +103,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_get(&self, key: impl AsRef<[u8]>, position: i64) -> Result<Option<Bytes>, ClientError> {
-        self.typed_read(Words::new("LINDEX").arg(key).number(position), optional(bytes)).await
+        self.typed_read(Words::new("LINDEX").key(key).number(position), optional(bytes)).await
     }
 
     /// Replaces the element at a position of a list, as in [`Client::list_range`].
@@ -116,7 +116,7 @@ impl Client {
         position: i64,
         element: impl AsRef<[u8]>,
     ) -> Result<(), ClientError> {
-        self.typed_write(Words::new("LSET").arg(key).number(position).arg(element), done).await
+        self.typed_write(Words::new("LSET").key(key).number(position).arg(element), done).await
     }
 
     /// Adds an element beside the first one that is equal to `pivot`: before it at [`ListSide::Head`], after it at
@@ -131,11 +131,12 @@ impl Client {
         pivot: impl AsRef<[u8]>,
         element: impl AsRef<[u8]>,
     ) -> Result<bool, ClientError> {
-        let words = Words::new("LINSERT").arg(key).arg(side.of("BEFORE", "AFTER")).arg(pivot).arg(element);
+        let words = Words::new("LINSERT").key(key).arg(side.of("BEFORE", "AFTER")).arg(pivot).arg(element);
         self.typed_write(words, flag).await
     }
 
-    /// Removes elements that are equal to `element`: up to `most` from the head on, or from the tail on if it is below 0;
+    /// Removes elements that are equal to `element`: up to `most` from the head on, or from the tail on if it is below
+    /// 0;
     /// all of them if it is 0. Returns how many there were.
     ///
     /// # Errors
@@ -146,7 +147,7 @@ impl Client {
         most: i64,
         element: impl AsRef<[u8]>,
     ) -> Result<u64, ClientError> {
-        self.typed_write(Words::new("LREM").arg(key).number(most).arg(element), count).await
+        self.typed_write(Words::new("LREM").key(key).number(most).arg(element), count).await
     }
 
     /// Removes the elements of a list outside of a range, as in [`Client::list_range`].
@@ -154,7 +155,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_trim(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<(), ClientError> {
-        self.typed_write(Words::new("LTRIM").arg(key).number(start).number(stop), done).await
+        self.typed_write(Words::new("LTRIM").key(key).number(start).number(stop), done).await
     }
 
     /// Returns the position of the first element that is equal to this one; absent if there is none.
@@ -166,6 +167,6 @@ impl Client {
         key: impl AsRef<[u8]>,
         element: impl AsRef<[u8]>,
     ) -> Result<Option<u64>, ClientError> {
-        self.typed_read(Words::new("LPOS").arg(key).arg(element), optional(count)).await
+        self.typed_read(Words::new("LPOS").key(key).arg(element), optional(count)).await
     }
 }

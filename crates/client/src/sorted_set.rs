@@ -124,7 +124,7 @@ impl Client {
         for (name, score) in members {
             pairs.extend([Bytes::from(score_word(score)?), Bytes::copy_from_slice(name.as_ref())]);
         }
-        self.typed_write(Words::new("ZADD").arg(key).args(options.words()).some(pairs)?, count).await
+        self.typed_write(Words::new("ZADD").key(key).args(options.words()).some(pairs)?, count).await
     }
 
     /// Adds a number to the score of a member; a missing member counts as 0. Returns the new score.
@@ -137,7 +137,7 @@ impl Client {
         name: impl AsRef<[u8]>,
         by: f64,
     ) -> Result<f64, ClientError> {
-        self.typed_write(Words::new("ZINCRBY").arg(key).arg(score_word(by)?).arg(name), score).await
+        self.typed_write(Words::new("ZINCRBY").key(key).arg(score_word(by)?).arg(name), score).await
     }
 
     /// Removes members of a sorted set, at least one; returns how many there were. A sorted set without members ceases
@@ -150,7 +150,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         names: impl IntoIterator<Item = N>,
     ) -> Result<u64, ClientError> {
-        self.typed_write(Words::new("ZREM").arg(key).some(names)?, count).await
+        self.typed_write(Words::new("ZREM").key(key).some(names)?, count).await
     }
 
     /// Removes and returns up to `most` members with the lowest scores.
@@ -158,7 +158,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_pop_min(&self, key: impl AsRef<[u8]>, most: u32) -> Result<Vec<ScoredMember>, ClientError> {
-        self.typed_write(Words::new("ZPOPMIN").arg(key).number(most), each(member)).await
+        self.typed_write(Words::new("ZPOPMIN").key(key).number(most), each(member)).await
     }
 
     /// Removes and returns up to `most` members with the highest scores, the highest first.
@@ -166,7 +166,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_pop_max(&self, key: impl AsRef<[u8]>, most: u32) -> Result<Vec<ScoredMember>, ClientError> {
-        self.typed_write(Words::new("ZPOPMAX").arg(key).number(most), each(member)).await
+        self.typed_write(Words::new("ZPOPMAX").key(key).number(most), each(member)).await
     }
 
     /// Returns the number of members of a sorted set; 0 if there is no such key.
@@ -174,7 +174,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        self.typed_read(Words::new("ZCARD").arg(key), count).await
+        self.typed_read(Words::new("ZCARD").key(key), count).await
     }
 
     /// Returns the score of a member; absent if there is no such key or member.
@@ -186,7 +186,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<f64>, ClientError> {
-        self.typed_read(Words::new("ZSCORE").arg(key).arg(name), optional(score)).await
+        self.typed_read(Words::new("ZSCORE").key(key).arg(name), optional(score)).await
     }
 
     /// Returns the place of a member, counted from the lowest score; absent if there is no such key or member.
@@ -198,7 +198,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<RankedMember>, ClientError> {
-        let words = Words::new("ZRANK").arg(key).arg(name).arg("WITHSCORE");
+        let words = Words::new("ZRANK").key(key).arg(name).arg("WITHSCORE");
         self.typed_read(words, optional(ranked)).await
     }
 
@@ -211,7 +211,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<RankedMember>, ClientError> {
-        let words = Words::new("ZREVRANK").arg(key).arg(name).arg("WITHSCORE");
+        let words = Words::new("ZREVRANK").key(key).arg(name).arg("WITHSCORE");
         self.typed_read(words, optional(ranked)).await
     }
 
@@ -225,7 +225,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         ranks: RangeInclusive<i64>,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let words = Words::new("ZRANGE").arg(key).number(ranks.start()).number(ranks.end()).arg("WITHSCORES");
+        let words = Words::new("ZRANGE").key(key).number(ranks.start()).number(ranks.end()).arg("WITHSCORES");
         self.typed_read(words, each(member)).await
     }
 
@@ -239,7 +239,7 @@ impl Client {
         scores: RangeInclusive<f64>,
         most: u32,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let words = Words::new("ZRANGE").arg(key).arg(score_word(*scores.start())?).arg(score_word(*scores.end())?);
+        let words = Words::new("ZRANGE").key(key).arg(score_word(*scores.start())?).arg(score_word(*scores.end())?);
         let words = words.args(["BYSCORE", "LIMIT", "0"]).number(most).arg("WITHSCORES");
         self.typed_read(words, each(member)).await
     }

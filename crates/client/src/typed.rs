@@ -8,39 +8,61 @@ use tonic::Code;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::reply::ReplyValue;
+use crate::slots::key_slot;
+use crate::verdict::CallKind;
 
 /// A command, word by word.
-pub(crate) struct Words(Vec<Bytes>);
+pub(crate) struct Words {
+    words: Vec<Bytes>,
+    /// The slot of the first key.
+    slot: Option<u16>,
+}
 
 impl Words {
     /// A command without arguments.
     pub(crate) fn new(name: &'static str) -> Words {
-        Words(vec![Bytes::from_static(name.as_bytes())])
+        Words { words: vec![Bytes::from_static(name.as_bytes())], slot: None }
+    }
+
+    /// With a key as an argument.
+    pub(crate) fn key(mut self, key: impl AsRef<[u8]>) -> Words {
+        self.slot = self.slot.or_else(|| Some(key_slot(key.as_ref())));
+        self.arg(key)
+    }
+
+    /// With keys as arguments, at least one.
+    pub(crate) fn keys<K: AsRef<[u8]>>(self, keys: impl IntoIterator<Item = K>) -> Result<Words, ClientError> {
+        let before = self.words.len();
+        let words = keys.into_iter().fold(self, Words::key);
+        words.longer_than(before)
     }
 
     /// With one more argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<[u8]>) -> Words {
-        self.0.push(Bytes::copy_from_slice(arg.as_ref()));
+        self.words.push(Bytes::copy_from_slice(arg.as_ref()));
         self
     }
 
     /// With a number as an argument.
     pub(crate) fn number(mut self, number: impl ToString) -> Words {
-        self.0.push(Bytes::from(number.to_string()));
+        self.words.push(Bytes::from(number.to_string()));
         self
     }
 
     /// With more arguments.
     pub(crate) fn args<A: AsRef<[u8]>>(mut self, args: impl IntoIterator<Item = A>) -> Words {
-        self.0.extend(args.into_iter().map(|arg| Bytes::copy_from_slice(arg.as_ref())));
+        self.words.extend(args.into_iter().map(|arg| Bytes::copy_from_slice(arg.as_ref())));
         self
     }
 
     /// With more arguments, at least one.
     pub(crate) fn some<A: AsRef<[u8]>>(self, args: impl IntoIterator<Item = A>) -> Result<Words, ClientError> {
-        let before = self.0.len();
-        let words = self.args(args);
-        if words.0.len() == before { Err(ClientError::invalid("at least one of them is needed")) } else { Ok(words) }
+        let before = self.words.len();
+        self.args(args).longer_than(before)
+    }
+
+    fn longer_than(self, len: usize) -> Result<Words, ClientError> {
+        if self.words.len() > len { Ok(self) } else { Err(ClientError::invalid("at least one of them is needed")) }
     }
 }
 
@@ -51,7 +73,7 @@ impl Client {
         words: Words,
         read: impl FnOnce(&ReplyValue) -> Option<T>,
     ) -> Result<T, ClientError> {
-        let reply = self.execute(words.0).await?;
+        let reply = self.run_command(CallKind::Write, words.words, words.slot).await?;
         read(&reply).ok_or_else(|| unexpected_write(&reply))
     }
 
@@ -61,7 +83,7 @@ impl Client {
         words: Words,
         read: impl FnOnce(&ReplyValue) -> Option<T>,
     ) -> Result<T, ClientError> {
-        let reply = self.execute_read(words.0).await?;
+        let reply = self.run_command(CallKind::Read, words.words, words.slot).await?;
         read(&reply).ok_or_else(|| unexpected_read(&reply))
     }
 }
@@ -137,10 +159,16 @@ mod tests {
 
     #[test]
     fn commands_are_written_word_by_word() {
-        let words = Words::new("SADD").arg("s").some(["a", "b"]).unwrap();
-        assert_eq!(words.0, ["SADD", "s", "a", "b"].map(Bytes::from));
+        let words = Words::new("SADD").key("s").some(["a", "b"]).unwrap();
+        assert_eq!(words.words, ["SADD", "s", "a", "b"].map(Bytes::from));
         assert!(matches!(Words::new("SADD").arg("s").some([""; 0]), Err(ClientError::Invalid { .. })));
-        assert_eq!(Words::new("LPOP").number(-7).0, ["LPOP", "-7"].map(Bytes::from));
+        assert_eq!(Words::new("LPOP").number(-7).words, ["LPOP", "-7"].map(Bytes::from));
+        assert!(Words::new("SUNION").keys([""; 0]).is_err());
+        let words = Words::new("SINTERCARD").number(2).keys(["a", "b"]).unwrap();
+        assert_eq!(
+            (words.words, words.slot),
+            (["SINTERCARD", "2", "a", "b"].map(Bytes::from).to_vec(), Some(key_slot(b"a")))
+        );
     }
 
     #[test]
