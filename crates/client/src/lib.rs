@@ -135,7 +135,9 @@ pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
 pub use settings::{CallSettings, ReadConsistency};
 pub use slots::key_slot;
 pub use sorted_set::{RankedMember, ScoredMember, SortedSetOptions};
-pub use stream::{InvalidStreamId, StreamAddOptions, StreamClaimed, StreamEntry, StreamId, StreamPending, StreamTrim};
+pub use stream::{
+    InvalidStreamId, StreamAddOptions, StreamClaimed, StreamEntry, StreamId, StreamPending, StreamTakeOver, StreamTrim,
+};
 /// The code of a refusal.
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};

@@ -107,6 +107,17 @@ pub struct StreamPending {
     pub deliveries: u64,
 }
 
+/// Which pending entries a consumer takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamTakeOver {
+    /// Those that were delivered at least so long ago.
+    pub min_idle: Duration,
+    /// Those from this id on.
+    pub from: StreamId,
+    /// So many at most.
+    pub most: u32,
+}
+
 /// What a consumer has taken over from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamClaimed {
@@ -374,8 +385,7 @@ impl Client {
         self.typed_read(words.number(ids.start()).number(ids.end()).number(most), each(pending)).await
     }
 
-    /// Delivers up to `most` entries to a consumer that are pending for any one since so long, from this id on: a
-    /// consumer takes over from those that are gone.
+    /// Delivers entries to a consumer that are pending for any one: a consumer takes over from those that are gone.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -384,12 +394,10 @@ impl Client {
         key: impl AsRef<[u8]>,
         group: impl AsRef<[u8]>,
         consumer: impl AsRef<[u8]>,
-        min_idle: Duration,
-        from: StreamId,
-        most: u32,
+        which: StreamTakeOver,
     ) -> Result<StreamClaimed, ClientError> {
-        let words = Words::new("XAUTOCLAIM").key(key).arg(group).arg(consumer).number(min_idle.as_millis());
-        self.typed_write(words.number(from).arg("COUNT").number(most), claimed).await
+        let words = Words::new("XAUTOCLAIM").key(key).arg(group).arg(consumer).number(which.min_idle.as_millis());
+        self.typed_write(words.number(which.from).arg("COUNT").number(which.most), claimed).await
     }
 }
 

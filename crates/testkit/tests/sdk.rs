@@ -13,8 +13,8 @@ use bytes::Bytes;
 use fastness_client::{
     BitJoin, CallSettings, Client, ClientBuilder, ClientError, Code, GeoArea, GeoCenter, GeoPosition, ListSide,
     NOT_CONNECTED, Operation, OperationResult, RankedMember, ReadConsistency, ReplyValue, RetryOptions, ScoredMember,
-    SetExpiry, SetIf, SetOptions, SetOutcome, SortedSetOptions, StreamAddOptions, StreamEntry, StreamId, StreamTrim,
-    Txn, key_slot,
+    SetExpiry, SetIf, SetOptions, SetOutcome, SortedSetOptions, StreamAddOptions, StreamEntry, StreamId,
+    StreamTakeOver, StreamTrim, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -388,7 +388,8 @@ async fn streams(client: &Client) -> Result<()> {
     let consumers = pending.iter().map(|one| (one.id.ms, &one.consumer[..]));
     ensure!(consumers.eq([(4, &b"a"[..]), (5, b"b")]), "{pending:?}");
     client.stream_remove("x", [id(4)]).await?;
-    let taken = client.stream_group_take_over("x", "g", "b", Duration::ZERO, StreamId::MIN, 9).await?;
+    let all = StreamTakeOver { min_idle: Duration::ZERO, from: StreamId::MIN, most: 9 };
+    let taken = client.stream_group_take_over("x", "g", "b", all).await?;
     ensure!(taken.next == StreamId::MIN && taken.removed == [id(4)] && ids(taken.entries) == [5]);
     ensure!(client.stream_group_remove("x", "g").await? && !client.stream_group_remove("x", "g").await?);
     let gone = client.stream_group_read("x", "g", "a", 1).await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::BlockingClient;
 use crate::error::ClientError;
-use crate::stream::{StreamAddOptions, StreamClaimed, StreamEntry, StreamId, StreamPending, StreamTrim};
+use crate::stream::{
+    StreamAddOptions, StreamClaimed, StreamEntry, StreamId, StreamPending, StreamTakeOver, StreamTrim,
+};
 
 impl BlockingClient {
     /// Adds an entry with these fields, at least one, to a stream, and makes it if it is missing. See
@@ -183,8 +185,7 @@ impl BlockingClient {
         self.wait(self.client.stream_group_pending(key, group, min_idle, ids, most))
     }
 
-    /// Delivers up to `most` entries to a consumer that are pending for any one since so long, from this id on. See
-    /// [`crate::Client::stream_group_take_over`].
+    /// Delivers entries to a consumer that are pending for any one. See [`crate::Client::stream_group_take_over`].
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -193,10 +194,8 @@ impl BlockingClient {
         key: impl AsRef<[u8]>,
         group: impl AsRef<[u8]>,
         consumer: impl AsRef<[u8]>,
-        min_idle: Duration,
-        from: StreamId,
-        most: u32,
+        which: StreamTakeOver,
     ) -> Result<StreamClaimed, ClientError> {
-        self.wait(self.client.stream_group_take_over(key, group, consumer, min_idle, from, most))
+        self.wait(self.client.stream_group_take_over(key, group, consumer, which))
     }
 }
