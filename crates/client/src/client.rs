@@ -171,7 +171,9 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]. A command that is answered with an error is refused; errors within a reply are values.
     pub async fn execute<A: AsRef<[u8]>>(&self, args: impl IntoIterator<Item = A>) -> Result<ReplyValue, ClientError> {
-        self.run_command(CallKind::Write, args).await
+        let args = copied(args);
+        let slot = likely_slot(&args);
+        self.run_command(CallKind::Write, args, slot).await
     }
 
     /// Runs a command that changes nothing, as [`Client::execute`] does. The caller answers for that: it may run twice,
@@ -183,20 +185,21 @@ impl Client {
         &self,
         args: impl IntoIterator<Item = A>,
     ) -> Result<ReplyValue, ClientError> {
-        self.run_command(CallKind::Read, args).await
+        let args = copied(args);
+        let slot = likely_slot(&args);
+        self.run_command(CallKind::Read, args, slot).await
     }
 
-    async fn run_command<A: AsRef<[u8]>>(
+    /// Runs a command whose keys are in a slot. If that is another one, the node that is called names the right one.
+    pub(crate) async fn run_command(
         &self,
         kind: CallKind,
-        args: impl IntoIterator<Item = A>,
+        args: Vec<Bytes>,
+        slot: Option<u16>,
     ) -> Result<ReplyValue, ClientError> {
-        let args: Vec<Bytes> = args.into_iter().map(|arg| Bytes::copy_from_slice(arg.as_ref())).collect();
         if args.is_empty() {
             return Err(ClientError::invalid("a command has at least a name"));
         }
-        // The first key of almost every command; for the others the node that is called names the right one.
-        let slot = args.get(1).map(|key| key_slot(key));
         let is_keyed = kind == CallKind::Write && writes_data(&args);
         let (kind, options) = if is_keyed { (self.write_kind(), self.write_options()) } else { (kind, self.options()) };
         let request = v1::ExecuteRequest { args, shard: 0, options };
@@ -295,4 +298,14 @@ impl Client {
     pub(crate) fn until(&self) -> Instant {
         Instant::now() + self.settings.deadline.unwrap_or(self.core.deadline).min(DEADLINE_MAX)
     }
+}
+
+/// Words of a caller.
+fn copied<A: AsRef<[u8]>>(args: impl IntoIterator<Item = A>) -> Vec<Bytes> {
+    args.into_iter().map(|arg| Bytes::copy_from_slice(arg.as_ref())).collect()
+}
+
+/// The slot of the second word, which is the first key of almost every command.
+fn likely_slot(args: &[Bytes]) -> Option<u16> {
+    args.get(1).map(|key| key_slot(key))
 }

@@ -75,7 +75,7 @@
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
 //! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
-//!   elsewhere (`EVAL`) costs one MOVED per call.
+//!   elsewhere (`EVAL`) costs one MOVED per call. Typed calls know where their keys are.
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
@@ -83,6 +83,7 @@
 //! - Certificates and passwords are read once, when the client is built.
 
 mod batch;
+mod bitmap;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod builder;
@@ -91,7 +92,9 @@ mod channels;
 mod client;
 mod error;
 mod follower;
+mod geo;
 mod hash;
+mod hyperloglog;
 mod idempotency;
 mod list;
 mod observe;
@@ -105,18 +108,22 @@ mod sets;
 mod settings;
 mod slots;
 mod sorted_set;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topology;
 mod txn;
+mod typed;
 mod verdict;
 mod watch;
 mod write_commands;
 
+pub use bitmap::BitJoin;
 pub use builder::ClientBuilder;
 pub use channels::{ChannelError, NodeChannel};
 pub use client::Client;
 pub use error::{CONFLICT, CONNECTION_LOST, ClientError, MOVED, NOT_CONNECTED};
+pub use geo::{GeoArea, GeoCenter, GeoMatch, GeoPosition};
 pub use idempotency::{Idempotency, IdempotencyKey, InvalidIdempotencyKey};
 pub use list::ListSide;
 pub use observe::{CallObserver, FinishedCall, OutcomeKind};
@@ -128,6 +135,9 @@ pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
 pub use settings::{CallSettings, ReadConsistency};
 pub use slots::key_slot;
 pub use sorted_set::{RankedMember, ScoredMember, SortedSetOptions};
+pub use stream::{
+    InvalidStreamId, StreamAddOptions, StreamClaimed, StreamEntry, StreamId, StreamPending, StreamTakeOver, StreamTrim,
+};
 /// The code of a refusal.
 pub use tonic::Code;
 pub use txn::{Txn, TxnOutcome};

@@ -1,10 +1,10 @@
-//! Calls on lists: commands of Valkey, with their replies as types.
+//! Calls on lists: commands with typed arguments and replies.
 
 use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::reply::ReplyValue;
+use crate::typed::{Words, bytes, count, done, each, flag, optional};
 
 /// An end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,49 +16,16 @@ pub enum ListSide {
 }
 
 impl ListSide {
-    fn word(self) -> &'static [u8] {
-        match self {
-            ListSide::Head => b"LEFT",
-            ListSide::Tail => b"RIGHT",
-        }
+    fn word(self) -> &'static str {
+        self.of("LEFT", "RIGHT")
     }
 
-    fn of(self, head: &'static [u8], tail: &'static [u8]) -> &'static [u8] {
+    fn of(self, head: &'static str, tail: &'static str) -> &'static str {
         match self {
             ListSide::Head => head,
             ListSide::Tail => tail,
         }
     }
-}
-
-/// A reply of another kind than the command has.
-fn unexpected(reply: &ReplyValue) -> ClientError {
-    ClientError::OutcomeUnknown { message: format!("the server has answered with a reply of another kind: {reply:?}") }
-}
-
-fn to_count(reply: &ReplyValue) -> Result<u64, ClientError> {
-    reply.as_integer().and_then(|count| u64::try_from(count).ok()).ok_or_else(|| unexpected(reply))
-}
-
-fn to_element(reply: ReplyValue) -> Result<Option<Bytes>, ClientError> {
-    match reply {
-        ReplyValue::Null => Ok(None),
-        ReplyValue::Bytes(element) => Ok(Some(element)),
-        other => Err(unexpected(&other)),
-    }
-}
-
-fn to_elements(reply: ReplyValue) -> Result<Vec<Bytes>, ClientError> {
-    let values = match reply {
-        ReplyValue::Null => return Ok(Vec::new()),
-        ReplyValue::Array(values) => values,
-        other => return Err(unexpected(&other)),
-    };
-    let element = |value| match value {
-        ReplyValue::Bytes(element) => Ok(element),
-        other => Err(unexpected(&other)),
-    };
-    values.into_iter().map(element).collect()
 }
 
 impl Client {
@@ -73,12 +40,7 @@ impl Client {
         side: ListSide,
         elements: impl IntoIterator<Item = E>,
     ) -> Result<u64, ClientError> {
-        let mut args = vec![side.of(b"LPUSH", b"RPUSH").to_vec(), key.as_ref().to_vec()];
-        args.extend(elements.into_iter().map(|element| element.as_ref().to_vec()));
-        if args.len() == 2 {
-            return Err(ClientError::invalid("at least one element is needed"));
-        }
-        to_count(&self.execute(args).await?)
+        self.typed_write(Words::new(side.of("LPUSH", "RPUSH")).key(key).some(elements)?, count).await
     }
 
     /// Removes and returns the element at an end of a list; absent if there is no such key. A list without elements
@@ -87,7 +49,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_pop(&self, key: impl AsRef<[u8]>, side: ListSide) -> Result<Option<Bytes>, ClientError> {
-        to_element(self.execute([side.of(b"LPOP", b"RPOP"), key.as_ref()]).await?)
+        self.typed_write(Words::new(side.of("LPOP", "RPOP")).key(key), optional(bytes)).await
     }
 
     /// As [`Client::list_pop`], of up to `count` elements; the one at the end comes first.
@@ -100,8 +62,7 @@ impl Client {
         side: ListSide,
         count: u64,
     ) -> Result<Vec<Bytes>, ClientError> {
-        let count = count.to_string();
-        to_elements(self.execute([side.of(b"LPOP", b"RPOP"), key.as_ref(), count.as_bytes()]).await?)
+        self.typed_write(Words::new(side.of("LPOP", "RPOP")).key(key).number(count), each(bytes)).await
     }
 
     /// Moves the element at an end of a list to an end of another list, or of the same, and returns it; absent if there
@@ -116,8 +77,8 @@ impl Client {
         destination: impl AsRef<[u8]>,
         to: ListSide,
     ) -> Result<Option<Bytes>, ClientError> {
-        let args = [&b"LMOVE"[..], source.as_ref(), destination.as_ref(), from.word(), to.word()];
-        to_element(self.execute(args).await?)
+        let words = Words::new("LMOVE").key(source).key(destination).arg(from.word()).arg(to.word());
+        self.typed_write(words, optional(bytes)).await
     }
 
     /// Returns the number of elements of a list; 0 if there is no such key.
@@ -125,7 +86,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        to_count(&self.execute_read([&b"LLEN"[..], key.as_ref()]).await?)
+        self.typed_read(Words::new("LLEN").key(key), count).await
     }
 
     /// Returns the elements of a list from one position up to and including another. Positions below 0 count from the
@@ -134,8 +95,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_range(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<Vec<Bytes>, ClientError> {
-        let (start, stop) = (start.to_string(), stop.to_string());
-        to_elements(self.execute_read([&b"LRANGE"[..], key.as_ref(), start.as_bytes(), stop.as_bytes()]).await?)
+        self.typed_read(Words::new("LRANGE").key(key).number(start).number(stop), each(bytes)).await
     }
 
     /// Returns the element at a position of a list, as in [`Client::list_range`]; absent if there is none.
@@ -143,8 +103,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_get(&self, key: impl AsRef<[u8]>, position: i64) -> Result<Option<Bytes>, ClientError> {
-        let position = position.to_string();
-        to_element(self.execute_read([&b"LINDEX"[..], key.as_ref(), position.as_bytes()]).await?)
+        self.typed_read(Words::new("LINDEX").key(key).number(position), optional(bytes)).await
     }
 
     /// Replaces the element at a position of a list, as in [`Client::list_range`].
@@ -157,8 +116,7 @@ impl Client {
         position: i64,
         element: impl AsRef<[u8]>,
     ) -> Result<(), ClientError> {
-        let position = position.to_string();
-        self.execute([&b"LSET"[..], key.as_ref(), position.as_bytes(), element.as_ref()]).await.map(drop)
+        self.typed_write(Words::new("LSET").key(key).number(position).arg(element), done).await
     }
 
     /// Adds an element beside the first one that is equal to `pivot`: before it at [`ListSide::Head`], after it at
@@ -173,24 +131,23 @@ impl Client {
         pivot: impl AsRef<[u8]>,
         element: impl AsRef<[u8]>,
     ) -> Result<bool, ClientError> {
-        let beside = side.of(b"BEFORE", b"AFTER");
-        let reply = self.execute([&b"LINSERT"[..], key.as_ref(), beside, pivot.as_ref(), element.as_ref()]).await?;
-        reply.as_integer().map(|len| len > 0).ok_or_else(|| unexpected(&reply))
+        let words = Words::new("LINSERT").key(key).arg(side.of("BEFORE", "AFTER")).arg(pivot).arg(element);
+        self.typed_write(words, flag).await
     }
 
-    /// Removes elements that are equal to `element`: up to `count` from the head on, or from the tail on if it is below
-    /// 0; all of them if it is 0. Returns how many there were.
+    /// Removes elements that are equal to `element`: up to `most` from the head on, or from the tail on if it is below
+    /// 0;
+    /// all of them if it is 0. Returns how many there were.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_remove(
         &self,
         key: impl AsRef<[u8]>,
-        count: i64,
+        most: i64,
         element: impl AsRef<[u8]>,
     ) -> Result<u64, ClientError> {
-        let count = count.to_string();
-        to_count(&self.execute([&b"LREM"[..], key.as_ref(), count.as_bytes(), element.as_ref()]).await?)
+        self.typed_write(Words::new("LREM").key(key).number(most).arg(element), count).await
     }
 
     /// Removes the elements of a list outside of a range, as in [`Client::list_range`].
@@ -198,8 +155,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_trim(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<(), ClientError> {
-        let (start, stop) = (start.to_string(), stop.to_string());
-        self.execute([&b"LTRIM"[..], key.as_ref(), start.as_bytes(), stop.as_bytes()]).await.map(drop)
+        self.typed_write(Words::new("LTRIM").key(key).number(start).number(stop), done).await
     }
 
     /// Returns the position of the first element that is equal to this one; absent if there is none.
@@ -211,29 +167,6 @@ impl Client {
         key: impl AsRef<[u8]>,
         element: impl AsRef<[u8]>,
     ) -> Result<Option<u64>, ClientError> {
-        match self.execute_read([&b"LPOS"[..], key.as_ref(), element.as_ref()]).await? {
-            ReplyValue::Null => Ok(None),
-            reply => to_count(&reply).map(Some),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn replies_are_what_the_commands_have() {
-        assert_eq!(to_count(&ReplyValue::Integer(3)).unwrap(), 3);
-        assert!(to_count(&ReplyValue::Integer(-1)).is_err() && to_count(&ReplyValue::Null).is_err());
-        assert_eq!(to_element(ReplyValue::Null).unwrap(), None);
-        assert_eq!(to_element(ReplyValue::Bytes("a".into())).unwrap(), Some("a".into()));
-        assert!(to_element(ReplyValue::Integer(1)).unwrap_err().may_have_happened());
-        let elements = ReplyValue::Array(vec![ReplyValue::Bytes("a".into()), ReplyValue::Bytes("b".into())]);
-        assert_eq!(to_elements(elements).unwrap(), ["a", "b"]);
-        assert!(to_elements(ReplyValue::Null).unwrap().is_empty());
-        assert!(to_elements(ReplyValue::Array(vec![ReplyValue::Null])).is_err());
+        self.typed_read(Words::new("LPOS").key(key).arg(element), optional(count)).await
     }
 }

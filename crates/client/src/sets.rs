@@ -1,4 +1,4 @@
-//! Calls on sets: typed wrappers over [`Client::execute`] and [`Client::execute_read`].
+//! Calls on sets: commands with typed arguments and replies.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::reply::ReplyValue;
+use crate::typed::{Words, count, distinct, each, flag};
 
 impl Client {
     /// Adds members to a set, at least one; returns how many of them are new.
@@ -18,7 +18,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(words_of("SADD", &[key.as_ref()], members)?).await?)
+        self.typed_write(Words::new("SADD").key(key).some(members)?, count).await
     }
 
     /// Removes members of a set, at least one; returns how many there were. A set without members ceases to exist.
@@ -30,7 +30,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(words_of("SREM", &[key.as_ref()], members)?).await?)
+        self.typed_write(Words::new("SREM").key(key).some(members)?, count).await
     }
 
     /// Moves a member from one set to another; returns whether the first had it. Both keys have one slot.
@@ -43,8 +43,7 @@ impl Client {
         to: impl AsRef<[u8]>,
         member: impl AsRef<[u8]>,
     ) -> Result<bool, ClientError> {
-        let args = words_of("SMOVE", &[from.as_ref(), to.as_ref()], [member])?;
-        Ok(count(self.execute(args).await?)? > 0)
+        self.typed_write(Words::new("SMOVE").key(from).key(to).arg(member), flag).await
     }
 
     /// Returns whether a set has a member.
@@ -52,7 +51,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_contains(&self, key: impl AsRef<[u8]>, member: impl AsRef<[u8]>) -> Result<bool, ClientError> {
-        Ok(count(self.execute_read(words_of("SISMEMBER", &[key.as_ref()], [member])?).await?)? > 0)
+        self.typed_read(Words::new("SISMEMBER").key(key).arg(member), flag).await
     }
 
     /// Returns of each of several members, at least one, whether a set has it.
@@ -64,8 +63,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         members: impl IntoIterator<Item = M>,
     ) -> Result<Vec<bool>, ClientError> {
-        let reply = self.execute_read(words_of("SMISMEMBER", &[key.as_ref()], members)?).await?;
-        reply.as_values().and_then(flags).ok_or_else(|| unexpected(&reply))
+        self.typed_read(Words::new("SMISMEMBER").key(key).some(members)?, each(flag)).await
     }
 
     /// Returns the number of members of a set; 0 if there is no such key.
@@ -73,7 +71,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        count(self.execute_read([&b"SCARD"[..], key.as_ref()]).await?)
+        self.typed_read(Words::new("SCARD").key(key), count).await
     }
 
     /// Returns all members of a set; none if there is no such key.
@@ -81,7 +79,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_members(&self, key: impl AsRef<[u8]>) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read([&b"SMEMBERS"[..], key.as_ref()]).await?)
+        self.typed_read(Words::new("SMEMBERS").key(key), distinct).await
     }
 
     /// Removes and returns up to `count` random members of a set.
@@ -89,7 +87,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_pop(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute(words_of("SPOP", &[key.as_ref()], [count.to_string()])?).await?)
+        self.typed_write(Words::new("SPOP").key(key).number(count), distinct).await
     }
 
     /// Returns up to `count` different random members of a set.
@@ -97,7 +95,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_random(&self, key: impl AsRef<[u8]>, count: u64) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(words_of("SRANDMEMBER", &[key.as_ref()], [count.to_string()])?).await?)
+        self.typed_read(Words::new("SRANDMEMBER").key(key).number(count), distinct).await
     }
 
     /// Returns the members that all of several sets have. The keys, at least one, have one slot.
@@ -108,7 +106,7 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(words_of("SINTER", &[], keys)?).await?)
+        self.typed_read(Words::new("SINTER").keys(keys)?, distinct).await
     }
 
     /// Returns how many members all of several sets have. The keys, at least one, have one slot.
@@ -116,9 +114,8 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn set_inter_len<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<u64, ClientError> {
-        let mut args = words_of("SINTERCARD", &[], keys)?;
-        args.insert(1, (args.len() - 1).to_string().into());
-        count(self.execute_read(args).await?)
+        let keys: Vec<K> = keys.into_iter().collect();
+        self.typed_read(Words::new("SINTERCARD").number(keys.len()).keys(keys)?, count).await
     }
 
     /// Stores the members that all of several sets have, in the place of what the destination holds; returns their
@@ -131,7 +128,7 @@ impl Client {
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(words_of("SINTERSTORE", &[destination.as_ref()], keys)?).await?)
+        self.typed_write(Words::new("SINTERSTORE").key(destination).keys(keys)?, count).await
     }
 
     /// Returns the members that any of several sets has. The keys, at least one, have one slot.
@@ -142,7 +139,7 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(words_of("SUNION", &[], keys)?).await?)
+        self.typed_read(Words::new("SUNION").keys(keys)?, distinct).await
     }
 
     /// Stores the members that any of several sets has, in the place of what the destination holds; returns their
@@ -155,7 +152,7 @@ impl Client {
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(words_of("SUNIONSTORE", &[destination.as_ref()], keys)?).await?)
+        self.typed_write(Words::new("SUNIONSTORE").key(destination).keys(keys)?, count).await
     }
 
     /// Returns the members of the first of several sets that none of the others has. The keys, at least one, have one
@@ -167,7 +164,7 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<BTreeSet<Bytes>, ClientError> {
-        distinct(self.execute_read(words_of("SDIFF", &[], keys)?).await?)
+        self.typed_read(Words::new("SDIFF").keys(keys)?, distinct).await
     }
 
     /// Stores the members of the first of several sets that none of the others has, in the place of what the
@@ -180,74 +177,6 @@ impl Client {
         destination: impl AsRef<[u8]>,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, ClientError> {
-        count(self.execute(words_of("SDIFFSTORE", &[destination.as_ref()], keys)?).await?)
-    }
-}
-
-/// The words of a command: its name, its keys, and at least one further argument.
-fn words_of<A: AsRef<[u8]>>(
-    name: &'static str,
-    keys: &[&[u8]],
-    further: impl IntoIterator<Item = A>,
-) -> Result<Vec<Bytes>, ClientError> {
-    let mut args = vec![Bytes::from_static(name.as_bytes())];
-    args.extend(keys.iter().map(|key| Bytes::copy_from_slice(key)));
-    let before = args.len();
-    args.extend(further.into_iter().map(|arg| Bytes::copy_from_slice(arg.as_ref())));
-    if args.len() == before { Err(ClientError::invalid("at least one key or member is needed")) } else { Ok(args) }
-}
-
-/// For a reply of another kind than the command has: a write has probably happened.
-fn unexpected(reply: &ReplyValue) -> ClientError {
-    ClientError::OutcomeUnknown { message: format!("the command has another kind of reply than {reply:?}") }
-}
-
-fn count(reply: ReplyValue) -> Result<u64, ClientError> {
-    let number = reply.as_integer().and_then(|number| u64::try_from(number).ok());
-    number.ok_or_else(|| unexpected(&reply))
-}
-
-fn flags(values: &[ReplyValue]) -> Option<Vec<bool>> {
-    values.iter().map(|value| value.as_integer().map(|number| number > 0)).collect()
-}
-
-/// The members in a set or an array.
-fn distinct(reply: ReplyValue) -> Result<BTreeSet<Bytes>, ClientError> {
-    let bytes = |member: ReplyValue| match member {
-        ReplyValue::Bytes(bytes) => Ok(bytes),
-        other => Err(unexpected(&other)),
-    };
-    match reply {
-        ReplyValue::Set(members) | ReplyValue::Array(members) => members.into_iter().map(bytes).collect(),
-        other => Err(unexpected(&other)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn commands_have_at_least_one_key_or_member() {
-        let words = words_of("SADD", &[b"s"], ["a", "b"]).unwrap();
-        assert_eq!(words, ["SADD", "s", "a", "b"].map(Bytes::from));
-        assert!(matches!(words_of("SADD", &[b"s"], [""; 0]), Err(ClientError::Invalid { .. })));
-    }
-
-    #[test]
-    fn replies_are_checked() {
-        assert_eq!(count(ReplyValue::Integer(3)).unwrap(), 3);
-        assert!(count(ReplyValue::Integer(-1)).is_err() && count(ReplyValue::Null).is_err());
-        let members = || vec![ReplyValue::Bytes("b".into()), ReplyValue::Bytes("a".into())];
-        let expected = BTreeSet::from(["a", "b"].map(Bytes::from));
-        assert_eq!(distinct(ReplyValue::Set(members())).unwrap(), expected);
-        assert_eq!(distinct(ReplyValue::Array(members())).unwrap(), expected);
-        assert!(
-            distinct(ReplyValue::Set(vec![ReplyValue::Integer(1)])).is_err() && distinct(ReplyValue::Null).is_err()
-        );
-        assert_eq!(flags(&[ReplyValue::Integer(1), ReplyValue::Integer(0)]), Some(vec![true, false]));
-        assert_eq!(flags(&[ReplyValue::Null]), None);
+        self.typed_write(Words::new("SDIFFSTORE").key(destination).keys(keys)?, count).await
     }
 }

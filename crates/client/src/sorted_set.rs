@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use fastness_wire::v1;
-use tonic::Code;
 
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::reply::ReplyValue;
+use crate::typed::{Words, count, each, optional};
 
 /// A member of a sorted set with its score. Two are equal if the names are, and the bits of the scores.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub struct SortedSetOptions {
 }
 
 impl SortedSetOptions {
-    fn words(self) -> impl Iterator<Item = Bytes> {
+    fn words(self) -> impl Iterator<Item = &'static str> {
         let words = [
             (self.only_new, "NX"),
             (self.only_existing, "XX"),
@@ -66,51 +66,21 @@ impl SortedSetOptions {
             (self.only_less, "LT"),
             (self.count_changed, "CH"),
         ];
-        words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| Bytes::from_static(word.as_bytes()))
+        words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word)
     }
 }
 
-fn word(bytes: impl AsRef<[u8]>) -> Bytes {
-    Bytes::copy_from_slice(bytes.as_ref())
-}
-
-fn number(number: impl ToString) -> Bytes {
-    Bytes::from(number.to_string())
-}
-
 /// A score as a request has it.
-fn score_word(score: f64) -> Result<Bytes, ClientError> {
-    if score.is_nan() { Err(ClientError::invalid("a score is a number")) } else { Ok(number(score)) }
+fn score_word(score: f64) -> Result<String, ClientError> {
+    if score.is_nan() { Err(ClientError::invalid("a score is a number")) } else { Ok(score.to_string()) }
 }
 
-fn words_of(name: &'static str, key: impl AsRef<[u8]>) -> Vec<Bytes> {
-    vec![Bytes::from_static(name.as_bytes()), word(key)]
-}
-
-/// A reply of another kind than the command has: of a write, which has happened.
-fn unexpected_write(reply: &ReplyValue) -> ClientError {
-    ClientError::OutcomeUnknown { message: format!("a reply of an unexpected kind: {reply:?}") }
-}
-
-/// The same of a read.
-fn unexpected_read(reply: &ReplyValue) -> ClientError {
-    let message = format!("a reply of an unexpected kind: {reply:?}");
-    ClientError::Refused { code: Code::Internal, reason: String::new(), message, metadata: Default::default() }
-}
-
-fn count(reply: &ReplyValue) -> Option<u64> {
-    u64::try_from(reply.as_integer()?).ok()
-}
-
+/// A score: never as text, which could be a name.
 fn score(reply: &ReplyValue) -> Option<f64> {
     match reply {
         ReplyValue::Double(score) => Some(*score),
         _ => None,
     }
-}
-
-fn score_if_any(reply: &ReplyValue) -> Option<Option<f64>> {
-    if *reply == ReplyValue::Null { Some(None) } else { score(reply).map(Some) }
 }
 
 fn member(reply: &ReplyValue) -> Option<ScoredMember> {
@@ -120,16 +90,9 @@ fn member(reply: &ReplyValue) -> Option<ScoredMember> {
     }
 }
 
-fn members(reply: &ReplyValue) -> Option<Vec<ScoredMember>> {
-    reply.as_values()?.iter().map(member).collect()
-}
-
-fn ranked(reply: &ReplyValue) -> Option<Option<RankedMember>> {
-    if *reply == ReplyValue::Null {
-        return Some(None);
-    }
+fn ranked(reply: &ReplyValue) -> Option<RankedMember> {
     match reply.as_values()? {
-        [rank, of_score] => Some(Some(RankedMember { rank: count(rank)?, score: score(of_score)? })),
+        [rank, of_score] => Some(RankedMember { rank: count(rank)?, score: score(of_score)? }),
         _ => None,
     }
 }
@@ -157,17 +120,11 @@ impl Client {
         options: SortedSetOptions,
         members: impl IntoIterator<Item = (N, f64)>,
     ) -> Result<u64, ClientError> {
-        let mut args = words_of("ZADD", key);
-        args.extend(options.words());
-        let before = args.len();
+        let mut pairs: Vec<Bytes> = Vec::new();
         for (name, score) in members {
-            args.extend([score_word(score)?, word(name)]);
+            pairs.extend([Bytes::from(score_word(score)?), Bytes::copy_from_slice(name.as_ref())]);
         }
-        if args.len() == before {
-            return Err(ClientError::invalid("at least one member is needed"));
-        }
-        let reply = self.execute(args).await?;
-        count(&reply).ok_or_else(|| unexpected_write(&reply))
+        self.typed_write(Words::new("ZADD").key(key).args(options.words()).some(pairs)?, count).await
     }
 
     /// Adds a number to the score of a member; a missing member counts as 0. Returns the new score.
@@ -180,10 +137,7 @@ impl Client {
         name: impl AsRef<[u8]>,
         by: f64,
     ) -> Result<f64, ClientError> {
-        let mut args = words_of("ZINCRBY", key);
-        args.extend([score_word(by)?, word(name)]);
-        let reply = self.execute(args).await?;
-        score(&reply).ok_or_else(|| unexpected_write(&reply))
+        self.typed_write(Words::new("ZINCRBY").key(key).arg(score_word(by)?).arg(name), score).await
     }
 
     /// Removes members of a sorted set, at least one; returns how many there were. A sorted set without members ceases
@@ -196,13 +150,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         names: impl IntoIterator<Item = N>,
     ) -> Result<u64, ClientError> {
-        let mut args = words_of("ZREM", key);
-        args.extend(names.into_iter().map(word));
-        if args.len() == 2 {
-            return Err(ClientError::invalid("at least one member is needed"));
-        }
-        let reply = self.execute(args).await?;
-        count(&reply).ok_or_else(|| unexpected_write(&reply))
+        self.typed_write(Words::new("ZREM").key(key).some(names)?, count).await
     }
 
     /// Removes and returns up to `most` members with the lowest scores.
@@ -210,7 +158,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_pop_min(&self, key: impl AsRef<[u8]>, most: u32) -> Result<Vec<ScoredMember>, ClientError> {
-        self.sorted_set_pop("ZPOPMIN", key.as_ref(), most).await
+        self.typed_write(Words::new("ZPOPMIN").key(key).number(most), each(member)).await
     }
 
     /// Removes and returns up to `most` members with the highest scores, the highest first.
@@ -218,19 +166,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_pop_max(&self, key: impl AsRef<[u8]>, most: u32) -> Result<Vec<ScoredMember>, ClientError> {
-        self.sorted_set_pop("ZPOPMAX", key.as_ref(), most).await
-    }
-
-    async fn sorted_set_pop(
-        &self,
-        name: &'static str,
-        key: &[u8],
-        most: u32,
-    ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = words_of(name, key);
-        args.push(number(most));
-        let reply = self.execute(args).await?;
-        members(&reply).ok_or_else(|| unexpected_write(&reply))
+        self.typed_write(Words::new("ZPOPMAX").key(key).number(most), each(member)).await
     }
 
     /// Returns the number of members of a sorted set; 0 if there is no such key.
@@ -238,8 +174,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_len(&self, key: impl AsRef<[u8]>) -> Result<u64, ClientError> {
-        let reply = self.execute_read(words_of("ZCARD", key)).await?;
-        count(&reply).ok_or_else(|| unexpected_read(&reply))
+        self.typed_read(Words::new("ZCARD").key(key), count).await
     }
 
     /// Returns the score of a member; absent if there is no such key or member.
@@ -251,10 +186,7 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<f64>, ClientError> {
-        let mut args = words_of("ZSCORE", key);
-        args.push(word(name));
-        let reply = self.execute_read(args).await?;
-        score_if_any(&reply).ok_or_else(|| unexpected_read(&reply))
+        self.typed_read(Words::new("ZSCORE").key(key).arg(name), optional(score)).await
     }
 
     /// Returns the place of a member, counted from the lowest score; absent if there is no such key or member.
@@ -266,7 +198,8 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<RankedMember>, ClientError> {
-        self.sorted_set_place("ZRANK", key.as_ref(), name.as_ref()).await
+        let words = Words::new("ZRANK").key(key).arg(name).arg("WITHSCORE");
+        self.typed_read(words, optional(ranked)).await
     }
 
     /// Returns the place of a member, counted from the highest score; absent if there is no such key or member.
@@ -278,19 +211,8 @@ impl Client {
         key: impl AsRef<[u8]>,
         name: impl AsRef<[u8]>,
     ) -> Result<Option<RankedMember>, ClientError> {
-        self.sorted_set_place("ZREVRANK", key.as_ref(), name.as_ref()).await
-    }
-
-    async fn sorted_set_place(
-        &self,
-        call: &'static str,
-        key: &[u8],
-        name: &[u8],
-    ) -> Result<Option<RankedMember>, ClientError> {
-        let mut args = words_of(call, key);
-        args.extend([word(name), Bytes::from_static(b"WITHSCORE")]);
-        let reply = self.execute_read(args).await?;
-        ranked(&reply).ok_or_else(|| unexpected_read(&reply))
+        let words = Words::new("ZREVRANK").key(key).arg(name).arg("WITHSCORE");
+        self.typed_read(words, optional(ranked)).await
     }
 
     /// Returns the members from one rank to another, both included; negative ones count from the end. `0..=-1` is all
@@ -303,10 +225,8 @@ impl Client {
         key: impl AsRef<[u8]>,
         ranks: RangeInclusive<i64>,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = words_of("ZRANGE", key);
-        args.extend([number(ranks.start()), number(ranks.end()), Bytes::from_static(b"WITHSCORES")]);
-        let reply = self.execute_read(args).await?;
-        members(&reply).ok_or_else(|| unexpected_read(&reply))
+        let words = Words::new("ZRANGE").key(key).number(ranks.start()).number(ranks.end()).arg("WITHSCORES");
+        self.typed_read(words, each(member)).await
     }
 
     /// Returns up to `most` of the members with scores in a range, the lowest first. Infinite limits are no limits.
@@ -319,12 +239,9 @@ impl Client {
         scores: RangeInclusive<f64>,
         most: u32,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let mut args = words_of("ZRANGE", key);
-        args.extend([score_word(*scores.start())?, score_word(*scores.end())?]);
-        args.extend(["BYSCORE", "LIMIT", "0"].map(|word| Bytes::from_static(word.as_bytes())));
-        args.extend([number(most), Bytes::from_static(b"WITHSCORES")]);
-        let reply = self.execute_read(args).await?;
-        members(&reply).ok_or_else(|| unexpected_read(&reply))
+        let words = Words::new("ZRANGE").key(key).arg(score_word(*scores.start())?).arg(score_word(*scores.end())?);
+        let words = words.args(["BYSCORE", "LIMIT", "0"]).number(most).arg("WITHSCORES");
+        self.typed_read(words, each(member)).await
     }
 }
 
@@ -337,21 +254,19 @@ mod tests {
     #[test]
     fn replies_are_read() {
         let one = ReplyValue::Array(vec![ReplyValue::Bytes("a".into()), ReplyValue::Double(1.5)]);
-        let all = members(&ReplyValue::Array(vec![one.clone()])).unwrap();
+        let all = each(member)(&ReplyValue::Array(vec![one.clone()])).unwrap();
         assert_eq!(all, [ScoredMember { name: "a".into(), score: 1.5 }]);
-        assert_eq!(members(&one), None, "a flat array is not one of members");
-        assert_eq!((score_if_any(&ReplyValue::Null), score_if_any(&ReplyValue::Integer(1))), (Some(None), None));
+        assert_eq!(each(member)(&one), None, "a flat array is not one of members");
         let place = ReplyValue::Array(vec![ReplyValue::Integer(3), ReplyValue::Double(-0.5)]);
-        assert_eq!(ranked(&place), Some(Some(RankedMember { rank: 3, score: -0.5 })));
-        assert_eq!((ranked(&ReplyValue::Null), ranked(&one)), (Some(None), None));
-        assert!(unexpected_write(&one).may_have_happened() && !unexpected_read(&one).may_have_happened());
+        assert_eq!(ranked(&place), Some(RankedMember { rank: 3, score: -0.5 }));
+        assert_eq!((ranked(&one), score(&ReplyValue::Bytes("1".into()))), (None, None));
     }
 
     #[test]
     fn scores_are_written_so_that_they_read_back() {
         for score in [0.1, -0.0, 1e300, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE] {
             let text = score_word(score).unwrap();
-            let read: f64 = std::str::from_utf8(&text).unwrap().parse().unwrap();
+            let read: f64 = text.parse().unwrap();
             assert_eq!(read.to_bits(), score.to_bits());
         }
         assert!(matches!(score_word(f64::NAN), Err(ClientError::Invalid { .. })));

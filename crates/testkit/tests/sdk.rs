@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fastness_client::{
-    CallSettings, Client, ClientBuilder, ClientError, Code, ListSide, NOT_CONNECTED, Operation, OperationResult,
-    RankedMember, ReadConsistency, ReplyValue, RetryOptions, ScoredMember, SetExpiry, SetIf, SetOptions, SetOutcome,
-    SortedSetOptions, Txn, key_slot,
+    BitJoin, CallSettings, Client, ClientBuilder, ClientError, Code, GeoArea, GeoCenter, GeoPosition, ListSide,
+    NOT_CONNECTED, Operation, OperationResult, RankedMember, ReadConsistency, ReplyValue, RetryOptions, ScoredMember,
+    SetExpiry, SetIf, SetOptions, SetOutcome, SortedSetOptions, StreamAddOptions, StreamEntry, StreamId,
+    StreamTakeOver, StreamTrim, Txn, key_slot,
 };
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 
@@ -244,6 +245,9 @@ async fn every_call_does_what_it_says() -> Result<()> {
     sets(&client).await?;
     lists(&client).await?;
     sorted_sets(&client).await?;
+    bitmaps_and_estimates(&client).await?;
+    positions(&client).await?;
+    streams(&client).await?;
 
     // Any command, its errors, and options.
     let quorum =
@@ -311,6 +315,85 @@ async fn sorted_sets(client: &Client) -> Result<()> {
     ensure!(client.sorted_set_remove("z", ["a", "b", "none"]).await? == 2);
     ensure!(client.sorted_set_pop_min("z", 1).await?.is_empty());
     ensure!(matches!(client.sorted_set_add("z", [("a", f64::NAN)]).await, Err(ClientError::Invalid { .. })));
+    Ok(())
+}
+
+async fn bitmaps_and_estimates(client: &Client) -> Result<()> {
+    ensure!(!client.bit_set("{b}a", 7, true).await? && client.bit_set("{b}a", 7, true).await?);
+    ensure!(client.bit_get("{b}a", 7).await? && !client.bit_get("{b}a", 900).await?);
+    client.bit_set("{b}b", 12, true).await?;
+    ensure!((client.bit_count("{b}a").await?, client.bit_count_in("{b}b", 1..=-1).await?) == (1, 1));
+    ensure!((client.bit_find("{b}b", true).await?, client.bit_find("{b}b", false).await?) == (Some(12), Some(0)));
+    ensure!(client.bit_find("none", true).await?.is_none());
+    ensure!(client.bit_join(BitJoin::Or, "{b}or", ["{b}a", "{b}b"]).await? == 2);
+    ensure!(client.bit_count("{b}or").await? == 2);
+    ensure!(client.bit_invert("{b}not", "{b}or").await? == 2 && client.bit_count("{b}not").await? == 14);
+    ensure!(client.bit_set("{b}a", 1 << 32, true).await.is_err_and(|error| error.reason() == "ERR"));
+
+    ensure!(client.hyperloglog_add("{p}a", ["x", "y"]).await? && !client.hyperloglog_add("{p}a", ["x"]).await?);
+    client.hyperloglog_add("{p}b", ["y", "z"]).await?;
+    ensure!(client.hyperloglog_count(["{p}a", "{p}b"]).await? == 3);
+    client.hyperloglog_merge("{p}a", ["{p}b"]).await?;
+    ensure!(client.hyperloglog_count(["{p}a"]).await? == 3 && client.hyperloglog_count(["none"]).await? == 0);
+    Ok(())
+}
+
+async fn positions(client: &Client) -> Result<()> {
+    let palermo = GeoPosition { longitude: 13.361389, latitude: 38.115556 };
+    let catania = GeoPosition { longitude: 15.087269, latitude: 37.502669 };
+    ensure!(client.geo_add("g", [("Palermo", palermo), ("Catania", catania)]).await? == 2);
+    let stored = client.geo_positions("g", ["Palermo", "none"]).await?;
+    ensure!(stored[0].is_some_and(|at| (at.longitude - palermo.longitude).abs() < 1e-5) && stored[1].is_none());
+    ensure!(client.geo_distance("g", "Palermo", "Catania").await? == Some(166_274.1516));
+    ensure!(client.geo_distance("g", "Palermo", "none").await?.is_none());
+    let circle = GeoArea::Circle { radius: 200_000.0 };
+    let found = client.geo_search("g", GeoCenter::Member("Catania".into()), circle, 9).await?;
+    ensure!(found.iter().map(|one| &one.name[..]).eq([&b"Catania"[..], b"Palermo"]), "{found:?}");
+    ensure!(found[0].distance == 0.0 && found[1].distance == 166_274.1516, "{found:?}");
+    let rectangle = GeoArea::Rectangle { width: 1000.0, height: 1000.0 };
+    let found = client.geo_search("g", GeoCenter::Position(palermo), rectangle, 9).await?;
+    ensure!(found.len() == 1 && found[0].name == "Palermo", "{found:?}");
+    Ok(())
+}
+
+async fn streams(client: &Client) -> Result<()> {
+    let id = |ms| StreamId { ms, sequence: 0 };
+    let with_id = |ms| StreamAddOptions { id: Some(id(ms)), ..StreamAddOptions::default() };
+    for ms in 1..=5 {
+        ensure!(client.stream_add_with("x", with_id(ms), [("n", ms.to_string())]).await? == Some(id(ms)));
+    }
+    ensure!(client.stream_add_with("x", with_id(5), [("n", "5")]).await.is_err_and(|error| error.reason() == "ERR"));
+    let only_existing = StreamAddOptions { only_existing: true, ..StreamAddOptions::default() };
+    ensure!(client.stream_add_with("none", only_existing, [("n", "1")]).await?.is_none());
+    ensure!(client.stream_add("x", [("n", "6")]).await? > id(5));
+    ensure!((client.stream_len("x").await?, client.stream_len("none").await?) == (6, 0));
+    let ids = |entries: Vec<StreamEntry>| entries.into_iter().map(|entry| entry.id.ms).collect::<Vec<_>>();
+    let range = client.stream_range("x", id(2)..=id(4), 2).await?;
+    ensure!(range[0].fields == [("n".into(), "2".into())] && ids(range) == [2, 3]);
+    ensure!(ids(client.stream_range_from_newest("x", StreamId::MIN..=id(4), 2).await?) == [4, 3]);
+    ensure!(ids(client.stream_read_after("x", id(2), 2).await?) == [3, 4]);
+    ensure!(client.stream_read_after("none", StreamId::MIN, 2).await?.is_empty());
+    ensure!(client.stream_remove("x", [id(3), id(9)]).await? == 1);
+    ensure!(client.stream_trim("x", StreamTrim::Len(4)).await? == 1);
+
+    // Consumers of a group: 2, 4, 5, and the one with an id of the server.
+    client.stream_group_create("x", "g", Some(StreamId::MIN)).await?;
+    let again = client.stream_group_create("x", "g", None).await;
+    ensure!(again.is_err_and(|error| error.reason() == "BUSYGROUP"));
+    ensure!(ids(client.stream_group_read("x", "g", "a", 2).await?) == [2, 4]);
+    ensure!(ids(client.stream_group_read("x", "g", "b", 1).await?) == [5]);
+    ensure!(client.stream_group_acknowledge("x", "g", [id(2), id(2)]).await? == 1);
+    ensure!(ids(client.stream_group_history("x", "g", "a", StreamId::MIN, 9).await?) == [4]);
+    let pending = client.stream_group_pending("x", "g", Duration::ZERO, StreamId::MIN..=StreamId::MAX, 9).await?;
+    let consumers = pending.iter().map(|one| (one.id.ms, &one.consumer[..]));
+    ensure!(consumers.eq([(4, &b"a"[..]), (5, b"b")]), "{pending:?}");
+    client.stream_remove("x", [id(4)]).await?;
+    let all = StreamTakeOver { min_idle: Duration::ZERO, from: StreamId::MIN, most: 9 };
+    let taken = client.stream_group_take_over("x", "g", "b", all).await?;
+    ensure!(taken.next == StreamId::MIN && taken.removed == [id(4)] && ids(taken.entries) == [5]);
+    ensure!(client.stream_group_remove("x", "g").await? && !client.stream_group_remove("x", "g").await?);
+    let gone = client.stream_group_read("x", "g", "a", 1).await;
+    ensure!(gone.is_err_and(|error| error.reason() == "NOGROUP"));
     Ok(())
 }
 

@@ -18,11 +18,15 @@
 //! waiting would keep a thread of the runtime from running other tasks: use [`Client`](crate::Client) there, or
 //! `tokio::task::spawn_blocking`, in which a blocking client works.
 
+mod bitmap;
+mod geo;
+mod hyperloglog;
 mod list;
 mod pipeline;
 mod runtime;
 mod sets;
 mod sorted_set;
+mod stream;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -1,19 +1,13 @@
 //! Pipelines: in which order operations happen, what is sent again, and what reaches the caller.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::{Duration, Instant};
 
+use crate::mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{
     CallSettings, Client, ClientError, Code, Operation, OperationResult, Pipeline, PipelineOptions, RetryOptions,
     key_slot,
 };
-use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 
 /// A wait that does not slow the tests down.
 const SHORT: Duration = Duration::from_millis(2);

@@ -1,7 +1,5 @@
 //! Watches against nodes that follow a script: what a stream shows, and where it continues.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,16 +1,10 @@
 //! Writes with idempotency keys: they are sent again when their outcome is unknown, and happen once.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::Duration;
 
+use crate::mock::{breaking_proxy, names, refuse, script, start_node, unkeyed};
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{CallSettings, Client, ClientError, Code, Idempotency, Operation, RetryOptions, Txn};
-use mock::{breaking_proxy, names, refuse, script, start_node, unkeyed};
 
 const SHORT: Duration = Duration::from_millis(2);
 

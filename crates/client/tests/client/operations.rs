@@ -1,19 +1,13 @@
 //! Transactions, updates and batches: what is sent, what is repeated, and in which order results come.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::{Duration, Instant};
 
+use crate::mock::{batches, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use bytes::Bytes;
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{
     CONFLICT, CallSettings, Client, ClientError, MOVED, Operation, OperationResult, RetryOptions, Txn, key_slot,
 };
-use mock::{batches, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use tonic::Code;
 
 /// A wait that does not slow the tests down.

@@ -1,16 +1,10 @@
 //! Results and events that are not taken: how much of them a client holds, and that it goes on once they are taken.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::Duration;
 
+use crate::mock::{moved_slots, names, start_node};
 use fastness_client::testing::MockFault;
 use fastness_client::{CallSettings, ClientError, Operation, PipelineOptions, key_slot};
-use mock::{moved_slots, names, start_node};
 
 const LENGTH: usize = 256 * 1024;
 /// Time in which a client that reads too much shows it.

@@ -1,7 +1,5 @@
 //! The mock server: it answers as a cluster does, and fails as it is told to.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, SystemTime};
 
 use fastness_client::testing::{MockFault, MockServer};

@@ -1,16 +1,10 @@
 //! What the client does with what nodes answer: whom it calls next, what it repeats, and what reaches the caller.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::{Duration, Instant};
 
+use crate::mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use fastness_client::testing::MockFault;
 use fastness_client::{CallSettings, Client, ClientBuilder, ClientError, ReplyValue, RetryOptions, key_slot};
-use mock::{breaking_proxy, moved, moved_slots, names, refuse, script, start_node, unkeyed};
 use tonic::Code;
 
 /// A wait that does not slow the tests down.

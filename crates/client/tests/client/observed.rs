@@ -1,17 +1,11 @@
 //! What an observer and a layer learn of calls.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::mock::{moved, refuse, script, start_node, unkeyed};
 use fastness_client::testing::MockFault;
 use fastness_client::{CallObserver, CallSettings, Client, Code, FinishedCall, Operation, OutcomeKind, Txn};
-use mock::{moved, refuse, script, start_node, unkeyed};
 
 /// Keeps what it learns.
 #[derive(Default)]

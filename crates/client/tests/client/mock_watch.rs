@@ -1,7 +1,5 @@
 //! The watches of the mock server: what they show, where they continue, and how they fail.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, SystemTime};
 
 use fastness_client::testing::{MockFault, MockServer};

@@ -1,16 +1,10 @@
 //! Reads on replicas: what the client does with what a replica answers.
 
-#![allow(clippy::unwrap_used)]
-
-// The other tests of this crate use the rest of it.
-#[allow(dead_code)]
-mod mock;
-
 use std::time::{Duration, Instant};
 
+use crate::mock::{names, refuse, script, start_node};
 use fastness_client::testing::{MockFault, MockServer};
 use fastness_client::{CallSettings, Client, ClientError, ReadConsistency, RetryOptions};
-use mock::{names, refuse, script, start_node};
 use tonic::Code;
 
 const ANY_AGE: ReadConsistency = ReadConsistency::Replica { max_staleness: None };

@@ -1,7 +1,5 @@
 //! The client for code that is not async: its calls, and where they may be made.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, Instant, SystemTime};
 
 use fastness_client::testing::{MockFault, MockServer};
