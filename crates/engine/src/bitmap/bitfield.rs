@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn increments() {
-        check("BITFIELD k INCRBY i5 100 1 GET u4 0 => *2 :1 :0 | STRLEN k => :14 | bitfield k incrby i5 100 -3 => *1 :-2");
+        check(
+            "BITFIELD k INCRBY i5 100 1 GET u4 0 => *2 :1 :0 | STRLEN k => :14 | bitfield k incrby i5 100 -3 => *1 :-2",
+        );
         check(
             "BITFIELD k INCRBY u2 100 1 OVERFLOW SAT INCRBY u2 102 1 => *2 :1 :1 | \
              BITFIELD k INCRBY u2 100 3 OVERFLOW SAT INCRBY u2 102 3 => *2 :0 :3 | \
@@ -169,7 +171,9 @@ mod tests {
     #[test]
     fn keeps_the_deadline() {
         check("SET k 1 EX 9 => +OK | BITFIELD k SET u8 64 1 => *1 :0 | PTTL k => :9000 | STRLEN k => :9");
-        check("SET k 1 PX 1 => +OK | wait 2 | BITFIELD k GET u8 0 => *1 :0 | BITFIELD k SET u8 0 0 => *1 :0 | TTL k => :-1");
+        check(
+            "SET k 1 PX 1 => +OK | wait 2 | BITFIELD k GET u8 0 => *1 :0 | BITFIELD k SET u8 0 0 => *1 :0 | TTL k => :-1",
+        );
     }
 
     #[test]
@@ -198,7 +202,9 @@ mod tests {
     fn refusals() {
         const TYPE: &str =
             "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
-        check(&format!("BITFIELD k GET u64 x => {TYPE} | BITFIELD k SET i8 0 1 SET i65 0 1 => {TYPE} | EXISTS k => :0"));
+        check(&format!(
+            "BITFIELD k GET u64 x => {TYPE} | BITFIELD k SET i8 0 1 SET i65 0 1 => {TYPE} | EXISTS k => :0"
+        ));
         check("BITFIELD k SET u8 -1 x => -ERR bit offset is not an integer or out of range");
         check("BITFIELD k SET u8 0 x => -ERR value is not an integer or out of range");
         check("BITFIELD k GET u8 => -ERR syntax error | BITFIELD k SET u8 0 => -ERR syntax error");

@@ -78,7 +78,8 @@ fn command() -> impl Strategy<Value = Do> {
         (key(), at(), any::<bool>()).prop_map(|(key, at, one)| Do::SetBit(key, at, one)),
         (key(), at()).prop_map(|(key, at)| Do::GetBit(key, at)),
         (key(), range(), any::<bool>()).prop_map(|(key, range, bit)| Do::Count(key, range, bit)),
-        (key(), any::<bool>(), range(), any::<bool>()).prop_map(|(key, one, range, bit)| Do::Find(key, one, range, bit)),
+        (key(), any::<bool>(), range(), any::<bool>())
+            .prop_map(|(key, one, range, bit)| Do::Find(key, one, range, bit)),
         (operation, key(), prop::collection::vec(key(), 1..4)).prop_map(|(name, to, mut from)| {
             from.truncate(if name == "NOT" { 1 } else { 3 });
             Do::Combine(name, to, from)
@@ -105,7 +106,9 @@ impl Do {
         };
         match self {
             Do::Set(key, bytes) => vec![b"SET".to_vec(), key.as_bytes().to_vec(), bytes.clone()],
-            Do::SetBit(key, at, one) => words(vec!["SETBIT".into(), (*key).into(), at.to_string(), u8::from(*one).to_string()]),
+            Do::SetBit(key, at, one) => {
+                words(vec!["SETBIT".into(), (*key).into(), at.to_string(), u8::from(*one).to_string()])
+            }
             Do::GetBit(key, at) => words(vec!["GETBIT".into(), (*key).into(), at.to_string()]),
             Do::Count(key, range, bit) => then(vec!["BITCOUNT".into(), (*key).into()], range_words(range, *bit)),
             Do::Find(key, one, range, bit) => {
