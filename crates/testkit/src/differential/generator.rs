@@ -611,7 +611,7 @@ impl Generator {
     }
 
     fn field_type(&mut self) -> Vec<u8> {
-        if self.rng.one_in(4) {
+        if self.rng.one_in(8) {
             return self.one_of(FIELD_TYPES);
         }
         let sign = self.rng.pick(&["i", "u"]);
