@@ -172,7 +172,8 @@ mod tests {
     fn keeps_the_deadline() {
         check("SET k 1 EX 9 => +OK | BITFIELD k SET u8 64 1 => *1 :0 | PTTL k => :9000 | STRLEN k => :9");
         check(
-            "SET k 1 PX 1 => +OK | wait 2 | BITFIELD k GET u8 0 => *1 :0 | BITFIELD k SET u8 0 0 => *1 :0 | TTL k => :-1",
+            "SET k 1 PX 1 => +OK | wait 2 | BITFIELD k GET u8 0 => *1 :0 | BITFIELD k SET u8 0 0 => *1 :0 | \
+             TTL k => :-1",
         );
     }
 

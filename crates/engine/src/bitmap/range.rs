@@ -41,8 +41,8 @@ impl BitRange {
         self.end.is_some()
     }
 
-    /// Whether both numbers count from the end, in the wrong order. Valkey's BITCOUNT checks this first; its BITPOS does
-    /// not, so that such a range before the start of the string has the first byte or bit.
+    /// Whether both numbers count from the end, in the wrong order. Valkey's BITCOUNT checks this first. Its BITPOS
+    /// does not, so a range of this kind that is before the start of the string has the first byte or bit.
     pub(super) fn is_reversed(self) -> bool {
         self.end.is_some_and(|end| self.start < 0 && end < 0 && self.start > end)
     }

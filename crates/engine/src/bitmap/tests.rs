@@ -195,8 +195,11 @@ proptest! {
                 assert_eq!(run(bench, &command.words()), command.expected(&mut model), "{command:?}");
                 for key in KEYS {
                     let get = [b"GET", key.as_bytes()];
-                    let expected = model.0.get(key).map(|bytes| [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
-                    assert_eq!(bench.run(&get), expected.unwrap_or_else(|| b"$-1\r\n".to_vec()), "{key} after {command:?}");
+                    let expected = model.0.get(key).map(|bytes| {
+                        [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+                    });
+                    let expected = expected.unwrap_or_else(|| b"$-1\r\n".to_vec());
+                    assert_eq!(bench.run(&get), expected, "{key} after {command:?}");
                 }
             }
         };

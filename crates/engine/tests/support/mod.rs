@@ -127,10 +127,13 @@ fn bitmap_command() -> impl Strategy<Value = String> {
         3 => (key(), offset(), 0u8..2).prop_map(|(k, at, bit)| format!("SETBIT {k} {at} {bit}")),
         2 => (operation, key(), key(), key()).prop_map(|(name, to, a, b)| format!("BITOP {name} {to} {a} {b}")),
         1 => (key(), key()).prop_map(|(to, from)| format!("BITOP NOT {to} {from}")),
-        1 => (key(), width(), offset(), number()).prop_map(|(k, bits, at, n)| format!("BITFIELD {k} SET i{bits} {at} {n}")),
-        2 => (key(), overflow, width(), offset(), number(), width(), offset()).prop_map(|(k, o, bits, at, n, other, to)| {
-            format!("BITFIELD {k} OVERFLOW {o} INCRBY u{bits} {at} {n} SET u{other} {to} {n} GET u{other} {at}")
-        }),
+        1 => (key(), width(), offset(), number())
+            .prop_map(|(k, bits, at, n)| format!("BITFIELD {k} SET i{bits} {at} {n}")),
+        2 => (key(), overflow, width(), offset(), number(), width(), offset()).prop_map(
+            |(k, o, bits, at, n, other, to)| {
+                format!("BITFIELD {k} OVERFLOW {o} INCRBY u{bits} {at} {n} SET u{other} {to} {n} GET u{other} {at}")
+            }
+        ),
         1 => (key(), offset()).prop_map(|(k, at)| format!("GETBIT {k} {at}")),
         1 => (key(), -9i8..9).prop_map(|(k, start)| format!("BITCOUNT {k} {start}")),
         1 => (key(), 0u8..2).prop_map(|(k, bit)| format!("BITPOS {k} {bit}")),

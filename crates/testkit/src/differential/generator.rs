@@ -193,8 +193,8 @@ const FIELD_TYPES: &[&str] = &[
     "u1", "i1", "u8", "i8", "u32", "i32", "u63", "i63", "i64", "u64", "i65", "u0", "i08", "U8", "i-1", "u8 ", "i", "",
     "8",
 ];
-/// Offsets of integers in bitmaps that are none. The product of a number after `#` and a width stays in 64 bits: Valkey's
-/// wraps around, so that it may write at the start.
+/// Offsets of integers in bitmaps that are none. The product of a number after `#` and a width stays in 64 bits: that of
+/// Valkey wraps around, so that it may write at the start.
 const NO_FIELDS: &[&str] = &["-1", "4294967296", "#", "#-1", "##1", "#4294967296", "#01", "#+1", "", "x", "1#"];
 const WORDS: &[&str] = &[
     "get",
