@@ -13,14 +13,15 @@
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
 //! - [`expiry`]: deadlines as commands take and report them.
 //! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
-//!   and commands. [`types`] lists them. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong
-//!   to no type.
+//!   and commands. [`types`] lists them. [`bitmap`]: further commands of strings. [`generic`], [`connection`],
+//!   [`cluster`], [`server`]: the commands that belong to no type.
 //! - [`transaction`]: MULTI and EXEC.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
 //! The engine knows nothing of Raft, sockets and disks, and of connections only their transaction.
 
+pub mod bitmap;
 pub mod cluster;
 pub(crate) mod codec;
 pub mod command;

@@ -154,7 +154,9 @@ impl Pair {
             self.seen.insert(spec.name);
             match comparison {
                 _ if matches!(spec.name, "lset" | "linsert") => self.pack_theirs(&request[1]),
-                Comparison::Recoded if !theirs.starts_with(b"-") => self.write_anew(&request[1]),
+                Comparison::Recoded if !theirs.starts_with(b"-") => {
+                    self.write_anew(&request[spec.first_key_at().unwrap_or(1)]);
+                }
                 Comparison::Drawn if !theirs.starts_with(b"-") => self.fill_anew(&request[1]),
                 _ => {}
             }
@@ -162,9 +164,10 @@ impl Pair {
         }
     }
 
+    /// Sets a string, unless it is missing, to the value that the reference has.
     fn write_anew(&mut self, key: &[u8]) {
-        let get = self.theirs[0].call(&[b"GET".to_vec(), key.to_vec()]).unwrap();
-        let value = decode(&get).as_bytes().unwrap().to_vec();
+        let get = decode(&self.theirs[0].call(&[b"GET".to_vec(), key.to_vec()]).unwrap());
+        let Some(value) = get.as_bytes().map(<[u8]>::to_vec) else { return };
         let set = vec![b"SET".to_vec(), key.to_vec(), value, b"KEEPTTL".to_vec()];
         assert_eq!(self.call_both(&set), [b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()]);
     }

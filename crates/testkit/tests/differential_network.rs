@@ -148,9 +148,9 @@ async fn random_commands_over_the_network_have_equal_replies() {
     };
     let seed = number_from("FASTNESS_SEED", 1);
     eprintln!("FASTNESS_SEED={seed}");
-    // INCRBYFLOAT leaves a value in another encoding until it is written again, LSET and LINSERT may convert the
-    // reference's list although they fail, and SPOP removes other members.
-    const DIFFER: [&str; 4] = ["INCRBYFLOAT", "LSET", "LINSERT", "SPOP"];
+    // INCRBYFLOAT, BITFIELD, BITOP and SETBIT may leave a value in another encoding until it is written again, LSET and
+    // LINSERT may convert the reference's list although they fail, and SPOP removes other members.
+    const DIFFER: [&str; 7] = ["BITFIELD ", "BITOP", "INCRBYFLOAT", "LSET", "LINSERT", "SETBIT", "SPOP"];
     let differs = |shape: &str| DIFFER.iter().any(|name| shape.starts_with(name));
     let mut generator = Generator::new(seed, |shape| tells_no_span(shape) && !differs(shape));
     for _ in 0..number_from("FASTNESS_COMMANDS", 3_000) {

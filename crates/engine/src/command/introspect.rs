@@ -193,19 +193,17 @@ fn keys_of<'a>(table: &CommandTable, args: Args<'a>) -> Result<(Args<'a>, Vec<(u
     if places.is_empty() && !spec.flags.has(Flags(flag::NO_MANDATORY_KEYS)) {
         return Err(CommandError::Fixed("ERR Invalid arguments specified for command"));
     }
-    places.iter_mut().for_each(|(_, flags)| *flags = resolved(spec, inner, *flags));
+    places.iter_mut().for_each(|(place, flags)| *flags = resolved(spec, inner, *place, *flags));
     Ok((inner, places))
 }
 
-/// What a command does with its key once its options are known.
-fn resolved(spec: &CommandSpec, args: Args<'_>, flags: KeyFlags) -> KeyFlags {
+/// What a command does with the key at this place once its options are known.
+fn resolved(spec: &CommandSpec, args: Args<'_>, place: usize, flags: KeyFlags) -> KeyFlags {
     if !flags.has(KeyFlags(key_flag::VARIABLE_FLAGS)) {
         return flags;
     }
-    match spec.key_flags {
-        Some(of) => of(args),
-        None => KeyFlags(flags.0 & !key_flag::VARIABLE_FLAGS),
-    }
+    let known = spec.keys_to_check(args).find(|(at, _)| *at == place).map_or(flags, |(_, known)| known);
+    KeyFlags(known.0 & !key_flag::VARIABLE_FLAGS)
 }
 
 fn getkeys(table: &CommandTable, args: Args<'_>, reply: &mut ReplyBuf) -> Done {

@@ -30,6 +30,14 @@ fn every_description_is_one_reply() {
 
 #[test]
 fn keys_with_what_is_done_to_them() {
+    for (request, flags) in [
+        ("set a 1", &["OW", "update"][..]),
+        ("set a 1 get", &["RW", "access", "update"]),
+        ("bitfield a get u8 0", &["RO", "access"]),
+        ("bitfield a get u8 0 set u8 0 1", &["RW", "access", "update"]),
+    ] {
+        assert_eq!(keys(request).unwrap(), [("a".to_owned(), flags.to_vec())], "{request}");
+    }
     assert_eq!(keys("nosuch a").unwrap_err(), "ERR Invalid command specified");
     assert_eq!(keys("command count").unwrap_err(), "ERR The command has no key arguments");
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::table::{Command, CommandTable};
 use super::types::TYPES;
 use super::{help, introspect, introspect_docs, transaction};
-use crate::{cluster, connection, generic, server};
+use crate::{bitmap, cluster, connection, generic, server};
 
 /// Commands of no data type: one line each.
 #[rustfmt::skip]
@@ -27,6 +27,14 @@ const COMMANDS: &[Command] = &[
     help::of("command|help"),
     help::of("memory|help"),
     help::of("object|help"),
+    // bitmap
+    bitmap::bitcount::BITCOUNT,
+    bitmap::bitfield::BITFIELD,
+    bitmap::bitfield::BITFIELD_RO,
+    bitmap::bitop::BITOP,
+    bitmap::bitpos::BITPOS,
+    bitmap::setbit::GETBIT,
+    bitmap::setbit::SETBIT,
     // cluster
     cluster::keys_in_slot::COUNT,
     cluster::keys_in_slot::GET,

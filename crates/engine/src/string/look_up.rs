@@ -44,7 +44,7 @@ pub(crate) fn text_of<'a>(entry: &'a Entry, buffer: &'a mut itoa::Buffer) -> Res
 }
 
 /// Refuses a string that would be too long.
-pub(super) fn check_length(bytes: usize, more: usize) -> Result<(), CommandError> {
+pub(crate) fn check_length(bytes: usize, more: usize) -> Result<(), CommandError> {
     match bytes.checked_add(more) {
         Some(total) if total <= VALUE_BYTES_MAX => Ok(()),
         _ => Err(CommandError::StringTooLong),

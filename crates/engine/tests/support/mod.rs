@@ -103,6 +103,7 @@ pub fn command() -> impl Strategy<Value = Words> {
         1 => key().prop_map(|k| format!("GETEX {k} PERSIST")),
         1 => (key(), 0u16..2_000, value()).prop_map(|(k, o, v)| format!("SETRANGE {k} {o} {v}")),
         1 => (key(), ttl(), value()).prop_map(|(k, t, v)| format!("PSETEX {k} {t} {v}")),
+        3 => bitmap_command(),
         4 => hash_command(),
         4 => set_command(),
         4 => list_command(),
@@ -112,6 +113,31 @@ pub fn command() -> impl Strategy<Value = Words> {
         1 => Just("KEYS *".to_owned()),
     ]
     .prop_map(words)
+}
+
+/// A random bitmap command, on the keys of strings.
+fn bitmap_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..12).prop_map(|key| format!("{{{}}}k{key}", key % 3));
+    let offset = || prop_oneof![3 => 0u32..40, 1 => 0u32..9_000];
+    let operation = prop_oneof![Just("AND"), Just("OR"), Just("XOR")];
+    let overflow = prop_oneof![Just("WRAP"), Just("SAT"), Just("FAIL")];
+    let width = || 1u8..64;
+    let number = || prop_oneof![-9i64..9, any::<i64>()];
+    prop_oneof![
+        3 => (key(), offset(), 0u8..2).prop_map(|(k, at, bit)| format!("SETBIT {k} {at} {bit}")),
+        2 => (operation, key(), key(), key()).prop_map(|(name, to, a, b)| format!("BITOP {name} {to} {a} {b}")),
+        1 => (key(), key()).prop_map(|(to, from)| format!("BITOP NOT {to} {from}")),
+        1 => (key(), width(), offset(), number())
+            .prop_map(|(k, bits, at, n)| format!("BITFIELD {k} SET i{bits} {at} {n}")),
+        2 => (key(), overflow, width(), offset(), number(), width(), offset()).prop_map(
+            |(k, o, bits, at, n, other, to)| {
+                format!("BITFIELD {k} OVERFLOW {o} INCRBY u{bits} {at} {n} SET u{other} {to} {n} GET u{other} {at}")
+            }
+        ),
+        1 => (key(), offset()).prop_map(|(k, at)| format!("GETBIT {k} {at}")),
+        1 => (key(), -9i8..9).prop_map(|(k, start)| format!("BITCOUNT {k} {start}")),
+        1 => (key(), 0u8..2).prop_map(|(k, bit)| format!("BITPOS {k} {bit}")),
+    ]
 }
 
 /// A random hash command, on keys that other commands use too and on keys of their own.

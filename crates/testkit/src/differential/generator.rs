@@ -57,6 +57,8 @@ const HASH_KEYS: usize = 4;
 const SET_KEYS: usize = 5;
 /// Number of further keys that are mostly those of lists.
 const LIST_KEYS: usize = 4;
+/// Number of further keys that are mostly those of bitmaps.
+const BITMAP_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
 const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
@@ -184,6 +186,16 @@ const OFFSETS: &[&str] = &[
     "4294967295",
     "-4294967296",
 ];
+/// Offsets of bits that no string has.
+const NO_BITS: &[&str] = &["-1", "4294967296", "9223372036854775807", "#1", "01", "+1", " 1", "", "x"];
+/// Types of integers in bitmaps, at the limits of what there is, and others.
+const FIELD_TYPES: &[&str] = &[
+    "u1", "i1", "u8", "i8", "u32", "i32", "u63", "i63", "i64", "u64", "i65", "u0", "i08", "U8", "i-1", "u8 ", "i", "",
+    "8",
+];
+/// Offsets of integers in bitmaps that are none. The product of a number after `#` and a width stays in 64 bits: that of
+/// Valkey wraps around, so that it may write at the start.
+const NO_FIELDS: &[&str] = &["-1", "4294967296", "#", "#-1", "##1", "#4294967296", "#01", "#+1", "", "x", "1#"];
 const WORDS: &[&str] = &[
     "get",
     "SET",
@@ -298,10 +310,12 @@ impl Generator {
     pub fn command(&mut self) -> Request {
         let shape = self.shape();
         let mut request = self.fill(shape);
-        // A number of random fields or members as large as any integer may exceed the memory of the reference.
-        let draws = ["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER"].iter().any(|name| shape.starts_with(name));
+        // A number of random fields or members as large as any integer may exceed the memory of the reference; a bit as
+        // far off makes a string of hundreds of megabytes.
+        const LARGE: [&str; 5] = ["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER", "SETBIT", "BITFIELD"];
+        let may_be_large = LARGE.iter().any(|name| shape.starts_with(name));
         // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified.
-        if self.rng.one_in(25) && !draws && !shape.contains(" ze") {
+        if self.rng.one_in(25) && !may_be_large && !shape.contains(" ze") {
             self.damage(&mut request);
         }
         if self.rng.one_in(4) {
@@ -390,6 +404,16 @@ impl Generator {
                 (0..count).for_each(|n| request.push(format!("{n:>length$}").into_bytes()));
                 return;
             }
+            "bk" => self.bitmap_key(),
+            "bo" => self.bit_offset(),
+            "bi" => self.rng.pick(&["0", "1", "0", "1", "1", "0", "1", "2", "-1", "x", "01"]).as_bytes().to_vec(),
+            "bp" => self.bitmap_position(),
+            "bu" => self.rng.pick(&["BIT", "BYTE", "bit", "Byte", "BIT", "bits"]).as_bytes().to_vec(),
+            "bt" => self.field_type(),
+            "bf" => self.field_offset(),
+            "bn" => self.field_value(),
+            "bw" => self.rng.pick(&["WRAP", "SAT", "FAIL", "sat", "fail", "Wrap", "foo"]).as_bytes().to_vec(),
+            "bop" => self.rng.pick(&["and", "Or", "xOR", "NOT", "DIFF", "ONE", "ANDOR", ""]).as_bytes().to_vec(),
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -557,6 +581,58 @@ impl Generator {
         for member in from..from + 100 + self.rng.below(40) {
             let score = if are_equal { 0 } else { member % scores };
             request.extend([score.to_string().into_bytes(), format!("m{member}").into_bytes()]);
+        }
+    }
+
+    /// A key, often one of those that only commands of bitmaps use.
+    fn bitmap_key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(3) {
+            return self.key();
+        }
+        format!("{TAG}b{}", self.rng.below(BITMAP_KEYS)).into_bytes()
+    }
+
+    fn bit_offset(&mut self) -> Vec<u8> {
+        let bits_max = match self.rng.below(16) {
+            0 => return self.one_of(NO_BITS),
+            1 => 100_000,
+            2..=5 => 3_000,
+            _ => 100,
+        };
+        self.rng.below(bits_max).to_string().into_bytes()
+    }
+
+    fn bitmap_position(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.one_of(OFFSETS),
+            1 | 2 => (self.rng.below(6_000) as i64 - 3_000).to_string().into_bytes(),
+            _ => (self.rng.below(80) as i64 - 40).to_string().into_bytes(),
+        }
+    }
+
+    fn field_type(&mut self) -> Vec<u8> {
+        if self.rng.one_in(8) {
+            return self.one_of(FIELD_TYPES);
+        }
+        let sign = self.rng.pick(&["i", "u"]);
+        format!("{sign}{}", 1 + self.rng.below(63)).into_bytes()
+    }
+
+    fn field_offset(&mut self) -> Vec<u8> {
+        match self.rng.below(16) {
+            0 => self.one_of(NO_FIELDS),
+            1..=5 => format!("#{}", self.rng.below(20)).into_bytes(),
+            6 => self.rng.below(50_000).to_string().into_bytes(),
+            _ => self.rng.below(130).to_string().into_bytes(),
+        }
+    }
+
+    /// An integer of any width.
+    fn field_value(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.one_of(INTEGERS),
+            1..=3 => (self.rng.below(20) as i64 - 10).to_string().into_bytes(),
+            _ => (self.rng.bits() as i64 >> self.rng.below(64)).to_string().into_bytes(),
         }
     }
 

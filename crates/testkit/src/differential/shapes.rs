@@ -21,6 +21,11 @@
 //! | `zu`, `ze` | limit of a range of scores; limit of a range of names |
 //! | `za` | how scores are joined |
 //! | `zmany`, `zsame` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
+//! | `bk` | key of a bitmap, mostly |
+//! | `bo`, `bi` | offset of a bit; its value |
+//! | `bp`, `bu` | end of a range of a bitmap; its unit |
+//! | `bt`, `bf`, `bn` | type of an integer in a bitmap; its offset; its value |
+//! | `bw`, `bop` | what becomes of a value that an integer cannot hold; what becomes of several bitmaps |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -64,6 +69,41 @@ pub const SHAPES: &[&str] = &[
     "SETRANGE k o v",
     "STRLEN k",
     "SUBSTR k o o",
+    // bitmap
+    "BITCOUNT bk",
+    "BITCOUNT bk bp",
+    "BITCOUNT bk bp bp",
+    "BITCOUNT bk bp bp bu",
+    "BITCOUNT bk bp bp bu bp",
+    "BITFIELD bk",
+    "BITFIELD bk *GET,bt,bf",
+    "BITFIELD bk *SET,bt,bf,bn",
+    "BITFIELD bk *INCRBY,bt,bf,bn",
+    "BITFIELD bk *OVERFLOW,bw,SET,bt,bf,bn,GET,bt,bf",
+    "BITFIELD bk *OVERFLOW,bw,INCRBY,bt,bf,bn,GET,bt,bf",
+    "BITFIELD bk SET bt bf bn *INCRBY,bt,bf,bn",
+    "BITFIELD bk *GET,bt,bf OVERFLOW bw SET bt bf bn w",
+    "BITFIELD bk w bt bf bn",
+    "BITFIELD_RO bk *GET,bt,bf",
+    "BITFIELD_RO bk GET bt bf w bt bf bn",
+    "BITOP AND bk *bk",
+    "BITOP NOT bk bk",
+    "BITOP OR bk *bk",
+    "BITOP XOR bk *bk",
+    "BITOP bop bk *bk",
+    "BITPOS bk bi",
+    "BITPOS bk bi bp",
+    "BITPOS bk bi bp bp",
+    "BITPOS bk bi bp bp bu",
+    "BITPOS bk bi bp bp bu bp",
+    "GETBIT bk bo",
+    "GETBIT k bo",
+    "GETRANGE bk bp bp",
+    "SETBIT bk bo",
+    "SETBIT bk bo bi",
+    "SETBIT bk bo bi",
+    "SETBIT k bo bi",
+    "SETRANGE bk o v",
     // hash
     "HDEL h *b",
     "HEXISTS h b",
