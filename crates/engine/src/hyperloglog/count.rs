@@ -28,7 +28,8 @@ fn of_one(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         Some(cached) => cached,
         None => {
             let computed = Histogram::of(hll)?.cardinality();
-            if env.may_write {
+            // An estimate that is out of range looks like a stale cache, and is not written again.
+            if env.may_write && hll.bytes[CACHE] != computed.to_le_bytes() {
                 engine.set_range(&key, CACHE.start as u64, &computed.to_le_bytes(), env);
             }
             computed

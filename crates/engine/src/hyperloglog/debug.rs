@@ -53,9 +53,9 @@ fn pfdebug(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     Ok(())
 }
 
-/// In Valkey, switches code for one kind of processor on or off, and reports whether it is on. No such code exists here,
-/// so it is off, as in a Valkey on other processors. (Valkey 9.1 replies twice to an argument that is neither, which
-/// leaves its client out of step; here the error is the only reply.)
+/// In Valkey, switches code for one kind of processor on or off, and reports whether it is on. No such code exists
+/// here, so it is off, as in a Valkey on other processors. (Valkey 9.1 replies twice to an argument that is neither,
+/// which leaves its client out of step; here the error is the only reply.)
 fn simd(switch: &[u8], env: &mut Env<'_>) -> Result<(), CommandError> {
     if !switch.eq_ignore_ascii_case(b"on") && !switch.eq_ignore_ascii_case(b"off") {
         return Err(CommandError::Fixed("ERR Argument must be ON or OFF"));

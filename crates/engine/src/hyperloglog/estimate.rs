@@ -2,8 +2,8 @@
 //!
 //! The estimator is the one of Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
 //! (arXiv:1702.01284), algorithm 6, which needs no correction for small or large cardinalities. The order of its
-//! operations is a part of the format: PFCOUNT replies with the same number as Valkey, and stores it. They are additions,
-//! multiplications, divisions and square roots alone, which are the same on every machine.
+//! operations is a part of the format: PFCOUNT replies with the same number as Valkey, and stores it. They are
+//! additions, multiplications, divisions and square roots alone, whose results are the same on every machine.
 
 use super::hash::COUNT_BITS;
 use super::value::{Encoding, Hll, REGISTERS};

@@ -1,9 +1,9 @@
 //! PFSELFTEST.
 
+use super::dense;
 use super::estimate::Histogram;
 use super::hash;
 use super::value::{Encoding, HllBuf, REGISTERS};
-use super::dense;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -12,12 +12,8 @@ use crate::random::Random;
 use fastness_resp::Args;
 
 /// PFSELFTEST
-pub const PFSELFTEST: Command = Command::data(
-    "pfselftest",
-    "",
-    "Tests registers and estimates of HyperLogLogs with random elements.",
-    pfselftest,
-);
+pub const PFSELFTEST: Command =
+    Command::data("pfselftest", "", "Tests registers and estimates of HyperLogLogs with random elements.", pfselftest);
 
 /// How often all registers are written and read. Valkey: 1,000.
 const CYCLES: usize = 4;
@@ -90,4 +86,3 @@ fn check_estimates(elements: u64, sparse: &HllBuf, dense: &HllBuf) -> Result<(),
     }
     Ok(())
 }
-

@@ -6,8 +6,8 @@
 //! | `01nnnnnn nnnnnnnn` | n + 1 registers of count 0, the highest bits first (`Z`) |
 //! | `1cccccnn` | n + 1 registers of count c + 1 (`v`) |
 //!
-//! [`raise`] splits the run of a register in place, and joins neighbours only close to it, so the runs of a value tell in
-//! which order its elements came. Which runs it makes is a part of the format: it follows Valkey's rules exactly.
+//! [`raise`] splits the run of a register in place, and joins neighbours only close to it, so the runs of a value
+//! depend on the order of its elements. Which runs it makes is a part of the format: it follows Valkey's rules exactly.
 //!
 //! Runs may come from a client, and may be anything. The second byte of a run that ends with the string counts as 0, as
 //! in Valkey, whose strings end with a zero byte.
@@ -74,7 +74,7 @@ pub(super) fn runs(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Ru
     })
 }
 
-/// The counts of all registers as `(first register, run)`.
+/// Calls `each` with the first register of every run and the run.
 ///
 /// # Errors
 /// [`CORRUPTED`] if the runs are not of all registers, after `each` was called with those that are in range.
@@ -100,8 +100,8 @@ pub(super) fn push_run(out: &mut impl Extend<u8>, count: u8, registers: usize) {
     }
 }
 
-/// Raises a register to a count, unless it has a larger one, in a value with its header. The cached cardinality does not
-/// change.
+/// Raises a register to a count, unless it has a larger one, in a value with its header. The cached cardinality does
+/// not change.
 ///
 /// # Errors
 /// [`CORRUPTED`] if the register is in no run.
