@@ -289,7 +289,7 @@ fn exec_is_one_unit() {
         client.expect("MULTI", OK);
         client.expect("SET a 1", "+QUEUED\r\n");
         client.expect("INCR a", "+QUEUED\r\n");
-        client.expect("LPUSH a", "-ERR unknown command 'LPUSH', with args beginning with: 'a' \r\n");
+        client.expect("NOSUCH a", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' \r\n");
         client.expect("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
         client.expect("EXEC", "-ERR EXEC without MULTI\r\n");
 

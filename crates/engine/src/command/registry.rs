@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::table::{Command, CommandTable};
 use super::types::TYPES;
 use super::{help, introspect, introspect_docs, transaction};
-use crate::{bitmap, cluster, connection, generic, server};
+use crate::{bitmap, cluster, connection, generic, hyperloglog, server};
 
 /// Commands of no data type: one line each.
 #[rustfmt::skip]
@@ -73,6 +73,12 @@ const COMMANDS: &[Command] = &[
     generic::ttl::PTTL,
     generic::ttl::TTL,
     generic::typename::TYPE,
+    // hyperloglog: its values are strings
+    hyperloglog::add::PFADD,
+    hyperloglog::count::PFCOUNT,
+    hyperloglog::debug::PFDEBUG,
+    hyperloglog::merge::PFMERGE,
+    hyperloglog::self_test::PFSELFTEST,
     // server
     server::dbsize::DBSIZE,
     server::flush::FLUSHALL,

@@ -40,6 +40,8 @@ fn seeds() -> Vec<Vec<u8>> {
         b"HSET h f 1 g 2\r\nHINCRBY h f 5\r\nHINCRBYFLOAT h f 1.25\r\nHGETALL h\r\nHRANDFIELD h -3 WITHVALUES\r\nHDEL h f\r\nHLEN h\r\n",
         b"HSETEX h FNX PX 100 FIELDS 2 f 1 g 2\r\nHGETEX h PERSIST FIELDS 1 f\r\nHPEXPIRE h 10 NX FIELDS 1 g\r\nHPTTL h FIELDS 2 f g\r\nHPERSIST h FIELDS 1 g\r\nHGETDEL h FIELDS 1 f\r\n",
         b"HSETNX h f 1\r\nHMSET h f 1\r\nHMGET h f g\r\nHSTRLEN h f\r\nHEXISTS h f\r\nHKEYS h\r\nHVALS h\r\nHSCAN h 0 MATCH f* COUNT 5 NOVALUES\r\n",
+        b"PFADD h a b c\r\nPFCOUNT h\r\nPFMERGE g h\r\nSETRANGE g 16 \"\\x7f\\xff\\x84\"\r\nPFCOUNT g h\r\nPFADD g a\r\nPFDEBUG DECODE g\r\n",
+        b"SET h \"HYLL\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x80\\x7f\\xff\"\r\nPFDEBUG TODENSE h\r\nPFADD h a\r\nPFMERGE h h\r\nPFDEBUG GETREG h\r\n",
         b"ZADD z 1 f 2.5 g inf h\r\nZINCRBY z -1 f\r\nZRANGE z 0 -1 WITHSCORES\r\nZRANGEBYSCORE z (1 +inf LIMIT 0 2\r\nZRANK z g WITHSCORE\r\nZPOPMIN z 1\r\n",
         b"ZADD z GT CH 1 f 1 g\r\nZRANGEBYLEX z [f (h\r\nZUNIONSTORE y 2 z z WEIGHTS 2 3 AGGREGATE MIN\r\nZREMRANGEBYRANK z 0 0\r\nZSCAN y 0 COUNT 5\r\nZRANDMEMBER y -3\r\n",
         b"SET {a}a 1\r\nRENAME {a}a {a}b\r\nCOPY {a}b {a}c REPLACE\r\nRENAMENX {a}b {a}c\r\nSCAN 0 MATCH *a* COUNT 10 TYPE string\r\nKEYS *\r\nRANDOMKEY\r\n",

@@ -62,6 +62,8 @@ const BITMAP_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
 const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
+/// Number of further keys of HyperLogLogs.
+const HLL_KEYS: usize = 4;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -392,6 +394,18 @@ impl Generator {
             "zu" => self.score_limit(),
             "ze" => self.name_limit(),
             "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
+            "pk" => format!("{TAG}p{}", self.rng.below(HLL_KEYS)).into_bytes(),
+            "pc" => format!("{TAG}pc").into_bytes(),
+            "pe" => self.hll_element(),
+            "pmany" => {
+                let (from, count) = (self.rng.below(4_000), 1 + self.rng.below(900));
+                (from..from + count).for_each(|n| request.push(n.to_string().into_bytes()));
+                return;
+            }
+            "po" => self.rng.below(40).to_string().into_bytes(),
+            "pb" => self.hll_damage(),
+            // None is SIMD: to an argument that is neither ON nor OFF the reference replies twice.
+            "pd" => self.one_of(&["DECODE", "DECODE", "ENCODING", "GETREG", "TODENSE", "decode", "x", ""]),
             "zmany" | "zsame" => return self.push_many(word == "zsame", request),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
@@ -524,6 +538,22 @@ impl Generator {
             1..=3 => (self.rng.below(1_200) as i64 - 600).to_string().into(),
             _ => (self.rng.below(16) as i64 - 8).to_string().into(),
         }
+    }
+
+    /// One of a few elements, or one of many.
+    fn hll_element(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.value(),
+            1..5 => self.rng.below(12).to_string().into_bytes(),
+            _ => self.rng.below(5_000).to_string().into_bytes(),
+        }
+    }
+
+    /// Bytes of a header, or runs of registers.
+    fn hll_damage(&mut self) -> Vec<u8> {
+        let bytes: &[&[u8]] =
+            &[b"\x00", b"\x3f", b"\x40", b"\x7f\xff", b"\x80", b"\x84\x84", b"\xff", b"x", b"HYLL\x01"];
+        self.rng.pick(bytes).to_vec()
     }
 
     /// A key, mostly one of those that only commands of sorted sets use.

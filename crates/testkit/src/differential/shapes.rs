@@ -20,6 +20,10 @@
 //! | `zl` | key of a sorted set whose scores are all 0, so that ranges of names are specified |
 //! | `zu`, `ze` | limit of a range of scores; limit of a range of names |
 //! | `za` | how scores are joined |
+//! | `pk`, `pc` | key of a HyperLogLog; key of one that is damaged |
+//! | `pe`, `pmany` | element of a HyperLogLog; so many that it may become dense |
+//! | `po`, `pb` | offset into a small HyperLogLog; bytes that damage one |
+//! | `pd` | subcommand of PFDEBUG |
 //! | `zmany`, `zsame` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
 //! | `bk` | key of a bitmap, mostly |
 //! | `bo`, `bi` | offset of a bit; its value |
@@ -104,6 +108,28 @@ pub const SHAPES: &[&str] = &[
     "SETBIT bk bo bi",
     "SETBIT k bo bi",
     "SETRANGE bk o v",
+    // hyperloglog (nothing is added to a damaged one: Valkey keeps the elements before the one that it refuses)
+    "COPY pk pk ?REPLACE",
+    "DEL *pk",
+    "DEL pc",
+    "PFADD k pe",
+    "PFADD pk",
+    "PFADD pk *pe",
+    "PFADD pk pmany",
+    "PFCOUNT *k",
+    "PFCOUNT *pk",
+    "PFCOUNT pc",
+    "PFCOUNT pk",
+    "PFCOUNT pk pc",
+    "PFDEBUG pd k",
+    "PFDEBUG pd pc",
+    "PFDEBUG pd pk",
+    "PFMERGE k pk",
+    "PFMERGE pc pk",
+    "PFMERGE pk *pk",
+    "PFMERGE pk k",
+    "PFMERGE pk pc",
+    "SETRANGE pc po pb",
     // hash
     "HDEL h *b",
     "HEXISTS h b",

@@ -9,6 +9,7 @@ const TOO_LONG: &str = "-ERR string exceeds maximum allowed size (proto-max-bulk
 const NOT_A_FLOAT: &str = "-ERR value is not a valid float";
 const BAD_FORMAT: &str = "-ERR Bad data format";
 const BAD_FOOTER: &str = "-ERR DUMP payload version or checksum are wrong";
+const CORRUPTED: &str = "-INVALIDOBJ Corrupted HLL object detected";
 const NO_PERMISSION: &str = "User copier has no permissions to access the";
 
 type Request = Vec<Vec<u8>>;
@@ -232,6 +233,46 @@ fn rights() -> Vec<Row> {
     ]
 }
 
+/// HyperLogLogs whose runs are of more registers than there are, or of fewer, and what PFMERGE may read and write.
+fn hyperloglogs() -> Vec<Row> {
+    let mut steps = Vec::new();
+    for runs in [
+        [&b"\x7f\xff".repeat(100)[..], b"\x84"].concat(),
+        b"\x7f\xff".repeat(1_000_000),
+        b"\x87".repeat(100_000),
+        b"\x7f\xff\xff".to_vec(),
+        b"\x7f".to_vec(),
+        Vec::new(),
+    ] {
+        steps.push(with("SET h", &[&[b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80", &runs[..]].concat()], "OK"));
+        let lines =
+            ["PFCOUNT h", "PFCOUNT h h", "PFMERGE {h}d h", "PFMERGE h", "PFDEBUG GETREG h", "PFDEBUG TODENSE h"];
+        for line in lines {
+            steps.push((words(line), CORRUPTED.to_owned()));
+        }
+    }
+    steps.push((words("PFADD h a"), CORRUPTED.to_owned()));
+    steps.push((words("EXISTS {h}d"), "0".to_owned()));
+    steps.push((words("DEL h"), "1".to_owned()));
+    let key = |key: &str| format!("{NO_PERMISSION} '{key}' key");
+    let mut merges = self::steps(&[("ACL SETUSER merger on nopass resetkeys %R~src:* %W~out:* ~dst:* +pfmerge", "OK")]);
+    for (arguments, reply) in [
+        ("dst:a src:a", "OK".to_owned()),
+        ("dst:a dst:b src:a", "OK".to_owned()),
+        ("out:a src:a", key("out:a")),
+        ("src:a dst:a", key("src:a")),
+        ("dst:a src:a out:a", key("out:a")),
+        ("dst:a other", key("other")),
+    ] {
+        merges.push((words(&format!("ACL DRYRUN merger PFMERGE {arguments}")), reply));
+    }
+    merges.push((words("ACL DELUSER merger"), "1".to_owned()));
+    vec![
+        Row { cve: "CVE-2025-32023: HyperLogLogs of too many registers", steps },
+        Row { cve: "PFMERGE reads or writes a key beyond the user's patterns", steps: merges },
+    ]
+}
+
 /// Payloads of RESTORE that lie.
 fn payloads() -> Vec<Row> {
     let restore = |value: &[u8], version: u16, reply: &str| {
@@ -298,7 +339,7 @@ fn injections() -> Vec<Row> {
 }
 
 fn table() -> Vec<Row> {
-    [numbers(), sets(), commands(), rights(), payloads(), injections()].into_iter().flatten().collect()
+    [numbers(), sets(), commands(), rights(), hyperloglogs(), payloads(), injections()].into_iter().flatten().collect()
 }
 
 fn shown(request: &[Vec<u8>]) -> String {
@@ -347,8 +388,6 @@ async fn commands_of_other_cves_are_unknown() -> Result<()> {
         "XREADGROUP GROUP g c STREAMS s >",
         "SORT l LIMIT 9223372036854775807 9223372036854775807",
         "SORT_RO l BY *",
-        "PFADD h a",
-        "PFMERGE a b",
         "GEORADIUS g 0 0 1 km STORE a STORE b",
         "PSUBSCRIBE *",
         "CLUSTER SYNCSLOTS SNAPSHOT",
