@@ -14,7 +14,7 @@
 //! - [`expiry`]: deadlines as commands take and report them.
 //! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
 //!   and commands. [`types`] lists them. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong
-//!   to no type.
+//!   to no type. [`geo`]: positions as scores of sorted sets, and the commands of these.
 //! - [`transaction`]: MULTI and EXEC.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
@@ -34,6 +34,7 @@ pub mod expiry;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod image;
 pub mod keyspace;

@@ -226,6 +226,12 @@ impl ReplyBuf {
         }
     }
 
+    /// A floating point number in a text form of the caller's; a bulk string in RESP2. A recorded reply keeps the number,
+    /// not the form.
+    pub fn double_text(&mut self, number: &str) {
+        if self.is_resp3() { self.line(b',', number.as_bytes()) } else { self.bulk(number) }
+    }
+
     /// A boolean; 1 or 0 in RESP2.
     pub fn bool(&mut self, yes: bool) {
         let text: &[u8] = match (self.is_resp3(), yes) {

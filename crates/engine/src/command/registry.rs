@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::table::{Command, CommandTable};
 use super::types::TYPES;
 use super::{help, introspect, introspect_docs, transaction};
-use crate::{cluster, connection, generic, server};
+use crate::{cluster, connection, generic, geo, server};
 
 /// Commands of no data type: one line each.
 #[rustfmt::skip]
@@ -65,6 +65,17 @@ const COMMANDS: &[Command] = &[
     generic::ttl::PTTL,
     generic::ttl::TTL,
     generic::typename::TYPE,
+    // geo
+    geo::add::GEOADD,
+    geo::get::GEODIST,
+    geo::get::GEOHASH,
+    geo::get::GEOPOS,
+    geo::radius::GEORADIUS,
+    geo::radius::GEORADIUSBYMEMBER,
+    geo::radius::GEORADIUSBYMEMBER_RO,
+    geo::radius::GEORADIUS_RO,
+    geo::search::GEOSEARCH,
+    geo::search::GEOSEARCHSTORE,
     // server
     server::dbsize::DBSIZE,
     server::flush::FLUSHALL,
