@@ -320,6 +320,7 @@ mod tests {
         check(|r| r.bool(false), ":0\r\n", "#f\r\n");
         check(|r| r.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
         check(|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
+        check(|r| r.double_text("1.50"), "$4\r\n1.50\r\n", ",1.50\r\n");
         check(|r| r.big_number("123"), "$3\r\n123\r\n", "(123\r\n");
         check(|r| r.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|r| assert_eq!(r.attribute(1), r.is_resp3()), "", "|1\r\n");
