@@ -26,7 +26,6 @@
 //! - Unix sockets: CVE-2023-45145.
 //! - A tool that reads an append-only file: CVE-2025-27151.
 //! - HyperLogLog: CVE-2025-32023, and the rights of PFMERGE.
-//! - Geo: GEORADIUS with two STORE options.
 //! - Slots that move: the fix of slot import.
 //!
 //! `commands.rs` checks that the commands of this list are still unknown: whoever implements one of them has to add its

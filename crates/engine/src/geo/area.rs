@@ -142,7 +142,8 @@ impl Area {
         }
     }
 
-    /// The cells in which a search looks, in this order: that of the center, and those around it that the area may reach.
+    /// The cells in which a search looks, in this order: that of the center, and those around it that the area may
+    /// reach.
     pub fn cells(&self) -> impl Iterator<Item = Cell> + use<> {
         let bounds = self.bounds();
         // The middle of a polygon can be nearer to a pole than the map. (There, what Valkey finds is not specified.)

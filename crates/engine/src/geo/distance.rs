@@ -1,7 +1,8 @@
 //! Distances on the earth, as on a sphere, and their units.
 //!
-//! The formulas are Valkey's, operation by operation, because the last digit of a stored distance depends on that. Sines
-//! and cosines are those of the C library, as Valkey's are. Replicas do not compute them: effects hold the scores.
+//! The formulas are Valkey's, operation by operation, because the last digit of a stored distance depends on that.
+//! Sines and cosines are those of the C library, as Valkey's are. Replicas do not compute them: effects hold the
+//! scores.
 
 use super::geohash::Position;
 use std::f64::consts::PI;

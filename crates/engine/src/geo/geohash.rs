@@ -1,12 +1,12 @@
 //! Geohashes: positions on the earth as numbers of 52 bits, which are the scores of a geo set.
 //!
-//! Longitudes and latitudes are divided into 2^26 steps each; the bits of both numbers alternate, the longitude's first.
-//! The high bits of such a number name a rectangle on the map, a [`Cell`], and the scores of all positions in a cell are
-//! one range.
+//! Longitudes and latitudes are divided into 2^26 steps each; the bits of both numbers alternate, the longitude's
+//! first. The high bits of such a number name a rectangle on the map, a [`Cell`], and the scores of all positions in a
+//! cell are one range.
 //!
-//! No crate is used, because those that exist (`geohash`, `geohash-rs`) encode the standard's latitudes of -90° to 90° as
-//! text. Valkey's bits are of the latitudes that the Web Mercator projection shows, and clients read them (ZSCORE,
-//! WITHHASH, DUMP), together with coordinates whose last digit depends on the order of the operations below.
+//! No crate is used. `geohash`, the best known, encodes latitudes of -90° to 90°, as text. Valkey's bits are of the
+//! latitudes that the Web Mercator projection shows, and clients read them (ZSCORE, WITHHASH, DUMP), together with
+//! coordinates whose last digit depends on the order of the operations below.
 
 use crate::zset::range::ScoreRange;
 
@@ -151,8 +151,8 @@ pub fn text_of(position: Position) -> [u8; TEXT_CHARS as usize] {
     text
 }
 
-/// The integer of a score, as the conversion of C returns it on x86-64 for numbers that are too large or negative, which
-/// scores of ZADD may be.
+/// The integer of a score, as the conversion of C returns it on x86-64 for numbers that are too large or negative,
+/// which scores of ZADD may be.
 fn bits_of(score: f64) -> u64 {
     const HALF: f64 = (1u64 << 63) as f64;
     let signed = |score: f64| if score < HALF { score as i64 } else { i64::MIN };

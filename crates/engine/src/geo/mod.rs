@@ -1,7 +1,7 @@
 //! The geo commands: positions on the earth as the scores of sorted sets.
 //!
-//! A geo set is a sorted set, and every command of sorted sets works on it. It has no effects of its own: GEOADD and the
-//! commands that store what they find change scores.
+//! A geo set is a sorted set, and every command of sorted sets works on it. It has no effects of its own: GEOADD and
+//! the commands that store what they find change scores.
 //!
 //! - [`geohash`]: positions, their scores, and the cells of the map. [`distance`]: distances and their units.
 //! - [`area`]: what is searched, and the cells that cover it. [`find`]: the members in it, their order.

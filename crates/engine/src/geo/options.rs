@@ -1,7 +1,7 @@
 //! The arguments of searches: where they begin, the area, and the options, in any order.
 //!
-//! The center of an area may be a member. The geo set is found before the arguments are read, so that errors are found in
-//! Valkey's order.
+//! The center of an area may be a member. The geo set is found before the arguments are read, so that errors are found
+//! in Valkey's order.
 
 use super::area::{Area, Shape};
 use super::arguments::{circle, corners, position, rectangle};

@@ -1,5 +1,6 @@
 //! Seeded random commands. The same seed gives the same commands.
 
+use super::positions;
 use super::shapes::{SHAPES, is_rare};
 
 /// SplitMix64: small, good enough for test cases, and the same on every machine.
@@ -60,6 +61,8 @@ const LIST_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
 const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
+/// Number of further keys that are mostly those of geo sets.
+const GEO_KEYS: usize = 3;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -379,6 +382,12 @@ impl Generator {
             "ze" => self.name_limit(),
             "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
             "zmany" | "zsame" => return self.push_many(word == "zsame", request),
+            "gk" => self.geo_key(),
+            "gp" => return positions::push_position(&mut self.rng, request),
+            "gc" => return positions::push_corners(&mut self.rng, request),
+            "gmany" => return positions::push_many(&mut self.rng, request),
+            "gr" => positions::radius(&mut self.rng),
+            "gu" => positions::unit(&mut self.rng),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
@@ -519,6 +528,16 @@ impl Generator {
             3 => self.rng.below(200).to_string().into_bytes(),
             4 => format!("m{}", self.rng.below(140)).into_bytes(),
             n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A key, mostly one of those that only geo commands use. Others are hashes or sets: scores of a sorted set are
+    /// few, so that many members would have one position.
+    fn geo_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes(),
+            1 => format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes(),
+            _ => format!("{TAG}g{}", self.rng.below(GEO_KEYS)).into_bytes(),
         }
     }
 
