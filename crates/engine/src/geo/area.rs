@@ -1,7 +1,7 @@
 //! The area of a search: a circle, a rectangle or a polygon, and the cells of the map that cover it.
 
 use super::distance::{EARTH_RADIUS, Unit, between, between_latitudes, degrees, radians};
-use super::geohash::{Cell, Degrees, LATITUDES, LONGITUDES, Position, STEP_MAX};
+use super::geohash::{Degrees, LATITUDES, LONGITUDES, MapCell, Position, STEP_MAX};
 
 /// Half of the width of the map, m, as the estimate of a cell's size has it.
 const MAP_MAX: f64 = 20_037_726.37;
@@ -13,7 +13,7 @@ const OMITTED_FROM: u32 = 2;
 
 /// The form of an area. Lengths are in the unit of the area.
 #[derive(Debug, Clone)]
-pub enum Shape {
+pub enum AreaShape {
     /// A circle.
     Circle {
         /// Its radius.
@@ -32,40 +32,40 @@ pub enum Shape {
 
 /// The area of a search.
 #[derive(Debug, Clone)]
-pub struct Area {
+pub struct SearchArea {
     /// The position from which distances are measured.
     center: Position,
-    shape: Shape,
+    shape: AreaShape,
     unit: Unit,
 }
 
 /// The longitudes and latitudes of an area.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct AreaBounds {
     longitudes: Degrees,
     latitudes: Degrees,
 }
 
-impl Bounds {
+impl AreaBounds {
     /// What lies within these distances of a position, m. Of the parallels at the edges, the one that is farther from
     /// the equator has the wider span of longitudes.
-    fn around(center: Position, width: f64, height: f64) -> Bounds {
+    fn around(center: Position, width: f64, height: f64) -> AreaBounds {
         let Position { longitude, latitude } = center;
         let north = degrees(height / EARTH_RADIUS);
         let parallel = if latitude < 0.0 { latitude - north } else { latitude + north };
         let east = degrees(width / EARTH_RADIUS / radians(parallel).cos());
-        Bounds {
+        AreaBounds {
             longitudes: Degrees { min: longitude - east, max: longitude + east },
             latitudes: Degrees { min: latitude - north, max: latitude + north },
         }
     }
 
-    fn of(corners: &[Position]) -> Bounds {
+    fn of(corners: &[Position]) -> AreaBounds {
         let span = |all: Degrees, of: fn(&Position) -> f64| {
             let start = Degrees { min: all.max, max: all.min };
             corners.iter().map(of).fold(start, |span, at| Degrees { min: span.min.min(at), max: span.max.max(at) })
         };
-        Bounds {
+        AreaBounds {
             longitudes: span(LONGITUDES, |corner| corner.longitude),
             latitudes: span(LATITUDES, |corner| corner.latitude),
         }
@@ -81,17 +81,17 @@ impl Bounds {
     }
 }
 
-impl Area {
+impl SearchArea {
     /// A circle or rectangle around a position.
     #[must_use]
-    pub fn around(center: Position, shape: Shape, unit: Unit) -> Area {
-        Area { center, shape, unit }
+    pub fn around(center: Position, shape: AreaShape, unit: Unit) -> SearchArea {
+        SearchArea { center, shape, unit }
     }
 
     /// A polygon. Distances are measured from the middle of its corners.
     #[must_use]
-    pub fn polygon(corners: Vec<Position>) -> Area {
-        Area { center: middle(&corners), shape: Shape::Polygon(corners), unit: Unit::METRE }
+    pub fn polygon(corners: Vec<Position>) -> SearchArea {
+        SearchArea { center: middle(&corners), shape: AreaShape::Polygon(corners), unit: Unit::METRE }
     }
 
     /// The unit of its lengths.
@@ -105,55 +105,55 @@ impl Area {
     pub fn distance(&self, position: Position) -> Option<f64> {
         let metres = self.unit.metres;
         let is_inside = match &self.shape {
-            Shape::Circle { radius } => {
+            AreaShape::Circle { radius } => {
                 let distance = between(self.center, position);
                 return (distance <= radius * metres).then_some(distance);
             }
-            Shape::Rectangle { width, height } => {
+            AreaShape::Rectangle { width, height } => {
                 let below = Position { latitude: position.latitude, ..self.center };
                 between_latitudes(position.latitude, self.center.latitude) <= height * metres / 2.0
                     && between(position, below) <= width * metres / 2.0
             }
-            Shape::Polygon(corners) => is_within(corners, position),
+            AreaShape::Polygon(corners) => is_within(corners, position),
         };
         is_inside.then(|| between(self.center, position))
     }
 
-    fn bounds(&self) -> Bounds {
+    fn bounds(&self) -> AreaBounds {
         let metres = self.unit.metres;
         match &self.shape {
-            Shape::Circle { radius } => Bounds::around(self.center, metres * radius, metres * radius),
-            Shape::Rectangle { width, height } => {
-                Bounds::around(self.center, metres * width / 2.0, metres * height / 2.0)
+            AreaShape::Circle { radius } => AreaBounds::around(self.center, metres * radius, metres * radius),
+            AreaShape::Rectangle { width, height } => {
+                AreaBounds::around(self.center, metres * width / 2.0, metres * height / 2.0)
             }
-            Shape::Polygon(corners) => Bounds::of(corners),
+            AreaShape::Polygon(corners) => AreaBounds::of(corners),
         }
     }
 
     /// The radius of a circle around the center that contains the area, m.
-    fn radius(&self, bounds: Bounds) -> f64 {
+    fn radius(&self, bounds: AreaBounds) -> f64 {
         match &self.shape {
-            Shape::Circle { radius } => radius * self.unit.metres,
-            Shape::Rectangle { width, height } => {
+            AreaShape::Circle { radius } => radius * self.unit.metres,
+            AreaShape::Rectangle { width, height } => {
                 let (x, y) = (width / 2.0, height / 2.0);
                 (x * x + y * y).sqrt() * self.unit.metres
             }
-            Shape::Polygon(_) => bounds.farthest_corner(self.center),
+            AreaShape::Polygon(_) => bounds.farthest_corner(self.center),
         }
     }
 
     /// The cells in which a search looks, in this order: that of the center, and those around it that the area may
     /// reach.
-    pub fn cells(&self) -> impl Iterator<Item = Cell> + use<> {
+    pub fn cells(&self) -> impl Iterator<Item = MapCell> + use<> {
         let bounds = self.bounds();
         // The middle of a polygon can be nearer to a pole than the map. (There, what Valkey finds is not specified.)
         let latitude = self.center.latitude.clamp(LATITUDES.min, LATITUDES.max);
         let center = Position { latitude, ..self.center };
         let mut step = estimated_step(self.radius(bounds), center.latitude);
-        if step > 1 && !reaches(Cell::of(center, step), bounds) {
+        if step > 1 && !reaches(MapCell::of(center, step), bounds) {
             step -= 1;
         }
-        let cell = Cell::of(center, step);
+        let cell = MapCell::of(center, step);
         let (longitudes, latitudes) = (cell.longitudes(), cell.latitudes());
         let is_omitted = move |(east, north): (i32, i32)| {
             let beyond_latitudes = match north {
@@ -170,7 +170,7 @@ impl Area {
         };
         let mut before = None;
         // Of the largest cells, those on both sides are the same one.
-        let is_another = move |cell: &Cell| before.replace(*cell) != Some(*cell);
+        let is_another = move |cell: &MapCell| before.replace(*cell) != Some(*cell);
         let around = AROUND.into_iter().filter(move |by| !is_omitted(*by));
         around.map(move |(east, north)| cell.neighbour(east, north)).filter(is_another)
     }
@@ -180,7 +180,7 @@ impl Area {
 const AROUND: [(i32, i32); 9] = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
 
 /// Whether a cell and those around it reach to these bounds.
-fn reaches(cell: Cell, bounds: Bounds) -> bool {
+fn reaches(cell: MapCell, bounds: AreaBounds) -> bool {
     let is_short = cell.neighbour(0, 1).latitudes().max < bounds.latitudes.max
         || cell.neighbour(0, -1).latitudes().min > bounds.latitudes.min
         || cell.neighbour(1, 0).longitudes().max < bounds.longitudes.max
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn few_cells_cover_a_small_area() {
-        let area = |radius| Area::around(at(15.0, 37.0), Shape::Circle { radius }, Unit::METRE);
+        let area = |radius| SearchArea::around(at(15.0, 37.0), AreaShape::Circle { radius }, Unit::METRE);
         assert!(area(1.0).cells().count() <= 4);
         // Of the largest cells there are four.
         assert_eq!(area(f64::INFINITY).cells().count(), 4);
@@ -271,14 +271,14 @@ mod tests {
         assert!(!is_within(&[], at(0.0, 0.0)));
     }
 
-    fn any_area() -> impl Strategy<Value = Area> {
+    fn any_area() -> impl Strategy<Value = SearchArea> {
         (-150.0..150.0, -60.0..60.0, 0.0..1_000.0, 0.0..1_000.0, 0..3).prop_map(|(longitude, latitude, x, y, kind)| {
             let center = at(longitude, latitude);
             let unit = Unit { metres: 1_000.0 };
             match kind {
-                0 => Area::around(center, Shape::Circle { radius: x }, unit),
-                1 => Area::around(center, Shape::Rectangle { width: x, height: y }, unit),
-                _ => Area::polygon(vec![
+                0 => SearchArea::around(center, AreaShape::Circle { radius: x }, unit),
+                1 => SearchArea::around(center, AreaShape::Rectangle { width: x, height: y }, unit),
+                _ => SearchArea::polygon(vec![
                     center,
                     at(longitude + x / 100.0, latitude),
                     at(longitude, latitude + y / 100.0 + 0.1),
@@ -293,7 +293,7 @@ mod tests {
         fn what_is_within_an_area_is_in_its_cells(area in any_area(), x in -12.0..12.0, y in -12.0..12.0) {
             let position = at(area.center.longitude + x, area.center.latitude + y);
             if area.distance(position).is_some() {
-                let is_in = |cell: Cell| {
+                let is_in = |cell: MapCell| {
                     cell.longitudes().contains(position.longitude) && cell.latitudes().contains(position.latitude)
                 };
                 prop_assert!(area.cells().any(is_in), "{area:?} {position:?}");

@@ -1,6 +1,6 @@
 //! Positions and lengths among the arguments, with Valkey's texts for what is none.
 
-use super::area::Shape;
+use super::area::AreaShape;
 use super::distance::Unit;
 use super::geohash::{LATITUDES, LONGITUDES, Position};
 use crate::error::CommandError;
@@ -24,22 +24,22 @@ pub(super) fn unit(name: &[u8]) -> Result<Unit, CommandError> {
 }
 
 /// A radius and its unit.
-pub(super) fn circle(args: Args<'_>) -> Result<(Shape, Unit), CommandError> {
+pub(super) fn circle(args: Args<'_>) -> Result<(AreaShape, Unit), CommandError> {
     let radius = parse(args.get(0)).ok_or(CommandError::Fixed("ERR need numeric radius"))?;
     if radius < 0.0 {
         return Err(CommandError::Fixed("ERR radius cannot be negative"));
     }
-    Ok((Shape::Circle { radius }, unit(args.get(1))?))
+    Ok((AreaShape::Circle { radius }, unit(args.get(1))?))
 }
 
 /// A width, a height and their unit.
-pub(super) fn rectangle(args: Args<'_>) -> Result<(Shape, Unit), CommandError> {
+pub(super) fn rectangle(args: Args<'_>) -> Result<(AreaShape, Unit), CommandError> {
     let width = parse(args.get(0)).ok_or(CommandError::Fixed("ERR need numeric width"))?;
     let height = parse(args.get(1)).ok_or(CommandError::Fixed("ERR need numeric height"))?;
     if width < 0.0 || height < 0.0 {
         return Err(CommandError::Fixed("ERR height or width cannot be negative"));
     }
-    Ok((Shape::Rectangle { width, height }, unit(args.get(2))?))
+    Ok((AreaShape::Rectangle { width, height }, unit(args.get(2))?))
 }
 
 /// The corners of a polygon: their number, and so many positions.

@@ -1,7 +1,7 @@
 //! Geohashes: positions on the earth as numbers of 52 bits, which are the scores of a geo set.
 //!
 //! Longitudes and latitudes are divided into 2^26 steps each; the bits of both numbers alternate, the longitude's
-//! first. The high bits of such a number name a rectangle on the map, a [`Cell`], and the scores of all positions in a
+//! first. The high bits of such a number name a rectangle on the map, a [`MapCell`], and the scores of all positions in a
 //! cell are one range.
 //!
 //! No crate is used. `geohash`, the best known, encodes latitudes of -90° to 90°, as text. Valkey's bits are of the
@@ -75,7 +75,7 @@ fn steps(step: u32) -> f64 {
 
 /// A rectangle on the map: one of 2^`step` steps in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell {
+pub struct MapCell {
     /// Steps to the east of the first.
     x: u32,
     /// Steps to the north of the first.
@@ -83,23 +83,23 @@ pub struct Cell {
     step: u32,
 }
 
-impl Cell {
+impl MapCell {
     /// The cell that contains a position.
     #[must_use]
-    pub fn of(position: Position, step: u32) -> Cell {
+    pub fn of(position: Position, step: u32) -> MapCell {
         let x = LONGITUDES.index(position.longitude, step);
-        Cell { x, y: LATITUDES.index(position.latitude, step), step }
+        MapCell { x, y: LATITUDES.index(position.latitude, step), step }
     }
 
     /// The cell so many steps to the east and north; beyond the edge of the map is the opposite edge.
     #[must_use]
-    pub fn neighbour(self, east: i32, north: i32) -> Cell {
+    pub fn neighbour(self, east: i32, north: i32) -> MapCell {
         let moved = |index: u32, by: i32| match by {
             // An index after the last step stays as it is.
             0 => index,
             by => index.wrapping_add_signed(by) & ((1 << self.step) - 1),
         };
-        Cell { x: moved(self.x, east), y: moved(self.y, north), ..self }
+        MapCell { x: moved(self.x, east), y: moved(self.y, north), ..self }
     }
 
     /// The longitudes of the cell.
@@ -126,7 +126,7 @@ impl Cell {
 /// The score of a position.
 #[must_use]
 pub fn score_of(position: Position) -> f64 {
-    let cell = Cell::of(position, STEP_MAX);
+    let cell = MapCell::of(position, STEP_MAX);
     interleaved(cell.x, cell.y) as f64
 }
 
@@ -134,7 +134,7 @@ pub fn score_of(position: Position) -> f64 {
 #[must_use]
 pub fn position_of(score: f64) -> Position {
     let (x, y) = separated(bits_of(score));
-    let cell = Cell { x, y, step: STEP_MAX };
+    let cell = MapCell { x, y, step: STEP_MAX };
     let middle = |of: Degrees, all: Degrees| f64::midpoint(of.min, of.max).clamp(all.min, all.max);
     Position { longitude: middle(cell.longitudes(), LONGITUDES), latitude: middle(cell.latitudes(), LATITUDES) }
 }
@@ -232,12 +232,12 @@ mod tests {
 
     #[test]
     fn neighbours_are_beyond_the_edges_of_the_map() {
-        let corner = Cell { x: 0, y: 3, step: 2 };
-        assert_eq!(corner.neighbour(-1, 1), Cell { x: 3, y: 0, step: 2 });
-        assert_eq!(corner.neighbour(1, -1), Cell { x: 1, y: 2, step: 2 });
-        let after_the_last = Cell { x: 4, y: 4, step: 2 };
-        assert_eq!(after_the_last.neighbour(0, 1), Cell { x: 4, y: 1, step: 2 });
-        assert_eq!(after_the_last.neighbour(-1, 0), Cell { x: 3, y: 4, step: 2 });
+        let corner = MapCell { x: 0, y: 3, step: 2 };
+        assert_eq!(corner.neighbour(-1, 1), MapCell { x: 3, y: 0, step: 2 });
+        assert_eq!(corner.neighbour(1, -1), MapCell { x: 1, y: 2, step: 2 });
+        let after_the_last = MapCell { x: 4, y: 4, step: 2 };
+        assert_eq!(after_the_last.neighbour(0, 1), MapCell { x: 4, y: 1, step: 2 });
+        assert_eq!(after_the_last.neighbour(-1, 0), MapCell { x: 3, y: 4, step: 2 });
     }
 
     proptest! {

@@ -4,9 +4,9 @@
 //! the commands that store what they find change scores.
 //!
 //! - [`geohash`]: positions, their scores, and the cells of the map. [`distance`]: distances and their units.
-//! - [`area`]: what is searched, and the cells that cover it. [`find`]: the members in it, their order.
-//! - [`arguments`]: positions and lengths among the arguments. [`options`]: the options of searches.
-//! - [`reply`]: coordinates and found members in replies.
+//! - [`area`]: what is searched, and the cells that cover it. `find`: the members in it, their order.
+//! - `arguments`: positions and lengths among the arguments. `options`: the options of searches.
+//! - `reply`: coordinates and found members in replies.
 //! - [`add`], [`get`], [`search`], [`radius`]: the commands.
 
 pub mod add;

@@ -3,35 +3,16 @@
 //! The center of an area may be a member. The geo set is found before the arguments are read, so that errors are found
 //! in Valkey's order.
 
-use super::area::{Area, Shape};
+use super::area::{AreaShape, SearchArea};
 use super::arguments::{circle, corners, position, rectangle};
 use super::distance::Unit;
-use super::find::Selection;
+use super::find::{DistanceOrder, Selection};
 use super::geohash::{Position, position_of};
+use super::reply::With;
 use crate::command::parse::integer;
 use crate::error::CommandError;
 use crate::zset::SortedSet;
 use fastness_resp::Args;
-
-/// The order of distances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// The nearest first.
-    Ascending,
-    /// The farthest first.
-    Descending,
-}
-
-/// What is returned beside members.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct With {
-    /// WITHDIST
-    pub(super) distance: bool,
-    /// WITHHASH
-    pub(super) hash: bool,
-    /// WITHCOORD
-    pub(super) position: bool,
-}
 
 /// Where a command's arguments say which area it searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +45,7 @@ pub(super) struct SearchForm {
 
 /// Where found members are stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Store<'a> {
+pub(super) struct StoreTarget<'a> {
     pub(super) key: &'a [u8],
     /// Their distances are their scores.
     pub(super) distances: bool,
@@ -74,10 +55,10 @@ pub(super) struct Store<'a> {
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     /// Missing if the geo set is.
-    pub(super) area: Option<Area>,
+    pub(super) area: Option<SearchArea>,
     pub(super) selection: Selection,
     pub(super) with: With,
-    pub(super) store: Option<Store<'a>>,
+    pub(super) store: Option<StoreTarget<'a>>,
 }
 
 /// The arguments as far as they are read.
@@ -89,11 +70,11 @@ struct Parsed<'a> {
     from_position: bool,
     /// Missing if it is that of a member of a missing set.
     center: Option<Position>,
-    shape: Option<(Shape, Unit)>,
+    shape: Option<(AreaShape, Unit)>,
     polygon: Option<Vec<Position>>,
     count: Option<i64>,
     any: bool,
-    order: Option<Order>,
+    order: Option<DistanceOrder>,
     with: With,
     store: Option<&'a [u8]>,
     stores_distances: bool,
@@ -147,8 +128,8 @@ impl<'a> Parsed<'a> {
             b"withhash" => self.with.hash = true,
             b"withcoord" => self.with.position = true,
             b"any" => self.any = true,
-            b"asc" => self.order = Some(Order::Ascending),
-            b"desc" => self.order = Some(Order::Descending),
+            b"asc" => self.order = Some(DistanceOrder::Ascending),
+            b"desc" => self.order = Some(DistanceOrder::Descending),
             b"count" if left >= 1 => {
                 let count = integer(args.get(1))?;
                 if count <= 0 {
@@ -172,9 +153,9 @@ impl<'a> Parsed<'a> {
     /// Reads an option that says what is searched: its name is known, and its arguments follow.
     fn area(&mut self, name: &[u8], args: Args<'a>, set: Option<SortedSet<'_>>) -> Result<usize, CommandError> {
         let given = args.len();
-        let has = |shape: fn(&Shape) -> bool| self.shape.as_ref().is_some_and(|(held, _)| shape(held));
-        let is_circle = has(|shape| matches!(shape, Shape::Circle { .. }));
-        let is_rectangle = has(|shape| matches!(shape, Shape::Rectangle { .. }));
+        let has = |shape: fn(&AreaShape) -> bool| self.shape.as_ref().is_some_and(|(held, _)| shape(held));
+        let is_circle = has(|shape| matches!(shape, AreaShape::Circle { .. }));
+        let is_rectangle = has(|shape| matches!(shape, AreaShape::Rectangle { .. }));
         let is_polygon = self.polygon.is_some();
         match name {
             b"frommember" if given >= 1 && !self.from_position && !is_polygon => {
@@ -234,12 +215,12 @@ impl<'a> Parsed<'a> {
             return Err(CommandError::Fixed("ERR the ANY argument requires COUNT argument"));
         }
         let area = match (self.polygon, self.center, self.shape) {
-            (Some(corners), ..) => Some(Area::polygon(corners)),
-            (None, Some(center), Some((shape, unit))) => Some(Area::around(center, shape, unit)),
+            (Some(corners), ..) => Some(SearchArea::polygon(corners)),
+            (None, Some(center), Some((shape, unit))) => Some(SearchArea::around(center, shape, unit)),
             _ => None,
         };
         let count = self.count.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-        let store = self.store.map(|key| Store { key, distances: self.stores_distances });
+        let store = self.store.map(|key| StoreTarget { key, distances: self.stores_distances });
         let selection = Selection { count, any: self.any, order: self.order };
         Ok(Search { area, selection, with: self.with, store })
     }

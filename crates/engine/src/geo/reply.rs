@@ -1,10 +1,20 @@
 //! Positions, distances and found members in replies.
 
 use super::distance::text;
-use super::find::Found;
+use super::find::FoundMember;
 use super::geohash::Position;
-use super::options::With;
 use fastness_resp::ReplyBuf;
+
+/// What is returned beside members.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct With {
+    /// WITHDIST
+    pub(super) distance: bool,
+    /// WITHHASH
+    pub(super) hash: bool,
+    /// WITHCOORD
+    pub(super) position: bool,
+}
 
 /// Replies with a distance in a unit.
 pub(super) fn reply_distance(distance: f64, reply: &mut ReplyBuf) {
@@ -26,7 +36,7 @@ fn reply_coordinate(degrees: f64, reply: &mut ReplyBuf) {
 }
 
 /// Replies with members and what is asked for beside them.
-pub(super) fn reply_found(found: &[Found<'_>], with: With, reply: &mut ReplyBuf) {
+pub(super) fn reply_found(found: &[FoundMember<'_>], with: With, reply: &mut ReplyBuf) {
     let beside = [with.distance, with.hash, with.position].into_iter().filter(|asked| *asked).count();
     reply.array(found.len());
     for one in found {

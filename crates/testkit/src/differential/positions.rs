@@ -7,8 +7,8 @@ use super::generator::{Request, Rng};
 /// Positions around which members are, so that searches find some: one each of a hemisphere, at the date line, near a
 /// pole.
 const CENTERS: &[(f64, f64)] = &[(13.4, 38.1), (-70.3, -33.4), (179.9, 0.1), (-20.5, 83.7)];
-/// How far positions are from a center, degrees.
-const SPREADS: &[f64] = &[0.001, 0.1, 1.0, 20.0];
+/// How far positions are from a center, degrees: so far that no two of them are stored as one.
+const SPREADS: &[f64] = &[0.05, 0.5, 3.0, 20.0];
 const WRONG: &[(&str, &str)] = &[("181", "1"), ("1", "86"), ("x", "1"), ("1", ""), ("inf", "0"), ("1e3", "-1e300")];
 const RADII: &[&str] = &["0", "-1", "x", "", "inf", "1e300", "1e-300", "21000000"];
 const UNITS: &[&str] = &["m", "KM", "ft", "Mi", "mi", "km", "km", "km", "km", "km", "x"];
