@@ -2,7 +2,7 @@
 //!
 //! No two positions are equal, because the order of equal distances is not specified.
 
-use super::generator::{Request, Rng};
+use super::rng::Rng;
 
 /// Positions around which members are, so that searches find some: one each of a hemisphere, at the date line, near a
 /// pole.
@@ -38,7 +38,7 @@ fn any_center(rng: &mut Rng) -> (f64, f64) {
 }
 
 /// Adds a longitude and a latitude, mostly valid ones.
-pub fn push_position(rng: &mut Rng, request: &mut Request) {
+pub fn push_position(rng: &mut Rng, request: &mut Vec<Vec<u8>>) {
     let position = if rng.one_in(40) {
         let (longitude, latitude) = WRONG[rng.below(WRONG.len())];
         [longitude.to_owned(), latitude.to_owned()]
@@ -50,7 +50,7 @@ pub fn push_position(rng: &mut Rng, request: &mut Request) {
 }
 
 /// Adds the number of the corners of a polygon, and their positions.
-pub fn push_corners(rng: &mut Rng, request: &mut Request) {
+pub fn push_corners(rng: &mut Rng, request: &mut Vec<Vec<u8>>) {
     let number = 3 + rng.below(4);
     let wrong = rng.one_in(12);
     let text = if wrong { rng.pick(CORNER_NUMBERS).to_owned() } else { number.to_string() };
@@ -63,7 +63,7 @@ pub fn push_corners(rng: &mut Rng, request: &mut Request) {
 }
 
 /// Adds positions and members, so many that a small set is full, or becomes a large one.
-pub fn push_many(rng: &mut Rng, request: &mut Request) {
+pub fn push_many(rng: &mut Rng, request: &mut Vec<Vec<u8>>) {
     let (from, center) = (rng.below(40), any_center(rng));
     for member in from..from + 100 + rng.below(40) {
         request.extend(near(rng, center).map(String::into_bytes));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn most_positions_are_valid() {
         let mut rng = Rng::new(1);
-        let mut request = Request::new();
+        let mut request = Vec::new();
         (0..1_000).for_each(|_| push_position(&mut rng, &mut request));
         let number = |text: &Vec<u8>| std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
         let is_valid = |pair: &[Vec<u8>]| {
