@@ -5,6 +5,8 @@ use super::geohash::{Degrees, LATITUDES, LONGITUDES, MapCell, Position, STEP_MAX
 
 /// Half of the width of the map, m, as the estimate of a cell's size has it.
 const MAP_MAX: f64 = 20_037_726.37;
+/// The middle of the map: of the largest cells, that of this position and those around it are all.
+const MAP_CENTER: Position = Position { longitude: 0.0, latitude: 0.0 };
 /// Latitudes from which on cells are so narrow that larger ones are needed, and larger ones again.
 const NARROW_FROM: f64 = 66.0;
 const NARROWER_FROM: f64 = 80.0;
@@ -146,10 +148,12 @@ impl SearchArea {
     /// reach.
     pub fn cells(&self) -> impl Iterator<Item = MapCell> + use<> {
         let bounds = self.bounds();
-        // The middle of a polygon can be nearer to a pole than the map. (There, what Valkey finds is not specified.)
-        let latitude = self.center.latitude.clamp(LATITUDES.min, LATITUDES.max);
-        let center = Position { latitude, ..self.center };
-        let mut step = estimated_step(self.radius(bounds), center.latitude);
+        let (center, mut step) = if LATITUDES.contains(self.center.latitude) {
+            (self.center, estimated_step(self.radius(bounds), self.center.latitude))
+        } else {
+            // The middle of a polygon, nearer to a pole than the map. What Valkey searches then is not specified.
+            (MAP_CENTER, 1)
+        };
         if step > 1 && !reaches(MapCell::of(center, step), bounds) {
             step -= 1;
         }

@@ -87,6 +87,11 @@ mod tests {
              53128.1363 *2 $7 palermo $11 114737.1699 | GEOSEARCH g WITHDIST BYPOLYGON 3 13 37 16 37 16 38.2 => *1 *2 \
              $7 catania $10 13288.8523"
         ));
+        // Around a pole, which is beyond the map.
+        check(
+            "GEOADD p 10 84.5 a -100 84.5 b 10 80 c => :3 | GEOSEARCH p BYPOLYGON 6 -170 84 0 84 170 84 170 85 0 85 -170 85 \
+             => *2 $1 a $1 b",
+        );
         // The last of two counts.
         check(&format!(
             "{SICILY} | GEOSEARCH g FROMLONLAT 0 0 FROMLONLAT 15 37 BYRADIUS 1 m BYRADIUS 100 km => *1 $7 catania"
