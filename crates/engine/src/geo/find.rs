@@ -40,7 +40,7 @@ pub(super) fn find<'a>(set: SortedSet<'a>, area: &SearchArea, selection: Selecti
     let mut found: Vec<FoundMember<'a>> = within(set, area).take(count.filter(|_| any).unwrap_or(usize::MAX)).collect();
     // The nearest of all are wanted, if not any.
     let order = order.or(count.filter(|_| !any).map(|_| DistanceOrder::Ascending));
-    // Equal distances stay in the order in which they were found.
+    // Equal distances stay in the order in which they were found. With COUNT, Valkey's order of them is not specified.
     match order {
         None => {}
         Some(DistanceOrder::Ascending) => found.sort_by(|one, other| one.distance.total_cmp(&other.distance)),
