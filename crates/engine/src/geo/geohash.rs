@@ -1,8 +1,8 @@
 //! Geohashes: positions on the earth as numbers of 52 bits, which are the scores of a geo set.
 //!
 //! Longitudes and latitudes are divided into 2^26 steps each; the bits of both numbers alternate, the longitude's
-//! first. The high bits of such a number name a rectangle on the map, a [`MapCell`], and the scores of all positions in a
-//! cell are one range.
+//! first. The high bits of such a number name a rectangle on the map, a [`MapCell`], and the scores of all positions in
+//! a cell are one range.
 //!
 //! No crate is used. `geohash`, the best known, encodes latitudes of -90° to 90°, as text. Valkey's bits are of the
 //! latitudes that the Web Mercator projection shows, and clients read them (ZSCORE, WITHHASH, DUMP), together with

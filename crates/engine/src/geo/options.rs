@@ -199,17 +199,17 @@ impl<'a> Parsed<'a> {
                 }
             }));
         }
-        if form.area == AreaForm::Options && self.polygon.is_none() {
-            let text = if !self.is_centered() {
-                "ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for "
-            } else if self.shape.is_none() {
-                "ERR exactly one of BYRADIUS, BYBOX and BYPOLYGON can be specified for "
-            } else {
-                ""
-            };
-            if !text.is_empty() {
-                return Err(CommandError::quoting(text, name, ""));
-            }
+        let missing = if form.area != AreaForm::Options || self.polygon.is_some() {
+            None
+        } else if !self.is_centered() {
+            Some("ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for ")
+        } else if self.shape.is_none() {
+            Some("ERR exactly one of BYRADIUS, BYBOX and BYPOLYGON can be specified for ")
+        } else {
+            None
+        };
+        if let Some(text) = missing {
+            return Err(CommandError::quoting(text, name, ""));
         }
         if self.any && self.count.is_none() {
             return Err(CommandError::Fixed("ERR the ANY argument requires COUNT argument"));

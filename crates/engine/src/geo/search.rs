@@ -89,8 +89,8 @@ mod tests {
         ));
         // Around a pole, which is beyond the map.
         check(
-            "GEOADD p 10 84.5 a -100 84.5 b 10 80 c => :3 | GEOSEARCH p BYPOLYGON 6 -170 84 0 84 170 84 170 85 0 85 -170 85 \
-             => *2 $1 a $1 b",
+            "GEOADD p 10 84.5 a -100 84.5 b 10 80 c => :3 | GEOSEARCH p BYPOLYGON 6 -170 84 0 84 170 84 170 85 0 \
+             85 -170 85 => *2 $1 a $1 b",
         );
         // The last of two counts.
         check(&format!(
