@@ -13,8 +13,8 @@
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
 //! - [`expiry`]: deadlines as commands take and report them.
 //! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
-//!   and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings. [`generic`],
-//!   [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
+//!   and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings. [`geo`]: positions
+//!   as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
 //! - [`transaction`]: MULTI and EXEC.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
@@ -35,6 +35,7 @@ pub mod expiry;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod image;

@@ -226,6 +226,12 @@ impl ReplyBuf {
         }
     }
 
+    /// A floating point number in a text form of the caller's; a bulk string in RESP2. A recorded reply keeps the number,
+    /// not the form.
+    pub fn double_text(&mut self, number: &str) {
+        if self.is_resp3() { self.line(b',', number.as_bytes()) } else { self.bulk(number) }
+    }
+
     /// A boolean; 1 or 0 in RESP2.
     pub fn bool(&mut self, yes: bool) {
         let text: &[u8] = match (self.is_resp3(), yes) {
@@ -314,6 +320,7 @@ mod tests {
         check(|r| r.bool(false), ":0\r\n", "#f\r\n");
         check(|r| r.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
         check(|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
+        check(|r| r.double_text("1.50"), "$4\r\n1.50\r\n", ",1.50\r\n");
         check(|r| r.big_number("123"), "$3\r\n123\r\n", "(123\r\n");
         check(|r| r.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|r| assert_eq!(r.attribute(1), r.is_resp3()), "", "|1\r\n");

@@ -25,7 +25,6 @@
 //! - SORT and SORT_RO: a part of CVE-2022-35977, and CVE-2023-41053.
 //! - Unix sockets: CVE-2023-45145.
 //! - A tool that reads an append-only file: CVE-2025-27151.
-//! - Geo: GEORADIUS with two STORE options.
 //! - Slots that move: the fix of slot import.
 //!
 //! `commands.rs` checks that the commands of this list are still unknown: whoever implements one of them has to add its

@@ -15,8 +15,9 @@ use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_testkit::differential::compare::{decode, difference};
 use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
-use fastness_testkit::differential::generator::{Generator, Request, Rng, spelled};
+use fastness_testkit::differential::generator::{Generator, Request, spelled};
 use fastness_testkit::differential::reference::{Reference, ReferenceConnection, words};
+use fastness_testkit::differential::rng::Rng;
 use fastness_types::{Clock, HashSeed, SystemClock, WallMs};
 
 /// Seeds of a run without FASTNESS_SEED.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::table::{Command, CommandTable};
 use super::types::TYPES;
 use super::{help, introspect, introspect_docs, transaction};
-use crate::{bitmap, cluster, connection, generic, hyperloglog, server};
+use crate::{bitmap, cluster, connection, generic, geo, hyperloglog, server};
 
 /// Commands of no data type: one line each.
 #[rustfmt::skip]
@@ -79,6 +79,17 @@ const COMMANDS: &[Command] = &[
     hyperloglog::debug::PFDEBUG,
     hyperloglog::merge::PFMERGE,
     hyperloglog::self_test::PFSELFTEST,
+    // geo
+    geo::add::GEOADD,
+    geo::get::GEODIST,
+    geo::get::GEOHASH,
+    geo::get::GEOPOS,
+    geo::radius::GEORADIUS,
+    geo::radius::GEORADIUSBYMEMBER,
+    geo::radius::GEORADIUSBYMEMBER_RO,
+    geo::radius::GEORADIUS_RO,
+    geo::search::GEOSEARCH,
+    geo::search::GEOSEARCHSTORE,
     // server
     server::dbsize::DBSIZE,
     server::flush::FLUSHALL,

@@ -19,7 +19,7 @@ pub const ZADD: Command = Command::data(
     "Adds members to a sorted set, or updates their scores.",
     |engine, args, env| {
         let (options, pairs) = AddOptions::parse(args.skip(2))?;
-        add(engine, args, pairs, options, env)
+        add(engine, args, &parsed(pairs)?, options, env)
     },
 );
 /// ZINCRBY key increment member
@@ -29,18 +29,21 @@ pub const ZINCRBY: Command = Command::data(
     "Increments the score of a member of a sorted set; a missing member counts as 0.",
     |engine, args, env| {
         let options = AddOptions { increments: true, ..AddOptions::default() };
-        add(engine, args, args.skip(2), options, env)
+        add(engine, args, &parsed(args.skip(2))?, options, env)
     },
 );
 
 /// The options of ZADD.
 #[derive(Debug, Clone, Copy, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_existing: bool,
+pub(crate) struct AddOptions {
+    /// NX
+    pub(crate) only_new: bool,
+    /// XX
+    pub(crate) only_existing: bool,
     only_greater: bool,
     only_less: bool,
-    counts_changed: bool,
+    /// CH
+    pub(crate) counts_changed: bool,
     increments: bool,
 }
 
@@ -103,22 +106,28 @@ struct Added<'a> {
     changed: SmallVec<[Member<'a>; 4]>,
 }
 
-fn add(
-    engine: &mut Engine,
-    args: Args<'_>,
-    pairs: Args<'_>,
-    options: AddOptions,
-    env: &mut Env<'_>,
-) -> Result<(), CommandError> {
-    let mut given: SmallVec<[Member<'_>; 4]> = SmallVec::with_capacity(pairs.len() / 2);
+/// The members of pairs of score and member.
+fn parsed(pairs: Args<'_>) -> Result<SmallVec<[Member<'_>; 4]>, CommandError> {
+    let mut given = SmallVec::with_capacity(pairs.len() / 2);
     for at in (0..pairs.len()).step_by(2) {
         given.push((pairs.get(at + 1), parse(pairs.get(at)).ok_or(CommandError::NotAFloat)?));
     }
+    Ok(given)
+}
+
+/// Adds members to the sorted set of the first key, or updates their scores, and replies.
+pub(crate) fn add(
+    engine: &mut Engine,
+    args: Args<'_>,
+    given: &[Member<'_>],
+    options: AddOptions,
+    env: &mut Env<'_>,
+) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
     let set = look_up(engine, &key, env)?;
     let to_table = makes_table(given.len(), given.iter().map(|(name, _)| *name));
     let becomes_table = to_table && set.is_some_and(|set| set.is_packed());
-    let added = added(&given, options, |name| set.and_then(|set| set.score(name)))?;
+    let added = added(given, options, |name| set.and_then(|set| set.score(name)))?;
     if !added.changed.is_empty() || becomes_table {
         engine.set_scores(&key, &added.changed, to_table, env);
     }

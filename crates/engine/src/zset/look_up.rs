@@ -13,7 +13,7 @@ pub(super) fn of_entry(entry: &Entry) -> Result<SortedSet<'_>, CommandError> {
 }
 
 /// The sorted set of a key, for a reading command; counts a hit or miss.
-pub(super) fn read<'e>(
+pub(crate) fn read<'e>(
     engine: &'e mut Engine,
     key: &Key<'_>,
     env: &mut Env<'_>,

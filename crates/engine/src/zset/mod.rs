@@ -14,7 +14,7 @@ pub mod effect;
 pub mod get;
 pub(crate) mod image;
 mod keyspace;
-mod look_up;
+pub(crate) mod look_up;
 pub mod members;
 pub mod packed;
 pub mod pop;

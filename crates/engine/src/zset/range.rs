@@ -40,6 +40,13 @@ impl ScoreRange {
         Ok(ScoreRange { min: ScoreLimit::parse(min)?, max: ScoreLimit::parse(max)? })
     }
 
+    /// The scores from `min` on that are below `end`.
+    #[must_use]
+    pub fn half_open(min: f64, end: f64) -> ScoreRange {
+        let limit = |score, is_excluded| ScoreLimit { order: order_of(score), is_excluded };
+        ScoreRange { min: limit(min, false), max: limit(end, true) }
+    }
+
     /// Whether a score is below the range. Scores are given as the numbers that order them.
     #[must_use]
     pub fn is_below(&self, order: u64) -> bool {
@@ -186,6 +193,9 @@ mod tests {
         assert!(contains("1", "2", 1.0) && contains("1", "2", 2.0) && !contains("1", "2", 2.5));
         assert!(!contains("(1", "2", 1.0) && !contains("1", "(2", 2.0) && contains("-inf", "+inf", f64::INFINITY));
         assert!(!contains("-inf", "(inf", f64::INFINITY) && contains("0", "0", -0.0) && !contains("2", "1", 1.5));
+        let half_open = ScoreRange::half_open(-0.0, 4.0);
+        assert!(!half_open.is_below(order_of(0.0)) && !half_open.is_above(order_of(3.9)));
+        assert!(half_open.is_above(order_of(4.0)) && half_open.is_below(order_of(-0.1)));
         assert!(ScoreRange::parse(b"x", b"1").is_err() && ScoreRange::parse(b"1", b"nan").is_err());
     }
 

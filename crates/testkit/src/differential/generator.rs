@@ -1,42 +1,8 @@
 //! Seeded random commands. The same seed gives the same commands.
 
+use super::positions;
+use super::rng::Rng;
 use super::shapes::{SHAPES, is_rare};
-
-/// SplitMix64: small, good enough for test cases, and the same on every machine.
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// A generator with this seed; every seed is good.
-    #[must_use]
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.bits() % bound as u64) as usize
-    }
-
-    /// True one time in `n`.
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    /// One of these values.
-    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
 
 /// One command with its arguments, the name first.
 pub type Request = Vec<Vec<u8>>;
@@ -64,6 +30,8 @@ const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
 /// Number of further keys of HyperLogLogs.
 const HLL_KEYS: usize = 4;
+/// Number of further keys that are mostly those of geo sets.
+const GEO_KEYS: usize = 3;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -407,6 +375,12 @@ impl Generator {
             // None is SIMD: to an argument that is neither ON nor OFF the reference replies twice.
             "pd" => self.one_of(&["DECODE", "DECODE", "ENCODING", "GETREG", "TODENSE", "decode", "x", ""]),
             "zmany" | "zsame" => return self.push_many(word == "zsame", request),
+            "gk" => self.geo_key(),
+            "gp" => return positions::push_position(&mut self.rng, request),
+            "gc" => return positions::push_corners(&mut self.rng, request),
+            "gmany" => return positions::push_many(&mut self.rng, request),
+            "gr" => positions::radius(&mut self.rng),
+            "gu" => positions::unit(&mut self.rng),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
@@ -573,6 +547,16 @@ impl Generator {
             3 => self.rng.below(200).to_string().into_bytes(),
             4 => format!("m{}", self.rng.below(140)).into_bytes(),
             n => format!("m{}", n % 8).into_bytes(),
+        }
+    }
+
+    /// A key, mostly one of those that only geo commands use. Others are hashes or sets: scores of a sorted set are
+    /// few, so that many members would have one position.
+    fn geo_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => format!("{TAG}h{}", self.rng.below(HASH_KEYS)).into_bytes(),
+            1 => format!("{TAG}q{}", self.rng.below(SET_KEYS)).into_bytes(),
+            _ => format!("{TAG}g{}", self.rng.below(GEO_KEYS)).into_bytes(),
         }
     }
 

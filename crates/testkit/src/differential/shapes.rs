@@ -30,6 +30,10 @@
 //! | `bp`, `bu` | end of a range of a bitmap; its unit |
 //! | `bt`, `bf`, `bn` | type of an integer in a bitmap; its offset; its value |
 //! | `bw`, `bop` | what becomes of a value that an integer cannot hold; what becomes of several bitmaps |
+//! | `gk`, `gp` | key of a geo set, mostly; longitude and latitude |
+//! | `gr`, `gu` | radius, width or height; unit of lengths |
+//! | `gc` | number of a polygon's corners, and their positions |
+//! | `gmany` | about as many positions and members as fit into a small geo set |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -264,6 +268,34 @@ pub const SHAPES: &[&str] = &[
     "ZDIFF 2 q zk ?WITHSCORES",
     "ZADD zl 0 zm 0 zm",
     "ZADD zl zsame",
+    // geo
+    "GEOADD gk *gp,zm",
+    "GEOADD gk *gp,zm",
+    "GEOADD gk ?NX ?XX ?CH ? *gp,zm",
+    "GEOADD gk gmany",
+    "GEODIST gk zm zm",
+    "GEODIST gk zm zm gu",
+    "GEOHASH gk *zm",
+    "GEOPOS gk *zm",
+    "GEORADIUS gk gp gr gu ?WITHCOORD ?WITHDIST ?WITHHASH ?COUNT:n ?ANY ?ASC ?DESC",
+    "GEORADIUS gk gp gr gu ?STORE:gk ?STOREDIST:zk ?COUNT:n ?DESC",
+    "GEORADIUSBYMEMBER gk zm gr gu ?WITHCOORD ?WITHDIST ?WITHHASH ?COUNT:n ?ANY ?ASC ?DESC",
+    "GEORADIUSBYMEMBER gk zm gr gu ?STORE:gk ?STOREDIST:zk ?WITHDIST",
+    "GEORADIUSBYMEMBER_RO gk zm gr gu ?WITHCOORD ?WITHDIST ?WITHHASH ?STORE:gk",
+    "GEORADIUS_RO gk gp gr gu ?WITHCOORD ?WITHDIST ?WITHHASH ?STOREDIST:zk",
+    "GEOSEARCH gk FROMLONLAT gp BYRADIUS gr gu ?ASC ?DESC ?COUNT:n ?ANY ?WITHCOORD ?WITHDIST ?WITHHASH",
+    "GEOSEARCH gk BYBOX gr gr gu FROMMEMBER zm ?ASC ?DESC ?COUNT:n ?ANY ?WITHCOORD ?WITHDIST ?WITHHASH",
+    "GEOSEARCH gk BYPOLYGON gc ?ASC ?DESC ?COUNT:n ?ANY ?WITHCOORD ?WITHDIST ?WITHHASH",
+    "GEOSEARCH gk FROMLONLAT gp BYRADIUS gr gu COUNT n ANY ?ASC ?DESC ?WITHDIST",
+    "GEOSEARCH gk WITHDIST ?FROMMEMBER:zm ?FROMLONLAT:gp ?BYRADIUS:gr ?BYPOLYGON:gc ?COUNT:n ?ANY",
+    "GEOSEARCHSTORE gk gk FROMMEMBER zm BYRADIUS gr gu ?COUNT:n ?ANY ?ASC ?DESC ?WITHDIST",
+    "GEOSEARCHSTORE zk gk FROMLONLAT gp BYBOX gr gr gu STOREDIST ?COUNT:n ?ASC ?DESC",
+    "GEOSEARCHSTORE zk gk BYPOLYGON gc STOREDIST ?COUNT:n ?ASC ?DESC",
+    "OBJECT ENCODING gk",
+    "ZRANGE gk o o ?REV ?WITHSCORES",
+    "ZREM gk *zm",
+    "ZREMRANGEBYRANK gk o o",
+    "ZSCORE gk zm",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "COPY q q ?REPLACE",
