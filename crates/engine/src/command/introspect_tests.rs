@@ -31,6 +31,9 @@ fn every_description_is_one_reply() {
 #[test]
 fn keys_with_what_is_done_to_them() {
     assert_eq!(keys("nosuch a").unwrap_err(), "ERR Invalid command specified");
+    let (read, store) = (vec!["RO", "access"], vec!["OW", "update"]);
+    let expected = [("a".to_owned(), read), ("c".to_owned(), store)];
+    assert_eq!(keys("sort a by x* store b store c").unwrap(), expected);
     assert_eq!(keys("command count").unwrap_err(), "ERR The command has no key arguments");
 }
 
