@@ -129,7 +129,7 @@ fn read_nodes(kind: u8, input: &mut Input<'_>) -> Result<NodeList, PayloadError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::{Bench, damage};
 
     /// Restores a payload, and returns the reply, or what LRANGE and OBJECT ENCODING see then.
     fn restored(body: &[u8]) -> String {
@@ -195,13 +195,6 @@ mod tests {
     /// Whatever the bytes: an answer, never a panic.
     #[test]
     fn damaged_payloads_are_read_or_refused() {
-        let mut state = 1u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize
-        };
         let one = listpack(&[b"a", b"5", &[b'x'; 300]]);
         let bodies = [
             [&b"\x12\x02\x02"[..], &text(&one), b"\x01\x03abc"].concat(),
@@ -209,20 +202,10 @@ mod tests {
             [&b"\x0a"[..], &text(ZIPLIST)].concat(),
             b"\x01\x02\x01a\xc0\x05".to_vec(),
         ];
-        for _ in 0..50_000 {
-            let mut body = bodies[random() % bodies.len()].clone();
-            for _ in 0..=random() % 4 {
-                let at = 1 + random() % (body.len() - 1);
-                match random() % 4 {
-                    0 => body[at] = random() as u8,
-                    1 => body[at] ^= 1 << (random() % 8),
-                    2 if at > 1 => body.truncate(at),
-                    _ => body.insert(at, random() as u8),
-                }
-            }
+        damage(&bodies, 1, 50_000, |body| {
             let payload = seal(body);
             let (kind, mut input) = crate::codec::rdb::open_within(&payload, 10_000).ok().unwrap();
             let _ = restore(kind, &mut input, WallMs(0));
-        }
+        });
     }
 }
