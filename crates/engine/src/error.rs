@@ -43,6 +43,15 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// The reply would exceed the bound of its command.
+    pub const REPLY_TOO_LARGE: CommandError = CommandError::Fixed("ERR the reply would be too large");
+
+    /// The effects would exceed so many bytes, which the command found before it changed anything.
+    #[must_use]
+    pub fn effects_too_long(bytes_max: usize) -> CommandError {
+        CommandError::Text(format!("ERR the command's effects exceed {bytes_max} bytes; no data was changed"))
+    }
+
     /// A text that quotes an argument. As in Valkey, which prints it as a C string, the argument ends at a zero byte,
     /// and line ends at the end of the text are omitted.
     #[must_use]

@@ -11,7 +11,8 @@
 //! - [`effect`]: what a command changed, in a form that replicas repeat; [`mod@env`]: the environment of a command.
 //! - [`digest`], [`image`], [`watch`], [`stored`]: what reads data outside of commands, or observes changes.
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
-//! - [`expiry`]: deadlines as commands take and report them.
+//! - [`expiry`]: deadlines as commands take and report them. `sampling`: random parts of a value; `pairs`: pairs in
+//!   replies.
 //! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
 //!   and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings. [`geo`]: positions
 //!   as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
@@ -41,7 +42,9 @@ pub mod hyperloglog;
 pub mod image;
 pub mod keyspace;
 pub mod list;
+pub(crate) mod pairs;
 pub mod random;
+pub(crate) mod sampling;
 pub mod server;
 pub mod set;
 #[cfg(any(test, feature = "test-type"))]

@@ -88,6 +88,26 @@ impl Bench {
     }
 }
 
+/// Damages `rounds` copies of these payloads at random, apart from their first `kept` bytes, and passes them to `read`:
+/// whatever the bytes, it answers and does not panic.
+pub(crate) fn damage(bodies: &[Vec<u8>], kept: usize, rounds: usize, mut read: impl FnMut(Vec<u8>)) {
+    let mut random = Counter(1);
+    let mut below = |bound: usize| random.below(bound as u64) as usize;
+    for _ in 0..rounds {
+        let mut body = bodies[below(bodies.len())].clone();
+        for _ in 0..=below(4) {
+            let at = kept + below(body.len() - kept);
+            match below(4) {
+                0 => body[at] = below(256) as u8,
+                1 => body[at] ^= 1 << below(8),
+                2 => body.truncate(at + 1),
+                _ => body.insert(at, below(256) as u8),
+            }
+        }
+        read(body);
+    }
+}
+
 /// Runs a script on an empty engine.
 pub(crate) fn check(script: &str) {
     Bench::new().script(script);

@@ -437,7 +437,7 @@ pub(crate) fn depends_on(primary: &Primary<'_>, spec: &CommandSpec, args: Args<'
     {
         return leader.dirty.last_change(key.hash);
     }
-    if spec.scope == Scope::Keyspace {
+    if spec.scope == Scope::Keyspace || spec.reads_unnamed_keys(args) {
         return leader.stage.last_staged();
     }
     let last_change = |key: &[u8]| leader.dirty.last_change(engine.hash_key(key));

@@ -39,7 +39,7 @@ impl CommittedTime {
     /// deadline in the data has passed since the newest timestamp arrived.
     pub(crate) fn is_uncertain(self, engine: &Engine, spec: &CommandSpec, args: Args<'_>, now: BootNs) -> bool {
         let (from, to) = (engine.newest_timestamp(), self.elapsed_to(now));
-        if !spec.has_keys() {
+        if !spec.has_keys() || spec.reads_unnamed_keys(args) {
             return engine.any_expires_between(from, to);
         }
         spec.keys(args).any(|key| engine.expires_between(&engine.key(key), from, to))

@@ -39,6 +39,9 @@ fn keys_with_what_is_done_to_them() {
         assert_eq!(keys(request).unwrap(), [("a".to_owned(), flags.to_vec())], "{request}");
     }
     assert_eq!(keys("nosuch a").unwrap_err(), "ERR Invalid command specified");
+    let (read, store) = (vec!["RO", "access"], vec!["OW", "update"]);
+    let expected = [("a".to_owned(), read), ("c".to_owned(), store)];
+    assert_eq!(keys("sort a by x* store b store c").unwrap(), expected);
     assert_eq!(keys("command count").unwrap_err(), "ERR The command has no key arguments");
 }
 

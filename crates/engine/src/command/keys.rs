@@ -24,7 +24,25 @@ impl CommandSpec {
     /// The keys among a request's arguments: for routing, dirty keys and COMMAND GETKEYS.
     #[inline]
     pub fn keys<'a>(&self, args: Args<'a>) -> Keys<'a> {
-        Keys { args, ranges: ranges(self.key_specs, args).unwrap_or_default(), range: 0, taken: 0 }
+        let ranges = ranges(self.key_specs, args).or_else(|| self.unspecified_ranges(args)).unwrap_or_default();
+        Keys { args, ranges, range: 0, taken: 0 }
+    }
+
+    /// Whether a request may read keys that its arguments do not name: SORT with BY or GET. They are in the slot of one
+    /// that it names.
+    #[must_use]
+    pub fn reads_unnamed_keys(&self, args: Args<'_>) -> bool {
+        let is_option = |word: &[u8]| word.eq_ignore_ascii_case(b"by") || word.eq_ignore_ascii_case(b"get");
+        self.key_specs.iter().any(|spec| spec.begin == Begin::Unknown) && args.iter().skip(2).any(is_option)
+    }
+
+    /// The keys of a command whose specifications leave open where some of them are: SORT.
+    #[cold]
+    fn unspecified_ranges(&self, args: Args<'_>) -> Option<KeyRanges> {
+        let find = self.find_keys.filter(|_| self.key_specs.iter().any(|spec| spec.begin == Begin::Unknown))?;
+        let mut found = find(self.key_specs, args);
+        found.retain(|range| range.last < args.len());
+        Some(found)
     }
 
     /// The places of the keys whose permissions are checked, with what the command does with each. Finds what Valkey
@@ -186,6 +204,22 @@ mod tests {
     fn keys_behind_a_word() {
         assert_eq!(keys("xread count 2 streams a b 0 0"), ["a", "b"]);
         assert_eq!(keys("xread count 2 a b"), [""; 0]);
+    }
+
+    #[test]
+    fn keys_that_specifications_leave_open() {
+        assert_eq!(keys("sort a by x get y"), ["a"]);
+        assert_eq!(keys("sort a limit store 1 store b desc store c"), ["a", "c"]);
+        assert_eq!(keys("sort_ro a get store"), ["a"]);
+        assert_eq!(keys("sort"), [""; 0]);
+        let reads_others = |request: &str| {
+            let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+            table().named(words[0]).expect("Valkey knows it").reads_unnamed_keys(Args::slices(&words))
+        };
+        assert!(reads_others("sort a BY x") && reads_others("sort_ro a alpha get #"));
+        assert!(
+            !reads_others("sort a desc store by2") && !reads_others("sort get") && !reads_others("mset a by b get")
+        );
     }
 
     fn keys_to_check(request: &str) -> Vec<String> {

@@ -120,7 +120,10 @@ pub trait TypeEffect<'a>: Sized {
     fn impact(&self) -> Impact<'a>;
 
     /// See [`Expired`]; `None` if it changes anything that has not expired.
-    fn removes_expired(&self, keyspace: &Keyspace, now: WallMs) -> Option<Expired>;
+    #[inline]
+    fn removes_expired(&self, _keyspace: &Keyspace, _now: WallMs) -> Option<Expired> {
+        None
+    }
 
     /// The format level from which on logs may contain it.
     #[inline]

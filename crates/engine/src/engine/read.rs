@@ -46,6 +46,12 @@ impl Engine {
         }
     }
 
+    /// Counts look-ups that a command made without [`Engine::read`].
+    pub(crate) fn count_look_ups(&mut self, hits: u64, misses: u64) {
+        self.stats.hits += hits;
+        self.stats.misses += misses;
+    }
+
     /// Whether the key exists and has not expired. Removes an expired key, if the command may write.
     pub fn is_alive(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> bool {
         let Some(entry) = self.keyspace.find(key) else { return false };

@@ -14,6 +14,7 @@ pub mod relocate;
 pub mod rename;
 pub mod restore;
 pub mod scan;
+pub mod sort;
 pub mod touch;
 pub mod ttl;
 pub mod typename;

@@ -65,6 +65,22 @@ pub(crate) fn write(cursor: &[u8], keys: &[Vec<u8>], reply: &mut ReplyBuf) {
     keys.iter().for_each(|key| reply.bulk(key));
 }
 
+/// Replies to HSCAN, SSCAN and ZSCAN. `scan` visits parts of the value, collects those that match, and returns the next
+/// cursor.
+pub(crate) fn reply_parts<V>(
+    value: Option<V>,
+    (options, scans): (Args<'_>, Scans),
+    reply: &mut ReplyBuf,
+    scan: impl FnOnce(V, &Filter<'_>, &mut Vec<Vec<u8>>) -> u64,
+) -> Result<(), CommandError> {
+    let (mut next, mut found) = (0, Vec::new());
+    if let Some(value) = value {
+        next = scan(value, &Filter::parse(options, scans)?, &mut found);
+    }
+    write(itoa::Buffer::new().format(next).as_bytes(), &found, reply);
+    Ok(())
+}
+
 /// Parses a cursor as Valkey does: a non-negative integer, or else a text that C's `strtoull` accepts, which skips
 /// blanks and accepts a sign, even a minus.
 pub(crate) fn parse_cursor(text: &[u8]) -> Option<u64> {

@@ -11,14 +11,13 @@
 
 use super::packed::Pair;
 use crate::keyspace::deadlines::Deadlines;
+use crate::keyspace::key::seeded_hash;
 use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::text::Text;
 use crate::keyspace::undo::{UndoLog, overwrite};
 use crate::keyspace::{Entry, ExpiryChange, NewValue, ValueRef};
 use fastness_types::{HashSeed, WallMs};
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 /// The fields of a large hash.
@@ -31,12 +30,6 @@ pub struct FieldTable {
     seed: HashSeed,
     /// Values longer than this, bytes, are objects, which an image can own too.
     inline_max: u32,
-}
-
-fn hash(seed: HashSeed, field: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(&seed.0);
-    hasher.write(field);
-    hasher.finish()
 }
 
 /// The field and value of an entry.
@@ -67,7 +60,7 @@ impl FieldTable {
     /// The field's hash, which determines its place in the table.
     #[must_use]
     pub fn hash(&self, field: &[u8]) -> u64 {
-        hash(self.seed, field)
+        seeded_hash(self.seed, field)
     }
 
     /// The form in which a field's value is stored. It is never changed in place.
@@ -107,7 +100,7 @@ impl FieldTable {
     /// The field's entry, even if it is past its deadline.
     #[must_use]
     pub fn find(&self, field: &[u8]) -> Option<&Entry> {
-        self.table.find(hash(self.seed, field), field)
+        self.table.find(seeded_hash(self.seed, field), field)
     }
 
     /// Every entry, including those past their deadline.
@@ -128,7 +121,7 @@ impl FieldTable {
     /// Sets a field. This and the other changes leave undo records in `undo_log`; the caller adds the key of the hash.
     pub fn set(&mut self, field: &[u8], value: &[u8], expiry: ExpiryChange, undo_log: &mut UndoLog) {
         let seed = self.seed;
-        let hash_of = |field: &[u8]| hash(seed, field);
+        let hash_of = |field: &[u8]| seeded_hash(seed, field);
         let hash = hash_of(field);
         let new_value = self.new_value(value);
         let Some(entry) = self.table.find_mut(hash, field) else {
@@ -152,7 +145,7 @@ impl FieldTable {
 
     /// Sets or removes the deadline of a field, if the field exists.
     pub fn set_deadline(&mut self, field: &[u8], deadline: Option<WallMs>, undo_log: &mut UndoLog) {
-        let hash = hash(self.seed, field);
+        let hash = seeded_hash(self.seed, field);
         let Some(entry) = self.table.find_mut(hash, field) else { return };
         let (old, before) = (entry.deadline(), entry.heap_bytes());
         if entry.set_deadline(deadline) {
@@ -175,7 +168,7 @@ impl FieldTable {
 
     /// Removes a field.
     pub fn remove(&mut self, field: &[u8], undo_log: &mut UndoLog) {
-        let hash = hash(self.seed, field);
+        let hash = seeded_hash(self.seed, field);
         if let Some(entry) = self.table.remove(hash, field, &mut self.account) {
             self.reschedule(hash, entry.deadline(), None);
             if let Some(undo) = undo_log {
@@ -187,7 +180,7 @@ impl FieldTable {
     /// Sets the entry of a field, in the place of the present one, without an undo record.
     pub fn put_back(&mut self, entry: Entry) {
         let seed = self.seed;
-        let hash_of = |field: &[u8]| hash(seed, field);
+        let hash_of = |field: &[u8]| seeded_hash(seed, field);
         let (hash, new) = (hash_of(entry.key()), entry.deadline());
         let Some(held) = self.table.find_mut(hash, entry.key()) else {
             self.table.insert(hash, entry, &mut self.account, hash_of);
@@ -244,7 +237,7 @@ impl FieldTable {
     pub fn past(&self, now: WallMs) -> impl Iterator<Item = &[u8]> {
         let marks = self.due.as_ref().into_iter().flat_map(|due| due.iter());
         marks.take_while(move |(at, _)| *at < now).filter_map(|(at, mark)| {
-            let is_it = |entry: &Entry| entry.deadline() == Some(at) && hash(self.seed, entry.key()) == mark;
+            let is_it = |entry: &Entry| entry.deadline() == Some(at) && seeded_hash(self.seed, entry.key()) == mark;
             self.table.find_by(mark, is_it).map(Entry::key)
         })
     }

@@ -8,7 +8,9 @@ use super::fields::{FieldTable, pair};
 use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
+use crate::image::codec::{
+    ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
+};
 use crate::keyspace::{Entry, ExpiryChange, Object};
 use fastness_types::WallMs;
 
@@ -80,11 +82,7 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
 }
 
 fn load_table(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
-    let mut table = FieldTable::new(loading.seed, loading.inline_max);
-    for _ in 0..reader.varint()? {
-        table.load(reader)?;
-    }
-    Ok(if table.is_empty() { Loaded::Nothing } else { Loaded::Object(Object::new(table)) })
+    load_parts(FieldTable::new(loading.seed, loading.inline_max), reader)
 }
 
 impl LoadParts for FieldTable {

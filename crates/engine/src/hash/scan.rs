@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::scan::{Filter, Scans, parse_cursor, write};
+use crate::generic::scan::{Scans, parse_cursor, reply_parts};
 use fastness_resp::Args;
 
 /// HSCAN key cursor \[MATCH pattern] \[COUNT count] \[NOVALUES]
@@ -19,22 +19,17 @@ pub const HSCAN: Command = Command::data(
 fn hscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
     let key = engine.first_key(args, env);
-    let Some(hash) = read(engine, &key, env)? else {
-        write(b"0", &[], env.reply);
-        return Ok(());
-    };
-    let filter = Filter::parse(args.skip(3), Scans::Fields)?;
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    let next = hash.scan(cursor, filter.count, |(field, value)| {
-        if filter.matches(field) {
-            found.push(field.to_vec());
-            if !filter.no_values {
-                found.push(value.to_vec());
+    let hash = read(engine, &key, env)?;
+    reply_parts(hash, (args.skip(3), Scans::Fields), env.reply, |hash, filter, found| {
+        hash.scan(cursor, filter.count, |(field, value)| {
+            if filter.matches(field) {
+                found.push(field.to_vec());
+                if !filter.no_values {
+                    found.push(value.to_vec());
+                }
             }
-        }
-    });
-    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
-    Ok(())
+        })
+    })
 }
 
 #[cfg(test)]

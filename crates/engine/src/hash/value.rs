@@ -5,10 +5,9 @@ use super::image;
 use super::packed::NUMBER;
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::keyspace::value::{OldPart, Parts, Remains, Value};
+use crate::keyspace::value::{OldPart, Parts, Remains, Value, is_equal};
 use crate::keyspace::{Entry, Object, TypeNumber};
 use fastness_types::WallMs;
-use std::any::Any;
 
 impl Value<Entry> for FieldTable {
     fn of(&self) -> TypeNumber {
@@ -41,8 +40,7 @@ impl Value<Entry> for FieldTable {
     }
 
     fn equals(&self, other: &dyn Value<Entry>) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref::<FieldTable>().is_some_and(|other| self == other)
+        is_equal(self, other)
     }
 
     fn into_remains(self: Box<Self>) -> Remains<Entry> {

@@ -166,3 +166,14 @@ pub trait LoadParts: Debug + Send + Sync {
     /// The finished value.
     fn into_object(self: Box<Self>) -> Object;
 }
+
+/// Reads a record that is a number of parts, and these.
+///
+/// # Errors
+/// The bytes are no parts.
+pub fn load_parts<V: LoadParts>(mut value: V, reader: &mut RecordReader<'_>) -> Result<Loaded, ImageError> {
+    for _ in 0..reader.varint()? {
+        value.load(reader)?;
+    }
+    Ok(if value.is_empty() { Loaded::Nothing } else { Loaded::Object(Box::new(value).into_object()) })
+}

@@ -1,6 +1,17 @@
 //! A key with its slot and hash, and what a new value does to a deadline.
 
-use fastness_types::{Slot, WallMs};
+use fastness_types::{HashSeed, Slot, WallMs};
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+/// The hash of the name of a key, or of a part of a value, under the cluster's seed: clients choose both.
+#[inline]
+#[must_use]
+pub fn seeded_hash(seed: HashSeed, name: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(&seed.0);
+    hasher.write(name);
+    hasher.finish()
+}
 
 /// A key with the slot and hash that follow from it: made once per command, by [`Keyspace::key`](super::Keyspace::key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

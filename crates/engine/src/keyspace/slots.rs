@@ -4,7 +4,7 @@ use super::budget::FreeBudget;
 use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
-use super::key::{ExpiryChange, Key};
+use super::key::{ExpiryChange, Key, seeded_hash};
 use super::memory::Account;
 use super::retired::{Freeing, Retired, TEXT_PART};
 use super::table::EntryTable;
@@ -12,8 +12,6 @@ use super::undo::{UndoLog, overwrite};
 use crate::random::Random;
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs, slot_of};
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 /// Low bits of a key's hash that the index of deadlines stores beside its slot.
@@ -115,9 +113,7 @@ impl Keyspace {
     #[inline]
     #[must_use]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.seed.0);
-        hasher.write(key);
-        hasher.finish()
+        seeded_hash(self.seed, key)
     }
 
     /// The key with slot and hash.
@@ -256,11 +252,7 @@ impl Keyspace {
         self.reschedule(key, None, entry.deadline());
         self.reschedule_parts(key, None, entry.first_part_deadline());
         let seed = self.seed;
-        let hash_of = |bytes: &[u8]| {
-            let mut hasher = SipHasher13::new_with_key(&seed.0);
-            hasher.write(bytes);
-            hasher.finish()
-        };
+        let hash_of = |bytes: &[u8]| seeded_hash(seed, bytes);
         let slot = usize::from(key.slot.0);
         self.slots[slot].insert(key.hash, entry, &mut self.account, hash_of);
         self.groups[slot / GROUP] += 1;

@@ -94,6 +94,12 @@ pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     }
 }
 
+/// Whether a value is of the same type as another, and equal to it: [`Value::equals`].
+pub fn is_equal<P: Debug, V: Value<P> + PartialEq>(value: &V, other: &dyn Value<P>) -> bool {
+    let other: &dyn Any = other;
+    other.downcast_ref() == Some(value)
+}
+
 /// A value as it was at one moment, which an image reads.
 pub trait FrozenValue: Debug + Send + Sync {
     /// Number of parts that have not been read, as [`LoadParts`](crate::image::codec::LoadParts) counts them.
@@ -129,17 +135,25 @@ pub trait Parts<P> {
         self.len() == 0
     }
 
-    /// The earliest deadline of a part.
-    fn first_deadline(&self) -> Option<WallMs>;
+    /// The earliest deadline of a part. Without deadlines, this and the next three are left out.
+    fn first_deadline(&self) -> Option<WallMs> {
+        None
+    }
 
     /// Whether every part is past its deadline at `now`.
-    fn is_past(&self, now: WallMs) -> bool;
+    fn is_past(&self, _now: WallMs) -> bool {
+        false
+    }
 
     /// Whether a part's deadline has passed between two moments.
-    fn has_expired_between(&self, from: WallMs, to: WallMs) -> bool;
+    fn has_expired_between(&self, _from: WallMs, _to: WallMs) -> bool {
+        false
+    }
 
     /// The names of the parts that are past their deadline at `now`, earliest first.
-    fn past(&self, now: WallMs) -> Box<dyn Iterator<Item = &[u8]> + '_>;
+    fn past(&self, _now: WallMs) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+        Box::new(std::iter::empty())
+    }
 
     /// The part of this name.
     fn find(&self, name: &[u8]) -> Option<&P>;
@@ -337,8 +351,7 @@ impl<P: Debug + 'static> Value<P> for Text {
     }
 
     fn equals(&self, other: &dyn Value<P>) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref::<Text>().is_some_and(|other| self == other)
+        is_equal(self, other)
     }
 
     fn into_remains(self: Box<Self>) -> Remains<P> {

@@ -9,20 +9,15 @@
 //!
 //! A list is restored into the nodes that its payload has, as in Valkey, so that both report the same encoding.
 
-use super::change::{ListChange, ListEnd};
 use super::node::ListNode;
 use super::node_list::NodeList;
 use super::packed::NUMBER;
 use super::view::List;
-use crate::codec::listpack::{self, Packable};
+use crate::codec::listpack;
 use crate::codec::rdb::{Input, PayloadError, seal, write_len, write_text};
 use crate::codec::ziplist;
 use crate::command::typed::{DumpForm, Put};
-use crate::effect::Items;
-use crate::engine::Engine;
-use crate::env::Env;
-use crate::keyspace::{Entry, ExpiryChange, Key};
-use fastness_resp::Args;
+use crate::keyspace::{Entry, ExpiryChange};
 use fastness_types::WallMs;
 
 const TYPE_LIST: u8 = 1;
@@ -84,28 +79,19 @@ fn restore(kind: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadErr
     if list.is_empty() {
         return Err(PayloadError::Format);
     }
-    Ok(Box::new(move |engine, key, expiry, env| put(engine, key, &list, expiry, env)))
-}
-
-/// Sets the list with one effect for each of its nodes.
-fn put(engine: &mut Engine, key: &Key<'_>, list: &NodeList, expiry: ExpiryChange, env: &mut Env<'_>) {
-    engine.unlink(key, env);
-    for node in list.nodes.iter() {
-        let elements: Vec<Vec<u8>> = node.iter().map(Packable::to_vec).collect();
-        let elements = Items::from(Args::owned(&elements));
-        engine.change_list(key, ListChange::AddNode { plain: node.is_plain(), elements }, env);
-    }
-    if let ExpiryChange::At(at) = expiry {
-        engine.expire_at(key, at, env);
-    }
+    Ok(Box::new(move |engine, key, expiry, env| {
+        engine.put_list(key, &list, env);
+        if let ExpiryChange::At(at) = expiry {
+            engine.expire_at(key, at, env);
+        }
+    }))
 }
 
 /// Elements one by one fill nodes as if they were added at the tail.
 fn read_elements(input: &mut Input<'_>) -> Result<NodeList, PayloadError> {
-    let mut list = NodeList { is_packed: false, ..NodeList::default() };
+    let mut list = NodeList::unpacked();
     for _ in 0..input.len()? {
-        let element = input.text()?;
-        list.apply(&ListChange::Push { end: ListEnd::Tail, elements: Items::from(Args::slices(&[&element])) });
+        list.push_last(&input.text()?);
     }
     Ok(list)
 }
@@ -143,7 +129,7 @@ fn read_nodes(kind: u8, input: &mut Input<'_>) -> Result<NodeList, PayloadError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bench;
+    use crate::testing::{Bench, damage};
 
     /// Restores a payload, and returns the reply, or what LRANGE and OBJECT ENCODING see then.
     fn restored(body: &[u8]) -> String {
@@ -209,13 +195,6 @@ mod tests {
     /// Whatever the bytes: an answer, never a panic.
     #[test]
     fn damaged_payloads_are_read_or_refused() {
-        let mut state = 1u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize
-        };
         let one = listpack(&[b"a", b"5", &[b'x'; 300]]);
         let bodies = [
             [&b"\x12\x02\x02"[..], &text(&one), b"\x01\x03abc"].concat(),
@@ -223,20 +202,10 @@ mod tests {
             [&b"\x0a"[..], &text(ZIPLIST)].concat(),
             b"\x01\x02\x01a\xc0\x05".to_vec(),
         ];
-        for _ in 0..50_000 {
-            let mut body = bodies[random() % bodies.len()].clone();
-            for _ in 0..=random() % 4 {
-                let at = 1 + random() % (body.len() - 1);
-                match random() % 4 {
-                    0 => body[at] = random() as u8,
-                    1 => body[at] ^= 1 << (random() % 8),
-                    2 if at > 1 => body.truncate(at),
-                    _ => body.insert(at, random() as u8),
-                }
-            }
+        damage(&bodies, 1, 50_000, |body| {
             let payload = seal(body);
             let (kind, mut input) = crate::codec::rdb::open_within(&payload, 10_000).ok().unwrap();
             let _ = restore(kind, &mut input, WallMs(0));
-        }
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! Effects of lists.
 
 use super::change::{ListChange, ListEnd};
-use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
 use fastness_types::{FormatLevel, WallMs};
 
@@ -129,9 +129,5 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
     /// An image reads a large list from a copy that shares its nodes, so it need not know what changes.
     fn impact(&self) -> Impact<'a> {
         Impact::Extends
-    }
-
-    fn removes_expired(&self, _: &Keyspace, _: WallMs) -> Option<Expired> {
-        None
     }
 }

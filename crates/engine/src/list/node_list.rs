@@ -55,6 +55,18 @@ impl NodeList {
         list
     }
 
+    /// An empty list that [`NodeList::push_last`] fills as Valkey fills one whose length it does not know: it is never
+    /// packed.
+    pub(crate) fn unpacked() -> NodeList {
+        NodeList { is_packed: false, ..NodeList::default() }
+    }
+
+    /// Adds an element at the tail of a list that is not packed.
+    pub(crate) fn push_last(&mut self, text: &[u8]) {
+        debug_assert!(!self.is_packed, "a packed list may be unpacked by another element");
+        self.push_one(ListEnd::Tail, text);
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.nodes.len()

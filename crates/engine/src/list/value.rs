@@ -8,9 +8,8 @@ use crate::codec::digest::Running;
 use crate::keyspace::budget::FreeBudget;
 use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::retired::TEXT_PART;
-use crate::keyspace::value::{Dismantle, FrozenValue, OldPart, Remains, Value};
+use crate::keyspace::value::{Dismantle, FrozenValue, OldPart, Remains, Value, is_equal};
 use crate::keyspace::{Entry, Object, TypeNumber};
-use std::any::Any;
 use std::sync::atomic::AtomicUsize;
 
 /// Memory of a list beside its nodes, bytes.
@@ -47,8 +46,7 @@ impl Value<Entry> for NodeList {
     }
 
     fn equals(&self, other: &dyn Value<Entry>) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref::<NodeList>().is_some_and(|other| self == other)
+        is_equal(self, other)
     }
 
     fn into_remains(self: Box<Self>) -> Remains<Entry> {

@@ -126,7 +126,7 @@ impl<'a> List<'a> {
     }
 
     /// The elements from one on.
-    pub(super) fn iter_from(self, index: usize) -> Box<dyn Iterator<Item = Packable<'a>> + 'a> {
+    pub(crate) fn iter_from(self, index: usize) -> Box<dyn Iterator<Item = Packable<'a>> + 'a> {
         match self.form {
             ListForm::Packed(bytes) => Box::new(listpack::elements(bytes).skip(index)),
             ListForm::Nodes(list) => match list.nodes.find(index) {
@@ -139,7 +139,7 @@ impl<'a> List<'a> {
     }
 
     /// The elements up to and including one, last first.
-    pub(super) fn iter_back(self, index: usize) -> Box<dyn Iterator<Item = Packable<'a>> + 'a> {
+    pub(crate) fn iter_back(self, index: usize) -> Box<dyn Iterator<Item = Packable<'a>> + 'a> {
         match self.form {
             ListForm::Packed(bytes) => {
                 Box::new(listpack::elements_back(bytes).skip(self.len.saturating_sub(index + 1)))

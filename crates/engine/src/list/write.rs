@@ -3,6 +3,8 @@
 
 use super::change::{ListChange, ListEnd, write_positions};
 use super::effect::ListEffect;
+use super::node_list::NodeList;
+use crate::codec::listpack::Packable;
 use crate::effect::Items;
 use crate::engine::Engine;
 use crate::env::Env;
@@ -13,6 +15,16 @@ impl Engine {
     /// Makes one change of a list.
     pub(super) fn change_list(&mut self, key: &Key<'_>, change: ListChange<'_>, env: &mut Env<'_>) {
         self.stage(ListEffect { key: *key, change }, env.effects, env.now);
+    }
+
+    /// Replaces what a key holds by a list, with one effect for each of its nodes; without elements the key is removed.
+    pub(crate) fn put_list(&mut self, key: &Key<'_>, list: &NodeList, env: &mut Env<'_>) {
+        self.unlink(key, env);
+        for node in list.nodes.iter() {
+            let elements: Vec<Vec<u8>> = node.iter().map(Packable::to_vec).collect();
+            let elements = Items::from(Args::owned(&elements));
+            self.change_list(key, ListChange::AddNode { plain: node.is_plain(), elements }, env);
+        }
     }
 
     /// Adds elements at an end, at least one.

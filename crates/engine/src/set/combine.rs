@@ -233,8 +233,7 @@ fn collected_within<'m>(
         let member = member.to_vec();
         bytes += 1 + member.len();
         if bytes > bytes_max {
-            let text = format!("ERR the command's effects exceed {bytes_max} bytes; no data was changed");
-            return Err(CommandError::Text(text));
+            return Err(CommandError::effects_too_long(bytes_max));
         }
         all.push(member);
     }

@@ -1,7 +1,7 @@
 //! Effects of sets. An effect names only members that it adds or removes, each once.
 
 use super::packed::SetForm;
-use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
 use fastness_types::{FormatLevel, WallMs};
 
@@ -118,10 +118,5 @@ impl<'a> TypeEffect<'a> for SetEffect<'a> {
                 Impact::ChangesParts { named: members, step: 1 }
             }
         }
-    }
-
-    /// Members have no deadlines.
-    fn removes_expired(&self, _: &Keyspace, _: WallMs) -> Option<Expired> {
-        None
     }
 }

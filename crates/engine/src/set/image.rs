@@ -10,7 +10,9 @@ use super::packed::{INTS_MAX, NUMBER, PackedSet, SetForm, TEXT_MAX, TEXTS_MAX, o
 use super::table::SetTable;
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
+use crate::image::codec::{
+    ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
+};
 use crate::keyspace::{Entry, Object};
 use smallvec::SmallVec;
 
@@ -117,11 +119,7 @@ fn are_distinct(texts: &[&[u8]]) -> bool {
 }
 
 fn load_table(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
-    let mut table = SetTable::new(loading.seed);
-    for _ in 0..reader.varint()? {
-        table.load(reader)?;
-    }
-    Ok(if table.is_empty() { Loaded::Nothing } else { Loaded::Object(Object::new(table)) })
+    load_parts(SetTable::new(loading.seed), reader)
 }
 
 impl LoadParts for SetTable {

@@ -11,8 +11,8 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
 use crate::random::Random;
-use fastness_resp::Args;
-use fastness_types::limits::ENTRY_BYTES_MAX;
+use crate::sampling::{self, Sampled, different};
+use fastness_resp::{Args, ReplyBuf};
 use std::collections::BTreeSet;
 
 /// SPOP key \[count]
@@ -22,10 +22,6 @@ pub const SPOP: Command =
 pub const SRANDMEMBER: Command =
     Command::data("srandmember", "<key> [<count>]", "Returns one or more random members of a set.", srandmember);
 
-/// Longest reply of independently drawn members, bytes; their count has no other bound.
-const REPLY_BYTES_MAX: usize = ENTRY_BYTES_MAX;
-/// Drawing is faster than a walk through the whole set while less than one member in this many is requested.
-const DRAW_MAX: usize = 3;
 /// As in Valkey, a large set from which SPOP leaves less than one member for this many that it removes is made anew,
 /// and may be packed then.
 const ANEW: usize = 5;
@@ -89,88 +85,41 @@ fn is_packed_without(set: Set<'_>, members: &[SetMember<'_>]) -> bool {
 }
 
 fn srandmember(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let count = args.try_get(2).map(|count| parse(count, args)).transpose()?;
-    let key = engine.first_key(args, env);
-    let set = read(engine, &key, env)?;
-    let Some(count) = count else {
-        match set.and_then(|set| set.random(env.random)) {
-            Some(member) => member.write(env.reply),
-            None => env.reply.null(),
-        }
-        return Ok(());
-    };
-    let Some(set) = set else {
-        env.reply.array(0);
-        return Ok(());
-    };
-    match usize::try_from(count) {
-        Ok(count) => {
-            let members = different(set, count, env.random);
-            env.reply.array(members.len());
-            members.into_iter().for_each(|member| member.write(env.reply));
-            Ok(())
-        }
-        Err(_) => any(set, count.unsigned_abs(), env),
-    }
-}
-
-fn parse(count: &[u8], args: Args<'_>) -> Result<i64, CommandError> {
-    const RANGE: &str = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
-    match integer(count)? {
-        i64::MIN => Err(CommandError::Fixed(RANGE)),
-        count => Ok(count),
-    }
+    let requested = sampling::requested(args.skip(2), None)?;
+    let key = engine.first_key(args, env);
+    sampling::reply(read(engine, &key, env)?, requested, env)
 }
 
-/// Replies with independently drawn members.
-fn any(set: Set<'_>, count: u64, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let start = env.reply.len();
-    let is_huge = CommandError::Fixed("ERR the reply would be too large");
-    let count = usize::try_from(count).map_err(|_| is_huge.clone())?;
-    env.reply.array(count);
-    for _ in 0..count {
-        let Some(member) = set.random(env.random) else { break };
-        member.write(env.reply);
-        if env.reply.len() - start > REPLY_BYTES_MAX {
-            return Err(is_huge);
-        }
-    }
-    Ok(())
-}
+impl<'a> Sampled for Set<'a> {
+    type Part = SetMember<'a>;
+    type Name = SetMember<'a>;
 
-/// Up to `count` distinct members.
-fn different<'s>(set: Set<'s>, count: usize, random: &mut dyn Random) -> Vec<SetMember<'s>> {
-    let len = set.len();
-    if count >= len {
-        return set.iter().collect();
+    fn count(self) -> usize {
+        self.len()
     }
-    if count < len / DRAW_MAX {
-        return drawn(set, count, random);
-    }
-    // One walk: each member is taken with the probability `wanted / left`, so that every sample is equally likely.
-    let (mut wanted, mut left) = (count as u64, len as u64);
-    let is_taken = |_: &SetMember<'s>| {
-        let taken = random.below(left) < wanted;
-        left -= 1;
-        wanted -= u64::from(taken);
-        taken
-    };
-    set.iter().take(len).filter(is_taken).collect()
-}
 
-fn drawn<'s>(set: Set<'s>, count: usize, random: &mut dyn Random) -> Vec<SetMember<'s>> {
-    let mut seen = BTreeSet::new();
-    let mut members = Vec::new();
-    while members.len() < count {
-        let Some(member) = set.random(random) else { break };
-        if seen.insert(member) {
-            members.push(member);
-        }
+    fn parts(self) -> impl Iterator<Item = SetMember<'a>> {
+        self.iter()
     }
-    members
+
+    fn draw(self, random: &mut dyn Random) -> Option<SetMember<'a>> {
+        self.random(random)
+    }
+
+    fn name(member: SetMember<'a>) -> SetMember<'a> {
+        member
+    }
+
+    fn reply_head(count: usize, _: bool, reply: &mut ReplyBuf) {
+        reply.array(count);
+    }
+
+    fn reply_part(member: SetMember<'a>, _: bool, reply: &mut ReplyBuf) {
+        member.write(reply);
+    }
 }
 
 #[cfg(test)]

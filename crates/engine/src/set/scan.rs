@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::scan::{Filter, Scans, parse_cursor, write};
+use crate::generic::scan::{Scans, parse_cursor, reply_parts};
 use fastness_resp::Args;
 
 /// SSCAN key cursor \[MATCH pattern] \[COUNT count]
@@ -20,21 +20,16 @@ pub const SSCAN: Command = Command::data(
 fn sscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
     let key = engine.first_key(args, env);
-    let Some(set) = read(engine, &key, env)? else {
-        write(b"0", &[], env.reply);
-        return Ok(());
-    };
-    let filter = Filter::parse(args.skip(3), Scans::Members)?;
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    let mut buffer = itoa::Buffer::new();
-    let next = set.scan(cursor, filter.count, |member: SetMember<'_>| {
-        let text = member.text(&mut buffer);
-        if filter.matches(text) {
-            found.push(text.to_vec());
-        }
-    });
-    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
-    Ok(())
+    let set = read(engine, &key, env)?;
+    reply_parts(set, (args.skip(3), Scans::Members), env.reply, |set, filter, found| {
+        let mut buffer = itoa::Buffer::new();
+        set.scan(cursor, filter.count, |member: SetMember<'_>| {
+            let text = member.text(&mut buffer);
+            if filter.matches(text) {
+                found.push(text.to_vec());
+            }
+        })
+    })
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@
 //! # Invariant
 //! `account.bytes` is the memory of the table and its entries.
 
+use crate::keyspace::key::seeded_hash;
 use crate::keyspace::memory::{Account, size_class};
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{Entry, NewValue};
 use fastness_types::HashSeed;
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 
 /// The members of a large set.
 #[derive(Debug)]
@@ -21,12 +20,6 @@ pub struct SetTable {
     account: Account,
     /// The cluster's hash seed, because clients choose members as they choose keys.
     seed: HashSeed,
-}
-
-fn hash(seed: HashSeed, member: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(&seed.0);
-    hasher.write(member);
-    hasher.finish()
 }
 
 impl SetTable {
@@ -39,7 +32,7 @@ impl SetTable {
     /// The member's hash, which determines its place in the table.
     #[must_use]
     pub fn hash(&self, member: &[u8]) -> u64 {
-        hash(self.seed, member)
+        seeded_hash(self.seed, member)
     }
 
     /// Number of members.
@@ -126,7 +119,7 @@ impl SetTable {
 
     fn insert(&mut self, hash_of_member: u64, entry: Entry) {
         let seed = self.seed;
-        self.table.insert(hash_of_member, entry, &mut self.account, |member| hash(seed, member));
+        self.table.insert(hash_of_member, entry, &mut self.account, |member| seeded_hash(seed, member));
     }
 }
 

@@ -15,16 +15,15 @@ use crate::command::own::OwnFacts;
 use crate::command::spec::{category, fact, flag, key, key_flag};
 use crate::command::typed::{DumpForm, Put, TypeCommands};
 use crate::command::{Command, Group, KeySpec};
-use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Impact, TypeEffect};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::image::codec::{ImageError, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
-use crate::keyspace::value::{Remains, Value};
+use crate::keyspace::value::{Remains, Value, is_equal};
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Object, Packed, TypeNumber, ValueRef};
 use crate::types::Type;
 use fastness_types::WallMs;
-use std::any::Any;
 
 #[cfg(test)]
 mod tests;
@@ -131,8 +130,7 @@ impl Value<Entry> for Stack {
     }
 
     fn equals(&self, other: &dyn Value<Entry>) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref() == Some(self)
+        is_equal(self, other)
     }
 
     fn into_remains(self: Box<Self>) -> Remains<Entry> {
@@ -204,10 +202,6 @@ impl<'a> TypeEffect<'a> for StackEffect<'a> {
     fn impact(&self) -> Impact<'a> {
         // An image copies the whole stack before its first change.
         Impact::Extends
-    }
-
-    fn removes_expired(&self, _: &Keyspace, _: WallMs) -> Option<Expired> {
-        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! Effects of strings.
 
-use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, TypeEffect};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Impact, TypeEffect};
 use crate::keyspace::{ExpiryChange, Key, Keyspace};
 use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
@@ -130,9 +130,5 @@ impl<'a> TypeEffect<'a> for StringEffect<'a> {
                 Impact::Overwrites { from, to: from.saturating_add(bytes.len()) }
             }
         }
-    }
-
-    fn removes_expired(&self, _: &Keyspace, _: WallMs) -> Option<Expired> {
-        None
     }
 }

@@ -112,7 +112,7 @@ fn paired<'a>(elements: impl Iterator<Item = Packable<'a>>) -> Option<Vec<Restor
 mod tests {
     use super::*;
     use crate::codec::rdb::open_within;
-    use crate::testing::Bench;
+    use crate::testing::{Bench, damage};
 
     fn restored(payload: &[u8]) -> Result<Vec<RestoredMember>, PayloadError> {
         let (kind, mut input) = open_within(payload, usize::MAX)?;
@@ -179,31 +179,14 @@ mod tests {
     /// Whatever the bytes: an answer, never a panic.
     #[test]
     fn damaged_payloads_are_read_or_refused() {
-        let mut state = 1u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize
-        };
         let bodies = [
             b"\x03\x02\x01a\x031.5\x01b\xff".to_vec(),
             b"\x05\x02\x01b\x00\x00\x00\x00\x00\x00\xf0\xff\x01a\x00\x00\x00\x00\x00\x00\xf8\x3f".to_vec(),
             b"\x0c\x1c\x1c\x00\x00\x00\x16\x00\x00\x00\x04\x00\x00\x01b\x03\x04-inf\x06\x01a\x03\x031.5\xff".to_vec(),
             b"\x11\x18\x18\x00\x00\x00\x04\x00\x81b\x02\x84-inf\x05\x81a\x02\x831.5\x04\xff".to_vec(),
         ];
-        for _ in 0..100_000 {
-            let mut body = bodies[random() % bodies.len()].clone();
-            for _ in 0..=random() % 4 {
-                let at = random() % body.len();
-                match random() % 4 {
-                    0 => body[at] = random() as u8,
-                    1 => body[at] ^= 1 << (random() % 8),
-                    2 => body.truncate(at + 1),
-                    _ => body.insert(at, random() as u8),
-                }
-            }
+        damage(&bodies, 0, 100_000, |body| {
             let _ = restored(&seal(body));
-        }
+        });
     }
 }

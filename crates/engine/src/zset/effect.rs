@@ -2,7 +2,7 @@
 
 use super::members::Member;
 use super::score::from_bytes;
-use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Expired, Impact, Items, TypeEffect, items_max};
+use crate::effect::{Arguments, DecodeError, EffectKeys, Encoder, Impact, Items, TypeEffect, items_max};
 use crate::keyspace::{Key, Keyspace};
 use fastness_types::{FormatLevel, WallMs};
 
@@ -112,9 +112,5 @@ impl<'a> TypeEffect<'a> for ZsetEffect<'a> {
     fn impact(&self) -> Impact<'a> {
         let step = if matches!(self, ZsetEffect::Add { .. }) { 2 } else { 1 };
         Impact::ChangesParts { named: self.items(), step }
-    }
-
-    fn removes_expired(&self, _: &Keyspace, _: WallMs) -> Option<Expired> {
-        None
     }
 }

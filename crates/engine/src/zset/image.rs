@@ -10,7 +10,9 @@ use super::score::{SCORE_BYTES, bytes_of, packed_len, unpacked, write_packed};
 use super::table::MemberTable;
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::image::codec::{ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, write_bytes};
+use crate::image::codec::{
+    ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
+};
 use crate::keyspace::{Entry, Object};
 
 /// Kinds of records. Frozen.
@@ -80,11 +82,7 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
 }
 
 fn load_table(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded, ImageError> {
-    let mut table = MemberTable::new(loading.seed);
-    for _ in 0..reader.varint()? {
-        table.load(reader)?;
-    }
-    Ok(if table.is_empty() { Loaded::Nothing } else { Loaded::Object(Object::new(table)) })
+    load_parts(MemberTable::new(loading.seed), reader)
 }
 
 impl LoadParts for MemberTable {

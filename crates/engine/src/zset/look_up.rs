@@ -6,7 +6,8 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{Entry, Key};
-use fastness_resp::{Protocol, ReplyBuf};
+use crate::pairs::{reply_head, reply_pair};
+use fastness_resp::ReplyBuf;
 
 pub(super) fn of_entry(entry: &Entry) -> Result<SortedSet<'_>, CommandError> {
     SortedSet::of(entry.value()).ok_or(CommandError::WrongType)
@@ -49,19 +50,7 @@ pub(super) fn reply_members<'m>(
     members.for_each(|member| reply_member(member, with_scores, reply));
 }
 
-/// Starts a reply of so many members.
-pub(super) fn reply_head(count: usize, with_scores: bool, reply: &mut ReplyBuf) {
-    let is_flat = with_scores && reply.protocol == Protocol::Resp2;
-    reply.array(if is_flat { 2 * count } else { count });
-}
-
 /// Writes a member of a reply.
 pub(super) fn reply_member((name, score): Member<'_>, with_scores: bool, reply: &mut ReplyBuf) {
-    if with_scores && reply.protocol == Protocol::Resp3 {
-        reply.array(2);
-    }
-    reply.bulk(name);
-    if with_scores {
-        reply.double(score);
-    }
+    reply_pair(name, with_scores.then_some(|reply: &mut ReplyBuf| reply.double(score)), reply);
 }

@@ -7,13 +7,12 @@
 
 use super::score::{bytes_of, from_bytes, order_of};
 use super::tree::ScoreMark;
+use crate::keyspace::key::seeded_hash;
 use crate::keyspace::memory::Account;
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::undo::{UndoLog, overwrite};
 use crate::keyspace::{Entry, NewValue};
 use fastness_types::HashSeed;
-use siphasher::sip::SipHasher13;
-use std::hash::Hasher;
 
 /// ScoredMembers and their scores, in no order.
 #[derive(Debug)]
@@ -26,12 +25,6 @@ pub struct ScoredMembers {
 
 /// A member and its score.
 pub type Member<'a> = (&'a [u8], f64);
-
-fn hash(seed: HashSeed, name: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(&seed.0);
-    hasher.write(name);
-    hasher.finish()
-}
 
 /// The score of an entry.
 #[must_use]
@@ -87,7 +80,7 @@ impl ScoredMembers {
     /// The hash of a name, which determines its place in the table.
     #[must_use]
     pub fn hash(&self, name: &[u8]) -> u64 {
-        hash(self.seed, name)
+        seeded_hash(self.seed, name)
     }
 
     /// The entry of a member.
@@ -113,7 +106,7 @@ impl ScoredMembers {
         });
         // Bucket, tag and score nearly always leave one entry, whose name then need not be hashed.
         self.table.find_by(mark.hash, |entry| {
-            has_score(entry) && (candidates == 1 || hash(self.seed, entry.key()) == mark.hash)
+            has_score(entry) && (candidates == 1 || seeded_hash(self.seed, entry.key()) == mark.hash)
         })
     }
 
@@ -153,7 +146,7 @@ impl ScoredMembers {
     /// Sets the score of a member. This and the other changes leave undo records in `undo_log`.
     pub fn set(&mut self, name: &[u8], score: f64, undo_log: &mut UndoLog) {
         let seed = self.seed;
-        let hash_of = |name: &[u8]| hash(seed, name);
+        let hash_of = |name: &[u8]| seeded_hash(seed, name);
         let hash = hash_of(name);
         let bytes = bytes_of(score);
         let Some(entry) = self.table.find_mut(hash, name) else {
@@ -183,7 +176,7 @@ impl ScoredMembers {
     /// Sets the entry of a member, in the place of the present one, without an undo record.
     pub fn put_back(&mut self, entry: Entry) {
         let seed = self.seed;
-        let hash_of = |name: &[u8]| hash(seed, name);
+        let hash_of = |name: &[u8]| seeded_hash(seed, name);
         let hash = hash_of(entry.key());
         let Some(held) = self.table.find_mut(hash, entry.key()) else {
             return self.table.insert(hash, entry, &mut self.account, hash_of);

@@ -1,6 +1,6 @@
 //! ZPOPMIN, ZPOPMAX, ZMPOP. The effect names the members that were removed.
 
-use super::look_up::{look_up, reply_head, reply_member};
+use super::look_up::{look_up, reply_member};
 use super::members::Member;
 use super::view::SortedSet;
 use crate::command::Command;
@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::pairs::reply_head;
 use fastness_resp::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
 use std::ops::Range;

@@ -1,17 +1,16 @@
 //! ZRANDMEMBER: one random member, or several; distinct, or drawn independently of each other.
 
-use super::look_up::{read, reply_head, reply_member, reply_members};
+use super::look_up::{read, reply_member};
 use super::members::Member;
 use super::view::SortedSet;
 use crate::command::Command;
-use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::pairs;
 use crate::random::Random;
-use fastness_resp::Args;
-use fastness_types::limits::ENTRY_BYTES_MAX;
-use std::collections::BTreeSet;
+use crate::sampling::{self, Sampled};
+use fastness_resp::{Args, ReplyBuf};
 
 /// ZRANDMEMBER key \[count \[WITHSCORES]]
 pub const ZRANDMEMBER: Command = Command::data(
@@ -21,99 +20,39 @@ pub const ZRANDMEMBER: Command = Command::data(
     zrandmember,
 );
 
-/// Longest reply of independently drawn members, bytes; their count has no other bound.
-const REPLY_BYTES_MAX: usize = ENTRY_BYTES_MAX;
-/// Drawing is faster than a walk through the whole sorted set while less than one member in this many is requested.
-const DRAW_MAX: usize = 3;
-
 fn zrandmember(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = args.try_get(2).map(|count| parse(count, args.skip(3))).transpose()?;
+    let requested = sampling::requested(args.skip(2), Some("withscores"))?;
     let key = engine.first_key(args, env);
-    let set = read(engine, &key, env)?;
-    let Some((count, with_scores)) = options else {
-        match set.and_then(|set| set.random(env.random)) {
-            Some((name, _)) => env.reply.bulk(name),
-            None => env.reply.null(),
-        }
-        return Ok(());
-    };
-    let Some(set) = set else {
-        env.reply.array(0);
-        return Ok(());
-    };
-    match usize::try_from(count) {
-        Ok(count) => {
-            let members = different(set, count, env.random);
-            reply_members(members.len(), members.into_iter(), with_scores, env.reply);
-            Ok(())
-        }
-        Err(_) => any(set, count.unsigned_abs(), with_scores, env),
-    }
+    sampling::reply(read(engine, &key, env)?, requested, env)
 }
 
-/// The count, and whether scores are requested.
-fn parse(count: &[u8], options: Args<'_>) -> Result<(i64, bool), CommandError> {
-    const RANGE: &str = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
-    let count = integer(count)?;
-    if count == i64::MIN {
-        return Err(CommandError::Fixed(RANGE));
-    }
-    let Some(option) = options.try_get(0) else { return Ok((count, false)) };
-    if options.len() > 1 || !option.eq_ignore_ascii_case(b"withscores") {
-        return Err(CommandError::Syntax);
-    }
-    if count.unsigned_abs() > i64::MAX as u64 / 2 {
-        return Err(CommandError::Fixed("ERR value is out of range"));
-    }
-    Ok((count, true))
-}
+impl<'a> Sampled for SortedSet<'a> {
+    type Part = Member<'a>;
+    type Name = &'a [u8];
 
-/// Replies with independently drawn members.
-fn any(set: SortedSet<'_>, count: u64, with_scores: bool, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let start = env.reply.len();
-    let is_huge = CommandError::Fixed("ERR the reply would be too large");
-    let count = usize::try_from(count).map_err(|_| is_huge.clone())?;
-    reply_head(count, with_scores, env.reply);
-    for _ in 0..count {
-        let Some(member) = set.random(env.random) else { break };
-        reply_member(member, with_scores, env.reply);
-        if env.reply.len() - start > REPLY_BYTES_MAX {
-            return Err(is_huge);
-        }
+    fn count(self) -> usize {
+        self.len()
     }
-    Ok(())
-}
 
-/// Up to `count` distinct members.
-fn different<'s>(set: SortedSet<'s>, count: usize, random: &mut dyn Random) -> Vec<Member<'s>> {
-    let len = set.len();
-    if count >= len {
-        return set.unordered().collect();
+    fn parts(self) -> impl Iterator<Item = Member<'a>> {
+        self.unordered()
     }
-    if count < len / DRAW_MAX {
-        return drawn(set, count, random);
-    }
-    // One walk: each member is taken with the probability `wanted / left`, so that every sample is equally likely.
-    let (mut wanted, mut left) = (count as u64, len as u64);
-    let is_taken = |_: &Member<'s>| {
-        let taken = random.below(left) < wanted;
-        left -= 1;
-        wanted -= u64::from(taken);
-        taken
-    };
-    set.unordered().filter(is_taken).collect()
-}
 
-fn drawn<'s>(set: SortedSet<'s>, count: usize, random: &mut dyn Random) -> Vec<Member<'s>> {
-    let mut seen = BTreeSet::new();
-    let mut members = Vec::new();
-    while members.len() < count {
-        let Some(member) = set.random(random) else { break };
-        if seen.insert(member.0) {
-            members.push(member);
-        }
+    fn draw(self, random: &mut dyn Random) -> Option<Member<'a>> {
+        self.random(random)
     }
-    members
+
+    fn name((name, _): Member<'a>) -> &'a [u8] {
+        name
+    }
+
+    fn reply_head(count: usize, in_full: bool, reply: &mut ReplyBuf) {
+        pairs::reply_head(count, in_full, reply);
+    }
+
+    fn reply_part(member: Member<'a>, in_full: bool, reply: &mut ReplyBuf) {
+        reply_member(member, in_full, reply);
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::generic::scan::{Filter, Scans, parse_cursor, write};
+use crate::generic::scan::{Scans, parse_cursor, reply_parts};
 use fastness_resp::{Args, double};
 
 /// ZSCAN key cursor \[MATCH pattern] \[COUNT count] \[NOSCORES]
@@ -20,32 +20,27 @@ pub const ZSCAN: Command = Command::data(
 fn zscan(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::Fixed("ERR invalid cursor"))?;
     let key = engine.first_key(args, env);
-    let Some(set) = read(engine, &key, env)? else {
-        write(b"0", &[], env.reply);
-        return Ok(());
-    };
-    let filter = Filter::parse(args.skip(3), Scans::ScoredMembers)?;
-    let is_packed = set.is_packed();
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    let next = set.scan(cursor, filter.count, |(name, score)| {
-        if !filter.matches(name) {
-            return;
-        }
-        found.push(name.to_vec());
-        if filter.no_values {
-            return;
-        }
-        // As in Valkey, which writes the scores of both forms in different ways.
-        if is_packed {
-            let mut text = Vec::new();
-            double::write(score, &mut text);
-            found.push(text);
-        } else {
-            found.push(scanned(score));
-        }
-    });
-    write(itoa::Buffer::new().format(next).as_bytes(), &found, env.reply);
-    Ok(())
+    let set = read(engine, &key, env)?;
+    reply_parts(set, (args.skip(3), Scans::ScoredMembers), env.reply, |set, filter, found| {
+        let is_packed = set.is_packed();
+        set.scan(cursor, filter.count, |(name, score)| {
+            if !filter.matches(name) {
+                return;
+            }
+            found.push(name.to_vec());
+            if filter.no_values {
+                return;
+            }
+            // As in Valkey, which writes the scores of both forms in different ways.
+            if is_packed {
+                let mut text = Vec::new();
+                double::write(score, &mut text);
+                found.push(text);
+            } else {
+                found.push(scanned(score));
+            }
+        })
+    })
 }
 
 #[cfg(test)]

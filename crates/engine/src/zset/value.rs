@@ -6,10 +6,8 @@ use super::packed::NUMBER;
 use super::table::MemberTable;
 use crate::codec::digest::Running;
 use crate::codec::varint;
-use crate::keyspace::value::{OldPart, Parts, Remains, Value};
+use crate::keyspace::value::{OldPart, Parts, Remains, Value, is_equal};
 use crate::keyspace::{Entry, Object, TypeNumber};
-use fastness_types::WallMs;
-use std::any::Any;
 
 impl Value<Entry> for MemberTable {
     fn of(&self) -> TypeNumber {
@@ -42,8 +40,7 @@ impl Value<Entry> for MemberTable {
     }
 
     fn equals(&self, other: &dyn Value<Entry>) -> bool {
-        let other: &dyn Any = other;
-        other.downcast_ref::<MemberTable>().is_some_and(|other| self == other)
+        is_equal(self, other)
     }
 
     fn into_remains(self: Box<Self>) -> Remains<Entry> {
@@ -68,22 +65,6 @@ impl Value<Entry> for MemberTable {
 impl Parts<Entry> for MemberTable {
     fn len(&self) -> usize {
         MemberTable::len(self)
-    }
-
-    fn first_deadline(&self) -> Option<WallMs> {
-        None
-    }
-
-    fn is_past(&self, _: WallMs) -> bool {
-        false
-    }
-
-    fn has_expired_between(&self, _: WallMs, _: WallMs) -> bool {
-        false
-    }
-
-    fn past(&self, _: WallMs) -> Box<dyn Iterator<Item = &[u8]> + '_> {
-        Box::new(std::iter::empty())
     }
 
     fn find(&self, name: &[u8]) -> Option<&Entry> {

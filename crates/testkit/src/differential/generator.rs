@@ -32,6 +32,8 @@ const LEX_KEYS: usize = 2;
 const HLL_KEYS: usize = 4;
 /// Number of further keys that are mostly those of geo sets.
 const GEO_KEYS: usize = 3;
+/// Number of further keys of each type that are sorted.
+const SORT_KEYS: usize = 2;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -247,6 +249,25 @@ const CLUSTER_CURSORS: &[&str] = &[
 const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
+/// Patterns of BY and GET: other keys that end with an element, fields of hashes, and what names no key.
+const SORT_PATTERNS: &[&str] = &[
+    "{t}*",
+    "{t}*",
+    "{t}k*",
+    "{t}h*->f1",
+    "{t}h*->f2",
+    "{t}h*->",
+    "{t}*->f0",
+    "{t}q*",
+    "{t}none*",
+    "x*",
+    "*{t}",
+    "#",
+    "{t}",
+    "nosort",
+    "",
+];
+
 /// Numbers of random fields. None is far below zero: a reference would draw for ever.
 const DRAWS: &[&str] = &[
     "0",
@@ -402,6 +423,14 @@ impl Generator {
             "bn" => self.field_value(),
             "bw" => self.rng.pick(&["WRAP", "SAT", "FAIL", "sat", "fail", "Wrap", "foo"]).as_bytes().to_vec(),
             "bop" => self.rng.pick(&["and", "Or", "xOR", "NOT", "DIFF", "ONE", "ANDOR", ""]).as_bytes().to_vec(),
+            "xn" | "xt" | "xs" | "xz" => format!("{TAG}{word}{}", self.rng.below(SORT_KEYS)).into_bytes(),
+            "xv" => self.sorted_number(),
+            "xp" => self.one_of(SORT_PATTERNS),
+            "xl" => {
+                let limits = [self.offset(), self.offset()];
+                request.extend(limits);
+                return;
+            }
             "v" => self.value(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
@@ -568,6 +597,18 @@ impl Generator {
             2 => format!("{}.{}", self.rng.below(9), self.rng.below(100)).into_bytes(),
             3 => (self.rng.bits() as i64 >> self.rng.below(64)).to_string().into_bytes(),
             _ => (self.rng.below(7) as i64 - 3).to_string().into_bytes(),
+        }
+    }
+
+    /// A number in one of its forms; rarely a text that may be none.
+    fn sorted_number(&mut self) -> Vec<u8> {
+        match self.rng.below(80) {
+            0 => self.float(),
+            1..10 => format!("{}.{}", self.rng.below(9), self.rng.below(100)).into_bytes(),
+            10..20 => format!("-{}", self.rng.below(9)).into_bytes(),
+            20..30 => format!("0{}", self.rng.below(9)).into_bytes(),
+            30..40 => format!("1e{}", self.rng.below(300)).into_bytes(),
+            _ => self.rng.below(12).to_string().into_bytes(),
         }
     }
 

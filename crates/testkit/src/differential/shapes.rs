@@ -35,6 +35,11 @@
 //! | `gc` | number of a polygon's corners, and their positions |
 //! | `gmany` | about as many positions and members as fit into a small geo set |
 //! | `i`, `n` | integer; small count |
+//! | `xn`, `xt` | key of a list of numbers, of texts; no other commands use these keys, nor the next two |
+//! | `xs`, `xz` | key of a set of numbers, of a sorted set |
+//! | `xv` | number, mostly one that several keys end with |
+//! | `xp` | pattern of BY or GET |
+//! | `xl` | the two numbers of LIMIT |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
 //! | `s`, `a` | point in time in s, in ms: likewise |
@@ -324,6 +329,30 @@ pub const SHAPES: &[&str] = &[
     "RENAMENX k k",
     "RESTORE k m v ?REPLACE ?ABSTTL ?IDLETIME:i ?FREQ:i",
     "SCAN c ?MATCH:p ?COUNT:n ?TYPE:y",
+    // What SORT replies is specified, but for the order of texts that compare as equal: two of a set or a sorted set,
+    // or two that a LIMIT divides.
+    "SORT k ?ALPHA ?DESC ? STORE k",
+    "SORT lk ALPHA ?DESC ?LIMIT:xl ? STORE lk",
+    "SORT q ?DESC ?LIMIT:xl ?STORE:lk",
+    "SORT xn ?ASC ?DESC ?LIMIT:xl ?GET:xp",
+    "SORT xn BY xp ALPHA ?DESC ?GET:xp",
+    "SORT xn BY xp ?DESC ?LIMIT:xl ?GET:xp",
+    "SORT xn BY xp ?DESC ?LIMIT:xl ?GET:xp ? STORE xt",
+    "SORT xn ?DESC ?LIMIT:xl ? STORE xn",
+    "SORT xs ?DESC ?ALPHA ?LIMIT:xl ?GET:xp",
+    "SORT xs BY xp ?DESC ?LIMIT:xl ?GET:xp ? STORE xt",
+    "SORT xt ALPHA ?DESC ?LIMIT:xl ?GET:xp",
+    "SORT xz ALPHA ?DESC ?LIMIT:xl ? STORE xt",
+    "SORT xz BY nosort ?DESC ?LIMIT:xl ?GET:xp",
+    "SORT zk ?DESC ?LIMIT:xl",
+    "SORT_RO k ?DESC ?STORE:k",
+    "SORT_RO xn ?DESC ?ALPHA ?LIMIT:xl ?GET:xp",
+    "LTRIM xn lp lp",
+    "RPUSH xn *xv",
+    "RPUSH xn *xv",
+    "RPUSH xt *zm",
+    "SADD xs *xv",
+    "ZADD xz *zs,zm",
     "TOUCH *k",
     "TTL k",
     "TYPE k",

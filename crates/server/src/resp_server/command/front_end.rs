@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use arc_swap::Guard;
 use fail::fail_point;
-use fastness_acl::Denied;
+use fastness_acl::{Denied, User};
 use fastness_connection::attribute::TraceParent;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
-use fastness_engine::command::{CommandSpec, Flags};
+use fastness_engine::command::spec::key_flag;
+use fastness_engine::command::{CommandSpec, Flags, KeyFlags};
+use fastness_engine::generic::sort::check_without_every_key;
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot, slot_of};
@@ -77,8 +79,9 @@ impl<'a> ConnectionFrontEnd<'a> {
         if let Err(denied) = &checked {
             self.note_denied(&account, *denied, (spec, args), "toplevel");
             out.error(denied.reply(account.name.as_bytes(), spec));
+            return false;
         }
-        checked.is_ok()
+        permits_every_key(&account.user, spec, args, out)
     }
 
     /// Notes in ACL LOG what was refused.
@@ -137,6 +140,18 @@ impl<'a> ConnectionFrontEnd<'a> {
             );
         }
         Closing::Now
+    }
+}
+
+/// Whether a user may run a request that reads keys which it does not name (SORT with BY or GET), if it is one. Writes
+/// the refusal.
+fn permits_every_key(user: &User, spec: &CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+    match check_without_every_key(spec, args) {
+        Err(refusal) if !user.may_run_on_every_key(spec, args, KeyFlags(key_flag::ACCESS)) => {
+            out.error(refusal.line());
+            false
+        }
+        _ => true,
     }
 }
 
@@ -289,8 +304,9 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
                 "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
                  command is no longer allowed for the following reason: {reason}"
             ));
+            return false;
         }
-        checked.is_ok()
+        permits_every_key(&account.user, spec, args, out)
     }
 
     fn user(&self) -> Vec<u8> {
