@@ -100,6 +100,7 @@ impl State {
         }
         self.replica.phase = Phase::Stopped(reason);
         self.replica.waits.end_all();
+        self.replica.key_waits.release_all();
     }
 }
 

@@ -86,6 +86,7 @@ impl Ours {
                     reply: &mut reply,
                     effects: &mut self.effects,
                     first: None,
+                    blocking: None,
                 };
                 self.primary.execute(spec, args, &mut env);
             }
