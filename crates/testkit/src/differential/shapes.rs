@@ -22,6 +22,7 @@
 //! | `za` | how scores are joined |
 //! | `zmany`, `zsame` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
 //! | `i`, `n` | integer; small count |
+//! | `bt` | time-out of a command that may wait: short |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
 //! | `s`, `a` | point in time in s, in ms: likewise |
@@ -119,6 +120,11 @@ pub const SHAPES: &[&str] = &[
     "SUNION *q",
     "SUNIONSTORE q *q",
     // list
+    "BLMOVE lk lk lend lend bt",
+    "BLMPOP bt # *lk lend ?COUNT:n",
+    "BLPOP *lk bt",
+    "BRPOP *lk bt",
+    "BRPOPLPUSH lk lk bt",
     "LINDEX lk lp",
     "LINSERT lk BEFORE le le",
     "LINSERT lk AFTER le le",
@@ -144,6 +150,9 @@ pub const SHAPES: &[&str] = &[
     "RPUSH lk many",
     "RPUSHX lk *le",
     // sorted set
+    "BZMPOP bt # *zk MIN ?COUNT:n",
+    "BZPOPMAX *zk bt",
+    "BZPOPMIN *zk bt",
     "ZADD zk *zs,zm",
     "ZADD zk *zs,zm",
     "ZADD zk ?NX ?XX ?GT ?LT ?CH ? *zs,zm",
