@@ -85,6 +85,8 @@ pub(crate) struct KeyWaits {
     changed: VecDeque<(Seq, QueueKey)>,
     /// Since when the lease has lapsed.
     lapsed: Option<BootNs>,
+    /// The first name in order.
+    no_name: Rc<[u8]>,
 }
 
 impl KeyWaits {
@@ -110,7 +112,7 @@ impl KeyWaits {
     }
 
     fn queues_of(&self, hash: u64) -> impl Iterator<Item = &QueueKey> {
-        let first = QueueKey { hash, of: TypeNumber(0), name: Rc::from([]) };
+        let first = QueueKey { hash, of: TypeNumber(0), name: self.no_name.clone() };
         self.queues.range(first..).map(|(place, _)| place).take_while(move |place| place.hash == hash)
     }
 
@@ -167,6 +169,11 @@ impl KeyWaits {
                 }
             }
             self.pass_on(place, waiter.id, type_of);
+        }
+        if self.queues.is_empty() {
+            // Their tenure may end before they have committed, and nobody is left who would be released then.
+            self.changed.clear();
+            self.lapsed = None;
         }
     }
 
