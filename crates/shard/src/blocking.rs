@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_engine::command::CommandSpec;
-use fastness_engine::{Blocking, Key, KeyWait, TypeNumber};
+use fastness_engine::{Key, KeyWait};
 use fastness_resp::Args;
 use fastness_types::{BootNs, Durability, Seq};
 
 use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::idempotency::attempt::{Attempt, payload_of_command};
-use crate::key_waiter::{KeyWaiter, WaitEnd};
+use crate::key_waiter::{Asked, KeyWaiter, WaitEnd};
 use crate::key_waits::KeyRequest;
 use crate::outcome::{Outcome, WaitAnswer};
 use crate::session::WaitsFor;
@@ -23,28 +23,6 @@ use crate::state::{Primary, Replica, State};
 
 /// The longest span that the clock can represent.
 const SPAN_MAX: Duration = Duration::from_nanos(u64::MAX);
-
-/// What a command that may wait is told, and what it wants.
-struct Asked {
-    /// Keys at which others wait, and for which type.
-    behind: Vec<(u64, TypeNumber)>,
-    before: Option<Rc<KeyWaiter>>,
-    wait: Option<KeyWait>,
-}
-
-impl Blocking for Asked {
-    fn is_behind(&self, key: &Key<'_>, of: TypeNumber) -> bool {
-        self.behind.contains(&(key.hash, of))
-    }
-
-    fn note(&self) -> Option<&[u8]> {
-        self.before.as_ref().map(|before| &*before.note)
-    }
-
-    fn wait(&mut self, wait: KeyWait) {
-        self.wait = Some(wait);
-    }
-}
 
 impl Execution<'_> {
     /// Runs a command that may wait for keys, as the primary.
@@ -61,9 +39,9 @@ impl Execution<'_> {
         };
         let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
-        let mut asked = self.asked(primary.replica, spec, args);
-        self.execute(primary, spec, args, first, MemoryCheck::Needed, Some(&mut asked));
-        let Some(wait) = asked.wait else {
+        self.asked = Some(Box::new(self.ask(primary.replica, spec, args)));
+        self.execute(primary, spec, args, first, MemoryCheck::Needed);
+        let Some(wait) = self.asked.take().and_then(|asked| asked.wait) else {
             let wrote = self.end_recorded(primary, unit, recording);
             return self.reply(primary, wrote, |primary| depends_on(primary, spec, args, first));
         };
@@ -79,7 +57,7 @@ impl Execution<'_> {
         self.block(primary, wait, spec, args, first)
     }
 
-    fn asked(&self, replica: &Replica, spec: &CommandSpec, args: Args<'_>) -> Asked {
+    fn ask(&self, replica: &Replica, spec: &CommandSpec, args: Args<'_>) -> Asked {
         let before = self.session.key_wait.clone();
         let has_place = before.as_ref().is_some_and(|before| before.is_queued.get());
         let mut behind = Vec::new();

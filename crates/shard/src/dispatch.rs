@@ -70,6 +70,7 @@ fn run_once(
         staleness_max,
         deadline,
         mode: state.replica.settings.mode.in_force(),
+        asked: None,
         session,
         out,
         front_end,

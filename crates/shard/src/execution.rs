@@ -21,6 +21,7 @@ use crate::flow::FlowControl;
 use crate::front_end::FrontEnd;
 use crate::idempotency::IdempotencyKey;
 use crate::idempotency::attempt::{Attempt, payload_of_command};
+use crate::key_waiter::Asked;
 use crate::lag::GateState;
 use crate::now::Now;
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
@@ -48,6 +49,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) deadline: Option<BootNs>,
     /// The mode in force.
     pub(crate) mode: Durability,
+    /// Set while a command runs that may wait for keys.
+    pub(crate) asked: Option<Box<Asked>>,
 }
 
 /// One command or transaction that runs on the primary and has not been staged.
@@ -101,7 +104,7 @@ impl Execution<'_> {
                 };
                 let recording = self.record(attempt);
                 let unit = self.begin_unit(&mut primary);
-                self.execute(&mut primary, spec, args, first, MemoryCheck::Needed, None);
+                self.execute(&mut primary, spec, args, first, MemoryCheck::Needed);
                 let wrote = self.end_recorded(&mut primary, unit, recording);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }
@@ -241,7 +244,7 @@ impl Execution<'_> {
         refusal.write(self.out);
     }
 
-    /// Runs a command on the primary; effects go into the open batch. `blocking`: through which it may wait for keys.
+    /// Runs a command on the primary; effects go into the open batch.
     #[inline]
     pub(crate) fn execute(
         &mut self,
@@ -250,7 +253,6 @@ impl Execution<'_> {
         args: Args<'_>,
         first: Option<Key<'_>>,
         memory: MemoryCheck,
-        blocking: Option<&mut dyn Blocking>,
     ) {
         let Replica { data, flow, committed_time, .. } = &mut *primary.replica;
         data.engine.leave_access_times(self.session.no_touch);
@@ -264,7 +266,7 @@ impl Execution<'_> {
             reply: self.out,
             effects: &mut primary.leader.stage.effects,
             first,
-            blocking,
+            blocking: self.asked.as_mut().map(|asked| &mut **asked as &mut dyn Blocking),
         };
         match memory {
             MemoryCheck::Needed => data.engine.execute(spec, args, &mut env),

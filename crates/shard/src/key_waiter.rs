@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use fastness_engine::TypeNumber;
+use fastness_engine::{Blocking, Key, KeyWait, TypeNumber};
 use fastness_types::BootNs;
 
 /// Approximate memory of one place in a queue, besides the key's name, in bytes.
@@ -100,5 +100,29 @@ impl KeyWaiter {
     pub fn bytes(&self) -> usize {
         let names: usize = self.places.iter().map(|place| place.name.len()).sum();
         size_of::<KeyWaiter>() + self.places.len() * PLACE_BYTES + names + self.note.len()
+    }
+}
+
+/// What a command that may wait is told, and what it wants.
+pub(crate) struct Asked {
+    /// Keys at which others wait, and for which type.
+    pub(crate) behind: Vec<(u64, TypeNumber)>,
+    /// The wait of its earlier runs.
+    pub(crate) before: Option<Rc<KeyWaiter>>,
+    /// Set if it found nothing.
+    pub(crate) wait: Option<KeyWait>,
+}
+
+impl Blocking for Asked {
+    fn is_behind(&self, key: &Key<'_>, of: TypeNumber) -> bool {
+        self.behind.contains(&(key.hash, of))
+    }
+
+    fn note(&self) -> Option<&[u8]> {
+        self.before.as_ref().map(|before| &*before.note)
+    }
+
+    fn wait(&mut self, wait: KeyWait) {
+        self.wait = Some(wait);
     }
 }

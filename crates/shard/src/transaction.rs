@@ -305,7 +305,7 @@ impl Execution<'_> {
     fn exec_one(&mut self, primary: &mut Primary<'_>, queued: &Queued) -> bool {
         if matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing {
             // Memory was checked once before the first command, so that no command is refused in the middle.
-            self.execute(primary, queued.spec, queued.args(), None, MemoryCheck::Done, None);
+            self.execute(primary, queued.spec, queued.args(), None, MemoryCheck::Done);
             return false;
         }
         self.exec_one_reading(Some(primary.leader), primary.replica, queued)
