@@ -109,7 +109,7 @@ fn waits_of_a_client_that_closes_its_side_are_answered() {
     let server = open(Durability::Async);
     let mut tcp = TcpStream::connect(server.address).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    tcp.write_all(b"BLPOP l 0\r\nBLMOVE l m LEFT LEFT 0\r\nPING\r\n").unwrap();
+    tcp.write_all(b"BLPOP l 0\r\nBLMOVE l {l}m LEFT LEFT 0\r\nPING\r\n").unwrap();
     tcp.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();
     tcp.read_to_end(&mut received).unwrap();

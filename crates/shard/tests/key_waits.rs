@@ -121,10 +121,10 @@ fn a_new_client_does_not_overtake() {
         let first = world.waiting("BLPOP l 0").await;
         world.client().run("RPUSH l a");
         let second = world.waiting("BLPOP l 0").await;
-        let moved = world.waiting("BLMOVE l m LEFT LEFT 0").await;
+        let moved = world.waiting("BLMOVE l {l}m LEFT LEFT 0").await;
         // Another type, another key.
         world.client().run("ZADD z 1 m");
-        assert_eq!(world.client().run("BLPOP k l 0.1").outcome, Outcome::Busy);
+        assert_eq!(world.client().run("BLPOP {l}k l 0.1").outcome, Outcome::Busy);
         assert!(world.client().run("BZPOPMIN z 0").text.starts_with("*3"));
         world.commit_all().await;
         assert_eq!(world.reply_of(first).await, popped("l", "a"));
@@ -244,7 +244,7 @@ fn waits_end_with_their_time() {
     script(async {
         let world = World::primary(Setup::default()).await;
         let pop = world.waiting("BLPOP l 0.5").await;
-        let moved = world.waiting("BLMOVE l m LEFT LEFT 0.5").await;
+        let moved = world.waiting("BLMOVE l {l}m LEFT LEFT 0.5").await;
         let longer = world.waiting("BZMPOP 1 1 z MIN").await;
         assert_eq!(world.shard.info().key_waits.with_timeout, 3);
         world.advance(Duration::from_millis(499)).await;
