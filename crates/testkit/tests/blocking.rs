@@ -11,7 +11,12 @@ use fastness_load::outcome::classify;
 use fastness_load::{Connection, Endpoint, Outcome};
 use fastness_resp::Value;
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
+use fastness_wire::v1::kv_service_client::KvServiceClient;
+use fastness_wire::v1::value::Kind;
+use fastness_wire::v1::{ExecuteRequest, Value as CallValue};
 use parking_lot::Mutex;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as GrpcEndpoint};
+use tonic::{Code, Request};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than the wait of one pop.
@@ -196,5 +201,43 @@ async fn each_element_is_delivered_once_through_kills_of_the_primary() -> Result
     );
     ensure!(lost <= unknown, "{lost} lost, and only {unknown} pops in doubt");
     ensure!(seen.delivered.len() > 100, "too few: {}", seen.delivered.len());
+    Ok(())
+}
+
+async fn kv(cluster: &Cluster, node: u64) -> Result<KvServiceClient<Channel>> {
+    let ca = std::fs::read(cluster.dir().join("ca.crt"))?;
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    let endpoint = GrpcEndpoint::from_shared(format!("https://{}", cluster.node(node)?.grpc))?;
+    Ok(KvServiceClient::new(endpoint.tls_config(tls)?.connect().await?))
+}
+
+fn execute(line: &str) -> ExecuteRequest {
+    let args = line.split_whitespace().map(|word| word.as_bytes().to_vec().into()).collect();
+    ExecuteRequest { args, ..Default::default() }
+}
+
+/// A call waits as long as its command says, and not longer than its deadline. One that has ended takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_until_its_deadline() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let node = cluster.primary(1, PATIENCE).await?;
+    let (mut kv, mut resp) = (kv(&cluster, node).await?, cluster.connect(node, 1, TRY).await?);
+    let reply = kv.execute(execute("BLPOP l 0.05")).await?.into_inner().reply;
+    ensure!(matches!(reply, Some(CallValue { kind: Some(Kind::Null(_)) })), "{reply:?}");
+    for _ in 0..3 {
+        let mut request = Request::new(execute("BLPOP l 0"));
+        request.set_timeout(Duration::from_millis(200));
+        let status = kv.execute(request).await.err().context("there is no element")?;
+        ensure!(status.code() == Code::DeadlineExceeded, "{status:?}");
+    }
+    let waiting = tokio::spawn({
+        let mut kv = kv.clone();
+        async move { kv.execute(execute("BLPOP l 0")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    ensure!(resp.call(&[b"RPUSH", b"l", b"a", b"b"]).await? == Value::Integer(2));
+    let reply = waiting.await??.into_inner().reply;
+    ensure!(matches!(reply, Some(CallValue { kind: Some(Kind::Array(_)) })), "{reply:?}");
+    ensure!(resp.call(&[b"LRANGE", b"l", b"0", b"-1"]).await? == Value::Array(vec![Value::Bulk(b"b".to_vec())]));
     Ok(())
 }
