@@ -136,6 +136,7 @@ impl Connection {
     pub fn stop(&mut self) {
         self.input_ended = true;
         self.waits = None;
+        self.session.stop_waiting();
     }
 
     /// Whether the client has closed its side and every reply was taken.
@@ -401,6 +402,7 @@ impl Connection {
         }
         if !host.permit(spec, args, &mut self.replies.out) {
             self.session.fail_transaction();
+            self.session.stop_waiting();
             return Outcome::REPLY;
         }
         let Overrides { durability, reads, idempotency, staleness_max, deadline, trace_parent: _ } = overrides;

@@ -43,6 +43,7 @@ impl Bench {
             reply: &mut self.reply,
             effects: &mut self.effects,
             first,
+            blocking: None,
         };
         self.engine.execute(spec, args, &mut env);
     }

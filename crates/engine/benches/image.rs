@@ -29,8 +29,15 @@ fn run(engine: &mut Engine, words: &[&[u8]]) -> Duration {
     let args = Args::slices(words);
     let spec = command::table().look_up(args).unwrap_or_else(|_| panic!("{args:?} is known"));
     let (mut reply, mut effects) = (ReplyBuf::new(Protocol::Resp2), EffectBuf::new());
-    let mut env =
-        Env { now: NOW, may_write: true, random: &mut No, reply: &mut reply, effects: &mut effects, first: None };
+    let mut env = Env {
+        now: NOW,
+        may_write: true,
+        random: &mut No,
+        reply: &mut reply,
+        effects: &mut effects,
+        first: None,
+        blocking: None,
+    };
     let began = Instant::now();
     engine.execute(spec, args, &mut env);
     began.elapsed()

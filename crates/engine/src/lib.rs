@@ -16,13 +16,14 @@
 //! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
 //!   and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings. [`geo`]: positions
 //!   as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
-//! - [`transaction`]: MULTI and EXEC.
+//! - [`transaction`]: MULTI and EXEC. [`blocking`]: commands that wait for keys.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
 //! Pure and deterministic: no clock, no randomness, no I/O, no threads. Time and randomness are passed in ([`Env`]).
 //! The engine knows nothing of Raft, sockets and disks, and of connections only their transaction.
 
 pub mod bitmap;
+pub mod blocking;
 pub mod cluster;
 pub(crate) mod codec;
 pub mod command;
@@ -58,6 +59,7 @@ pub mod types;
 pub mod watch;
 pub mod zset;
 
+pub use blocking::{Blocking, KeyWait};
 pub use codec::glob;
 pub use digest::Digest;
 pub use effect::EffectBuf;
@@ -68,6 +70,6 @@ pub use env::Env;
 pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
-pub use keyspace::{ExpiryChange, Key};
+pub use keyspace::{ExpiryChange, Key, TypeNumber};
 pub use random::Random;
 pub use transaction::TransactionState;

@@ -1,9 +1,11 @@
 //! Scripts of commands with their replies, for the tests of this crate.
 
+use crate::blocking::{Blocking, KeyWait};
 use crate::command::{self, Run};
 use crate::effect::EffectBuf;
 use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
+use crate::keyspace::{Key, TypeNumber};
 use crate::random::Random;
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs};
@@ -15,6 +17,26 @@ impl Random for Counter {
     fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0
+    }
+}
+
+/// Lets a command wait.
+struct Waiting {
+    behind: bool,
+    wait: Option<KeyWait>,
+}
+
+impl Blocking for Waiting {
+    fn is_behind(&self, _: &Key<'_>, _: TypeNumber) -> bool {
+        self.behind
+    }
+
+    fn note(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn wait(&mut self, wait: KeyWait) {
+        self.wait = Some(wait);
     }
 }
 
@@ -58,6 +80,25 @@ impl Bench {
         }
     }
 
+    /// Runs a command that may wait; returns its reply and what it waits for. `behind`: others wait at every key.
+    pub(crate) fn run_waiting(&mut self, words: &[&[u8]], behind: bool) -> (Vec<u8>, Option<KeyWait>) {
+        let args = Args::slices(words);
+        let spec = command::table().look_up(args).unwrap();
+        let mut waiting = Waiting { behind, wait: None };
+        let mut reply = ReplyBuf::new(self.protocol);
+        let mut env = Env {
+            now: self.now,
+            may_write: true,
+            random: &mut self.random,
+            reply: &mut reply,
+            effects: &mut self.effects,
+            first: None,
+            blocking: Some(&mut waiting),
+        };
+        self.engine.execute(spec, args, &mut env);
+        (reply.to_vec(), waiting.wait)
+    }
+
     fn with_env(&mut self, run: impl FnOnce(&mut Engine, &mut Env<'_>)) -> ReplyBuf {
         let mut reply = ReplyBuf::new(self.protocol);
         let mut env = Env {
@@ -67,6 +108,7 @@ impl Bench {
             reply: &mut reply,
             effects: &mut self.effects,
             first: None,
+            blocking: None,
         };
         run(&mut self.engine, &mut env);
         reply

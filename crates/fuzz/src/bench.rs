@@ -82,7 +82,8 @@ pub(crate) fn run_args(engine: &mut Engine, args: Args<'_>, protocol: Protocol, 
     }
     let mut reply = ReplyBuf::new(protocol);
     let mut random = Counter(1);
-    let mut env = Env { now: NOW, may_write: true, random: &mut random, reply: &mut reply, effects, first: None };
+    let mut env =
+        Env { now: NOW, may_write: true, random: &mut random, reply: &mut reply, effects, first: None, blocking: None };
     engine.execute(spec, args, &mut env);
     reply.to_vec()
 }

@@ -22,6 +22,20 @@ pub(crate) fn run(
     out: &mut ReplyBuf,
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
+    let outcome = run_once(inner, session, call, out, front_end);
+    if session.key_wait.is_some() && outcome != Outcome::Busy {
+        session.stop_waiting();
+    }
+    outcome
+}
+
+fn run_once(
+    inner: &Rc<Inner>,
+    session: &mut Session,
+    call: Call<'_>,
+    out: &mut ReplyBuf,
+    front_end: &mut dyn FrontEnd,
+) -> Outcome {
     let Call { spec, args, at, first, durability_override, reads, idempotency, staleness_max, deadline } = call;
     if session.data.in_multi() && spec.flags.has(Flags::NO_MULTI) {
         session.data.fail();
@@ -54,7 +68,9 @@ pub(crate) fn run(
         reads: reads.unwrap_or(session.reads),
         idempotency: idempotency.filter(|_| writes).or(counter.as_ref().map(IdempotencyCounter::key)),
         staleness_max,
+        deadline,
         mode: state.replica.settings.mode.in_force(),
+        asked: None,
         session,
         out,
         front_end,

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
-use fastness_engine::{Env, Key, Savepoint};
+use fastness_engine::{Blocking, Env, Key, Savepoint};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, FormatLevel, Plant, Seq, limits, slot_of};
 
@@ -21,6 +21,7 @@ use crate::flow::FlowControl;
 use crate::front_end::FrontEnd;
 use crate::idempotency::IdempotencyKey;
 use crate::idempotency::attempt::{Attempt, payload_of_command};
+use crate::key_waiter::Asked;
 use crate::lag::GateState;
 use crate::now::Now;
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
@@ -44,8 +45,12 @@ pub(crate) struct Execution<'a> {
     pub(crate) idempotency: Option<IdempotencyKey<'a>>,
     /// How old the data may be from which a replica answers; absent: any.
     pub(crate) staleness_max: Option<Duration>,
+    /// After this time the command is refused instead of run.
+    pub(crate) deadline: Option<BootNs>,
     /// The mode in force.
     pub(crate) mode: Durability,
+    /// Set while a command runs that may wait for keys.
+    pub(crate) asked: Option<Box<Asked>>,
 }
 
 /// One command or transaction that runs on the primary and has not been staged.
@@ -73,16 +78,25 @@ impl Execution<'_> {
         args: Args<'_>,
         first: Option<Key<'_>>,
     ) -> Outcome {
-        let request = self.request(spec, args, first);
+        let mut request = self.request(spec, args, first);
+        let ended = self.session.key_wait.as_ref().and_then(|wait| wait.end());
+        // A wait that has ended only replies.
+        request.writes &= ended.is_none();
         let admitted = match state.admit(request, self.now, self.front_end) {
             Ok(admitted) => admitted,
             Err(denied) => return self.deny(&mut state.replica, denied),
         };
+        if let Some(end) = ended {
+            return self.reply_ended(state, end, spec, args, first);
+        }
         let shows_data = match admitted {
             Admitted::Primary(mut primary) => {
                 let flow = &primary.replica.flow;
                 if self.is_paused(flow, request.writes) || self.is_slowed(flow, request.writes) {
                     return Outcome::Busy;
+                }
+                if spec.flags.has(Flags::BLOCKING) {
+                    return self.data_blocking(&mut primary, spec, args, first);
                 }
                 let attempt = match self.attempt(&mut primary, || payload_of_command(args)) {
                     Attempt::Runs(attempt) => attempt,
@@ -252,6 +266,7 @@ impl Execution<'_> {
             reply: self.out,
             effects: &mut primary.leader.stage.effects,
             first,
+            blocking: self.asked.as_mut().map(|asked| &mut **asked as &mut dyn Blocking),
         };
         match memory {
             MemoryCheck::Needed => data.engine.execute(spec, args, &mut env),
@@ -269,6 +284,7 @@ impl Execution<'_> {
             reply: self.out,
             effects: &mut data.no_effects,
             first: None,
+            blocking: None,
         };
         if spec.scope == Scope::Nothing || Plant::ReplicaClock.is_on() {
             // For TIME and similar commands: the replica's own clock, which decides nothing else.

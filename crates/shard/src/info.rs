@@ -7,6 +7,7 @@ use fastness_consensus::handle::LoopStalls;
 use fastness_engine::Freeing;
 use fastness_types::{Durability, Epoch, LogIndex, NodeId, Seq, ShardId, SpanCounts};
 
+use crate::key_waits::KeyWaitCounts;
 use crate::lag::GateInfo;
 use crate::leader::Leader;
 use crate::loading::LoadInfo;
@@ -126,6 +127,8 @@ pub struct ShardInfo {
     pub lease_waits: u64,
     /// Commands that were refused because that lasted longer than `lease-wait-max`.
     pub lease_waits_refused: u64,
+    /// Clients whose commands wait for keys.
+    pub key_waits: KeyWaitCounts,
     /// Stalls of the loop.
     pub stalls: LoopStalls,
     /// This node's wall clock against the median of all nodes'.
@@ -191,6 +194,7 @@ impl ShardInfo {
             restores: counters.restores,
             lease_waits: counters.lease_waits,
             lease_waits_refused: counters.lease_waits_refused,
+            key_waits: replica.key_waits.counts(),
             stalls,
             clock,
         }

@@ -89,6 +89,7 @@ impl State {
         self.replica.tenures.record_end(leader.tenure, leader.committed, self.replica.position.applied);
         self.replica.data.engine.drop_undo();
         leader.waiting.wake_all();
+        self.replica.key_waits.release_all();
     }
 
     /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
@@ -100,6 +101,7 @@ impl State {
         }
         self.replica.phase = Phase::Stopped(reason);
         self.replica.waits.end_all();
+        self.replica.key_waits.release_all();
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod admit;
 pub mod batch;
+mod blocking;
 pub mod changes;
 mod client_override;
 mod client_pause;
@@ -38,6 +39,8 @@ mod front_end_command;
 mod idempotency;
 mod info;
 mod inner;
+mod key_waiter;
+mod key_waits;
 mod lag;
 mod lag_bound;
 mod leader;
@@ -88,6 +91,8 @@ pub use front_end::{Call, FrontEnd, FrontEndOutcome, ShardView};
 pub use idempotency::records::IdempotencyLimits;
 pub use idempotency::{IdempotencyCounter, IdempotencyKey};
 pub use info::{ShardInfo, Standing};
+pub use key_waiter::{KeyWaiter, WaitEnd};
+pub use key_waits::KeyWaitCounts;
 pub use lag::{GateInfo, GateState};
 pub use lag_bound::{DesiredLagBound, LagBound};
 pub use loading::LoadInfo;

@@ -249,6 +249,7 @@ impl Primary<'_> {
         replica.counters.units += batch.units as u64;
         replica.counters.effect_bytes += batch.bytes as u64;
         leader.waiting.release(seq);
+        replica.serve_committed(seq);
         Ok(true)
     }
 }

@@ -10,6 +10,7 @@ use fastness_types::{BootNs, Slot};
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::idempotency::IdempotencyCounter;
 use crate::inner::Inner;
+use crate::key_waiter::KeyWaiter;
 use crate::outcome::WrittenAt;
 use crate::reply_queue::Waiter;
 
@@ -38,6 +39,8 @@ pub struct Session {
     /// CLIENT IDEMPOTENCY.
     pub(crate) idempotency: Option<IdempotencyCounter>,
     pub(crate) waiter: Rc<Waiter>,
+    /// The wait of its last command for keys, until that command has replied.
+    pub(crate) key_wait: Option<Rc<KeyWaiter>>,
     pub(crate) shard: Weak<Inner>,
 }
 
@@ -53,6 +56,8 @@ pub enum WaitsFor {
     Lag(BootNs),
     /// The lease has lapsed and no other primary is known: [`crate::Shard::primary_found`].
     Primary(BootNs),
+    /// None of its keys has what it removes or reads: [`KeyWaiter::ready`] of [`Session::key_wait`].
+    Keys,
 }
 
 /// What admission needs to know of the commands between MULTI and EXEC.
@@ -126,6 +131,23 @@ impl Session {
         self.waits_for
     }
 
+    /// The wait of its last command for keys, until that command has replied.
+    #[must_use]
+    pub fn key_wait(&self) -> Option<Rc<KeyWaiter>> {
+        self.key_wait.clone()
+    }
+
+    /// Gives up the place of its command in the queues of keys: the command has replied, or will not run again.
+    pub fn stop_waiting(&mut self) {
+        let Some(waiter) = self.key_wait.take() else { return };
+        // Borrowed only if a session is dropped inside of a command, which no front end does.
+        if let Some(inner) = self.shard.upgrade()
+            && let Ok(mut state) = inner.state.try_borrow_mut()
+        {
+            state.replica.stop_waiting(&waiter);
+        }
+    }
+
     /// Starts a new pipeline: the wait for a primary counts from its own first attempt.
     pub fn arrived(&mut self) {
         self.tried_at = None;
@@ -186,10 +208,10 @@ impl Session {
         self.data.queued_bytes()
     }
 
-    /// Memory of queued commands and watched keys, bytes.
+    /// Memory of queued commands, watched keys and a wait for keys, bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.data.held_bytes()
+        self.data.held_bytes() + self.key_wait.as_ref().map_or(0, |wait| wait.bytes())
     }
 
     /// Whether keys are watched.
@@ -206,6 +228,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.stop_waiting();
         if !self.data.is_watching() {
             return;
         }

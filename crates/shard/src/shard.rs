@@ -21,6 +21,7 @@ use crate::edges::Edges;
 use crate::front_end::{Call, FrontEnd};
 use crate::info::ShardInfo;
 use crate::inner::Inner;
+use crate::key_waiter::{KeyWaiter, WaitEnd};
 use crate::lag_bound::DesiredLagBound;
 use crate::leader::Leader;
 use crate::memory::{ClientShare, MemoryUse};
@@ -80,6 +81,7 @@ impl Shard {
             reads: ReadConfirmation::Default,
             idempotency: None,
             waiter: Rc::new(Waiter::default()),
+            key_wait: None,
             shard: Rc::downgrade(&self.inner),
         }
     }
@@ -283,6 +285,12 @@ impl Shard {
     /// Waits for what WAIT or WAITAOF requires.
     pub async fn wait(&self, request: WaitRequest) -> WaitAnswer {
         crate::wait::wait(&self.inner, request).await
+    }
+
+    /// Ends the wait of a command for keys: CLIENT UNBLOCK, or its client is gone. The command must run again, and
+    /// replies accordingly without taking anything.
+    pub fn end_key_wait(&self, waiter: &KeyWaiter, end: WaitEnd) {
+        self.inner.state.borrow_mut().replica.key_waits.end(waiter, end);
     }
 
     /// Figures for INFO and metrics.

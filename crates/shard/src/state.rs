@@ -20,6 +20,7 @@ use crate::digest::{DigestError, Digests};
 use crate::edges::Edges;
 use crate::flow::FlowControl;
 use crate::idempotency::records::{IdempotencyLimits, Records};
+use crate::key_waits::KeyWaits;
 use crate::leader::Leader;
 use crate::loading::Loading;
 use crate::memory::{ClientMemory, MemoryUse};
@@ -69,6 +70,8 @@ pub(crate) struct Replica {
     pub(crate) loading: Loading,
     /// Clients in WAIT and WAITAOF.
     pub(crate) waits: Waits,
+    /// Clients whose commands wait for keys.
+    pub(crate) key_waits: KeyWaits,
     pub(crate) clients: ClientMemory,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
@@ -93,9 +96,13 @@ impl Primary<'_> {
         if self.leader.stage.effects.len() <= unit.before {
             return false;
         }
+        let waited_for = self.replica.key_waits.touched(&self.leader.stage.effects);
         let mode = self.replica.settings.mode.in_force();
         self.leader.stage.stage(unit, now, mode, &mut self.leader.dirty);
         self.end_unit(now);
+        if !waited_for.is_empty() {
+            self.replica.serve_changed(&waited_for, self.leader.stage.last_staged());
+        }
         true
     }
 
@@ -142,6 +149,7 @@ impl Replica {
             digests: Digests::default(),
             loading: Loading::new(options.clock.boot(), options.clock.wall()),
             waits: Waits::default(),
+            key_waits: KeyWaits::default(),
             clients: ClientMemory::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             peaks: Peaks::default(),

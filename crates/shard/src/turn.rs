@@ -10,7 +10,7 @@
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. reports to consensus: applied position, readiness, drained
 //! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
-//! 10. clients in WAIT are answered
+//! 10. clients in WAIT are answered, and waits for keys whose time is over are ended
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes the loop, which then runs after the connections that were woken before it, so that their writes share the
@@ -180,11 +180,14 @@ impl State {
         let frees = self.replica.data.free(&*edges.clock);
         let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
         let copies = self.follow_waits(edges, now.boot);
+        let keys = self.follow_key_waits(now.boot);
         NextTurn {
-            work: [expiry, time, records, close, snapshot, digest, clock, copies, opening, served, confirm, frees]
-                .into_iter()
-                .flatten()
-                .min(),
+            work: [
+                expiry, time, records, close, snapshot, digest, clock, copies, keys, opening, served, confirm, frees,
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
             gate,
             follows_copies: self.replica.waits.follow_copies(),
         }

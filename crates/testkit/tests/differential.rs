@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use fastness_engine::command::{self, CommandSpec, Run};
-use fastness_engine::{EffectBuf, Engine, EngineOptions, Env, Random};
+use fastness_engine::{Blocking, EffectBuf, Engine, EngineOptions, Env, Key, KeyWait, Random, TypeNumber};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_testkit::differential::compare::{decode, difference};
 use fastness_testkit::differential::exclusions::{Comparison, Exclusions};
@@ -80,6 +80,7 @@ impl Ours {
             }
             Ok(spec) => {
                 assert!(matches!(spec.run, Run::Data(_)), "{} is not the engine's", spelled(request));
+                let mut over = TimeIsOver::default();
                 let mut env = Env {
                     now,
                     may_write: true,
@@ -87,12 +88,36 @@ impl Ours {
                     reply: &mut reply,
                     effects: &mut self.effects,
                     first: None,
+                    blocking: Some(&mut over),
                 };
                 self.primary.execute(spec, args, &mut env);
+                if over.waits {
+                    reply.null_array();
+                }
             }
         }
         self.replica.apply(now, &self.effects.take().to_vec()).unwrap();
         reply.to_vec()
+    }
+}
+
+/// A command that waits is answered as if its time were over: nobody else changes a key.
+#[derive(Default)]
+struct TimeIsOver {
+    waits: bool,
+}
+
+impl Blocking for TimeIsOver {
+    fn is_behind(&self, _: &Key<'_>, _: TypeNumber) -> bool {
+        false
+    }
+
+    fn note(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn wait(&mut self, _: KeyWait) {
+        self.waits = true;
     }
 }
 

@@ -46,6 +46,7 @@ impl Ours {
             reply: &mut reply,
             effects: &mut self.effects,
             first: None,
+            blocking: None,
         };
         self.engine.execute(command::table().look_up(args).unwrap(), args, &mut env);
         self.effects.clear();

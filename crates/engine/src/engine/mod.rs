@@ -19,7 +19,7 @@ mod write;
 use crate::env::Env;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
-use crate::keyspace::{Key, Keyspace};
+use crate::keyspace::{Key, Keyspace, TypeNumber};
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
@@ -117,6 +117,12 @@ impl Engine {
     #[must_use]
     pub fn hash_key(&self, key: &[u8]) -> u64 {
         self.keyspace.hash(key)
+    }
+
+    /// The type of a key's value, whether or not it has expired; `None`: the key is missing.
+    #[must_use]
+    pub fn type_of(&self, key: &[u8]) -> Option<TypeNumber> {
+        self.keyspace.find(&self.key(key)).map(|entry| entry.value().of())
     }
 
     /// A key with its slot and hash.

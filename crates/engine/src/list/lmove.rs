@@ -27,7 +27,14 @@ pub const RPOPLPUSH: Command = Command::data(
     |engine, args, env| run(engine, args, env, ListEnd::Tail, ListEnd::Head),
 );
 
-fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, from: ListEnd, to: ListEnd) -> Result<(), CommandError> {
+/// Moves an element from an end of the list at the first key to an end of that at the second.
+pub(super) fn run(
+    engine: &mut Engine,
+    args: Args<'_>,
+    env: &mut Env<'_>,
+    from: ListEnd,
+    to: ListEnd,
+) -> Result<(), CommandError> {
     let source = engine.first_key(args, env);
     let Some(list) = look_up(engine, &source, env)? else {
         env.reply.null();

@@ -12,6 +12,7 @@
 //! - `undo`: undo records of large lists. `value`, `image`: lists as keyspace, digests and images see them.
 //! - [`view`]: reading of lists in both forms.
 
+pub mod blocking;
 pub mod change;
 mod dump;
 pub mod effect;
@@ -48,6 +49,11 @@ pub use view::List;
 #[rustfmt::skip]
 pub(crate) const COMMANDS: TypeCommands = TypeCommands {
     commands: &[
+        blocking::BLMOVE,
+        blocking::BLMPOP,
+        blocking::BLPOP,
+        blocking::BRPOP,
+        blocking::BRPOPLPUSH,
         get::LINDEX,
         set::LINSERT,
         get::LLEN,

@@ -8,7 +8,9 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::Key;
 use fastness_resp::{Args, ReplyBuf};
+use std::ops::Range;
 
 /// LPOP key \[count]
 pub const LPOP: Command = Command::data(
@@ -85,33 +87,72 @@ fn reply_popped(list: List<'_>, end: ListEnd, count: i64, reply: &mut ReplyBuf) 
 }
 
 fn lmpop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let numkeys = at_least(args.get(1), 1, "ERR numkeys should be greater than 0")?;
-    let end_at = usize::try_from(numkeys).ok().and_then(|count| count.checked_add(2)).ok_or(CommandError::Syntax)?;
-    let end = ListEnd::parse(args.try_get(end_at).ok_or(CommandError::Syntax)?)?;
-    let count = match args.len() - end_at - 1 {
-        0 => 1,
-        2 if args.get(end_at + 1).eq_ignore_ascii_case(b"count") => {
-            at_least(args.get(end_at + 2), 1, "ERR count should be greater than 0")?
-        }
-        over => {
-            // The first count is parsed before what follows is refused.
-            if over > 2 && args.get(end_at + 1).eq_ignore_ascii_case(b"count") {
-                at_least(args.get(end_at + 2), 1, "ERR count should be greater than 0")?;
-            }
-            return Err(CommandError::Syntax);
-        }
-    };
-    for bytes in args.take(end_at).skip(2).iter() {
+    let ListPopArguments { keys, end, count } = ListPopArguments::parse(args, 1)?;
+    for bytes in args.take(keys.end).skip(keys.start).iter() {
         let key = engine.key(bytes);
         let Some(list) = look_up(engine, &key, env)? else { continue };
-        env.reply.array(2);
-        env.reply.bulk(bytes);
-        let removed = reply_popped(list, end, count, env.reply);
-        engine.pop_elements(&key, end, removed, env);
+        let popped = reply_of(list, &key, (end, count), env.reply);
+        popped.remove(engine, &key, env);
         return Ok(());
     }
     env.reply.null_array();
     Ok(())
+}
+
+/// Arguments of LMPOP and BLMPOP from `numkeys` on.
+pub(super) struct ListPopArguments {
+    /// Which arguments are the keys.
+    pub(super) keys: Range<usize>,
+    pub(super) end: ListEnd,
+    pub(super) count: i64,
+}
+
+impl ListPopArguments {
+    /// `at`: which argument is `numkeys`.
+    pub(super) fn parse(args: Args<'_>, at: usize) -> Result<ListPopArguments, CommandError> {
+        let numkeys = at_least(args.get(at), 1, "ERR numkeys should be greater than 0")?;
+        let end_at = usize::try_from(numkeys).ok().and_then(|count| count.checked_add(at + 1));
+        let end_at = end_at.ok_or(CommandError::Syntax)?;
+        let end = ListEnd::parse(args.try_get(end_at).ok_or(CommandError::Syntax)?)?;
+        let count = match args.len() - end_at - 1 {
+            0 => 1,
+            2 if args.get(end_at + 1).eq_ignore_ascii_case(b"count") => {
+                at_least(args.get(end_at + 2), 1, "ERR count should be greater than 0")?
+            }
+            over => {
+                // The first count is parsed before what follows is refused.
+                if over > 2 && args.get(end_at + 1).eq_ignore_ascii_case(b"count") {
+                    at_least(args.get(end_at + 2), 1, "ERR count should be greater than 0")?;
+                }
+                return Err(CommandError::Syntax);
+            }
+        };
+        Ok(ListPopArguments { keys: at + 1..end_at, end, count })
+    }
+}
+
+/// Elements that a reply has, to be removed.
+pub(super) struct PoppedElements {
+    end: ListEnd,
+    count: usize,
+}
+
+/// Replies with a key and up to `count` of its elements, as LMPOP does.
+pub(super) fn reply_of(
+    list: List<'_>,
+    key: &Key<'_>,
+    (end, count): (ListEnd, i64),
+    reply: &mut ReplyBuf,
+) -> PoppedElements {
+    reply.array(2);
+    reply.bulk(key.bytes);
+    PoppedElements { end, count: reply_popped(list, end, count, reply) }
+}
+
+impl PoppedElements {
+    pub(super) fn remove(self, engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) {
+        engine.pop_elements(key, self.end, self.count, env);
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! result.
 
 pub mod add;
+pub mod blocking;
 pub mod combine;
 mod dump;
 pub mod effect;
@@ -41,6 +42,9 @@ pub use view::SortedSet;
 #[rustfmt::skip]
 pub(crate) const COMMANDS: TypeCommands = TypeCommands {
     commands: &[
+        blocking::BZMPOP,
+        blocking::BZPOPMAX,
+        blocking::BZPOPMIN,
         add::ZADD,
         add::ZINCRBY,
         combine::ZDIFF,

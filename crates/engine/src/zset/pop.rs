@@ -37,7 +37,7 @@ pub const ZMPOP: Command = Command::data(
 
 /// From which end members are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PopEnd {
+pub(super) enum PopEnd {
     Min,
     Max,
 }
@@ -101,50 +101,96 @@ fn zpop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, end: PopEnd) -> 
 }
 
 fn zmpop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let (keys, end, count) = parse(args)?;
-    for name in keys.iter() {
+    let MemberPopArguments { keys, end, count } = MemberPopArguments::parse(args, 1)?;
+    for name in args.take(keys.end).skip(keys.start).iter() {
         let key: Key<'_> = engine.key(name);
         let Some(set) = look_up(engine, &key, env)? else { continue };
-        env.reply.array(2);
-        env.reply.bulk(name);
-        let each = |reply: &mut ReplyBuf, (name, score): Member<'_>| {
-            reply.array(2);
-            reply.bulk(name);
-            reply.double(score);
-        };
-        let (ranks, len) = reply_popped(set, (end, count), env.reply, |reply, count| reply.array(count), each);
-        engine.remove_ranks(&key, ranks, len, env);
+        let popped = reply_of(set, &key, (end, count), env.reply);
+        popped.remove(engine, &key, env);
         return Ok(());
     }
     env.reply.null_array();
     Ok(())
 }
 
-/// The keys of ZMPOP, the end, and the count.
-fn parse(args: Args<'_>) -> Result<(Args<'_>, PopEnd, usize), CommandError> {
-    let positive = |text: &[u8], error| {
-        let number = parse_int(text).filter(|number| *number > 0).and_then(|number| usize::try_from(number).ok());
-        number.ok_or(CommandError::Fixed(error))
-    };
-    let numkeys = positive(args.get(1), "ERR numkeys should be greater than 0")?;
-    let rest = args.skip(2);
-    let end = match rest.try_get(numkeys) {
-        Some(word) if word.eq_ignore_ascii_case(b"min") => PopEnd::Min,
-        Some(word) if word.eq_ignore_ascii_case(b"max") => PopEnd::Max,
-        _ => return Err(CommandError::Syntax),
-    };
-    let options = rest.skip(numkeys).skip(1);
-    let count = match options.try_get(0) {
-        None => 1,
-        Some(word) if word.eq_ignore_ascii_case(b"count") && options.len() >= 2 => {
-            positive(options.get(1), "ERR count should be greater than 0")?
+/// Arguments of ZMPOP and BZMPOP from `numkeys` on.
+pub(super) struct MemberPopArguments {
+    /// Which arguments are the keys.
+    pub(super) keys: Range<usize>,
+    pub(super) end: PopEnd,
+    pub(super) count: usize,
+}
+
+impl MemberPopArguments {
+    /// `at`: which argument is `numkeys`.
+    pub(super) fn parse(args: Args<'_>, at: usize) -> Result<MemberPopArguments, CommandError> {
+        let positive = |text: &[u8], error| {
+            let number = parse_int(text).filter(|number| *number > 0).and_then(|number| usize::try_from(number).ok());
+            number.ok_or(CommandError::Fixed(error))
+        };
+        let numkeys = positive(args.get(at), "ERR numkeys should be greater than 0")?;
+        let rest = args.skip(at + 1);
+        let end = match rest.try_get(numkeys) {
+            Some(word) if word.eq_ignore_ascii_case(b"min") => PopEnd::Min,
+            Some(word) if word.eq_ignore_ascii_case(b"max") => PopEnd::Max,
+            _ => return Err(CommandError::Syntax),
+        };
+        let options = rest.skip(numkeys).skip(1);
+        let count = match options.try_get(0) {
+            None => 1,
+            Some(word) if word.eq_ignore_ascii_case(b"count") && options.len() >= 2 => {
+                positive(options.get(1), "ERR count should be greater than 0")?
+            }
+            Some(_) => return Err(CommandError::Syntax),
+        };
+        if options.len() > 2 {
+            return Err(CommandError::Syntax);
         }
-        Some(_) => return Err(CommandError::Syntax),
-    };
-    if options.len() > 2 {
-        return Err(CommandError::Syntax);
+        Ok(MemberPopArguments { keys: at + 1..at + 1 + numkeys, end, count })
     }
-    Ok((rest.take(numkeys), end, count))
+}
+
+/// Members that a reply has, to be removed.
+pub(super) struct PoppedMembers {
+    ranks: Range<usize>,
+    /// The number of all members.
+    len: usize,
+}
+
+impl PoppedMembers {
+    pub(super) fn remove(self, engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) {
+        engine.remove_ranks(key, self.ranks, self.len, env);
+    }
+}
+
+/// Replies with a key and up to `count` of its members, as ZMPOP does.
+pub(super) fn reply_of(
+    set: SortedSet<'_>,
+    key: &Key<'_>,
+    from: (PopEnd, usize),
+    reply: &mut ReplyBuf,
+) -> PoppedMembers {
+    reply.array(2);
+    reply.bulk(key.bytes);
+    let each = |reply: &mut ReplyBuf, (name, score): Member<'_>| {
+        reply.array(2);
+        reply.bulk(name);
+        reply.double(score);
+    };
+    let (ranks, len) = reply_popped(set, from, reply, |reply, count| reply.array(count), each);
+    PoppedMembers { ranks, len }
+}
+
+/// Replies with a key, its first or last member and the score, as BZPOPMIN does.
+pub(super) fn reply_one(set: SortedSet<'_>, key: &Key<'_>, end: PopEnd, reply: &mut ReplyBuf) -> PoppedMembers {
+    reply.array(3);
+    reply.bulk(key.bytes);
+    let each = |reply: &mut ReplyBuf, (name, score): Member<'_>| {
+        reply.bulk(name);
+        reply.double(score);
+    };
+    let (ranks, len) = reply_popped(set, (end, 1), reply, |_, _| {}, each);
+    PoppedMembers { ranks, len }
 }
 
 #[cfg(test)]

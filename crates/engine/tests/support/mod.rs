@@ -315,7 +315,8 @@ pub fn run(engine: &mut Engine, words: &Words, now: WallMs, may_write: bool, eff
     let spec = command::table().look_up(args).unwrap_or_else(|_| panic!("{args:?} is known"));
     assert!(matches!(spec.run, Run::Data(_)));
     let mut reply = ReplyBuf::new(Protocol::Resp2);
-    let mut env = Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None };
+    let mut env =
+        Env { now, may_write, random: &mut Counter(1), reply: &mut reply, effects, first: None, blocking: None };
     engine.execute(spec, args, &mut env);
     reply.to_vec()
 }

@@ -112,7 +112,7 @@ pub struct Client {
     pub unsent_bytes: Cell<usize>,
     /// What it takes in all, bytes: its share of what counts against `maxmemory`.
     pub memory: Cell<u64>,
-    /// Whether its command waits: in WAIT or WAITAOF, or since clients are paused.
+    /// Whether its command waits: in WAIT or WAITAOF, for keys, or because clients are paused.
     pub blocked: Cell<bool>,
     /// Since when its oldest held reply waits for the log.
     pub held_since: Cell<Option<Instant>>,
@@ -124,7 +124,7 @@ pub struct Client {
     pub over_soft_since: Cell<Option<Instant>>,
     /// Notified to check whether its command may continue.
     again: Notify,
-    /// Of those that are blocked, in WAIT or WAITAOF: what CLIENT UNBLOCK can end.
+    /// Of those that are blocked, in WAIT or WAITAOF or for keys: what CLIENT UNBLOCK can end.
     waits: Cell<bool>,
     unblock: Cell<Option<Unblock>>,
     unblock_notify: Notify,

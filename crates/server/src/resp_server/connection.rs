@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use fastness_connection::{Closing, Host, Received, Waits};
-use fastness_shard::{ClientShare, PendingReply, WaitAnswer, WaitsFor};
+use fastness_shard::{ClientShare, PendingReply, WaitAnswer, WaitEnd, WaitsFor};
 use tokio::io::Interest;
 
 use super::ReplicaServer;
-use super::blocked::{Blocked, unblocked, wait};
+use super::blocked::{Blocked, unblocked, wait, wait_for_keys};
 use super::clients::{Client, Unblock};
 use super::command::ConnectionFrontEnd;
 use super::received::{Closed, Filled};
@@ -144,7 +144,11 @@ impl Driver {
                     }
                 }
                 Event::Released => {}
-                Event::Unblocked(answer) => self.unblock(answer),
+                Event::Unblocked(answer) => {
+                    if let Err(end) = self.unblock(answer) {
+                        return end;
+                    }
+                }
                 Event::Socket(Err(_)) => return End::Gone,
                 Event::Socket(Ok(ready)) => {
                     if ready.is_writable() && self.stream.flush().is_err() {
@@ -246,10 +250,22 @@ impl Driver {
         }
     }
 
-    fn unblock(&mut self, answer: Option<WaitAnswer>) {
+    /// The command that waited may run again, or has its answer. A client that is gone must not take from a key what it
+    /// waited for, so its connection is checked first.
+    fn unblock(&mut self, answer: Option<WaitAnswer>) -> Result<(), End> {
         self.blocked = None;
         self.client.set_waiting(false);
+        if let Some(waiter) = self.core.session().key_wait()
+            && let Some(closed) = self.stream.closed_now()
+        {
+            self.closed_seen = true;
+            if closed == Closed::Broken {
+                return Err(End::Gone);
+            }
+            self.server.shard.end_key_wait(&waiter, WaitEnd::TimedOut);
+        }
         self.core.resume(answer, &mut ConnectionFrontEnd::new(&self.server, &self.client));
+        Ok(())
     }
 
     /// Reads once and runs what came.
@@ -315,12 +331,20 @@ impl Driver {
             }
             Some(Waits::Busy(waits_for)) => Some(Blocked::Busy(self.unpaused(waits_for))),
             Some(Waits::Copies(request)) => {
-                self.client.busy_since.set(None);
-                self.client.set_waiting(true);
+                self.start_waiting();
                 let wait = wait(self.server.shard.clone(), self.client.clone(), request);
                 Some(Blocked::Wait(Box::pin(wait)))
             }
         };
+    }
+
+    /// A wait that may be for ever starts. A client that has closed its side already does not wait.
+    fn start_waiting(&self) {
+        self.client.busy_since.set(None);
+        self.client.set_waiting(true);
+        if self.closed_seen {
+            self.client.request_unblock(Unblock::TimedOut);
+        }
     }
 
     /// Resolves when the command that was tried may run again.
@@ -333,6 +357,11 @@ impl Driver {
             }
             WaitsFor::Lag(until) => Box::pin(async move { shard.slowed(until).await }),
             WaitsFor::Primary(until) => Box::pin(async move { shard.primary_found(until).await }),
+            WaitsFor::Keys => {
+                let Some(waiter) = self.core.session().key_wait() else { return Box::pin(std::future::ready(())) };
+                self.start_waiting();
+                Box::pin(wait_for_keys(shard, self.client.clone(), waiter))
+            }
             WaitsFor::Shard => {
                 add(&self.server.stats.stalled, 1);
                 // A command that has ended since then was progress.

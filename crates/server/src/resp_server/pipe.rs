@@ -93,6 +93,11 @@ impl ReplicaEnd {
         }
     }
 
+    /// Whether the other end is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     pub(super) async fn closed(&self) -> Closed {
         while !self.0.is_closed() {
             self.0.ended.notified().await;

@@ -44,7 +44,7 @@ pub struct Snapshot {
     pub figures: Figures,
     /// Connections.
     pub clients: usize,
-    /// Of these, waiting in WAIT or WAITAOF.
+    /// Of these, waiting in WAIT or WAITAOF, or for keys.
     pub blocked: usize,
     /// Commands, connections, bytes in, bytes out, errors: since the start.
     pub counters: [u64; 5],

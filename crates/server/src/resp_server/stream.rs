@@ -7,6 +7,7 @@
 
 use std::io::{self, Read, Write};
 
+use futures::FutureExt;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendFlags};
 use rustls::ServerConnection;
@@ -57,6 +58,15 @@ impl ClientStream {
         match self {
             ClientStream::Socket(socket) => socket.closed(every).await,
             ClientStream::Memory(end) => end.closed().await,
+        }
+    }
+
+    /// Whether the client has closed its side, as far as that is known without waiting.
+    #[must_use]
+    pub fn closed_now(&self) -> Option<Closed> {
+        match self {
+            ClientStream::Socket(socket) => socket.closed_now(),
+            ClientStream::Memory(end) => end.is_closed().then_some(Closed::Broken),
         }
     }
 
@@ -160,18 +170,27 @@ impl SocketStream {
     async fn closed(&self, every: std::time::Duration) -> Closed {
         loop {
             tokio::time::sleep(every).await;
-            let ready = tokio::select! {
-                biased;
-                ready = self.tcp.ready(Interest::READABLE | Interest::WRITABLE) => ready.ok(),
-                () = std::future::ready(()) => continue,
-            };
-            match ready {
-                None => return Closed::Broken,
-                Some(ready) if ready.is_write_closed() => return Closed::Broken,
-                Some(ready) if ready.is_read_closed() => return Closed::Half,
-                Some(_) => {}
+            if let Some(closed) = self.closed_now() {
+                return closed;
             }
         }
+    }
+
+    fn closed_now(&self) -> Option<Closed> {
+        match self.tcp.ready(Interest::READABLE | Interest::WRITABLE).now_or_never() {
+            Some(Err(_)) => Some(Closed::Broken),
+            Some(Ok(ready)) if ready.is_write_closed() => Some(Closed::Broken),
+            Some(Ok(ready)) if ready.is_read_closed() => Some(Closed::Half),
+            // The runtime may not have asked the socket since it was closed.
+            _ => self.has_ended().then_some(Closed::Half),
+        }
+    }
+
+    /// Whether the end of the stream is the next thing to be read.
+    fn has_ended(&self) -> bool {
+        let mut byte = [0];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(rustix::net::recv(&self.tcp, &mut byte, flags), Ok((_, 0)))
     }
 
     async fn read_away(&mut self) {

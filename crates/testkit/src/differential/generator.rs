@@ -406,6 +406,7 @@ impl Generator {
             "lk" => self.list_key(),
             "le" => self.element(),
             "lp" => self.list_position(),
+            "wt" => self.rng.pick(&["0.01", "0.01", "0.01", "0.01", "0.001", "1e-2", "-1", "x"]).as_bytes().to_vec(),
             "lend" => self.rng.pick(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]).as_bytes().to_vec(),
             "many" => {
                 // Lists of several nodes; sometimes of elements near the limit of one.

@@ -40,6 +40,7 @@
 //! | `xv` | number, mostly one that several keys end with |
 //! | `xp` | pattern of BY or GET |
 //! | `xl` | the two numbers of LIMIT |
+//! | `wt` | time-out of a command that may wait: short |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
 //! | `s`, `a` | point in time in s, in ms: likewise |
@@ -194,6 +195,11 @@ pub const SHAPES: &[&str] = &[
     "SUNION *q",
     "SUNIONSTORE q *q",
     // list
+    "BLMOVE lk lk lend lend wt",
+    "BLMPOP wt # *lk lend ?COUNT:n",
+    "BLPOP *lk wt",
+    "BRPOP *lk wt",
+    "BRPOPLPUSH lk lk wt",
     "LINDEX lk lp",
     "LINSERT lk BEFORE le le",
     "LINSERT lk AFTER le le",
@@ -219,6 +225,9 @@ pub const SHAPES: &[&str] = &[
     "RPUSH lk many",
     "RPUSHX lk *le",
     // sorted set
+    "BZMPOP wt # *zk MIN ?COUNT:n",
+    "BZPOPMAX *zk wt",
+    "BZPOPMIN *zk wt",
     "ZADD zk *zs,zm",
     "ZADD zk *zs,zm",
     "ZADD zk ?NX ?XX ?GT ?LT ?CH ? *zs,zm",

@@ -172,7 +172,7 @@ impl Driver {
 
     /// Follows what the newest command waits for.
     fn follow_waits(&mut self) {
-        let shard = self.shard.clone();
+        let (shard, key_wait) = (self.shard.clone(), self.core.session().key_wait());
         if self.blocked.is_some() {
             return;
         }
@@ -185,6 +185,11 @@ impl Driver {
                     WaitsFor::Primary(until) => shard.primary_found(until).await,
                     WaitsFor::Pause => shard.unpaused().await,
                     WaitsFor::Shard => shard.unblocked().await,
+                    WaitsFor::Keys => {
+                        if let Some(key_wait) = key_wait {
+                            key_wait.ready().await;
+                        }
+                    }
                 }
                 None
             })),

@@ -173,10 +173,10 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
         "tracking_clients": 0,
         "pubsub_clients": 0,
         "watching_clients": facts.figures.watches.0,
-        "clients_in_timeout_table": 0,
+        "clients_in_timeout_table": facts.shard.key_waits.with_timeout,
         "total_watched_keys": facts.figures.watches.1,
-        "total_blocking_keys": 0,
-        "total_blocking_keys_on_nokey": 0,
+        "total_blocking_keys": facts.shard.key_waits.keys,
+        "total_blocking_keys_on_nokey": facts.shard.key_waits.keys_on_any_change,
         "paused_reason": if facts.client_pause.is_some() { "client_pause" } else { "none" },
         "paused_actions": match facts.client_pause {
             None => "none",
