@@ -13,6 +13,7 @@ use crate::descriptors;
 use crate::log_counts;
 use crate::master_key::age_s;
 use crate::process::Usage;
+use crate::publications::Lost;
 use crate::sources::Excess;
 use crate::space::Space;
 use crate::traces::tracer::DropReason;
@@ -47,6 +48,13 @@ impl Metrics {
         text.one("fastness_watchers", "gauge", &[], watchers.count() as f64);
         text.one("fastness_watch_units_total", "counter", &[], watchers.units() as f64);
         text.one("fastness_watchers_cut_off_total", "counter", &[], watchers.cut_off() as f64);
+        let publications = &node.publications;
+        text.one("fastness_channel_messages_sent_total", "counter", &[], publications.sent() as f64);
+        text.one("fastness_channel_messages_received_total", "counter", &[], publications.received() as f64);
+        for why in Lost::ALL {
+            let reason = [("reason", why.name().to_owned())];
+            text.one("fastness_channel_messages_dropped_total", "counter", &reason, publications.lost(why) as f64);
+        }
         text.one("fastness_log_suppressed_total", "counter", &[], log_counts::suppressed() as f64);
         text.one("fastness_traces_exported_total", "counter", &[], node.tracer.exported() as f64);
         for reason in DropReason::ALL {
