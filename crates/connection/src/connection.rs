@@ -177,7 +177,7 @@ impl Connection {
     pub fn resume(&mut self, answer: Option<WaitAnswer>, host: &mut impl Host) {
         self.waits = None;
         let Some(answer) = answer else { return };
-        host.append_pushes(&mut self.replies.out);
+        self.push(host);
         match host.reply_mode().get() {
             ReplyMode::On => {
                 host.before_reply(&mut self.replies.out);
@@ -347,7 +347,7 @@ impl Connection {
         if self.spans[i].is_empty() {
             return Ok(true);
         }
-        host.append_pushes(&mut self.replies.out);
+        self.push(host);
         let before = self.replies.out.len();
         host.before_reply(&mut self.replies.out);
         let start = self.replies.out.len();
@@ -457,8 +457,12 @@ impl Connection {
 
     /// Takes the push messages that wait for the client. While a command waits, they go before its reply.
     pub fn push(&mut self, host: &mut impl Host) {
-        self.replies.close_block();
-        host.append_pushes(&mut self.replies.out);
+        loop {
+            self.replies.close_block();
+            if !host.append_pushes(&mut self.replies.out) {
+                return;
+            }
+        }
     }
 
     /// Releases the replies that the shard lets go, in order, and replaces those that can never be released. Returns

@@ -93,9 +93,12 @@ pub trait Host: FrontEnd {
         false
     }
 
-    /// Appends the push messages that wait for the client: messages of channels. They go between two replies, and leave
-    /// whatever the connection's reply mode is.
-    fn append_pushes(&mut self, _out: &mut ReplyBuf) {}
+    /// Appends the push messages that wait for the client, as far as one block of replies takes them: messages of
+    /// channels. They go between two replies, and leave whatever the connection's reply mode is. Returns whether more
+    /// wait.
+    fn append_pushes(&mut self, _out: &mut ReplyBuf) -> bool {
+        false
+    }
 
     /// The span of the client, for the command that is permitted next.
     fn set_trace_parent(&mut self, _parent: TraceParent) {}

@@ -147,6 +147,14 @@ pub struct OutputLimits {
     pub pubsub: OutputLimit,
 }
 
+impl OutputLimits {
+    /// Those of a client with or without subscriptions.
+    #[must_use]
+    pub fn of(&self, is_subscribed: bool) -> OutputLimit {
+        if is_subscribed { self.pubsub } else { self.normal }
+    }
+}
+
 /// A line `user <name> <rule> …` of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserLine {

@@ -13,12 +13,15 @@
 //!   nobody.
 //! - One queue and one stream for each destination: what one replica publishes arrives in its order.
 //!
-//! - [`queue`]: the bounded queue. [`links`]: the streams to other nodes. [`service`]: those from other nodes.
+//! - [`message`]: a message. [`queue`]: the bounded queue. `links`: the streams to other nodes. `service`: those from
+//!   other nodes.
 //!
 //! It does not know subscribers.
 
+mod link;
 pub(crate) mod links;
-pub(crate) mod queue;
+pub mod message;
+pub mod queue;
 pub(crate) mod service;
 
 use std::collections::BTreeMap;
@@ -26,64 +29,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use fastness_types::ShardId;
 use fastness_types::limits::CHANNEL_INBOX_BYTES_MAX;
 use parking_lot::RwLock;
 
-use links::Link;
+use link::Link;
+use message::{Lost, Publication};
 use queue::MessageQueue;
-
-/// What a message takes beside its bytes, as it is counted in queues.
-const MESSAGE_BYTES: usize = 128;
-
-/// A message that was published.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Publication {
-    /// The channel.
-    pub channel: Bytes,
-    /// The message.
-    pub payload: Bytes,
-    /// The shard of SPUBLISH; `None`: PUBLISH.
-    pub shard: Option<ShardId>,
-}
-
-impl Publication {
-    /// What it takes, bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        MESSAGE_BYTES + self.channel.len() + self.payload.len()
-    }
-}
-
-/// Why a message was dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// A replica of this node does not take its messages.
-    ReplicaBusy,
-    /// A node does not take its messages.
-    NodeBusy,
-    /// A node is not connected, or the connection has broken.
-    NodeUnreachable,
-    /// The transaction that had published it was undone.
-    Undone,
-}
-
-impl Lost {
-    /// All of them.
-    pub const ALL: [Lost; 4] = [Lost::ReplicaBusy, Lost::NodeBusy, Lost::NodeUnreachable, Lost::Undone];
-
-    /// As metrics name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Lost::ReplicaBusy => "replica_busy",
-            Lost::NodeBusy => "node_busy",
-            Lost::NodeUnreachable => "node_unreachable",
-            Lost::Undone => "undone",
-        }
-    }
-}
 
 /// Where messages go. One per node.
 #[derive(Default)]
@@ -167,6 +119,8 @@ impl Publications {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn message(shard: Option<ShardId>) -> Arc<Publication> {

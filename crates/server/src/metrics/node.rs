@@ -13,7 +13,7 @@ use crate::descriptors;
 use crate::log_counts;
 use crate::master_key::age_s;
 use crate::process::Usage;
-use crate::publications::Lost;
+use crate::publications::message::Lost;
 use crate::sources::Excess;
 use crate::space::Space;
 use crate::traces::tracer::DropReason;

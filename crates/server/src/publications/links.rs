@@ -3,24 +3,22 @@
 //!
 //! Messages for a node that is not connected are dropped: they would arrive long after they were published.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_control::ClusterMap;
 use fastness_types::limits::{CHANNEL_LINK_BYTES_MAX, CHANNEL_MESSAGE_BYTES_MAX};
-use fastness_types::{NodeId, ShardId};
 use fastness_wire::peer::v1::channel_service_client::ChannelServiceClient;
 use fastness_wire::peer::v1::{ChannelMessage, PublishRequest};
 use futures::Stream;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use super::Publication;
+use super::link::Link;
+use super::message::Lost;
 use super::queue::MessageQueue;
 use crate::certificates::Newest;
 use crate::peer_server::KEEP_ALIVE;
-use crate::publications::Lost;
 use crate::shared::{NodeShared, Phase};
 
 /// How soon another map is followed.
@@ -33,23 +31,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(300);
 const REQUEST_BYTES: usize = 128 * 1024;
 /// Largest request, bytes.
 pub(super) const REQUEST_BYTES_MAX: usize = CHANNEL_MESSAGE_BYTES_MAX + 2 * REQUEST_BYTES;
-
-/// Another node.
-#[derive(Debug, Clone)]
-pub(super) struct Link {
-    node: NodeId,
-    address: String,
-    /// The shards of which it has replicas.
-    shards: BTreeSet<ShardId>,
-    pub(super) queue: Arc<MessageQueue>,
-}
-
-impl Link {
-    /// Whether the node may have subscribers for it.
-    pub(super) fn wants(&self, message: &Publication) -> bool {
-        message.shard.is_none_or(|shard| self.shards.contains(&shard))
-    }
-}
 
 /// Keeps a stream open to every other node of the map, until the node closes.
 pub(crate) async fn follow(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>) {
@@ -145,23 +126,4 @@ fn requests(node: Arc<NodeShared>, queue: Arc<MessageQueue>) -> impl Stream<Item
         });
         Some((PublishRequest { messages: messages.collect() }, (node, queue)))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sharded_message_is_for_nodes_with_a_replica_of_its_shard() {
-        let link = Link {
-            node: NodeId(2),
-            address: String::new(),
-            shards: [ShardId(1)].into(),
-            queue: Arc::new(MessageQueue::new(1)),
-        };
-        let message = |shard| Publication { channel: "c".into(), payload: "m".into(), shard };
-        assert!(link.wants(&message(None)));
-        assert!(link.wants(&message(Some(ShardId(1)))));
-        assert!(!link.wants(&message(Some(ShardId(2)))));
-    }
 }

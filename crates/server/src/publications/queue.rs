@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Publication;
+use super::message::Publication;
 
 /// See the module. A queue that is not open takes nothing.
 #[derive(Debug)]

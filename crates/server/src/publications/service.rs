@@ -9,8 +9,8 @@ use fastness_wire::peer::v1::{ChannelMessage, PublishRequest, PublishResponse};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Publication;
 use super::links::REQUEST_BYTES_MAX;
+use super::message::Publication;
 use crate::admin_guard::AdminGuard;
 use crate::shared::{NodeShared, Phase};
 use crate::tls::Identity;
