@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastness_control::Users;
 use fastness_resp::{Value, request};
 use fastness_server::publications::message::{Lost, Publication};
 use fastness_types::Durability;
@@ -119,22 +120,22 @@ fn a_subscriber_in_resp3_uses_every_command() {
     let mut client = server.connect();
     resp3(&mut client);
     let mut pipeline = Vec::new();
-    for command in [&["SUBSCRIBE", "a"][..], &["PING"], &["PUBLISH", "a", "1"], &["GET", "k"], &["UNSUBSCRIBE"]] {
+    for command in [&["SUBSCRIBE", "a"][..], &["PING"], &["PUBLISH", "a", "m1"], &["GET", "k"], &["UNSUBSCRIBE"]] {
         request::encode(command, &mut pipeline);
     }
     client.send_raw(&pipeline);
     assert_eq!(client.receive(), push(&["subscribe", "a", "1"]));
     assert_eq!(client.receive(), simple("PONG"));
     assert_eq!(client.receive(), Value::Integer(1));
-    assert_eq!(client.receive(), push(&["message", "a", "1"]));
+    assert_eq!(client.receive(), push(&["message", "a", "m1"]));
     assert_eq!(client.receive(), Value::Null);
     assert_eq!(client.receive(), push(&["unsubscribe", "a", "0"]));
     client.send(&["CLIENT", "REPLY", "OFF"]);
     client.send(&["SUBSCRIBE", "a"]);
-    client.send(&["PUBLISH", "a", "2"]);
+    client.send(&["PUBLISH", "a", "m2"]);
     client.send(&["CLIENT", "REPLY", "ON"]);
     assert_eq!(client.receive(), push(&["subscribe", "a", "1"]), "push messages are no replies");
-    assert_eq!(client.receive(), push(&["message", "a", "2"]));
+    assert_eq!(client.receive(), push(&["message", "a", "m2"]));
     assert_eq!(client.receive(), simple("OK"));
 }
 
@@ -229,12 +230,12 @@ fn messages_of_other_replicas_arrive() {
         let shard = shard.map(fastness_types::ShardId);
         Arc::new(Publication { channel: "a".into(), payload: payload.to_owned().into(), shard })
     };
-    for (payload, shard) in [("1", None), ("2", Some(1)), ("not here", Some(2)), ("3", None)] {
+    for (payload, shard) in [("m1", None), ("m2", Some(1)), ("not here", Some(2)), ("m3", None)] {
         server.node.publications.deliver(&message(payload, shard));
     }
-    assert_eq!(client.receive(), array(&["message", "a", "1"]));
-    assert_eq!(client.receive(), array(&["smessage", "a", "2"]));
-    assert_eq!(client.receive(), array(&["message", "a", "3"]));
+    assert_eq!(client.receive(), array(&["message", "a", "m1"]));
+    assert_eq!(client.receive(), array(&["smessage", "a", "m2"]));
+    assert_eq!(client.receive(), array(&["message", "a", "m3"]));
 }
 
 /// A connection whose socket takes little.
@@ -306,6 +307,41 @@ fn bounds_are_named() {
     let message = "m".repeat((16 << 20) + 1);
     assert_eq!(client.call_text(&["PUBLISH", "a", &message]), "-ERR message is longer than 16777216 bytes");
     assert_eq!(client.call(&["PUBSUB", "CHANNELS"]), Value::Array(Vec::new()), "nothing was subscribed");
+}
+
+/// CVE-2022-36021: a pattern that a naive matcher compares for ever, with the longest name.
+#[test]
+fn a_pattern_is_compared_in_bounded_time() {
+    let server = open(Durability::Async, "");
+    let (mut client, mut publisher) = (server.connect(), server.connect());
+    let pattern = "a*".repeat(511) + "b";
+    assert_eq!(client.call(&["PSUBSCRIBE", &pattern]), array(&["psubscribe", &pattern, "1"]));
+    let began = Instant::now();
+    assert_eq!(publisher.call(&["PUBLISH", &"a".repeat(4096), "x"]), Value::Integer(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(publisher.call(&["PUBLISH", &("a".repeat(4095) + "b"), "x"]), Value::Integer(1));
+}
+
+/// A user that may use fewer channels than before loses the connections that use the others.
+#[test]
+fn rights_to_channels_are_checked_and_withdrawn() {
+    let server = open(Durability::Async, "");
+    let (mut keeps, mut loses, mut pattern) = (server.connect(), server.connect(), server.connect());
+    assert_eq!(keeps.call(&["SUBSCRIBE", "a1"]), array(&["subscribe", "a1", "1"]));
+    assert_eq!(loses.call(&["SSUBSCRIBE", "b1"]), array(&["ssubscribe", "b1", "1"]));
+    assert_eq!(pattern.call(&["PSUBSCRIBE", "a1*"]), array(&["psubscribe", "a1*", "1"]));
+    let rules = "on nopass sanitize-payload ~* resetchannels &a* +@all".to_owned();
+    let users = Users { version: 1, rules: [("default".to_owned(), rules)].into() };
+    server.node.accounts.follow(&users, &server.node.password());
+    assert_eq!((loses.try_receive(), pattern.try_receive()), (None, None));
+    let mut client = server.connect_raw();
+    let refused = "-NOPERM No permissions to access a channel";
+    for command in [&["SUBSCRIBE", "b"][..], &["PSUBSCRIBE", "a1*"], &["PUBLISH", "b", "x"], &["SPUBLISH", "b", "x"]] {
+        assert_eq!(client.call_text(command), refused, "{command:?}");
+    }
+    assert_eq!(client.call(&["PUBLISH", "a1", "x"]), Value::Integer(1));
+    assert_eq!(keeps.receive(), array(&["message", "a1", "x"]));
+    assert_eq!(client.call(&["PSUBSCRIBE", "a*"]), array(&["psubscribe", "a*", "1"]));
 }
 
 /// Subscriptions count as memory of their connection.

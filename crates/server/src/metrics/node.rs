@@ -48,13 +48,6 @@ impl Metrics {
         text.one("fastness_watchers", "gauge", &[], watchers.count() as f64);
         text.one("fastness_watch_units_total", "counter", &[], watchers.units() as f64);
         text.one("fastness_watchers_cut_off_total", "counter", &[], watchers.cut_off() as f64);
-        let publications = &node.publications;
-        text.one("fastness_channel_messages_sent_total", "counter", &[], publications.sent() as f64);
-        text.one("fastness_channel_messages_received_total", "counter", &[], publications.received() as f64);
-        for why in Lost::ALL {
-            let reason = [("reason", why.name().to_owned())];
-            text.one("fastness_channel_messages_dropped_total", "counter", &reason, publications.lost(why) as f64);
-        }
         text.one("fastness_log_suppressed_total", "counter", &[], log_counts::suppressed() as f64);
         text.one("fastness_traces_exported_total", "counter", &[], node.tracer.exported() as f64);
         for reason in DropReason::ALL {
@@ -79,12 +72,23 @@ impl Metrics {
             let reason = [("reason", reason.to_owned())];
             text.histogram("fastness_failover_duration_seconds", &reason, &spans.into());
         }
+        self.write_publications(text);
         self.write_log(text);
         self.write_disk(text);
         self.write_faults(text);
         self.write_certificates(text);
         self.write_master_key(text);
         self.write_control(text);
+    }
+
+    fn write_publications(&self, text: &mut Exposition) {
+        let publications = &self.node.publications;
+        text.one("fastness_channel_messages_sent_total", "counter", &[], publications.sent() as f64);
+        text.one("fastness_channel_messages_received_total", "counter", &[], publications.received() as f64);
+        for why in Lost::ALL {
+            let reason = [("reason", why.name().to_owned())];
+            text.one("fastness_channel_messages_dropped_total", "counter", &reason, publications.lost(why) as f64);
+        }
     }
 
     fn write_log(&self, text: &mut Exposition) {

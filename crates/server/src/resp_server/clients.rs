@@ -293,7 +293,7 @@ impl Client {
     /// Whether its user may still use all channels that it is subscribed to.
     #[cold]
     fn may_stay_subscribed(&self, account: &Account) -> bool {
-        let may = |kind, name: &[u8]| account.user.allows_channel(name, kind == ChannelKind::Pattern);
+        let may = |kind: ChannelKind, name: &[u8]| account.user.allows_channel(name, kind == ChannelKind::Pattern);
         account.user.is_unrestricted() || self.subscriptions.all(may)
     }
 

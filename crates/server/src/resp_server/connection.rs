@@ -167,6 +167,8 @@ impl Driver {
     async fn drain(&mut self) {
         self.core.stop();
         self.blocked = None;
+        self.server.pubsub.channels.leave(&self.client);
+        self.client.subscriptions.drop_pushes();
         while let Ok(pending) = self.send()
             && (self.core.unsent() > 0 || self.stream.wants_flush())
         {

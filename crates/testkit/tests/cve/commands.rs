@@ -350,7 +350,6 @@ async fn commands_of_other_cves_are_unknown() -> Result<()> {
         "PFADD h a",
         "PFMERGE a b",
         "GEORADIUS g 0 0 1 km STORE a STORE b",
-        "PSUBSCRIBE *",
         "CLUSTER SYNCSLOTS SNAPSHOT",
         "RESTORE-ASKING k 0 x",
         "MODULE LOAD /x",

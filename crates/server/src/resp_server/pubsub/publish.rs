@@ -52,7 +52,7 @@ impl ReplicaServer {
             return 0;
         }
         if count <= AT_ONCE_MAX && delivery.knows_all() && pubsub.deliveries.is_empty() {
-            self.advance(&mut delivery, usize::MAX);
+            self.deliver_to(&mut delivery, usize::MAX);
         } else {
             pubsub.deliveries.add(delivery);
         }
@@ -96,24 +96,27 @@ impl ReplicaServer {
         }
         if pending.is_none() && !self.pubsub.awaiting.waits(client.subscriptions.awaits.get()) {
             self.pubsub.awaiting.release(&messages);
-            return messages.iter().for_each(|message| drop(self.publish(message)));
+            for message in &messages {
+                self.publish(message);
+            }
+            return;
         }
         let pending = pending.map(|pending| pending.until_commit());
         client.subscriptions.awaits.set(self.pubsub.awaiting.add(pending, messages));
     }
 
-    /// Delivers a part; returns whether everything was delivered.
-    fn advance(&self, delivery: &mut Delivery, count_max: usize) -> bool {
+    /// Delivers to at most `count_max` receivers; returns whether everything was delivered.
+    fn deliver_to(&self, delivery: &mut Delivery, count_max: usize) -> bool {
         let hard_bytes = self.node.config.load().client_output_buffer_limit.pubsub.hard_bytes;
         let until = Instant::now() + SLICE_TIME;
         delivery.advance(&self.pubsub.channels, count_max, until, |client, message| {
             add(&self.stats.channel_messages, 1);
-            self.push(client, message, hard_bytes);
+            self.push_to(client, message, hard_bytes);
         })
     }
 
     /// Passes a push message to a connection, or closes it if it does not read.
-    fn push(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
+    fn push_to(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
         if client.is_killed() {
             return;
         }
@@ -133,7 +136,7 @@ impl ReplicaServer {
         for (client, channel) in self.pubsub.channels.of_shard(LOST_AT_ONCE) {
             self.pubsub.channels.unsubscribe(&client, ChannelKind::Shard, &channel);
             let left = client.subscriptions.shown(ChannelKind::Shard);
-            self.push(&client, &Arc::new(encoded::lost(client.protocol.get(), &channel, left)), 0);
+            self.push_to(&client, &Arc::new(encoded::lost(client.protocol.get(), &channel, left)), 0);
         }
     }
 }
@@ -149,7 +152,7 @@ async fn deliver(server: &ReplicaServer) {
     let deliveries = &server.pubsub.deliveries;
     loop {
         deliveries.arrived().await;
-        while deliveries.advance(|oldest| server.advance(oldest, SLICE_RECEIVERS)) {
+        while deliveries.advance(|oldest| server.deliver_to(oldest, SLICE_RECEIVERS)) {
             tokio::task::yield_now().await;
         }
     }
@@ -195,7 +198,11 @@ async fn follow_commits(server: &ReplicaServer) {
             let Some(oldest) = awaiting.take() else { break };
             match release {
                 Release::Unknown => server.node.publications.count_lost(Lost::Undone, oldest.messages.len() as u64),
-                _ => oldest.messages.iter().for_each(|message| drop(server.publish(message))),
+                Release::Now | Release::Wait => {
+                    for message in &oldest.messages {
+                        server.publish(message);
+                    }
+                }
             }
         }
     }

@@ -128,7 +128,7 @@ impl Subscriptions {
     }
 
     /// Drops the push messages of a connection that is closed.
-    pub(super) fn drop_pushes(&self) {
+    pub fn drop_pushes(&self) {
         self.pushes.take();
         self.push_bytes.set(0);
         self.has_pushes.set(false);
