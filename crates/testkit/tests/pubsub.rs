@@ -8,8 +8,8 @@ use fastness_load::Connection;
 use fastness_resp::{Protocol, Value, request};
 use fastness_testkit::cluster::{Cluster, ClusterOptions};
 use fastness_testkit::reply_text::call_text;
-use fastness_wire::v1::kv_service_client::KvServiceClient;
 use fastness_wire::v1;
+use fastness_wire::v1::kv_service_client::KvServiceClient;
 use futures::StreamExt as _;
 use redis::cluster::ClusterClient;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
@@ -49,7 +49,13 @@ async fn next(connection: &mut Connection) -> Result<Vec<String>> {
 }
 
 /// A subscriber at one replica.
-async fn subscriber(cluster: &Cluster, node: u64, shard: u32, speaks: Protocol, command: &[&str]) -> Result<Connection> {
+async fn subscriber(
+    cluster: &Cluster,
+    node: u64,
+    shard: u32,
+    speaks: Protocol,
+    command: &[&str],
+) -> Result<Connection> {
     let mut connection = cluster.connect(node, shard, TIMEOUT).await?;
     connection.speak(speaks).await?;
     let confirmed = words(call(&mut connection, command).await?)?;

@@ -176,7 +176,9 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
     let spec = table.look_up(args).map_err(|error| ApiRefusal::from_reply(error.as_ref()))?;
     if spec.needs_connection() {
         let instead = match spec.group {
-            Group::Pubsub => ": subscribe over RESP; PUBLISH works here, and WatchService.Watch follows changes of keys",
+            Group::Pubsub => {
+                ": subscribe over RESP; PUBLISH works here, and WatchService.Watch follows changes of keys"
+            }
             _ => "",
         };
         let text = format!("{} is for the state of a connection, which a call does not have{instead}", spec.name);

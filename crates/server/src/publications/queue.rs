@@ -28,12 +28,7 @@ impl MessageQueue {
     /// One that is not open, with this bound; one message may exceed it.
     #[must_use]
     pub fn new(bytes_max: usize) -> MessageQueue {
-        MessageQueue {
-            waiting: Mutex::default(),
-            arrived: Notify::new(),
-            is_open: AtomicBool::new(false),
-            bytes_max,
-        }
+        MessageQueue { waiting: Mutex::default(), arrived: Notify::new(), is_open: AtomicBool::new(false), bytes_max }
     }
 
     /// Takes messages from now on.

@@ -40,10 +40,7 @@ fn publication(message: ChannelMessage) -> Option<Publication> {
 
 #[tonic::async_trait]
 impl ChannelService for ChannelServer {
-    async fn publish(
-        &self,
-        request: Request<Streaming<PublishRequest>>,
-    ) -> Result<Response<PublishResponse>, Status> {
+    async fn publish(&self, request: Request<Streaming<PublishRequest>>) -> Result<Response<PublishResponse>, Status> {
         if !matches!(request.extensions().get::<Identity>(), Some(Identity::Node(..))) {
             return Err(Status::permission_denied("the certificate does not name a node of this cluster"));
         }

@@ -80,13 +80,11 @@ pub(super) const SSUBSCRIBE: ServerCommand = ServerCommand::reply(
     ssubscribe,
 )
 .changing_connection();
-pub(super) const SUBSCRIBE: ServerCommand = ServerCommand::reply(
-    "subscribe",
-    "<channel> [<channel> ...]",
-    "Subscribes to channels.",
-    |call| subscribe(call, ChannelKind::Channel),
-)
-.changing_connection();
+pub(super) const SUBSCRIBE: ServerCommand =
+    ServerCommand::reply("subscribe", "<channel> [<channel> ...]", "Subscribes to channels.", |call| {
+        subscribe(call, ChannelKind::Channel)
+    })
+    .changing_connection();
 pub(super) const SUNSUBSCRIBE: ServerCommand = ServerCommand::reply(
     "sunsubscribe",
     "[<shardchannel> ...]",
@@ -228,11 +226,8 @@ fn publish(call: Call<'_, '_>, sharded: bool) -> FrontEndOutcome {
         payload: Bytes::copy_from_slice(payload),
         shard: sharded.then_some(replica.shard_id),
     });
-    let receivers = if may_wait {
-        replica.publish_after(client, &message)
-    } else {
-        replica.publish_with_commit(client, message)
-    };
+    let receivers =
+        if may_wait { replica.publish_after(client, &message) } else { replica.publish_with_commit(client, message) };
     call.out.integer(i64::try_from(receivers).unwrap_or(i64::MAX));
     FrontEndOutcome::Reply
 }

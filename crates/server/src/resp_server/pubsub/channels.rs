@@ -146,7 +146,9 @@ impl Channels {
     #[must_use]
     pub fn of_shard(&self, count_max: usize) -> Vec<(Rc<Client>, Rc<[u8]>)> {
         let names = self.names[ChannelKind::Shard as usize].borrow();
-        let all = names.iter().flat_map(|(name, subscribers)| subscribers.values().map(move |one| (one.clone(), name.clone())));
+        let all = names
+            .iter()
+            .flat_map(|(name, subscribers)| subscribers.values().map(move |one| (one.clone(), name.clone())));
         all.take(count_max).collect()
     }
 
