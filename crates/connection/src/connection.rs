@@ -427,7 +427,11 @@ impl Connection {
         host: &impl Host,
     ) -> Result<(), Closing> {
         match host.reply_mode().get() {
-            _ if self.replies.out.len() > start && spec.is_some_and(replies_by_push) => {}
+            mode if self.replies.out.len() > start && spec.is_some_and(replies_by_push) => {
+                if mode == ReplyMode::SkipNext {
+                    host.reply_mode().set(ReplyMode::On);
+                }
+            }
             ReplyMode::On if self.replies.out.len() == start => self.replies.drop_since(before),
             ReplyMode::On => {}
             ReplyMode::Off => self.replies.drop_since(before),
