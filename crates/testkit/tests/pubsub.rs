@@ -96,6 +96,8 @@ async fn channel_of(connection: &mut Connection) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_reach_the_subscribers_of_all_nodes_in_order() -> Result<()> {
+    // redis-rs uses the process's provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = Cluster::start(&options())?;
     until_linked(&cluster).await?;
     let mut subscribers = Vec::new();
@@ -117,7 +119,8 @@ async fn messages_reach_the_subscribers_of_all_nodes_in_order() -> Result<()> {
             for i in 0..100 {
                 let kind: &[&str] = if *shard == 1 { &["message"] } else { &["pmessage", "n?ws"] };
                 let message = next(subscriber).await?;
-                let expected = [kind, &["news", &format!("{from} {i}")]].concat();
+                let payload = format!("{from} {i}");
+                let expected = [kind, &["news", &payload]].concat();
                 ensure!(message == expected, "{message:?} instead of {expected:?}");
             }
         }
