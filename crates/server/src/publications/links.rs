@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastness_control::ClusterMap;
 use fastness_types::limits::{CHANNEL_LINK_BYTES_MAX, CHANNEL_MESSAGE_BYTES_MAX};
@@ -25,8 +25,10 @@ use crate::shared::{NodeShared, Phase};
 const MAP_EVERY: Duration = Duration::from_millis(200);
 /// Time limit for connecting.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// Pause before a node is tried again.
-const AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// Pause before a node is tried again, at first; doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The longest pause. A node of an older version has no such service, and each attempt costs it a handshake.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A request is sent once it has so many bytes; the last message in it may exceed that.
 const REQUEST_BYTES: usize = 128 * 1024;
 /// Largest request, bytes.
@@ -72,7 +74,9 @@ async fn keep(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>, link: Link) {
     };
     // The list that has this link is stored after its task was started.
     tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut pause = PAUSE_MIN;
     while is_wanted() {
+        let began = Instant::now();
         if let Some(channel) = connected(&node, &tls, &link.address).await {
             link.queue.open();
             let mut client = ChannelServiceClient::new(channel).max_encoding_message_size(REQUEST_BYTES_MAX);
@@ -88,7 +92,8 @@ async fn keep(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>, link: Link) {
         }
         let dropped = link.queue.close();
         node.publications.count_lost(Lost::NodeUnreachable, dropped as u64);
-        tokio::time::sleep(AGAIN_AFTER).await;
+        pause = if began.elapsed() > 2 * PAUSE_MAX { PAUSE_MIN } else { (2 * pause).min(PAUSE_MAX) };
+        tokio::time::sleep(pause).await;
     }
 }
 
