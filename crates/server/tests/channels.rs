@@ -219,6 +219,20 @@ fn exec_confirms_subscriptions_and_refuses_those_of_the_shard() {
     assert_eq!(String::from_utf8(received).unwrap(), text);
 }
 
+/// As in Valkey, a pause of writes delays messages.
+#[test]
+fn a_pause_of_writes_delays_messages() {
+    let server = open(Durability::Async, "");
+    let (mut client, mut other) = (server.connect(), server.connect());
+    assert_eq!(other.call(&["CLIENT", "PAUSE", "100000", "WRITE"]), simple("OK"));
+    client.send(&["PUBLISH", "a", "x"]);
+    std::thread::sleep(Duration::from_millis(100));
+    let began = Instant::now();
+    assert_eq!(other.call(&["CLIENT", "UNPAUSE"]), simple("OK"));
+    assert_eq!(client.receive(), Value::Integer(0));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
 /// What comes from other replicas and nodes reaches subscribers, in order; a sharded message is its shard's.
 #[test]
 fn messages_of_other_replicas_arrive() {

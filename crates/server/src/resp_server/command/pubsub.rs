@@ -100,6 +100,9 @@ pub(super) const UNSUBSCRIBE: ServerCommand = ServerCommand::reply(
 )
 .changing_connection();
 
+/// How soon a publisher notices that a pause of clients has ended early.
+const PAUSE_CHECK_EVERY: Duration = Duration::from_millis(50);
+
 const CHANNEL_TOO_LONG: &str = "ERR channel name is longer than 4096 bytes";
 const PATTERN_TOO_LONG: &str = "ERR pattern of channels is longer than 1024 bytes";
 const MESSAGE_TOO_LONG: &str = "ERR message is longer than 16777216 bytes";
@@ -214,6 +217,10 @@ fn publish(call: Call<'_, '_>, sharded: bool) -> FrontEndOutcome {
         return FrontEndOutcome::Reply;
     }
     let (replica, client, may_wait) = (call.replica, call.client, call.shard.may_block());
+    // As in Valkey, a pause of writes delays messages, too.
+    if may_wait && let Some((_, left)) = call.shard.client_pause() {
+        return FrontEndOutcome::Again(call.shard.boot_now().plus(left.min(PAUSE_CHECK_EVERY)));
+    }
     if !replica.may_publish() {
         if may_wait {
             return FrontEndOutcome::Again(call.shard.boot_now().plus(AGAIN_AFTER));
