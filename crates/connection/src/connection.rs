@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use fastness_engine::Key;
-use fastness_engine::command::CommandSpec;
+use fastness_engine::command::{CommandSpec, Group};
 use fastness_resp::request::HEAP_BYTES_KEPT;
 use fastness_resp::{ArgSpans, Args};
 use fastness_shard::{Now, Outcome, PendingReply, Release, Session, Shard, WaitAnswer, WaitRequest, WaitsFor};
@@ -178,6 +178,7 @@ impl Connection {
     pub fn resume(&mut self, answer: Option<WaitAnswer>, host: &mut impl Host) {
         self.waits = None;
         let Some(answer) = answer else { return };
+        self.push(host);
         match host.reply_mode().get() {
             ReplyMode::On => {
                 host.before_reply(&mut self.replies.out);
@@ -347,6 +348,7 @@ impl Connection {
         if self.spans[i].is_empty() {
             return Ok(true);
         }
+        self.push(host);
         let before = self.replies.out.len();
         host.before_reply(&mut self.replies.out);
         let start = self.replies.out.len();
@@ -365,14 +367,14 @@ impl Connection {
         let reply = self.replies.out.buf().piece_at(start);
         let args = self.spans[i].args(bytes);
         let (request_bytes, reply_bytes) = (bytes.len(), self.replies.out.len() - start);
-        let executed = Executed { spec: prepared.spec, args, took, request_bytes, reply_bytes, reply };
+        let executed = Executed { spec: prepared.spec, args, took, request_bytes, reply_bytes, reply, outcome };
         if let Some(closing) = host.executed(&executed) {
             return Err(closing);
         }
         if self.spans[i].heap_bytes() > HEAP_BYTES_KEPT {
             self.spans[i].reset();
         }
-        self.finish((before, start), outcome, host)?;
+        self.finish((before, start), (prepared.spec, outcome), host)?;
         Ok(true)
     }
 
@@ -405,6 +407,9 @@ impl Connection {
             self.session.stop_waiting();
             return Outcome::REPLY;
         }
+        if host.answer(spec, args, &mut self.replies.out) {
+            return Outcome::REPLY;
+        }
         let Overrides { durability, reads, idempotency, staleness_max, deadline, trace_parent: _ } = overrides;
         let call = shard.call(spec, args, prepared.now).with_first(prepared.key);
         let call = call.with_durability_override(durability).with_reads(reads).with_idempotency(idempotency);
@@ -417,8 +422,18 @@ impl Connection {
 
     /// What follows from a command's outcome. Its reply starts at `start`, and what its host wrote before it at
     /// `before`.
-    fn finish(&mut self, (before, start): (usize, usize), outcome: Outcome, host: &impl Host) -> Result<(), Closing> {
+    fn finish(
+        &mut self,
+        (before, start): (usize, usize),
+        (spec, outcome): (Option<&'static CommandSpec>, Outcome),
+        host: &impl Host,
+    ) -> Result<(), Closing> {
         match host.reply_mode().get() {
+            mode if self.replies.out.len() > start && spec.is_some_and(replies_by_push) => {
+                if mode == ReplyMode::SkipNext {
+                    host.reply_mode().set(ReplyMode::On);
+                }
+            }
             ReplyMode::On if self.replies.out.len() == start => self.replies.drop_since(before),
             ReplyMode::On => {}
             ReplyMode::Off => self.replies.drop_since(before),
@@ -443,6 +458,16 @@ impl Connection {
             }
             Outcome::Busy => Ok(()),
             Outcome::Close => Err(Closing::AfterReplies),
+        }
+    }
+
+    /// Takes the push messages that wait for the client. While a command waits, they go before its reply.
+    pub fn push(&mut self, host: &mut impl Host) {
+        loop {
+            self.replies.close_block();
+            if !host.append_pushes(&mut self.replies.out) {
+                return;
+            }
         }
     }
 
@@ -503,6 +528,12 @@ fn refuse(session: &mut Session, replies: &mut Replies, text: Vec<u8>) -> Outcom
     session.fail_transaction();
     replies.out.error(text);
     Outcome::REPLY
+}
+
+/// Whether a command is answered by push messages, which a client receives even if it receives no replies: SUBSCRIBE
+/// and its like.
+fn replies_by_push(spec: &'static CommandSpec) -> bool {
+    spec.group == Group::Pubsub && spec.changes_connection
 }
 
 /// Whether this is the start of an HTTP request, or one of its lines: a web page can make a browser send commands here,

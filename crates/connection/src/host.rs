@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastness_engine::command::CommandSpec;
 use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
-use fastness_shard::FrontEnd;
+use fastness_shard::{FrontEnd, Outcome};
 
 use crate::attribute::TraceParent;
 
@@ -59,6 +59,8 @@ pub struct Executed<'a> {
     pub reply_bytes: usize,
     /// The start of its reply, as far as that is in one piece.
     pub reply: &'a [u8],
+    /// What the reply depends on.
+    pub outcome: Outcome,
 }
 
 /// The owner of a connection: the front end of its commands, and everything that a connection does not know itself.
@@ -84,6 +86,19 @@ pub trait Host: FrontEnd {
 
     /// Whether the client may run this command: authentication and ACL. If not, the error has been appended.
     fn permit(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
+
+    /// Answers a permitted command instead of the shard, as PING of a client that is subscribed in RESP2. `false`: the
+    /// command runs, and nothing has been appended.
+    fn answer(&mut self, _spec: &'static CommandSpec, _args: Args<'_>, _out: &mut ReplyBuf) -> bool {
+        false
+    }
+
+    /// Appends the push messages that wait for the client, as far as one block of replies takes them: messages of
+    /// channels. They go between two replies, and leave whatever the connection's reply mode is. Returns whether more
+    /// wait.
+    fn append_pushes(&mut self, _out: &mut ReplyBuf) -> bool {
+        false
+    }
 
     /// The span of the client, for the command that is permitted next.
     fn set_trace_parent(&mut self, _parent: TraceParent) {}

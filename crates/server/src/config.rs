@@ -128,7 +128,7 @@ pub struct TraceOptions {
 }
 
 /// When a slow reader is cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutputLimit {
     /// At once at this many bytes of unsent replies; 0: never.
     pub hard_bytes: u64,
@@ -136,6 +136,23 @@ pub struct OutputLimit {
     pub soft_bytes: u64,
     /// See `soft_bytes`.
     pub soft_time: Duration,
+}
+
+/// The limits of the classes of clients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// Clients without subscriptions.
+    pub normal: OutputLimit,
+    /// Clients with subscriptions to channels.
+    pub pubsub: OutputLimit,
+}
+
+impl OutputLimits {
+    /// Those of a client with or without subscriptions.
+    #[must_use]
+    pub fn of(&self, is_subscribed: bool) -> OutputLimit {
+        if is_subscribed { self.pubsub } else { self.normal }
+    }
 }
 
 /// A line `user <name> <rule> …` of a file.
@@ -228,7 +245,7 @@ pub struct Config {
     pub core_dumps: bool,
     pub grpc_memory: u64,
     pub client_query_buffer_limit: u64,
-    pub client_output_buffer_limit: OutputLimit,
+    pub client_output_buffer_limit: OutputLimits,
     pub proto_max_bulk_len: u64,
     /// Of slow commands, large requests and large replies.
     pub command_logs: [CommandLogBounds; 3],

@@ -11,7 +11,8 @@
 //!   the same port.
 //! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
 //!   [`space`]: a full disk. [`descriptors`]: their budget. [`process`]: what the system reports.
-//!   [`sources`]: how many connections one address may open.
+//!   [`sources`]: how many connections one address may open. [`publications`]: messages of channels between replicas
+//!   and nodes.
 //!
 //! Does not know RocksDB's or openraft's types, nor how a command changes data.
 
@@ -50,6 +51,7 @@ pub mod pause;
 pub mod peer_server;
 pub mod process;
 mod promise;
+pub mod publications;
 mod replace;
 pub mod replica;
 pub mod replicas;

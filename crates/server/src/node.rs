@@ -34,6 +34,7 @@ use fastness_shard::{Batching, SlotSet};
 use fastness_types::limits::{GRPC_CALLS_MAX, GRPC_CONNECTION_WINDOW_BYTES, GRPC_WINDOW_BYTES};
 use fastness_types::{Clock, GroupId, ShardId, SystemClock};
 use fastness_wire::lab::v1::lab_service_server;
+use fastness_wire::peer::v1::channel_service_server;
 use fastness_wire::v1::{kv_service_server, topology_service_server, watch_service_server};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -66,6 +67,8 @@ use crate::master_key::KeyRotation;
 use crate::members;
 use crate::metrics::Metrics;
 use crate::peer_server::KEEP_ALIVE;
+use crate::publications::links;
+use crate::publications::service::ChannelServer;
 use crate::replica::{self, ReplicaOptions};
 use crate::replicas::{Replicas, Running};
 use crate::resp_server::accept;
@@ -318,6 +321,7 @@ impl Inner {
         tokio::spawn(settings::refuse_if_outdated(self.shared.clone(), self.clock.clone()));
         tokio::spawn(self.clone().follow_map(runtime));
         tokio::spawn(crate::leaders::follow(self.shared.clone(), to_nodes.clone()));
+        tokio::spawn(links::follow(self.shared.clone(), to_nodes.clone()));
         tokio::spawn(self.clone().watch_consensus());
         tokio::spawn(self.clone().watch_control());
         if let Some(collector) = traces_to {
@@ -383,6 +387,7 @@ impl Inner {
             let data = KvServer::service(gateway.clone(), self.clock.clone());
             let watch = WatchServer::service(gateway, self.clock.clone());
             let topology = TopologyServer::service(publisher.clone(), self.clock.clone());
+            let channels = ChannelServer::service(self.shared.clone());
             let (reporter, health) = tonic_health::server::health_reporter();
             tokio::spawn(health::follow(self.shared.clone(), self.replicas.clone(), reporter));
             let (inner, tls) = (self.clone(), self.certificates.grpc.clone());
@@ -412,6 +417,7 @@ impl Inner {
                     };
                     let other = Beside { name: watch_service_server::SERVICE_NAME, named: watch, other };
                     let other = Beside { name: topology_service_server::SERVICE_NAME, named: topology, other };
+                    let other = Beside { name: channel_service_server::SERVICE_NAME, named: channels, other };
                     let services = Beside { name: kv_service_server::SERVICE_NAME, named: data, other };
                     server.serve_with_incoming_shutdown(services, incoming, closing).await?;
                     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())

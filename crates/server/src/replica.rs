@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fastness_consensus::Progress;
 use fastness_consensus::handle::GroupHandle;
-use fastness_control::LagBound;
+use fastness_control::{ClusterMap, LagBound};
 use fastness_engine::EngineOptions;
 use fastness_shard::{
     Batching, DesiredLagBound, DesiredMode, FollowCopies, IdempotencyLimits, Shard, ShardOptions, SlotSet,
@@ -26,6 +26,7 @@ use crate::pause::TimerPause;
 use crate::process;
 use crate::resp_server::activity::activity;
 use crate::resp_server::latency::LatencyEvent;
+use crate::resp_server::pubsub::publish;
 use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::{ClientStream, SocketStream};
 use crate::resp_server::{ReplicaServer, serve};
@@ -100,6 +101,8 @@ pub fn start(options: ReplicaOptions) -> io::Result<Replica> {
 async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
     let shard_id = options.shard;
     let (server, shard_loop) = open(options);
+    let messages_of_others = server.node.publications.enter(shard_id);
+    tokio::task::spawn_local(publish::run(server.clone(), messages_of_others));
     let mut shard_loop = tokio::task::spawn_local(shard_loop);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -128,6 +131,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
             }
         }
     }
+    server.node.publications.leave(shard_id);
     close_connections(&server).await;
 }
 
@@ -244,11 +248,21 @@ fn follow_mode(server: &ReplicaServer) {
         follows = server.shard.max_lag().1 >= version;
     }
     server.clients.renew(&server.node.accounts);
+    if !is_member(server) {
+        server.lose_shard_channels();
+    }
     if follows {
         server.node.report_settings(server.shard_id, settings.version);
     }
     let (in_force, version) = server.shard.mode();
     server.node.report_mode(server.shard_id, ModeReport { in_force, version });
+}
+
+/// Whether the map gives this node a replica of the shard. One that it takes away serves its connections for a while.
+fn is_member(server: &ReplicaServer) -> bool {
+    let map = server.node.map.load();
+    let place = |map: &ClusterMap| map.place_of(server.node.node);
+    map.as_ref().is_none_or(|map| map.shards_on(place(map)).any(|shard| shard.id == server.shard_id))
 }
 
 /// The mode that the cluster's map desires.

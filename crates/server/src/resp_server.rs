@@ -7,6 +7,7 @@
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
 //! - [`clients`], [`stats`], [`command_log`], [`latency`]: what those commands show.
+//! - [`pubsub`]: channels and their subscribers.
 //! - [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
@@ -21,6 +22,7 @@ pub mod eviction;
 mod evictor;
 pub mod latency;
 pub mod pipe;
+pub mod pubsub;
 pub mod received;
 mod replication;
 pub mod serve;
@@ -44,6 +46,7 @@ use clients::{Client, Clients, Stuck};
 use command_log::CommandLogs;
 use eviction::Eviction;
 use latency::LatencyMonitor;
+use pubsub::Pubsub;
 use stats::{RespStats, add};
 
 /// One replica's front end: what its connections share. On the loop's thread.
@@ -58,6 +61,8 @@ pub struct ReplicaServer {
     pub clients: Clients,
     /// What the connections may take together.
     pub eviction: Eviction,
+    /// Channels and their subscribers.
+    pub pubsub: Pubsub,
     /// The counters.
     pub stats: RespStats,
     /// The newest commands that were slow or large.
@@ -94,6 +99,7 @@ impl ReplicaServer {
             shard,
             clients: Clients::default(),
             eviction: Eviction::default(),
+            pubsub: Pubsub::default(),
             stats: RespStats::default(),
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
@@ -134,7 +140,8 @@ impl ReplicaServer {
 
     /// Closes the connections that make no progress, with a log line and a counter. About once a second.
     pub(crate) fn close_stuck(&self) {
-        let soft_time = self.node.config.load().client_output_buffer_limit.soft_time;
+        let limits = self.node.config.load().client_output_buffer_limit;
+        let soft_time = |client: &Client| limits.of(client.is_subscribed()).soft_time;
         self.clients.close_stuck(soft_time, |client, stuck| match stuck {
             Stuck::OverSoftLimit => self.note_unread(client, "soft limit of client-output-buffer-limit exceeded"),
             Stuck::Unread => self.note_unread(client, "limit of pending replies exceeded"),

@@ -29,6 +29,7 @@ use crate::descriptors;
 use crate::journal::Journal;
 use crate::lab::Lab;
 use crate::node_disk::NodeDisk;
+use crate::publications::Publications;
 use crate::settings;
 use crate::sources::Sources;
 use crate::throttle::Throttles;
@@ -90,6 +91,8 @@ pub struct NodeShared {
     pub forwarded: AtomicU64,
     /// Streams of changes.
     pub watchers: Watchers,
+    /// Messages of channels between replicas and nodes.
+    pub publications: Publications,
     /// The users that this node's files define: it goes by them until the cluster has users of its own.
     first_users: Arc<Users>,
     /// The users that this node knows.
@@ -206,6 +209,7 @@ impl NodeShared {
             log: OnceLock::new(),
             messages,
             watchers: Watchers::default(),
+            publications: Publications::default(),
             first_users: Arc::new(first_users),
             accounts,
             attempts: Attempts::default(),

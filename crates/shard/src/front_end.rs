@@ -151,6 +151,12 @@ impl ShardView<'_> {
         ShardInfo::of(self.leader, self.replica, self.now, clock, self.handle.stalls())
     }
 
+    /// Whether this shard has the slot.
+    #[must_use]
+    pub fn owns(&self, slot: Slot) -> bool {
+        self.replica.data.owns(slot)
+    }
+
     /// When the command's bytes were read, or later.
     #[must_use]
     pub fn boot_now(&self) -> BootNs {

@@ -49,6 +49,12 @@ impl PendingReply {
         if self.wrote { crate::refusal::UNKNOWN } else { crate::refusal::CLUSTER_DOWN }
     }
 
+    /// The same, whatever the mode: what the reply depends on has committed.
+    #[must_use]
+    pub fn until_commit(self) -> PendingReply {
+        PendingReply { durability: Durability::Sync, arrived: BootNs(0), ..self }
+    }
+
     /// Whether the command staged effects (else it read what others had staged).
     #[must_use]
     pub fn wrote(&self) -> bool {

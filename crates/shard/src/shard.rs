@@ -143,6 +143,13 @@ impl Shard {
         release
     }
 
+    /// Whether what a reply depends on has committed ([`Release::Now`]), may still commit, or was undone. For what
+    /// leaves beside a reply, such as a message of a transaction; `pending` is [`PendingReply::until_commit`].
+    #[must_use]
+    pub fn commit_of(&self, pending: PendingReply) -> Release {
+        self.inner.state.borrow().release(pending, self.inner.edges.clock.boot())
+    }
+
     /// Resolves when [`Shard::release`] no longer returns [`Release::Wait`] for `pending`, which must be the oldest
     /// pending reply of the session. At most one waiter per session.
     #[must_use]

@@ -154,6 +154,28 @@ pub const WATCH_LARGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Streams of the topology that a node serves at a time.
 pub const TOPOLOGY_STREAMS_MAX: usize = 10_000;
 
+/// Longest name of a channel, bytes.
+pub const CHANNEL_BYTES_MAX: usize = 4 * KIB;
+/// Longest pattern of channels, bytes. A match takes at most as many steps as the product of both lengths.
+pub const CHANNEL_PATTERN_BYTES_MAX: usize = KIB;
+/// Longest message of PUBLISH and SPUBLISH, bytes.
+pub const CHANNEL_MESSAGE_BYTES_MAX: usize = 16 * MIB;
+/// Channels and patterns that one connection subscribes to.
+pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 100_000;
+/// Subscriptions of all connections of one replica.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// Different patterns that connections of one replica subscribe to: each message is compared with all of them.
+pub const CHANNEL_PATTERNS_MAX: usize = 10_000;
+/// How long a message is compared with patterns before its publisher is answered.
+pub const CHANNEL_MATCH_TIME_MAX: Duration = Duration::from_millis(2);
+/// Messages that wait to be delivered to the subscribers of one replica, bytes; also those of transactions that wait
+/// for their commit. One more may exceed it.
+pub const DELIVERY_BYTES_MAX: usize = 32 * MIB;
+/// Messages from other replicas and nodes that wait for one replica, bytes; one more may exceed it.
+pub const CHANNEL_INBOX_BYTES_MAX: usize = 16 * MIB;
+/// Messages of channels that wait to be sent to one other node, bytes; one more may exceed it.
+pub const CHANNEL_LINK_BYTES_MAX: usize = 16 * MIB;
+
 /// Sources (an IPv4 address, or the first 64 bits of an IPv6 address) whose new connections a node remembers; those
 /// that arrived least recently are forgotten.
 pub const CONNECTION_SOURCES_MAX: usize = 20_000;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fastness_connection::attribute::TraceParent;
-use fastness_engine::command::{CommandTable, Flags};
+use fastness_engine::command::{CommandTable, Flags, Group};
 use fastness_resp::{Args, Protocol, ReplyBuf, Value};
 use fastness_types::{BootNs, ShardId, Slot, limits, slot_of};
 use fastness_wire::codec::ELEMENT_BYTES;
@@ -175,7 +175,13 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
     }
     let spec = table.look_up(args).map_err(|error| ApiRefusal::from_reply(error.as_ref()))?;
     if spec.needs_connection() {
-        let text = format!("{} is for the state of a connection, which a call does not have", spec.name);
+        let instead = match spec.group {
+            Group::Pubsub => {
+                ": subscribe over RESP; PUBLISH works here, and WatchService.Watch follows changes of keys"
+            }
+            _ => "",
+        };
+        let text = format!("{} is for the state of a connection, which a call does not have{instead}", spec.name);
         return Err(ApiRefusal::new(Code::InvalidArgument, reason::NEEDS_CONNECTION, text));
     }
     let first = spec.route(args).or_else(|| spec.keys(args).next());

@@ -7,7 +7,8 @@ use fastness_types::Durability;
 
 use super::value::{self, Problem};
 use super::{
-    CertificateUser, ClientCertificates, Config, LogFormat, LogLevel, LogLines, MemoryBound, OutputLimit, TraceOptions,
+    CertificateUser, ClientCertificates, Config, LogFormat, LogLevel, LogLines, MemoryBound, OutputLimit, OutputLimits,
+    TraceOptions,
 };
 
 /// When an option takes effect.
@@ -56,7 +57,7 @@ enum Kind {
     CertificateUser(Field<CertificateUser>),
     LogLevel(Field<LogLevel>),
     LogFormat(Field<LogFormat>),
-    OutputLimit(Field<OutputLimit>),
+    OutputLimits(Field<OutputLimits>),
     Fixed,
 }
 
@@ -115,12 +116,10 @@ impl OptionSpec {
                     words.iter().flat_map(|word| word.split_whitespace()).map(str::to_owned).collect();
                 (!all.is_empty()).then(|| *field(config) = all)
             }
-            Kind::OutputLimit(field) => output_limit(words).map(|limit| {
-                // Limits of the other classes of clients are taken and have nothing to act on: there are none.
-                if let Some(limit) = limit {
-                    *field(config) = limit;
-                }
-            }),
+            Kind::OutputLimits(field) => {
+                let before = *field(config);
+                output_limits(words, before).map(|limits| *field(config) = limits)
+            }
             kind => match words {
                 [word] => kind.assign_one(config, word),
                 _ => None,
@@ -152,9 +151,12 @@ impl OptionSpec {
             Kind::CertificateUser(field) => word_of(&CERTIFICATE_USERS, *field(config)).to_owned(),
             Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
             Kind::LogFormat(field) => word_of(&LOG_FORMATS, *field(config)).to_owned(),
-            Kind::OutputLimit(field) => {
-                let limit = *field(config);
-                format!("normal {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_time.as_secs())
+            Kind::OutputLimits(field) => {
+                let OutputLimits { normal, pubsub } = *field(config);
+                let text = |class: &str, limit: OutputLimit| {
+                    format!("{class} {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_time.as_secs())
+                };
+                format!("{} {}", text("normal", normal), text("pubsub", pubsub))
             }
             Kind::Fixed => self.default.trim_matches('"').to_owned(),
         }
@@ -194,19 +196,20 @@ impl Kind {
             Kind::CertificateUser(field) => *field(config) = value_of(&CERTIFICATE_USERS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
-            Kind::Words(_) | Kind::OutputLimit(_) | Kind::Fixed => return None,
+            Kind::Words(_) | Kind::OutputLimits(_) | Kind::Fixed => return None,
         }
         Some(())
     }
 }
 
-/// `class hard soft seconds`, once or more; the limit of the class `normal`, if it is among them.
-fn output_limit(words: &[&str]) -> Option<Option<OutputLimit>> {
+/// `class hard soft seconds`, once or more. A class that is not among them keeps its limit. Limits of replicas are taken
+/// and have nothing to act on.
+fn output_limits(words: &[&str], before: OutputLimits) -> Option<OutputLimits> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return None;
     }
-    let mut normal = None;
+    let mut limits = before;
     for class in words.chunks(4) {
         let limit = OutputLimit {
             hard_bytes: value::bytes(class[1])?,
@@ -214,12 +217,13 @@ fn output_limit(words: &[&str]) -> Option<Option<OutputLimit>> {
             soft_time: Duration::from_secs(class[3].parse().ok()?),
         };
         match class[0] {
-            "normal" => normal = Some(limit),
-            "replica" | "slave" | "pubsub" => {}
+            "normal" => limits.normal = limit,
+            "pubsub" => limits.pubsub = limit,
+            "replica" | "slave" => {}
             _ => return None,
         }
     }
-    Some(normal)
+    Some(limits)
 }
 
 const fn fixed(name: &'static str, value: &'static str, summary: &'static str) -> OptionSpec {
@@ -383,9 +387,9 @@ pub static OPTIONS: &[OptionSpec] = &[
     option!("client-query-buffer-limit", "1gb", "bytes from 1mb to 4gb", Running,
         Kind::Bytes { field: |c| &mut c.client_query_buffer_limit, min: 1 << 20, max: 4 << 30 },
         "bytes that one connection may have received and not executed before it is closed"),
-    option!("client-output-buffer-limit", "normal 1gb 256mb 60", "class hard soft seconds (class normal)", Running,
-        Kind::OutputLimit(|c| &mut c.client_output_buffer_limit),
-        "bytes of unread replies at which a connection is closed: at once (hard), or after some seconds (soft); 0 0 0: never. Until then its commands are executed whether it reads or not. Valkey's default is 0 0 0; this default bounds a client that writes and never reads, and holds one reply of proto-max-bulk-len"),
+    option!("client-output-buffer-limit", "normal 1gb 256mb 60 pubsub 32mb 8mb 60", "class hard soft seconds (classes normal, pubsub)", Running,
+        Kind::OutputLimits(|c| &mut c.client_output_buffer_limit),
+        "bytes of unread replies at which a connection is closed: at once (hard), or after some seconds (soft); 0 0 0: never. Until then its commands are executed whether it reads or not. Valkey's default of normal is 0 0 0; this default bounds a client that writes and never reads, and holds one reply of proto-max-bulk-len. pubsub: clients with subscriptions"),
     option!("proto-max-bulk-len", "512mb", "bytes from 1mb to 512mb", Running,
         Kind::Bytes { field: |c| &mut c.proto_max_bulk_len, min: 1 << 20, max: fastness_types::limits::VALUE_BYTES_MAX as u64 },
         "longest argument of a command"),
@@ -521,7 +525,7 @@ impl Config {
             core_dumps: false,
             grpc_memory: 0,
             client_query_buffer_limit: 0,
-            client_output_buffer_limit: OutputLimit { hard_bytes: 0, soft_bytes: 0, soft_time: Duration::ZERO },
+            client_output_buffer_limit: OutputLimits::default(),
             proto_max_bulk_len: 0,
             command_logs: Default::default(),
             latency_monitor_threshold: Duration::ZERO,

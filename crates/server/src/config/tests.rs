@@ -21,7 +21,8 @@ fn the_file_is_read_as_valkey_reads_it() {
     assert_eq!(config.timeout, Duration::from_secs(30));
     assert_eq!(config.durability, Durability::Async);
     assert_eq!(config.durability_max_lag, Duration::from_millis(1500));
-    assert_eq!(config.client_output_buffer_limit.hard_bytes, 1 << 20);
+    assert_eq!(config.client_output_buffer_limit.normal.hard_bytes, 1 << 20);
+    assert_eq!(config.client_output_buffer_limit.pubsub.soft_bytes, 8 << 20);
 }
 
 #[test]

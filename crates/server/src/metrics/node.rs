@@ -13,6 +13,7 @@ use crate::descriptors;
 use crate::log_counts;
 use crate::master_key::age_s;
 use crate::process::Usage;
+use crate::publications::message::Lost;
 use crate::sources::Excess;
 use crate::space::Space;
 use crate::traces::tracer::DropReason;
@@ -71,12 +72,23 @@ impl Metrics {
             let reason = [("reason", reason.to_owned())];
             text.histogram("fastness_failover_duration_seconds", &reason, &spans.into());
         }
+        self.write_publications(text);
         self.write_log(text);
         self.write_disk(text);
         self.write_faults(text);
         self.write_certificates(text);
         self.write_master_key(text);
         self.write_control(text);
+    }
+
+    fn write_publications(&self, text: &mut Exposition) {
+        let publications = &self.node.publications;
+        text.one("fastness_channel_messages_sent_total", "counter", &[], publications.sent() as f64);
+        text.one("fastness_channel_messages_received_total", "counter", &[], publications.received() as f64);
+        for why in Lost::ALL {
+            let reason = [("reason", why.name().to_owned())];
+            text.one("fastness_channel_messages_dropped_total", "counter", &reason, publications.lost(why) as f64);
+        }
     }
 
     fn write_log(&self, text: &mut Exposition) {

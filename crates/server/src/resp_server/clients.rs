@@ -16,6 +16,7 @@ use fastness_resp::Protocol;
 use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
 use tokio::sync::Notify;
 
+use super::pubsub::subscriptions::{ChannelKind, Subscriptions};
 use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
 use crate::auth::Origin;
 use crate::settings::Answered;
@@ -114,6 +115,8 @@ pub struct Client {
     pub memory: Cell<u64>,
     /// Whether its command waits: in WAIT or WAITAOF, for keys, or because clients are paused.
     pub blocked: Cell<bool>,
+    /// Its subscriptions, and the messages of channels that wait for it.
+    pub subscriptions: Subscriptions,
     /// Since when its oldest held reply waits for the log.
     pub held_since: Cell<Option<Instant>>,
     /// Since when its command waits for the log.
@@ -200,6 +203,7 @@ impl Client {
             unsent_bytes: Cell::new(0),
             memory: Cell::new(0),
             blocked: Cell::new(false),
+            subscriptions: Subscriptions::default(),
             held_since: Cell::new(None),
             busy_since: Cell::new(None),
             unread_since: Cell::new(None),
@@ -274,6 +278,9 @@ impl Client {
             Some(account) => {
                 self.session.is_unrestricted.set(account.user.is_unrestricted() && !is_outdated);
                 self.session.account.replace(Some(account.clone()));
+                if self.is_subscribed() && !self.may_stay_subscribed(account) {
+                    self.kill();
+                }
             }
             None => {
                 self.session.is_authenticated.set(false);
@@ -281,6 +288,20 @@ impl Client {
                 self.kill();
             }
         }
+    }
+
+    /// Whether its user may still use all channels that it is subscribed to.
+    #[cold]
+    fn may_stay_subscribed(&self, account: &Account) -> bool {
+        let may = |kind: ChannelKind, name: &[u8]| account.user.allows_channel(name, kind == ChannelKind::Pattern);
+        account.user.is_unrestricted() || self.subscriptions.all(may)
+    }
+
+    /// Whether it has subscriptions: in RESP2 it may only use few commands then.
+    #[inline]
+    #[must_use]
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.total() > 0
     }
 
     /// A wait starts or has ended. One that starts has not been asked to end.
@@ -362,6 +383,7 @@ impl Client {
     pub fn flags(&self) -> String {
         let mut flags = String::new();
         let all = [
+            (self.is_subscribed(), 'P'),
             (self.queued.get() >= 0, 'x'),
             (self.blocked.get(), 'b'),
             (self.readonly.get(), 'r'),
@@ -386,7 +408,7 @@ impl Client {
         let mut line = String::with_capacity(400);
         let _ = write!(
             line,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub=0 psub=0 ssub=0 multi={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub={} psub={} ssub={} multi={} \
              watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
              events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
              tot-cmds={}",
@@ -399,6 +421,9 @@ impl Client {
             self.active_at.get().elapsed().as_secs(),
             self.flags(),
             if self.redirect.get() { "r" } else { "" },
+            self.subscriptions.count(ChannelKind::Channel),
+            self.subscriptions.count(ChannelKind::Pattern),
+            self.subscriptions.count(ChannelKind::Shard),
             self.queued.get(),
             self.watched.get(),
             self.query_bytes.get(),
@@ -491,10 +516,10 @@ impl Clients {
     /// A client that does not read is closed after `client-output-buffer-limit`'s seconds over its soft limit, or
     /// [`UNREAD_MAX`] after its last byte left if nothing of it is run before it reads; one whose reply or command
     /// waits for the log, after [`LOG_WAIT_MAX`].
-    pub fn close_stuck(&self, soft_time: Duration, mut closes: impl FnMut(&Client, Stuck)) {
+    pub fn close_stuck(&self, soft_time: impl Fn(&Client) -> Duration, mut closes: impl FnMut(&Client, Stuck)) {
         let longer = |since: &Cell<Option<Instant>>, max: Duration| since.get().is_some_and(|at| at.elapsed() > max);
         for client in self.by_id.borrow().values().filter(|client| !client.is_killed()) {
-            let stuck = if longer(&client.over_soft_since, soft_time) {
+            let stuck = if longer(&client.over_soft_since, soft_time(client)) {
                 Stuck::OverSoftLimit
             } else if longer(&client.unread_since, UNREAD_MAX) {
                 Stuck::Unread
@@ -545,13 +570,14 @@ impl Clients {
         self.no_evict_bytes.get()
     }
 
-    /// Closes those that have sent nothing for longer than `timeout` (zero: none) and wait for nothing.
+    /// Closes those that have sent nothing for longer than `timeout` (zero: none), wait for nothing and have no
+    /// subscriptions.
     pub fn close_idle(&self, timeout: Duration) {
         if timeout.is_zero() {
             return;
         }
         for client in self.by_id.borrow().values() {
-            if !client.blocked.get() && client.active_at.get().elapsed() > timeout {
+            if !client.blocked.get() && !client.is_subscribed() && client.active_at.get().elapsed() > timeout {
                 client.kill();
             }
         }
@@ -605,7 +631,7 @@ mod tests {
             (enter(&clients, 1), enter(&clients, 2), enter(&clients, 3), enter(&clients, 4));
         let poll = |clients: &Clients| {
             let mut closed = Vec::new();
-            clients.close_stuck(soft, |client, stuck| closed.push((client.id, stuck)));
+            clients.close_stuck(|_| soft, |client, stuck| closed.push((client.id, stuck)));
             closed
         };
         unread.unread_since.set(ago(UNREAD_MAX - second));

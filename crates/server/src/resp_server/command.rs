@@ -15,6 +15,7 @@ mod hello;
 mod info;
 mod latency;
 mod log;
+mod pubsub;
 mod registry;
 mod role;
 

@@ -62,7 +62,7 @@ impl From<Closing> for End {
 /// Something happened.
 enum Event {
     Socket(io::Result<tokio::io::Ready>),
-    /// A reply may be released, or a command may run.
+    /// A reply may be released, a command may run, or messages of channels wait.
     Released,
     Unblocked(Option<WaitAnswer>),
     Killed,
@@ -116,9 +116,11 @@ pub(super) async fn serve(server: &Rc<ReplicaServer>, client: &Rc<Client>, strea
 impl Driver {
     async fn run(&mut self) -> End {
         loop {
+            self.take_pushes();
             if let Err(end) = self.execute() {
                 return end;
             }
+            self.take_pushes();
             let Ok(pending) = self.send() else { return End::Gone };
             if let Err(end) = self.check_output() {
                 return end;
@@ -169,6 +171,8 @@ impl Driver {
     async fn drain(&mut self) {
         self.core.stop();
         self.blocked = None;
+        self.server.pubsub.channels.leave(&self.client);
+        self.client.subscriptions.drop_pushes();
         while let Ok(pending) = self.send()
             && (self.core.unsent() > 0 || self.stream.wants_flush())
         {
@@ -177,6 +181,13 @@ impl Driver {
                 Event::Released => {}
                 _ => return,
             }
+        }
+    }
+
+    /// Takes the messages of channels that wait for the client.
+    fn take_pushes(&mut self) {
+        if self.client.subscriptions.has_pushes() {
+            self.core.push(&mut ConnectionFrontEnd::new(&self.server, &self.client));
         }
     }
 
@@ -232,6 +243,13 @@ impl Driver {
                 false => std::future::pending().await,
             }
         };
+        let is_subscribed = client.is_subscribed();
+        let pushes = async {
+            match is_subscribed {
+                true => client.subscriptions.pushes_arrived().await,
+                false => std::future::pending().await,
+            }
+        };
         let released = async {
             match pending {
                 Some(pending) => server.shard.wait_released(core.session(), pending).await,
@@ -244,6 +262,7 @@ impl Driver {
             () = released => Event::Released,
             answer = unblocked(blocked) => Event::Unblocked(answer),
             ready = socket => Event::Socket(ready),
+            () = pushes => Event::Released,
             closed = closed => Event::Closed(closed),
             () = again => Event::Released,
             () = room => Event::Released,
@@ -416,7 +435,8 @@ impl Driver {
         if !client.has_read.get() && self.core.unsent() == 0 && client.bytes_out.get() > 0 {
             client.has_read.set(true);
         }
-        self.share.set(CONNECTION_BYTES + client.texts_bytes() + self.core.heap_bytes() + self.stream.heap_bytes());
+        let texts = client.texts_bytes() + client.subscriptions.heap_bytes();
+        self.share.set(CONNECTION_BYTES + texts + self.core.heap_bytes() + self.stream.heap_bytes());
         client.memory.set(self.share.bytes());
         if self.server.are_clients_above_ceiling() {
             self.server.start_evicting();
@@ -458,7 +478,8 @@ impl Driver {
         if unsent == 0 && self.client.over_soft_since.get().is_none() {
             return Ok(());
         }
-        let limit = self.server.node.config.load().client_output_buffer_limit;
+        let limits = self.server.node.config.load().client_output_buffer_limit;
+        let limit = limits.of(self.client.is_subscribed());
         if limit.soft_bytes == 0 || unsent <= limit.soft_bytes {
             self.client.over_soft_since.set(None);
         } else if self.client.over_soft_since.get().is_none() {

@@ -6,6 +6,7 @@ use fastness_shard::ShardInfo;
 
 use super::ReplicaServer;
 use super::command_log::LogKind;
+use super::pubsub::subscriptions::ChannelKind;
 use super::replication;
 use super::stats::CommandStats;
 
@@ -57,6 +58,12 @@ pub struct Snapshot {
     pub logged_commands: [usize; 3],
     /// Commands run per second, lately.
     pub commands_per_second: f64,
+    /// Channels, patterns and channels of the shard that have subscribers.
+    pub channels: [usize; 3],
+    /// Connections with subscriptions.
+    pub subscribers: usize,
+    /// Messages of channels that were passed to subscribers, one for each.
+    pub channel_messages: u64,
     /// Largest memory usage of the data, bytes.
     pub memory_peak: u64,
     /// Replicas that follow this primary.
@@ -95,6 +102,9 @@ pub fn snapshot(replica: &ReplicaServer) -> Snapshot {
         commands: stats.by_command().into_iter().collect(),
         logged_commands: LogKind::ALL.map(|kind| replica.command_logs.len(kind)),
         commands_per_second: stats.per_second()[0],
+        channels: ChannelKind::ALL.map(|kind| replica.pubsub.channels.names_count(kind)),
+        subscribers: clients.iter().filter(|client| client.is_subscribed()).count(),
+        channel_messages: stats.channel_messages.get(),
         memory_peak: stats.memory_peak(0),
     }
 }

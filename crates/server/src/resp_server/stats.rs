@@ -92,6 +92,8 @@ pub struct RespStats {
     pub evicted_clients: Cell<u64>,
     /// Connections closed because they sent more than may be queued.
     pub query_limit_closes: Cell<u64>,
+    /// Messages of channels that were passed to subscribers, one for each.
+    pub channel_messages: Cell<u64>,
     /// Connections whose command is waiting for the log.
     pub stalled: Cell<u64>,
     /// The longest delay of the loop since it was last taken.
@@ -175,6 +177,7 @@ impl Default for RespStats {
             output_limit_closes: Cell::default(),
             http_closes: Cell::default(),
             log_wait_closes: Cell::default(),
+            channel_messages: Cell::default(),
             panics: Cell::default(),
             evicted_clients: Cell::default(),
             query_limit_closes: Cell::default(),
@@ -265,6 +268,7 @@ impl RespStats {
             &self.output_limit_closes,
             &self.http_closes,
             &self.log_wait_closes,
+            &self.channel_messages,
             &self.panics,
             &self.evicted_clients,
             &self.query_limit_closes,

@@ -400,7 +400,6 @@ async fn commands_of_other_cves_are_unknown() -> Result<()> {
         "XREADGROUP GROUP g c STREAMS s >",
         "SORT l LIMIT 9223372036854775807 9223372036854775807",
         "SORT_RO l BY *",
-        "PSUBSCRIBE *",
         "CLUSTER SYNCSLOTS SNAPSHOT",
         "RESTORE-ASKING k 0 x",
         "MODULE LOAD /x",

@@ -353,6 +353,7 @@ fn reply(call: Call<'_, '_>) {
 fn reset(mut call: Call<'_, '_>) {
     let call = &mut call;
     call.shard.reset(call.session);
+    call.replica.pubsub.channels.leave(call.client);
     call.client.reset();
     // Without success it has to authenticate.
     let _ = call.replica.let_in(call.client);

@@ -16,8 +16,7 @@ pub(super) struct Filter {
 enum Condition {
     Ids(Vec<u64>, bool),
     Text(Text, Vec<u8>, bool),
-    /// All clients are of this type: there are no replicas and no subscribers among them.
-    Normal(bool),
+    Type(ClientType, bool),
     User(Vec<u8>, bool),
     /// All of these flags.
     Flags(Vec<u8>, bool),
@@ -26,6 +25,16 @@ enum Condition {
     Database(bool),
     OldAtLeast(u64),
     IdleAtLeast(u64),
+}
+
+/// What a connection is used for.
+#[derive(Clone, Copy)]
+enum ClientType {
+    Normal,
+    /// It has subscriptions.
+    Pubsub,
+    /// Links between nodes: none of the connections is one.
+    Replication,
 }
 
 /// A property of a connection that is compared byte for byte.
@@ -167,12 +176,14 @@ fn condition(option: &[u8], value: &[u8]) -> Result<Condition, FilterError> {
 }
 
 fn read_type(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
-    let normal = is(value, "normal");
-    let known = ["primary", "master", "replica", "slave", "pubsub"];
-    if !normal && !known.iter().any(|kind| is(value, kind)) {
-        return Err(FilterError::UnknownType(text(value)));
-    }
-    Ok(Condition::Normal(normal == wanted))
+    const REPLICATION: [&str; 4] = ["primary", "master", "replica", "slave"];
+    let kind = match () {
+        () if is(value, "normal") => ClientType::Normal,
+        () if is(value, "pubsub") => ClientType::Pubsub,
+        () if REPLICATION.iter().any(|kind| is(value, kind)) => ClientType::Replication,
+        () => return Err(FilterError::UnknownType(text(value))),
+    };
+    Ok(Condition::Type(kind, wanted))
 }
 
 fn read_user(value: &[u8], wanted: bool) -> Result<Condition, FilterError> {
@@ -209,7 +220,8 @@ impl Condition {
             Condition::Ids(ids, wanted) => ids.contains(&client.id) == *wanted,
             Condition::Text(text, value, wanted) => text.is(client, value) == *wanted,
             Condition::User(name, wanted) => (client.user_name().as_bytes() == name) == *wanted,
-            Condition::Normal(wanted) | Condition::Database(wanted) => *wanted,
+            Condition::Type(kind, wanted) => kind.is_of(client) == *wanted,
+            Condition::Database(wanted) => *wanted,
             Condition::Flags(flags, wanted) => {
                 let set = client.flags();
                 flags.iter().all(|flag| set.as_bytes().contains(flag)) == *wanted
@@ -217,6 +229,16 @@ impl Condition {
             Condition::Capabilities(letters, wanted) => (letters.is_empty() || client.redirect.get()) == *wanted,
             Condition::OldAtLeast(seconds) => client.connected_at.elapsed().as_secs() >= *seconds,
             Condition::IdleAtLeast(seconds) => client.active_at.get().elapsed().as_secs() >= *seconds,
+        }
+    }
+}
+
+impl ClientType {
+    fn is_of(self, client: &Client) -> bool {
+        match self {
+            ClientType::Normal => !client.is_subscribed(),
+            ClientType::Pubsub => client.is_subscribed(),
+            ClientType::Replication => false,
         }
     }
 }

@@ -12,9 +12,9 @@ use fastness_connection::attribute::TraceParent;
 use fastness_connection::connection::is_http;
 use fastness_connection::{Closing, Executed, Host, ReplyMode};
 use fastness_engine::command::spec::key_flag;
-use fastness_engine::command::{CommandSpec, Flags, KeyFlags};
+use fastness_engine::command::{CommandSpec, Flags, Group, KeyFlags, Run, SessionCommand};
 use fastness_engine::generic::sort::check_without_every_key;
-use fastness_resp::{Args, Limits, ProtocolError, ReplyBuf};
+use fastness_resp::{Args, Limits, Protocol, ProtocolError, ReplyBuf};
 use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot, slot_of};
 
@@ -38,6 +38,11 @@ const UNSENT_BYTES_SOFT: usize = 16 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
 
+/// Messages of channels from this length on are shared by their receivers; shorter ones are copied, bytes.
+const SHARED_PUSH_BYTES_MIN: usize = 4 * 1024;
+/// Messages of channels that go into one block of replies, bytes; the last one may exceed it.
+const PUSHED_AT_ONCE_BYTES: usize = 256 * 1024;
+
 /// The front end as one connection's commands see it.
 pub(crate) struct ConnectionFrontEnd<'a> {
     replica: &'a ReplicaServer,
@@ -53,6 +58,12 @@ impl<'a> ConnectionFrontEnd<'a> {
 
     fn config(&self) -> &Config {
         self.config.get_or_init(|| self.replica.node.config.load())
+    }
+
+    /// Whether the client may use only few commands, because it is subscribed and speaks RESP2.
+    #[inline]
+    fn is_limited_to_subscriptions(&self) -> bool {
+        self.client.is_subscribed() && self.client.protocol.get() == Protocol::Resp2
     }
 
     /// Whether a client may run a command that not everybody may.
@@ -155,6 +166,21 @@ fn permits_every_key(user: &User, spec: &CommandSpec, args: Args<'_>, out: &mut 
     }
 }
 
+/// Whether a client that is subscribed may run a command in RESP2. If not, the error has been appended.
+#[cold]
+fn permit_to_subscriber(spec: &'static CommandSpec, out: &mut ReplyBuf) -> bool {
+    let subscribes = spec.group == Group::Pubsub && spec.changes_connection;
+    let is_permitted = subscribes || matches!(spec.name, "ping" | "quit" | "reset");
+    if !is_permitted {
+        out.error(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            spec.name
+        ));
+    }
+    is_permitted
+}
+
 impl Host for ConnectionFrontEnd<'_> {
     fn clock(&self) -> Instant {
         Instant::now()
@@ -176,7 +202,8 @@ impl Host for ConnectionFrontEnd<'_> {
             return UNSENT_BYTES_SOFT;
         }
         // A client that does not take more than this is closed; replies that are pending beyond it wait.
-        let hard = match self.config().client_output_buffer_limit.hard_bytes {
+        let limit = self.config().client_output_buffer_limit.of(self.client.is_subscribed());
+        let hard = match limit.hard_bytes {
             0 => u64::MAX,
             hard => hard,
         };
@@ -208,10 +235,32 @@ impl Host for ConnectionFrontEnd<'_> {
             self.trace(spec, args);
         }
         self.client.renew(&self.replica.node.accounts);
-        if self.client.is_authenticated() && self.client.is_unrestricted() {
-            return true;
+        let has_rights =
+            self.client.is_authenticated() && self.client.is_unrestricted() || self.check_rights(spec, args, out);
+        has_rights && (!self.is_limited_to_subscriptions() || permit_to_subscriber(spec, out))
+    }
+
+    fn answer(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        let is_answered = self.is_limited_to_subscriptions() && spec.name == "ping" && args.len() <= 2;
+        if is_answered {
+            out.array(2);
+            out.bulk("pong");
+            out.bulk(args.try_get(1).unwrap_or_default());
         }
-        self.check_rights(spec, args, out)
+        is_answered
+    }
+
+    fn append_pushes(&mut self, out: &mut ReplyBuf) -> bool {
+        let subscriptions = &self.client.subscriptions;
+        let before = out.len();
+        while subscriptions.has_pushes() && out.len() - before < PUSHED_AT_ONCE_BYTES {
+            match subscriptions.take_push() {
+                Some(message) if message.len() >= SHARED_PUSH_BYTES_MIN => out.buf_mut().push_shared(&message),
+                Some(message) => out.raw(&message),
+                None => break,
+            }
+        }
+        subscriptions.has_pushes()
     }
 
     fn set_running(&mut self, running: bool) {
@@ -222,7 +271,7 @@ impl Host for ConnectionFrontEnd<'_> {
     }
 
     fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
-        let Executed { spec, args, took, request_bytes, reply_bytes, reply } = *executed;
+        let Executed { spec, args, took, request_bytes, reply_bytes, reply, outcome } = *executed;
         let Some(spec) = spec else {
             if is_http(args) {
                 return Some(self.refuse_http());
@@ -232,6 +281,9 @@ impl Host for ConnectionFrontEnd<'_> {
             return None;
         };
         add(&self.client.commands, 1);
+        if self.client.subscriptions.has_published() && matches!(spec.run, Run::Session(SessionCommand::Exec)) {
+            self.replica.end_transaction(self.client, outcome, reply.starts_with(b"-"));
+        }
         if self.client.trace.is_live() {
             match reply {
                 b"+QUEUED\r\n" => self.client.trace.discard(),

@@ -20,6 +20,7 @@ use crate::master_key::age_s;
 use crate::names;
 use crate::node_disk::DiskInfo;
 use crate::process::{Usage, human};
+use crate::resp_server::pubsub::subscriptions::ChannelKind;
 use crate::resp_server::snapshot::Figures;
 use crate::resp_server::{ReplicaServer, replication};
 use crate::shared::{REDIS_VERSION, VALKEY_VERSION};
@@ -171,7 +172,7 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
         "client_recent_max_output_buffer": largest(|client| client.unsent_bytes.get()),
         "blocked_clients": clients.iter().filter(|client| client.blocked.get()).count(),
         "tracking_clients": 0,
-        "pubsub_clients": 0,
+        "pubsub_clients": clients.iter().filter(|client| client.is_subscribed()).count(),
         "watching_clients": facts.figures.watches.0,
         "clients_in_timeout_table": facts.shard.key_waits.with_timeout,
         "total_watched_keys": facts.figures.watches.1,
@@ -380,9 +381,9 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "evicted_clients": stats.evicted_clients.get(),
         "keyspace_hits": facts.figures.lookups.hits,
         "keyspace_misses": facts.figures.lookups.misses,
-        "pubsub_channels": 0,
-        "pubsub_patterns": 0,
-        "pubsubshard_channels": 0,
+        "pubsub_channels": facts.replica.pubsub.channels.names_count(ChannelKind::Channel),
+        "pubsub_patterns": facts.replica.pubsub.channels.names_count(ChannelKind::Pattern),
+        "pubsubshard_channels": facts.replica.pubsub.channels.names_count(ChannelKind::Shard),
         "latest_fork_usec": 0,
         "total_forks": 0,
         "tracking_total_keys": 0,

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
-use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, role};
+use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, pubsub, role};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
@@ -48,6 +48,20 @@ const COMMANDS: &[ServerCommand] = &[
     cluster::SHARDS,
     cluster::SLAVES,
     cluster::SLOTS,
+    // pubsub
+    pubsub::PSUBSCRIBE,
+    pubsub::PUBLISH,
+    pubsub::CHANNELS,
+    pubsub::NUMPAT,
+    pubsub::NUMSUB,
+    pubsub::SHARDCHANNELS,
+    pubsub::SHARDNUMSUB,
+    pubsub::PUNSUBSCRIBE,
+    pubsub::SPUBLISH,
+    pubsub::SSUBSCRIBE,
+    pubsub::SUBSCRIBE,
+    pubsub::SUNSUBSCRIBE,
+    pubsub::UNSUBSCRIBE,
     // server
     acl::DELUSER,
     acl::DRYRUN,
@@ -91,6 +105,7 @@ const OTHERS: &[Command] = &[
     command::help("config|help"),
     command::help("latency|help"),
     command::help("module|help"),
+    command::help("pubsub|help"),
     command::help("slowlog|help"),
     Command::refused("cluster|addslots", MANAGED),
     Command::refused("cluster|addslotsrange", MANAGED),
