@@ -4,13 +4,24 @@
 # before the unit did.
 
 function write_failure() {
-    if (name != "") print "failed\t" name "\t" text >> tests
+    if (name != "") print "failed\t" name "\t" substr(text, 1, 300) >> tests
     name = ""
+    text = ""
+}
+
+function is_end_of(text, line) {
+    return substr(line, length(line) - length(text) + 1) == text
 }
 
 { gsub(/\033\[[0-9;]*m/, ""); gsub(/\t/, " ") }
-# The name of a failed test is followed by lines of its error.
-name != "" && text == "" && !/^\[/ { text = substr($0, 1, 300); next }
+# The name of a failed test is followed by the first line of its error. The suite cuts ten characters from it, because
+# a failed assertion begins with `assertion:`; of another error the whole text follows.
+name != "" && text == "" && !/^\[/ { text = $0; next }
+name != "" && !/^\[/ {
+    if (is_end_of(text, $0)) text = $0
+    write_failure()
+    next
+}
 /^\[/ { write_failure() }
 /^\[ok\]: / {
     passed++
@@ -23,7 +34,6 @@ name != "" && text == "" && !/^\[/ { text = substr($0, 1, 300); next }
     sub(/^\[err\]: /, "")
     sub(/ in tests\/[^ ]*\.tcl$/, "")
     name = $0
-    text = ""
 }
 /^\[outside\]: / {
     sub(/^\[outside\]: /, "")

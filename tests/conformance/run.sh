@@ -6,7 +6,7 @@
 #   FASTNESS_BIN      the binary (default: the release binary)
 #   UNIT              the units to run: "unit/type/list unit/expire" (default: all of baseline.tsv)
 #   OUT               the folder of logs and lists (default: FASTNESS_CACHE/conformance)
-#   CONFORMANCE_PORT  the first of 100 free ports for the cluster (default: 17700)
+#   CONFORMANCE_PORT  the first of 132 free ports, of which the cluster uses 100 (default: 17700)
 #   ADDRESS           HOST:PORT of a server to run against instead: valkey-server, for baseline.tsv
 #
 # `run.sh check` only looks for what is missing. The exit status is 1 if a test failed that known.tsv does not expect.
@@ -19,6 +19,8 @@ source "$conformance_dir/../../deploy/setup/env.sh"
 binary=${FASTNESS_BIN:-$CARGO_TARGET_DIR/release/fastness}
 out=${OUT:-$FASTNESS_CACHE/conformance}
 first_port=${CONFORMANCE_PORT:-17700}
+# The suite's own processes talk on one of the 32 ports before this one.
+suite_port=$((first_port + 132))
 nodes=3
 # A pass over a unit is given up when no test ends for so long, or after the longest time; then a second pass follows
 # with a limit on every reply.
@@ -103,7 +105,8 @@ pass() { # pass UNIT FILE [SECONDS of a reply]
         cd "$VALKEY_SRC"
         mkdir -p tests/tmp
         exec env "${limits[@]}" timeout -k 5 "$unit_seconds" tclsh "$conformance_dir/overlay.tcl" --host "$host" --port "$port" \
-            --cluster-mode --single "$1" --durable --timeout "$stall_seconds" --dont-clean --dont-pre-clean
+            --cluster-mode --single "$1" --durable --timeout "$stall_seconds" --baseport "$suite_port" \
+            --dont-clean --dont-pre-clean
     ) >"$2.log" 2>&1 &
     suite=$!
     wait "$suite" || true
