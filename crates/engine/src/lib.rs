@@ -62,6 +62,6 @@ pub use env::Env;
 pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
-pub use keyspace::{ExpiryChange, Key};
+pub use keyspace::{ExpiryChange, Key, PackedLimits};
 pub use random::Random;
 pub use transaction::TransactionState;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fastness_engine::PackedLimits;
 use fastness_types::Durability;
 
 use super::value::{self, Problem};
@@ -346,6 +347,30 @@ pub static OPTIONS: &[OptionSpec] = &[
         Kind::MemoryBound(|c| &mut c.maxmemory_clients),
         "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; a connection may have as many unread replies as are left of it, and over it the largest are closed, except those with CLIENT NO-EVICT (crates/LIMITS.md)"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
+    option!("hash-max-listpack-entries", "512", "a number from 0 to 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: PackedLimits::PARTS_MAX },
+        "fields up to which a hash is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
+    option!("hash-max-ziplist-entries", "512", "a number from 0 to 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: PackedLimits::PARTS_MAX },
+        "older name of hash-max-listpack-entries"),
+    option!("hash-max-listpack-value", "64", "bytes from 0 to 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: PackedLimits::TEXT_MAX },
+        "longest field and value of such a hash"),
+    option!("hash-max-ziplist-value", "64", "bytes from 0 to 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: PackedLimits::TEXT_MAX },
+        "older name of hash-max-listpack-value"),
+    option!("zset-max-listpack-entries", "128", "a number from 0 to 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: PackedLimits::PARTS_MAX },
+        "members up to which a sorted set is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
+    option!("zset-max-ziplist-entries", "128", "a number from 0 to 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: PackedLimits::PARTS_MAX },
+        "older name of zset-max-listpack-entries"),
+    option!("zset-max-listpack-value", "64", "bytes from 0 to 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: PackedLimits::TEXT_MAX },
+        "longest member of such a sorted set"),
+    option!("zset-max-ziplist-value", "64", "bytes from 0 to 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: PackedLimits::TEXT_MAX },
+        "older name of zset-max-listpack-value"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "client connections to this node"),
     option!("source-connections-per-second", "2000", "a number from 0 to 1000000, 0: no limit", Running,
@@ -503,6 +528,7 @@ impl Config {
             snapshot_log_bytes: 256 << 20,
             watch_log_bytes: 0,
             disk_budget: 0,
+            packed_limits: PackedLimits::default(),
             maxclients: 0,
             source_connections_per_second: 0,
             source_connections_burst: 0,

@@ -1,0 +1,71 @@
+//! Up to which size hashes and sorted sets are packed.
+
+use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
+
+/// The limits, with the meaning of Valkey's options. They decide how a value is stored and what OBJECT ENCODING reports,
+/// never what it is: replicas with other limits hold the same data. A value that is stored already keeps its form until
+/// it is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedLimits {
+    /// The most fields of a packed hash: `hash-max-listpack-entries`.
+    pub hash_fields: u64,
+    /// The longest field and value of a packed hash, bytes: `hash-max-listpack-value`.
+    pub hash_text: u64,
+    /// The most members of a packed sorted set: `zset-max-listpack-entries`.
+    pub zset_members: u64,
+    /// The longest member of a packed sorted set, bytes: `zset-max-listpack-value`.
+    pub zset_name: u64,
+}
+
+const _: () = assert!(PackedLimits::PARTS_MAX < u16::MAX as u64 && PackedLimits::TEXT_MAX <= u8::MAX as u64);
+const _: () = assert!(PackedLimits::PARTS_MAX * 2 * (PackedLimits::TEXT_MAX + 2) < IMAGE_RECORD_BYTES_MAX as u64);
+
+impl PackedLimits {
+    /// Upper bound on the numbers of fields and members: a packed value is read from its start, copied when it changes,
+    /// and one record of an image.
+    pub const PARTS_MAX: u64 = 512;
+    /// Upper bound on the lengths: a packed value has one byte for each.
+    pub const TEXT_MAX: u64 = 128;
+
+    /// These limits within their upper bounds.
+    #[must_use]
+    pub fn bounded(self) -> PackedLimits {
+        PackedLimits {
+            hash_fields: self.hash_fields.min(Self::PARTS_MAX),
+            hash_text: self.hash_text.min(Self::TEXT_MAX),
+            zset_members: self.zset_members.min(Self::PARTS_MAX),
+            zset_name: self.zset_name.min(Self::TEXT_MAX),
+        }
+    }
+
+    /// Whether a hash of so many fields may be packed.
+    #[must_use]
+    pub fn takes_fields(self, count: usize) -> bool {
+        count as u64 <= self.hash_fields
+    }
+
+    /// Whether a packed hash may have this field or value.
+    #[must_use]
+    pub fn takes_text(self, text: &[u8]) -> bool {
+        text.len() as u64 <= self.hash_text
+    }
+
+    /// Whether a sorted set of so many members may be packed.
+    #[must_use]
+    pub fn takes_members(self, count: usize) -> bool {
+        count as u64 <= self.zset_members
+    }
+
+    /// Whether a packed sorted set may have a member of this name.
+    #[must_use]
+    pub fn takes_name(self, name: &[u8]) -> bool {
+        name.len() as u64 <= self.zset_name
+    }
+}
+
+/// Valkey's defaults.
+impl Default for PackedLimits {
+    fn default() -> Self {
+        PackedLimits { hash_fields: 512, hash_text: 64, zset_members: 128, zset_name: 64 }
+    }
+}
