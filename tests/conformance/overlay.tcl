@@ -5,7 +5,8 @@
 # - A unit's file, its start_server blocks and its tags blocks are evaluated command by command. An error between two
 #   tests skips the rest of that command, not of the file. It is reported as a line `[outside]: …`.
 # - A CONFIG SET of a start_server block that the server refuses is reported in the same way, and the block runs.
-# - After a failed test the client gets a new connection, because replies may be left on the old one.
+# - After a failed test the client gets a new connection, because replies may be left on the old one, and the options
+#   that the test changed get their old values.
 # - If CONFORMANCE_REPLY_SECONDS is set, a reply that takes longer is an error, so that a test whose reply never comes
 #   fails and the tests after it run.
 #
@@ -126,8 +127,30 @@ proc conformance::tags {tags code} {
     if {$code_of_block} { return -options $options $result }
 }
 
-# The suite's own test, and a new connection if it failed.
+# All options of the server with their values, on a connection of its own; nothing if the server does not answer.
+proc conformance::options {} {
+    set options {}
+    catch {
+        set client [valkey $::host $::port 0 $::tls]
+        catch {set options [$client config get *]}
+        $client close
+    }
+    return $options
+}
+
+# Sets options back that differ from `before`.
+proc conformance::restore_options {before} {
+    set after [options]
+    dict for {option value} $before {
+        if {$value ne "*****" && [dict exists $after $option] && [dict get $after $option] ne $value} {
+            if {[catch {r config set $option $value} error]} { report "CONFIG SET $option $value: $error" }
+        }
+    }
+}
+
+# The suite's own test; if it failed, what it left behind is removed.
 proc conformance::test {args} {
+    set before [conformance::options]
     set failed $::num_failed
     set servers [llength $::servers]
     set tags $::tags
@@ -136,6 +159,7 @@ proc conformance::test {args} {
         set ::tags $tags
         conformance::leave_servers $servers
         catch {conformance::reconnect}
+        catch {conformance::restore_options $before}
     }
     if {$code} { return -options $options $result }
     return $result

@@ -212,7 +212,7 @@ pub struct Config {
     pub watch_log_bytes: u64,
     /// Bytes that log, snapshots and ballast of this node may take together; 0: derived from the file system.
     pub disk_budget: u64,
-    /// Up to which size hashes and sorted sets are packed.
+    /// Up to which size hashes, sets and sorted sets are packed.
     pub packed_limits: PackedLimits,
     pub maxclients: u64,
     pub source_connections_per_second: u64,

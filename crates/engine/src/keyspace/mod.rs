@@ -7,7 +7,7 @@
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`expiry`]: when a key expires.
 //! - [`value`]: the interface between the keyspace and the values of data types; [`text`]: long strings.
-//! - [`packed_limits`]: up to which size hashes and sorted sets are packed.
+//! - [`packed_limits`]: up to which size hashes, sets and sorted sets are packed.
 //! - `change`: changes of values in place.
 //! - [`undo`]: records of what changes destroy; `undoing`: how they are kept, dropped and used.
 //! - [`retired`]: large values that are freed in slices.

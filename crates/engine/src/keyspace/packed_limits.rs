@@ -1,4 +1,4 @@
-//! Up to which size hashes and sorted sets are packed.
+//! Up to which size hashes, sets and sorted sets are packed.
 
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 
@@ -11,6 +11,12 @@ pub struct PackedLimits {
     pub hash_fields: u64,
     /// The longest field and value of a packed hash, bytes: `hash-max-listpack-value`.
     pub hash_text: u64,
+    /// The most members of a packed set of integers: `set-max-intset-entries`.
+    pub set_ints: u64,
+    /// The most members of a packed set of texts: `set-max-listpack-entries`.
+    pub set_texts: u64,
+    /// The longest text of a packed set, bytes: `set-max-listpack-value`.
+    pub set_text: u64,
     /// The most members of a packed sorted set: `zset-max-listpack-entries`.
     pub zset_members: u64,
     /// The longest member of a packed sorted set, bytes: `zset-max-listpack-value`.
@@ -33,6 +39,9 @@ impl PackedLimits {
         PackedLimits {
             hash_fields: self.hash_fields.min(Self::PARTS_MAX),
             hash_text: self.hash_text.min(Self::TEXT_MAX),
+            set_ints: self.set_ints.min(Self::PARTS_MAX),
+            set_texts: self.set_texts.min(Self::PARTS_MAX),
+            set_text: self.set_text.min(Self::TEXT_MAX),
             zset_members: self.zset_members.min(Self::PARTS_MAX),
             zset_name: self.zset_name.min(Self::TEXT_MAX),
         }
@@ -66,6 +75,14 @@ impl PackedLimits {
 /// Valkey's defaults.
 impl Default for PackedLimits {
     fn default() -> Self {
-        PackedLimits { hash_fields: 512, hash_text: 64, zset_members: 128, zset_name: 64 }
+        PackedLimits {
+            hash_fields: 512,
+            hash_text: 64,
+            set_ints: 512,
+            set_texts: 128,
+            set_text: 64,
+            zset_members: 128,
+            zset_name: 64,
+        }
     }
 }
