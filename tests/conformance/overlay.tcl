@@ -5,8 +5,8 @@
 # - A unit's file, its start_server blocks and its tags blocks are evaluated command by command. An error between two
 #   tests skips the rest of that command, not of the file. It is reported as a line `[outside]: …`.
 # - A CONFIG SET of a start_server block that the server refuses is reported in the same way, and the block runs.
-# - After a failed test the client gets a new connection, because replies may be left on the old one, and the options
-#   that the test changed get their old values.
+# - After a failed test the client gets a new connection, because replies may be left on the old one, with the protocol
+#   that it spoke before, and the options that the test changed get their old values.
 # - If CONFORMANCE_REPLY_SECONDS is set, a reply that takes longer is an error, so that a test whose reply never comes
 #   fails and the tests after it run.
 #
@@ -38,11 +38,24 @@ proc conformance::commands {script} {
     return $commands
 }
 
-# Connects the client of the innermost server again, under the same handle, with the protocol version that it had.
-proc conformance::reconnect {} {
-    if {![llength $::servers]} return
+# The number of the innermost server's client; -1 if there is none.
+proc conformance::client_id {} {
+    if {![llength $::servers]} { return -1 }
     set client [dict get [lindex $::servers end] client]
-    if {![regexp {valkeyHandle(\d+)$} $client -> id] || ![info exists ::valkey::fd($id)]} return
+    if {![regexp {valkeyHandle(\d+)$} $client -> id] || ![info exists ::valkey::fd($id)]} { return -1 }
+    return $id
+}
+
+# Whether a client speaks RESP3.
+proc conformance::speaks_resp3 {id} {
+    return [expr {[info exists ::valkey::testing_resp3($id)] && $::valkey::testing_resp3($id)}]
+}
+
+# Connects the client of the innermost server again, under the same handle.
+proc conformance::reconnect {resp3} {
+    set id [client_id]
+    if {$id < 0} return
+    set client [dict get [lindex $::servers end] client]
     catch {close $::valkey::fd($id)}
     lassign $::valkey::addr($id) host port
     if {[catch {
@@ -53,7 +66,8 @@ proc conformance::reconnect {} {
         set ::valkey::deferred($id) 0
         set ::valkey::readraw($id) 0
         ::valkey::valkey_reset_state $id
-        if {$::valkey::testing_resp3($id)} { $client hello 3 }
+        set ::valkey::testing_resp3($id) 0
+        if {$resp3} { $client hello 3 }
     } error]} {
         set ::valkey::fd($id) {}
         report "reconnect: $error"
@@ -74,12 +88,13 @@ proc conformance::run {level script place} {
     foreach command [commands $script] {
         set tags $::tags
         set servers [llength $::servers]
+        set resp3 [speaks_resp3 [client_id]]
         set code [catch {uplevel $level $command} result options]
         if {$code == 1} {
             set ::tags $tags
             leave_servers $servers
             report "$place: $result (at: [string range [string trim $command] 0 100])"
-            catch {reconnect}
+            catch {reconnect $resp3}
             # A node that restarts needs a moment.
             if {[string match "*connection refused*" $result]} { after 200 }
         } elseif {$code != 0} {
@@ -154,11 +169,12 @@ proc conformance::test {args} {
     set failed $::num_failed
     set servers [llength $::servers]
     set tags $::tags
+    set resp3 [conformance::speaks_resp3 [conformance::client_id]]
     set code [catch {uplevel 1 [list conformance::suite_test {*}$args]} result options]
     if {$::num_failed > $failed} {
         set ::tags $tags
         conformance::leave_servers $servers
-        catch {conformance::reconnect}
+        catch {conformance::reconnect $resp3}
         catch {conformance::restore_options $before}
     }
     if {$code} { return -options $options $result }

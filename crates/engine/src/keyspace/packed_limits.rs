@@ -86,3 +86,72 @@ impl Default for PackedLimits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    fn with(limits: PackedLimits) -> Bench {
+        let mut bench = Bench::new();
+        bench.engine.set_packed_limits(limits);
+        bench
+    }
+
+    #[test]
+    fn lower_limits_make_tables_earlier() {
+        let few = PackedLimits { hash_fields: 2, set_ints: 2, set_texts: 2, zset_members: 2, ..PackedLimits::default() };
+        let mut bench = with(few);
+        bench.script("HSET h a 1 b 2 => :2 | OBJECT ENCODING h => $8 listpack | HSET h c 3 => :1");
+        bench.script("OBJECT ENCODING h => $9 hashtable | HGET h a => $1 1");
+        bench.script("ZADD z 1 a 2 b => :2 | OBJECT ENCODING z => $8 listpack | ZADD z 3 c => :1");
+        bench.script("OBJECT ENCODING z => $8 skiplist | ZRANK z a => :0");
+        bench.script("SADD s 1 2 => :2 | OBJECT ENCODING s => $6 intset | SADD s 3 => :1");
+        bench.script("OBJECT ENCODING s => $9 hashtable | SCARD s => :3");
+        bench.script("SADD t a b => :2 | OBJECT ENCODING t => $8 listpack | SADD t c => :1");
+        bench.script("OBJECT ENCODING t => $9 hashtable | SISMEMBER t a => :1");
+        let short = PackedLimits { hash_text: 2, set_text: 2, zset_name: 2, ..PackedLimits::default() };
+        let mut bench = with(short);
+        bench.script("HSET h a 12 => :1 | OBJECT ENCODING h => $8 listpack | HSET h a 123 => :0");
+        bench.script("OBJECT ENCODING h => $9 hashtable");
+        bench.script("ZADD z 1 ab => :1 | OBJECT ENCODING z => $8 listpack | ZADD z 1 abc => :1");
+        bench.script("OBJECT ENCODING z => $8 skiplist");
+        bench.script("SADD s ab => :1 | OBJECT ENCODING s => $8 listpack | SADD s abc => :1");
+        bench.script("OBJECT ENCODING s => $9 hashtable");
+    }
+
+    #[test]
+    fn no_value_is_packed_at_zero() {
+        let none = PackedLimits { hash_fields: 0, set_ints: 0, set_texts: 0, zset_members: 0, ..PackedLimits::default() };
+        let mut bench = with(none);
+        bench.script("HSET h a 1 => :1 | OBJECT ENCODING h => $9 hashtable");
+        bench.script("ZADD z 1 a => :1 | OBJECT ENCODING z => $8 skiplist");
+        bench.script("SADD s 1 => :1 | OBJECT ENCODING s => $9 hashtable");
+        bench.script("SADD t a => :1 | OBJECT ENCODING t => $9 hashtable");
+    }
+
+    /// Valkey then keeps a short set of integers as a listpack.
+    #[test]
+    fn integers_may_be_packed_as_texts() {
+        let mut bench = with(PackedLimits { set_ints: 0, ..PackedLimits::default() });
+        bench.script("SADD s 1 => :1 | OBJECT ENCODING s => $8 listpack");
+    }
+
+    #[test]
+    fn limits_have_upper_bounds() {
+        let all = u64::MAX;
+        let limits = PackedLimits {
+            hash_fields: all,
+            hash_text: all,
+            set_ints: all,
+            set_texts: all,
+            set_text: all,
+            zset_members: all,
+            zset_name: all,
+        };
+        let mut bench = with(limits);
+        let (fits, long) = ("v".repeat(128), "v".repeat(129));
+        bench.script(&format!("ZADD z 1 {fits} => :1 | OBJECT ENCODING z => $8 listpack | ZADD z 1 {long} => :1"));
+        bench.script("OBJECT ENCODING z => $8 skiplist");
+    }
+}

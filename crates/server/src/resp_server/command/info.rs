@@ -383,6 +383,7 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
         "pubsubshard_channels": 0,
+        "migrate_cached_sockets": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
         "tracking_total_keys": 0,
