@@ -2,9 +2,9 @@
 
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 
-/// The limits, with the meaning of Valkey's options. They decide how a value is stored and what OBJECT ENCODING reports,
-/// never what it is: replicas with other limits hold the same data. A value that is stored already keeps its form until
-/// it is changed.
+/// The limits, with the meaning of Valkey's options. They decide how a value is stored and what OBJECT ENCODING
+/// reports, never what it is: replicas with other limits hold the same data. A value that is stored already keeps its
+/// form until it is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedLimits {
     /// The most fields of a packed hash: `hash-max-listpack-entries`.
@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn lower_limits_make_tables_earlier() {
-        let few = PackedLimits { hash_fields: 2, set_ints: 2, set_texts: 2, zset_members: 2, ..PackedLimits::default() };
+        let few =
+            PackedLimits { hash_fields: 2, set_ints: 2, set_texts: 2, zset_members: 2, ..PackedLimits::default() };
         let mut bench = with(few);
         bench.script("HSET h a 1 b 2 => :2 | OBJECT ENCODING h => $8 listpack | HSET h c 3 => :1");
         bench.script("OBJECT ENCODING h => $9 hashtable | HGET h a => $1 1");
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn no_value_is_packed_at_zero() {
-        let none = PackedLimits { hash_fields: 0, set_ints: 0, set_texts: 0, zset_members: 0, ..PackedLimits::default() };
+        let none =
+            PackedLimits { hash_fields: 0, set_ints: 0, set_texts: 0, zset_members: 0, ..PackedLimits::default() };
         let mut bench = with(none);
         bench.script("HSET h a 1 => :1 | OBJECT ENCODING h => $9 hashtable");
         bench.script("ZADD z 1 a => :1 | OBJECT ENCODING z => $8 skiplist");

@@ -103,11 +103,8 @@ fn load_texts(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded,
         return Ok(Loaded::Nothing);
     }
     // The limits of a replica are not known here: Valkey's defaults.
-    let form = SetForm::of_members(
-        SetForm::Texts,
-        texts.iter().map(|text| SetMember::Text(text)),
-        PackedLimits::default(),
-    );
+    let form =
+        SetForm::of_members(SetForm::Texts, texts.iter().map(|text| SetMember::Text(text)), PackedLimits::default());
     if form == SetForm::Texts && are_distinct(&texts) {
         return Ok(Loaded::Packed(NUMBER, of_texts(&texts)));
     }

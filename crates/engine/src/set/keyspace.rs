@@ -157,11 +157,7 @@ fn integers_with<'a>(
 }
 
 /// The packed set of texts that has the members of `held` and of `added`; `None` if there are too many.
-fn texts_with<'a>(
-    held: PackedSet<'_>,
-    added: impl Iterator<Item = &'a [u8]>,
-    limits: PackedLimits,
-) -> Option<Vec<u8>> {
+fn texts_with<'a>(held: PackedSet<'_>, added: impl Iterator<Item = &'a [u8]>, limits: PackedLimits) -> Option<Vec<u8>> {
     let integers: Vec<Vec<u8>> = match held.form() {
         SetForm::Ints => held.iter().map(SetMember::to_vec).collect(),
         _ => Vec::new(),

@@ -17,11 +17,7 @@ const MEMBERS_PER_EFFECT: usize = 1_024;
 
 /// Whether a command that names so many members, with these names, makes a sorted set large, whether it adds them or
 /// not.
-pub(super) fn makes_table<'a>(
-    limits: PackedLimits,
-    count: usize,
-    mut names: impl Iterator<Item = &'a [u8]>,
-) -> bool {
+pub(super) fn makes_table<'a>(limits: PackedLimits, count: usize, mut names: impl Iterator<Item = &'a [u8]>) -> bool {
     !limits.takes_members(count) || !names.all(|name| limits.takes_name(name))
 }
 
