@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade ledger build-tools install
+.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade conformance conformance-check ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 # `cargo build` that also estimates the minutes left.
@@ -131,6 +131,14 @@ test-upgrade: setup-test ## upgrade a cluster of an older version node by node: 
 	@$(ENV); $(BUILD) --workspace --bins
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" FASTNESS_OLD_BIN='$(abspath $(OLD))'; \
 		cargo test --locked --workspace --test upgrade -- --nocapture
+
+# Before the build, which takes minutes: whether there is a suite to run.
+conformance-check:
+	@tests/conformance/run.sh check
+
+# A variable on make's command line is in the environment of the recipe.
+conformance: conformance-check build ## Valkey's own test suite against one shard: VALKEY_SRC=DIR, a checkout of Valkey 8.0.1 that was built; UNIT='unit/type/list …' for some units, OUT=DIR for the logs (tests/conformance/README.md)
+	@tests/conformance/run.sh
 
 ledger: setup ## regenerate tests/LEDGER.md from the rows that the long runs wrote
 	@$(ENV); cargo run --locked --release -q -p fastness-testkit --bin proof -- page

@@ -70,6 +70,6 @@ pub use env::Env;
 pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
-pub use keyspace::{ExpiryChange, Key, TypeNumber};
+pub use keyspace::{ExpiryChange, Key, PackedLimits, TypeNumber};
 pub use random::Random;
 pub use transaction::TransactionState;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fastness_engine::PackedLimits;
 use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 use fastness_types::limits::USERS_MAX;
@@ -228,6 +229,8 @@ pub struct Config {
     pub watch_log_bytes: u64,
     /// Bytes that log, snapshots and ballast of this node may take together; 0: derived from the file system.
     pub disk_budget: u64,
+    /// Up to which size hashes, sets and sorted sets are packed.
+    pub packed_limits: PackedLimits,
     pub maxclients: u64,
     pub source_connections_per_second: u64,
     pub source_connections_burst: u64,

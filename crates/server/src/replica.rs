@@ -197,8 +197,11 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.clients.close_idle(config.timeout);
     server.evict_clients();
     server.close_stuck();
-    // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bound.
-    server.shard.with_engine(|engine| engine.set_maxmemory(config.maxmemory));
+    // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bounds.
+    server.shard.with_engine(|engine| {
+        engine.set_maxmemory(config.maxmemory);
+        engine.set_packed_limits(config.packed_limits);
+    });
     if server.node.settings().max_lag.is_none() {
         server.shard.set_max_lag(config.durability_max_lag);
     }

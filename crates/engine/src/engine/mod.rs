@@ -19,7 +19,7 @@ mod write;
 use crate::env::Env;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
-use crate::keyspace::{Key, Keyspace, TypeNumber};
+use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber};
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
@@ -203,6 +203,11 @@ impl Engine {
     /// Sets the bound of [`Engine::memory_used`]; 0: no bound.
     pub fn set_maxmemory(&mut self, bytes: u64) {
         self.maxmemory = bytes;
+    }
+
+    /// Sets up to which size values are packed from now on, within the upper bounds of [`PackedLimits`].
+    pub fn set_packed_limits(&mut self, limits: PackedLimits) {
+        self.keyspace.set_packed_limits(limits);
     }
 
     /// Whether more memory is in use than allowed.

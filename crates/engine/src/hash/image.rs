@@ -5,13 +5,13 @@
 //! hash is the sum of the digests of its fields, because their order differs between replicas.
 
 use super::fields::{FieldTable, pair};
-use super::packed::{FIELDS_MAX, NUMBER, PackedHash, PackedHashBuf, Pair};
+use super::packed::{NUMBER, PackedHash, PackedHashBuf, Pair};
 use crate::codec::digest::Running;
 use crate::codec::varint;
 use crate::image::codec::{
     ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
 };
-use crate::keyspace::{Entry, ExpiryChange, Object};
+use crate::keyspace::{Entry, ExpiryChange, Object, PackedLimits};
 use fastness_types::WallMs;
 
 /// Kinds of records. Frozen.
@@ -70,8 +70,10 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
     if pairs.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    let fits = |(field, value): &Pair<'_>| PackedHashBuf::takes(field) && PackedHashBuf::takes(value);
-    if pairs.len() <= FIELDS_MAX && pairs.iter().all(fits) {
+    // The limits of a replica are not known here: Valkey's defaults.
+    let limits = PackedLimits::default();
+    let fits = |(field, value): &Pair<'_>| limits.takes_text(field) && limits.takes_text(value);
+    if limits.takes_fields(pairs.len()) && pairs.iter().all(fits) {
         let mut packed = PackedHashBuf::default();
         pairs.iter().for_each(|(field, value)| packed.set(field, value));
         return Ok(Loaded::Packed(NUMBER, packed.packed().bytes().to_vec()));

@@ -1,7 +1,7 @@
 //! Changes of hashes in the keyspace; a packed hash becomes a table when it grows.
 
 use super::fields::FieldTable;
-use super::packed::{FIELDS_MAX, PackedHash, PackedHashBuf};
+use super::packed::{PackedHash, PackedHashBuf};
 use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
 use fastness_types::WallMs;
@@ -31,13 +31,15 @@ impl Keyspace {
             Some(ValueRef::Object(_)) => return self.set_in_table(key, pairs, expiry),
             Some(_) => return,
         };
-        let is_long = |(field, value): NewField<'_>| !PackedHashBuf::takes(field) || !PackedHashBuf::takes(value);
-        if matches!(expiry, ExpiryChange::At(_)) || pairs.clone().any(is_long) || pairs.clone().count() > FIELDS_MAX {
+        let limits = self.packed_limits();
+        let is_long = |(field, value): NewField<'_>| !limits.takes_text(field) || !limits.takes_text(value);
+        let is_large = pairs.clone().any(is_long) || !limits.takes_fields(pairs.clone().count());
+        if is_large || matches!(expiry, ExpiryChange::At(_)) {
             return self.put_table(key, &packed, now, |keyspace| keyspace.set_in_table(key, pairs, expiry));
         }
         for (field, value) in pairs.clone() {
             packed.set(field, value);
-            if packed.packed().len() > FIELDS_MAX {
+            if !limits.takes_fields(packed.packed().len()) {
                 return self.put_table(key, &packed, now, |keyspace| keyspace.set_in_table(key, pairs, expiry));
             }
         }

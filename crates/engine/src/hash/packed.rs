@@ -10,23 +10,18 @@
 //! ```
 //!
 //! The run is stored in the key's entry, so that a small hash is one allocation with its key. Finding a field reads the
-//! run from its start, and a change copies it: both are bounded by [`FIELDS_MAX`] times [`TEXT_MAX`]. Fields of a
+//! run from its start, and a change copies it: both are bounded by the upper bounds of [`PackedLimits`]. Fields of a
 //! packed hash have no deadlines.
 //!
 //! # Invariant
 //! The run was made by [`PackedHashBuf`]: its lengths add up, and each field occurs once.
 
-use crate::keyspace::{NewValue, Packed, TypeNumber};
+use crate::keyspace::{NewValue, Packed, PackedLimits, TypeNumber};
 
 /// The number of the type in digests and in the headers of entries. Frozen.
 pub const NUMBER: TypeNumber = TypeNumber(1);
-/// The most fields of a packed hash: the default of Valkey's `hash-max-listpack-entries`.
-pub const FIELDS_MAX: usize = 512;
-/// The longest field and value in a packed hash, bytes: the default of Valkey's `hash-max-listpack-value`.
-pub const TEXT_MAX: usize = 64;
 
 const HEAD: usize = 2;
-const _: () = assert!(FIELDS_MAX < u16::MAX as usize && TEXT_MAX <= u8::MAX as usize);
 
 /// A field with its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -144,16 +139,9 @@ impl PackedHashBuf {
         PackedHash { bytes: &self.bytes }
     }
 
-    /// Whether a packed hash may have this field or value.
-    #[must_use]
-    pub fn takes(text: &[u8]) -> bool {
-        text.len() <= TEXT_MAX
-    }
-
-    /// Sets a field, in its place or after all others. Field and value are short enough; the caller checks
-    /// [`FIELDS_MAX`].
+    /// Sets a field, in its place or after all others. The caller checks [`PackedLimits`].
     pub fn set(&mut self, field: &[u8], value: &[u8]) {
-        debug_assert!(Self::takes(field) && Self::takes(value));
+        debug_assert!(field.len().max(value.len()) as u64 <= PackedLimits::TEXT_MAX);
         let sized = |text: &[u8]| [text.len() as u8].into_iter().chain(text.iter().copied()).collect::<Vec<u8>>();
         if let Some(place) = self.packed().find(field) {
             self.bytes.splice(place.value_at..place.end, sized(value));
@@ -183,16 +171,18 @@ impl PackedHashBuf {
 mod tests {
     use super::*;
 
+    const LONGEST: usize = PackedLimits::TEXT_MAX as usize;
+
     #[test]
     fn fields_keep_their_order() {
         let mut row = PackedHashBuf::default();
         assert!(row.packed().is_empty());
         row.set(b"a", b"1");
         row.set(b"", b"");
-        row.set(b"b", &[b'x'; TEXT_MAX]);
+        row.set(b"b", &[b'x'; LONGEST]);
         row.set(b"a", b"longer");
         let pairs: Vec<Pair<'_>> = row.packed().iter().collect();
-        assert_eq!(pairs, [(&b"a"[..], &b"longer"[..]), (b"", b""), (b"b", &[b'x'; TEXT_MAX])]);
+        assert_eq!(pairs, [(&b"a"[..], &b"longer"[..]), (b"", b""), (b"b", &[b'x'; LONGEST])]);
         assert_eq!(
             (row.packed().len(), row.packed().get(b"a"), row.packed().get(b"c")),
             (3, Some(&b"longer"[..]), None)

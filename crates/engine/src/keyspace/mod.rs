@@ -7,6 +7,7 @@
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`expiry`]: when a key expires.
 //! - [`value`]: the interface between the keyspace and the values of data types; [`text`]: long strings.
+//! - [`packed_limits`]: up to which size hashes, sets and sorted sets are packed.
 //! - `change`: changes of values in place.
 //! - [`undo`]: records of what changes destroy; `undoing`: how they are kept, dropped and used.
 //! - [`retired`]: large values that are freed in slices.
@@ -25,6 +26,7 @@ pub mod expiry;
 mod flushed;
 pub mod key;
 pub mod memory;
+pub mod packed_limits;
 pub mod retired;
 pub mod slots;
 pub mod table;
@@ -44,5 +46,6 @@ mod undo_tests;
 
 pub use entry::{Entry, NewValue, Object, ValueRef};
 pub use key::{ExpiryChange, Key};
+pub use packed_limits::PackedLimits;
 pub use slots::Keyspace;
 pub use value::{Packed, TypeNumber};

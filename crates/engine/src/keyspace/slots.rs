@@ -6,6 +6,7 @@ use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key, seeded_hash};
 use super::memory::Account;
+use super::packed_limits::PackedLimits;
 use super::retired::{Freeing, Retired, TEXT_PART};
 use super::table::EntryTable;
 use super::undo::{UndoLog, overwrite};
@@ -36,6 +37,7 @@ pub struct Keyspace {
     pub(super) seed: HashSeed,
     /// Texts longer than this, bytes, are kept as objects, which an image can own too.
     pub(super) inline_max: u32,
+    packed_limits: PackedLimits,
     pub(super) slots: Box<[EntryTable]>,
     groups: Groups,
     len: u64,
@@ -83,6 +85,7 @@ impl Keyspace {
         Keyspace {
             seed,
             inline_max: IMAGE_RECORD_BYTES_MAX as u32,
+            packed_limits: PackedLimits::default(),
             slots: empty_slots(),
             groups,
             len: 0,
@@ -103,6 +106,16 @@ impl Keyspace {
     /// The longest text that is kept in its entry, bytes.
     pub(crate) fn inline_max(&self) -> u32 {
         self.inline_max
+    }
+
+    /// Up to which size values are packed.
+    pub(crate) fn packed_limits(&self) -> PackedLimits {
+        self.packed_limits
+    }
+
+    /// Sets up to which size values are packed from now on, within [`PackedLimits`]' upper bounds.
+    pub(crate) fn set_packed_limits(&mut self, limits: PackedLimits) {
+        self.packed_limits = limits.bounded();
     }
 
     pub(crate) fn seed(&self) -> HashSeed {
@@ -447,6 +460,7 @@ impl Keyspace {
     /// it.
     pub fn restart(&mut self) {
         let mut old = std::mem::replace(self, Keyspace::new(self.seed));
+        self.packed_limits = old.packed_limits;
         old.drop_undo();
         let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.parts_due)];
         self.account.bytes += old.account.bytes;

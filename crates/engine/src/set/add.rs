@@ -2,11 +2,12 @@
 
 use super::look_up::{distinct, look_up};
 use super::member::SetMember;
-use super::packed::{INTS_MAX, SetForm, TEXTS_MAX};
+use super::packed::SetForm;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 use fastness_resp::Args;
 
 /// SADD key member \[member ...]
@@ -19,13 +20,12 @@ pub const SADD: Command = Command::data(
 
 fn sadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
+    let limits = engine.keyspace().packed_limits();
     let set = look_up(engine, &key, env)?;
     let named = args.skip(2);
     let least = match set.map(|set| set.form()) {
-        None => form_of_new(named),
-        Some(SetForm::Ints) if named.len() <= INTS_MAX => SetForm::Ints,
-        Some(SetForm::Texts) if named.len() <= TEXTS_MAX => SetForm::Texts,
-        Some(_) => SetForm::Table,
+        None => form_of_new(named, limits),
+        Some(form) => form.for_len(named.len(), limits),
     };
     let added = distinct(named.iter(), |member| set.is_none_or(|set| !set.has(SetMember::Text(member))));
     engine.add_members(&key, Args::slices(&added), least, env);
@@ -35,11 +35,15 @@ fn sadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
 
 /// The form in which a new set starts: as in Valkey, it depends on the first member and on the number of arguments,
 /// repeated ones included.
-fn form_of_new(named: Args<'_>) -> SetForm {
-    match named.len() {
-        len if len > INTS_MAX => SetForm::Table,
-        len if len > TEXTS_MAX && SetMember::Text(named.get(0)).integer().is_none() => SetForm::Table,
-        _ => SetForm::Ints,
+fn form_of_new(named: Args<'_>, limits: PackedLimits) -> SetForm {
+    let form_for = |form: SetForm| form.for_len(named.len(), limits);
+    let starts_with_integer = SetMember::Text(named.get(0)).integer().is_some();
+    match (starts_with_integer, form_for(SetForm::Ints), form_for(SetForm::Texts)) {
+        (true, SetForm::Ints, _) => SetForm::Ints,
+        (_, _, SetForm::Table) => SetForm::Table,
+        (true, _, _) => SetForm::Texts,
+        // The first member makes texts of it.
+        (false, _, _) => SetForm::Ints,
     }
 }
 

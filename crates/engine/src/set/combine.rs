@@ -188,7 +188,8 @@ impl<'e> Combined<'e> {
                 break;
             }
         }
-        (Combined::Table(table), SetForm::of_members(SetForm::Ints, first.iter()))
+        let limits = engine.keyspace().packed_limits();
+        (Combined::Table(table), SetForm::of_members(SetForm::Ints, first.iter(), limits))
     }
 
     fn len(&self) -> usize {

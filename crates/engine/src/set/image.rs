@@ -6,14 +6,14 @@
 //! of the digests of its members, because their order differs between replicas.
 
 use super::member::SetMember;
-use super::packed::{INTS_MAX, NUMBER, PackedSet, SetForm, TEXT_MAX, TEXTS_MAX, of_integers, of_texts};
+use super::packed::{NUMBER, PackedSet, SetForm, of_integers, of_texts};
 use super::table::SetTable;
 use crate::codec::digest::Running;
 use crate::codec::varint;
 use crate::image::codec::{
     ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
 };
-use crate::keyspace::{Entry, Object};
+use crate::keyspace::{Entry, Object, PackedLimits};
 use smallvec::SmallVec;
 
 /// Kinds of records. Frozen.
@@ -80,7 +80,7 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
 
 fn load_integers(reader: &mut RecordReader<'_>) -> Result<Loaded, ImageError> {
     let count = reader.varint()?;
-    if count > INTS_MAX as u64 {
+    if count > PackedLimits::PARTS_MAX {
         return Err(ImageError::Number);
     }
     let mut integers: Vec<i64> = Vec::new();
@@ -104,7 +104,10 @@ fn load_texts(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded,
     if texts.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    if texts.len() <= TEXTS_MAX && texts.iter().all(|text| text.len() <= TEXT_MAX) && are_distinct(&texts) {
+    // The limits of a replica are not known here: Valkey's defaults.
+    let form =
+        SetForm::of_members(SetForm::Texts, texts.iter().map(|text| SetMember::Text(text)), PackedLimits::default());
+    if form == SetForm::Texts && are_distinct(&texts) {
         return Ok(Loaded::Packed(NUMBER, of_texts(&texts)));
     }
     let mut table = SetTable::new(loading.seed);
@@ -113,7 +116,7 @@ fn load_texts(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded,
 }
 
 fn are_distinct(texts: &[&[u8]]) -> bool {
-    let mut sorted: SmallVec<[&[u8]; TEXTS_MAX]> = texts.into();
+    let mut sorted: SmallVec<[&[u8]; 128]> = texts.into();
     sorted.sort_unstable();
     sorted.windows(2).all(|pair| pair[0] != pair[1])
 }

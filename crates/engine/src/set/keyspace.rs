@@ -4,7 +4,7 @@ use super::member::SetMember;
 use super::packed::{PackedSet, SetForm, of_integers, of_texts, value};
 use super::table::SetTable;
 use crate::keyspace::undo::UndoLog;
-use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
+use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, PackedLimits, ValueRef};
 use fastness_types::WallMs;
 use std::collections::BTreeSet;
 
@@ -36,11 +36,12 @@ impl Keyspace {
         };
         // Of an empty set the form is not bound to that of integers.
         let of_held = if held.is_empty() { SetForm::Ints } else { held.form() };
-        let of_added = added.clone().map(|member| SetForm::of_member(SetMember::Text(member))).max();
+        let limits = self.packed_limits();
+        let of_added = added.clone().map(|member| SetForm::of_member(SetMember::Text(member), limits)).max();
         let form = of_held.max(least).max(of_added.unwrap_or(SetForm::Ints));
         let bytes = match form {
-            SetForm::Ints => integers_with(held, added.clone()),
-            SetForm::Texts => texts_with(held, added.clone()),
+            SetForm::Ints => integers_with(held, added.clone(), limits),
+            SetForm::Texts => texts_with(held, added.clone(), limits),
             SetForm::Table => None,
         };
         if let Some(bytes) = bytes {
@@ -122,7 +123,7 @@ impl Keyspace {
             return self.unlink(key);
         }
         let members = left.iter().map(|member| SetMember::Text(member));
-        let new = if SetForm::of_members(SetForm::Texts, members) == SetForm::Texts {
+        let new = if SetForm::of_members(SetForm::Texts, members, self.packed_limits()) == SetForm::Texts {
             let bytes = of_texts(&left);
             return self.put(key, value(&bytes), ExpiryChange::Keep, now);
         } else {
@@ -143,21 +144,25 @@ fn texts_of(held: PackedSet<'_>) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The packed set of integers that has those of `held` and of `added`; `None` if there are too many.
-fn integers_with<'a>(held: PackedSet<'_>, added: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+fn integers_with<'a>(
+    held: PackedSet<'_>,
+    added: impl Iterator<Item = &'a [u8]>,
+    limits: PackedLimits,
+) -> Option<Vec<u8>> {
     let mut integers: Vec<i64> = held.iter().filter_map(SetMember::integer).collect();
     integers.extend(added.filter_map(|member| SetMember::Text(member).integer()));
     integers.sort_unstable();
     integers.dedup();
-    (SetForm::Ints.for_len(integers.len()) == SetForm::Ints).then(|| of_integers(&integers))
+    (SetForm::Ints.for_len(integers.len(), limits) == SetForm::Ints).then(|| of_integers(&integers))
 }
 
 /// The packed set of texts that has the members of `held` and of `added`; `None` if there are too many.
-fn texts_with<'a>(held: PackedSet<'_>, added: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+fn texts_with<'a>(held: PackedSet<'_>, added: impl Iterator<Item = &'a [u8]>, limits: PackedLimits) -> Option<Vec<u8>> {
     let integers: Vec<Vec<u8>> = match held.form() {
         SetForm::Ints => held.iter().map(SetMember::to_vec).collect(),
         _ => Vec::new(),
     };
-    let fits = |texts: &[&[u8]]| SetForm::Texts.for_len(texts.len()) == SetForm::Texts;
+    let fits = |texts: &[&[u8]]| SetForm::Texts.for_len(texts.len(), limits) == SetForm::Texts;
     let mut texts: Vec<&[u8]> = integers.iter().map(Vec::as_slice).chain(texts_of(held)).collect();
     for member in added {
         if !fits(&texts) {

@@ -1,8 +1,8 @@
 //! Sets of a keyspace against sorted sets of the library, and the account of their memory.
 
-use super::super::packed::{INTS_MAX, SetForm, TEXT_MAX, TEXTS_MAX};
+use super::super::packed::SetForm;
 use super::super::{Set, SetMember};
-use crate::keyspace::{ExpiryChange, Keyspace};
+use crate::keyspace::{ExpiryChange, Keyspace, PackedLimits};
 use fastness_types::{HashSeed, Seq, WallMs};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,11 +68,13 @@ fn held(keyspace: &Keyspace, name: &[u8]) -> Option<Members> {
     assert_eq!((set.len(), set.iter().count()), (members.len(), members.len()), "each once");
     assert!(members.iter().all(|member| set.has(SetMember::Text(member))));
     assert!(!set.has(SetMember::Text(b"nosuch")) && !set.has(SetMember::Int(77_777)));
+    let limits = PackedLimits::default();
+    let fits = set.form().for_len(members.len(), limits) == set.form();
     match set.form() {
         SetForm::Ints => {
-            assert!(members.len() <= INTS_MAX && set.iter().all(|member| member.integer().is_some()));
+            assert!(fits && set.iter().all(|member| member.integer().is_some()));
         }
-        SetForm::Texts => assert!(members.len() <= TEXTS_MAX && members.iter().all(|m| m.len() <= TEXT_MAX)),
+        SetForm::Texts => assert!(fits && members.iter().all(|m| m.len() as u64 <= limits.set_text)),
         SetForm::Table => {}
     }
     Some(members)

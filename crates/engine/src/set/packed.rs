@@ -8,29 +8,22 @@
 //! ```
 //!
 //! The run is stored in the key's entry, so that a small set is one allocation with its key. An integer is found by
-//! bisection, and a text by reading the run from its start. A change copies the run, which is bounded: by [`INTS_MAX`]
-//! times 8 bytes, or by [`TEXTS_MAX`] times [`TEXT_MAX`].
+//! bisection, and a text by reading the run from its start. A change copies the run, which is bounded by the upper
+//! bounds of [`PackedLimits`].
 //!
 //! # Invariant
 //! The run was made by [`of_integers`] or [`of_texts`]: its lengths add up, integers ascend and are as wide as the
 //! widest needs, and each member occurs once.
 
 use super::member::SetMember;
-use crate::keyspace::{NewValue, Packed, TypeNumber};
+use crate::keyspace::{NewValue, Packed, PackedLimits, TypeNumber};
 
 /// The number of the type in digests and in the headers of entries. Frozen.
 pub const NUMBER: TypeNumber = TypeNumber(3);
-/// The most members of a packed set of integers: the default of Valkey's `set-max-intset-entries`.
-pub const INTS_MAX: usize = 512;
-/// The most members of a packed set of texts: the default of Valkey's `set-max-listpack-entries`.
-pub const TEXTS_MAX: usize = 128;
-/// The longest text in a packed set, bytes: the default of Valkey's `set-max-listpack-value`.
-pub const TEXT_MAX: usize = 64;
 
 const HEAD: usize = 3;
 /// The width that says that members are texts.
 const TEXTS: u8 = 0;
-const _: () = assert!(INTS_MAX <= u16::MAX as usize && TEXTS_MAX <= INTS_MAX && TEXT_MAX <= u8::MAX as usize);
 
 /// The forms of a set, from the most compact to the one that takes everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,31 +39,35 @@ pub enum SetForm {
 impl SetForm {
     /// The most compact form that can hold this member.
     #[must_use]
-    pub fn of_member(member: SetMember<'_>) -> SetForm {
+    pub fn of_member(member: SetMember<'_>, limits: PackedLimits) -> SetForm {
         match member {
             member if member.integer().is_some() => SetForm::Ints,
-            SetMember::Text(text) if text.len() > TEXT_MAX => SetForm::Table,
+            SetMember::Text(text) if text.len() as u64 > limits.set_text => SetForm::Table,
             _ => SetForm::Texts,
         }
     }
 
     /// This form, if it can hold so many members; else a table.
     #[must_use]
-    pub fn for_len(self, len: usize) -> SetForm {
+    pub fn for_len(self, len: usize, limits: PackedLimits) -> SetForm {
         let len_max = match self {
-            SetForm::Ints => INTS_MAX,
-            SetForm::Texts => TEXTS_MAX,
-            SetForm::Table => usize::MAX,
+            SetForm::Ints => limits.set_ints,
+            SetForm::Texts => limits.set_texts,
+            SetForm::Table => u64::MAX,
         };
-        if len > len_max { SetForm::Table } else { self }
+        if len as u64 > len_max { SetForm::Table } else { self }
     }
 
     /// The most compact form of a set of these distinct members that is not below `least`.
-    pub fn of_members<'a>(least: SetForm, members: impl Iterator<Item = SetMember<'a>>) -> SetForm {
+    pub fn of_members<'a>(
+        least: SetForm,
+        members: impl Iterator<Item = SetMember<'a>>,
+        limits: PackedLimits,
+    ) -> SetForm {
         let (mut form, mut len) = (least, 0);
         for member in members {
             len += 1;
-            form = form.max(SetForm::of_member(member)).for_len(len);
+            form = form.max(SetForm::of_member(member, limits)).for_len(len, limits);
             if form == SetForm::Table {
                 break;
             }
@@ -197,10 +194,10 @@ pub fn value(bytes: &[u8]) -> NewValue<'_> {
     NewValue::Packed(Packed { of: NUMBER, bytes })
 }
 
-/// The packed set of these integers, at most [`INTS_MAX`], which are in ascending order.
+/// The packed set of these integers, at most [`PackedLimits::PARTS_MAX`], which are in ascending order.
 #[must_use]
 pub fn of_integers(integers: &[i64]) -> Vec<u8> {
-    debug_assert!(integers.len() <= INTS_MAX && integers.is_sorted_by(|a, b| a < b));
+    debug_assert!(integers.len() as u64 <= PackedLimits::PARTS_MAX && integers.is_sorted_by(|a, b| a < b));
     let extremes = integers.first().into_iter().chain(integers.last());
     let width = extremes.map(|number| width_of(*number)).max().unwrap_or(2);
     let mut bytes = Vec::with_capacity(HEAD + integers.len() * width);
@@ -219,10 +216,11 @@ fn width_of(number: i64) -> usize {
     }
 }
 
-/// The packed set of these distinct texts, at most [`TEXTS_MAX`] of at most [`TEXT_MAX`] bytes.
+/// The packed set of these distinct texts, within the upper bounds of [`PackedLimits`].
 #[must_use]
 pub fn of_texts(texts: &[&[u8]]) -> Vec<u8> {
-    debug_assert!(texts.len() <= TEXTS_MAX && texts.iter().all(|text| text.len() <= TEXT_MAX));
+    debug_assert!(texts.len() as u64 <= PackedLimits::PARTS_MAX);
+    debug_assert!(texts.iter().all(|text| text.len() as u64 <= PackedLimits::TEXT_MAX));
     let mut bytes = Vec::with_capacity(HEAD + texts.iter().map(|text| 1 + text.len()).sum::<usize>());
     bytes.push(TEXTS);
     bytes.extend_from_slice(&(texts.len() as u16).to_le_bytes());
@@ -236,6 +234,8 @@ pub fn of_texts(texts: &[&[u8]]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TEXT_MAX: usize = 64;
 
     #[test]
     fn integers_are_as_wide_as_the_widest() {
@@ -275,13 +275,16 @@ mod tests {
 
     #[test]
     fn the_form_follows_from_members_and_their_number() {
-        let form = |members: &[&[u8]]| SetForm::of_members(SetForm::Ints, members.iter().copied().map(SetMember::Text));
+        let limits = PackedLimits::default();
+        let form = |members: &[&[u8]]| {
+            SetForm::of_members(SetForm::Ints, members.iter().copied().map(SetMember::Text), limits)
+        };
         assert_eq!(form(&[]), SetForm::Ints);
         assert_eq!(form(&[b"1", b"-5"]), SetForm::Ints);
         assert_eq!(form(&[b"1", b"01"]), SetForm::Texts);
         assert_eq!(form(&[&[b'x'; TEXT_MAX]]), SetForm::Texts);
         assert_eq!(form(&[b"1", &[b'x'; TEXT_MAX + 1]]), SetForm::Table);
-        let integers = |count: i64, least| SetForm::of_members(least, (0..count).map(SetMember::Int));
+        let integers = |count: i64, least| SetForm::of_members(least, (0..count).map(SetMember::Int), limits);
         assert_eq!(integers(512, SetForm::Ints), SetForm::Ints);
         assert_eq!(integers(513, SetForm::Ints), SetForm::Table);
         assert_eq!(integers(128, SetForm::Texts), SetForm::Texts);

@@ -9,7 +9,7 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, PackedLimits};
 use crate::random::Random;
 use crate::sampling::{self, Sampled, different};
 use fastness_resp::{Args, ReplyBuf};
@@ -69,19 +69,20 @@ fn pop_some(engine: &mut Engine, key: &Key<'_>, count: usize, env: &mut Env<'_>)
     env.reply.set(members.len());
     members.iter().for_each(|member| member.write(env.reply));
     let left = set.len() - members.len();
+    let limits = engine.keyspace().packed_limits();
     let pack = set.form() == SetForm::Table
         && left.saturating_mul(ANEW) <= count
-        && SetForm::Texts.for_len(left) == SetForm::Texts
-        && is_packed_without(set, &members);
+        && SetForm::Texts.for_len(left, limits) == SetForm::Texts
+        && is_packed_without(set, &members, limits);
     let members: Vec<Vec<u8>> = members.into_iter().map(SetMember::to_vec).collect();
     engine.remove_members(key, Args::owned(&members), pack, env);
 }
 
 /// Whether a packed set of texts can hold what is left without these members.
-fn is_packed_without(set: Set<'_>, members: &[SetMember<'_>]) -> bool {
+fn is_packed_without(set: Set<'_>, members: &[SetMember<'_>], limits: PackedLimits) -> bool {
     let gone: BTreeSet<SetMember<'_>> = members.iter().copied().collect();
     let left = set.iter().filter(|member| !gone.contains(member));
-    SetForm::of_members(SetForm::Texts, left) == SetForm::Texts
+    SetForm::of_members(SetForm::Texts, left, limits) == SetForm::Texts
 }
 
 fn srandmember(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {

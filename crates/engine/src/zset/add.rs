@@ -124,8 +124,9 @@ pub(crate) fn add(
     env: &mut Env<'_>,
 ) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
+    let limits = engine.keyspace().packed_limits();
     let set = look_up(engine, &key, env)?;
-    let to_table = makes_table(given.len(), given.iter().map(|(name, _)| *name));
+    let to_table = makes_table(limits, given.len(), given.iter().map(|(name, _)| *name));
     let becomes_table = to_table && set.is_some_and(|set| set.is_packed());
     let added = added(given, options, |name| set.and_then(|set| set.score(name)))?;
     if !added.changed.is_empty() || becomes_table {

@@ -5,7 +5,7 @@
 //! can write a large one in the order of its table.
 
 use super::members::Member;
-use super::packed::{MEMBERS_MAX, NUMBER, PackedZset, PackedZsetBuf};
+use super::packed::{NUMBER, PackedZset, PackedZsetBuf};
 use super::score::{SCORE_BYTES, bytes_of, packed_len, unpacked, write_packed};
 use super::table::MemberTable;
 use crate::codec::digest::Running;
@@ -13,7 +13,7 @@ use crate::codec::varint;
 use crate::image::codec::{
     ImageError, LoadParts, Loaded, Loading, PackedForm, RecordForm, RecordReader, load_parts, write_bytes,
 };
-use crate::keyspace::{Entry, Object};
+use crate::keyspace::{Entry, Object, PackedLimits};
 
 /// Kinds of records. Frozen.
 const PACKED: u8 = 12;
@@ -71,7 +71,9 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
     if members.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    if members.len() <= MEMBERS_MAX && members.iter().all(|(name, _)| PackedZsetBuf::takes(name)) {
+    // The limits of a replica are not known here: Valkey's defaults.
+    let limits = PackedLimits::default();
+    if limits.takes_members(members.len()) && members.iter().all(|(name, _)| limits.takes_name(name)) {
         let mut packed = PackedZsetBuf::default();
         members.iter().for_each(|(name, score)| packed.set(name, *score));
         return Ok(Loaded::Packed(NUMBER, packed.packed().bytes().to_vec()));

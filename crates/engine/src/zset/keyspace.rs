@@ -1,7 +1,7 @@
 //! Changes of sorted sets in the keyspace; a packed sorted set becomes a table when it grows.
 
 use super::members::Member;
-use super::packed::{MEMBERS_MAX, PackedZset, PackedZsetBuf};
+use super::packed::{PackedZset, PackedZsetBuf};
 use super::table::MemberTable;
 use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{ExpiryChange, Key, Keyspace, NewValue, Object, ValueRef};
@@ -27,12 +27,13 @@ impl Keyspace {
             Some(ValueRef::Object(_)) => return self.set_in_score_table(key, members),
             Some(_) => return,
         };
-        if to_table || members.clone().any(|(name, _)| !PackedZsetBuf::takes(name)) {
+        let limits = self.packed_limits();
+        if to_table || members.clone().any(|(name, _)| !limits.takes_name(name)) {
             return self.put_score_table(key, &packed, members, now);
         }
         for (name, score) in members.clone() {
             packed.set(name, score);
-            if packed.packed().len() > MEMBERS_MAX {
+            if !limits.takes_members(packed.packed().len()) {
                 return self.put_score_table(key, &packed, members, now);
             }
         }

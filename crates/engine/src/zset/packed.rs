@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The run is stored in the key's entry, so that a small sorted set is one allocation with its key. Finding a member
-//! reads the run from its start, and a change copies it: both are bounded by [`MEMBERS_MAX`] times [`NAME_MAX`].
+//! reads the run from its start, and a change copies it: both are bounded by the upper bounds of
+//! [`PackedLimits`].
 //!
 //! A score of `-0` is stored as 0, as Valkey's listpack has it.
 //!
@@ -18,17 +19,12 @@
 
 use super::members::Member;
 use super::score::{order_of, packed_len, unpacked, write_packed};
-use crate::keyspace::{NewValue, Packed, TypeNumber};
+use crate::keyspace::{NewValue, Packed, PackedLimits, TypeNumber};
 
 /// The number of the type in digests and in the headers of entries. Frozen.
 pub const NUMBER: TypeNumber = TypeNumber(5);
-/// The most members of a packed sorted set: the default of Valkey's `zset-max-listpack-entries`.
-pub const MEMBERS_MAX: usize = 128;
-/// The longest member of a packed sorted set, bytes: the default of Valkey's `zset-max-listpack-value`.
-pub const NAME_MAX: usize = 64;
 
 const HEAD: usize = 2;
-const _: () = assert!(MEMBERS_MAX < u16::MAX as usize && NAME_MAX <= u8::MAX as usize);
 
 /// A packed sorted set, for reading.
 #[derive(Debug, Clone, Copy)]
@@ -150,15 +146,9 @@ impl PackedZsetBuf {
         PackedZset { bytes: &self.bytes }
     }
 
-    /// Whether a packed sorted set may have a member of this name.
-    #[must_use]
-    pub fn takes(name: &[u8]) -> bool {
-        name.len() <= NAME_MAX
-    }
-
-    /// Sets the score of a member. The name is short enough; the caller checks [`MEMBERS_MAX`].
+    /// Sets the score of a member. The caller checks [`PackedLimits`].
     pub fn set(&mut self, name: &[u8], score: f64) {
-        debug_assert!(Self::takes(name));
+        debug_assert!(name.len() as u64 <= PackedLimits::TEXT_MAX);
         self.remove(name);
         let place = (order_of(score), name);
         let packed = self.packed();

@@ -3,12 +3,11 @@
 
 use super::effect::ZsetEffect;
 use super::members::Member;
-use super::packed::{MEMBERS_MAX, PackedZsetBuf};
 use super::score::{SCORE_BYTES, bytes_of};
 use super::view::SortedSet;
 use crate::engine::Engine;
 use crate::env::Env;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, PackedLimits};
 use fastness_resp::Args;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -18,8 +17,8 @@ const MEMBERS_PER_EFFECT: usize = 1_024;
 
 /// Whether a command that names so many members, with these names, makes a sorted set large, whether it adds them or
 /// not.
-pub(super) fn makes_table<'a>(count: usize, mut names: impl Iterator<Item = &'a [u8]>) -> bool {
-    count > MEMBERS_MAX || !names.all(PackedZsetBuf::takes)
+pub(super) fn makes_table<'a>(limits: PackedLimits, count: usize, mut names: impl Iterator<Item = &'a [u8]>) -> bool {
+    !limits.takes_members(count) || !names.all(|name| limits.takes_name(name))
 }
 
 impl Engine {

@@ -133,10 +133,21 @@ enum Refusal {
     TooManyClients(u64),
     #[error("can't set immutable config")]
     Immutable,
+    #[error("can't set immutable config: it is always '{0}' here")]
+    Fixed(&'static str),
     #[error("a setting of the cluster cannot be changed inside of MULTI")]
     InTransaction,
     #[error(transparent)]
     Cluster(SettingsError),
+}
+
+impl Refusal {
+    fn of(problem: Problem) -> Refusal {
+        match problem {
+            Problem::Fixed(value) => Refusal::Fixed(value),
+            Problem::Expected { .. } => Refusal::Value(problem),
+        }
+    }
 }
 
 impl SetError {
@@ -167,7 +178,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError>
             }
             seen.push(option.name);
             // A fixed option accepts the value that it has.
-            option.set(&mut changed, &[value.as_str()]).map_err(Refusal::Value)?;
+            option.set(&mut changed, &[value.as_str()]).map_err(Refusal::of)?;
             let clients_max = call.replica.node.clients_max();
             if option.name == "maxclients" && changed.maxclients > clients_max {
                 return Err(Refusal::TooManyClients(clients_max));
@@ -183,6 +194,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError>
 /// Applies the changes to this node. Its other replicas follow within a second (`replica::housekeeping`).
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
+    call.shard.engine_mut().set_packed_limits(changed.packed_limits);
     if call.replica.settings_server.is_some() {
         // Another client may have changed it since then; the map is authoritative. A node's options have the password
         // of the config file only.

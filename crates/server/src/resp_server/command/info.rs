@@ -384,6 +384,7 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "pubsub_channels": facts.replica.pubsub.channels.names_count(ChannelKind::Channel),
         "pubsub_patterns": facts.replica.pubsub.channels.names_count(ChannelKind::Pattern),
         "pubsubshard_channels": facts.replica.pubsub.channels.names_count(ChannelKind::Shard),
+        "migrate_cached_sockets": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
         "tracking_total_keys": 0,
