@@ -1,6 +1,6 @@
-# Compares failed tests with those that are expected to fail: `awk -f known.awk known.tsv units failed.tsv` prints a line
-# `new<TAB>unit<TAB>test<TAB>error` for each failure that no row of known.tsv covers, and `passes<TAB>unit<TAB>test` for
-# each row of a unit in `units` that covers no failure.
+# Compares failed tests with those that are expected to fail: `awk -f known.awk known.tsv units.tsv failed.tsv` prints a
+# line `new<TAB>unit<TAB>test<TAB>error` for each failure that no row of known.tsv covers, and
+# `passes<TAB>unit<TAB>test` for each row of a unit in units.tsv that covers no failure.
 
 # Whether a name matches a pattern, in which `*` stands for any text.
 function matches(name, pattern,    parts, count, part, at) {

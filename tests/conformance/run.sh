@@ -39,7 +39,8 @@ check() {
     local missing=() program
     [[ -n "${VALKEY_SRC:-}" ]] \
         || die "VALKEY_SRC=DIR is missing: a checkout of Valkey 8.0.1, where \`make MALLOC=libc\` was run"
-    [[ -f "$VALKEY_SRC/tests/test_helper.tcl" ]] || die "$VALKEY_SRC is no checkout of Valkey: it has no tests/test_helper.tcl"
+    [[ -f "$VALKEY_SRC/tests/test_helper.tcl" ]] \
+        || die "$VALKEY_SRC is no checkout of Valkey: it has no tests/test_helper.tcl"
     grep -q '^#define VALKEY_VERSION "8\.0\.1"' "$VALKEY_SRC/src/version.h" \
         || say "$VALKEY_SRC is not Valkey 8.0.1: baseline.tsv and known.tsv do not match it"
     command -v tclsh >/dev/null || missing+=("tclsh (package tcl)")
@@ -78,7 +79,7 @@ start_cluster() {
 
 # Sets `host` and `port` of the shard's primary, which may have moved.
 find_primary() {
-    local attempt node
+    local attempt node role
     if [[ -n "${ADDRESS:-}" ]]; then
         host=${ADDRESS%:*} port=${ADDRESS##*:}
         return 0
@@ -87,9 +88,8 @@ find_primary() {
     for ((attempt = 0; attempt < 150; attempt++)); do
         for ((node = 0; node < nodes; node++)); do
             port=$((first_port + node))
-            if [[ "$("$VALKEY_SRC/src/valkey-cli" -h "$host" -p "$port" role 2>/dev/null | head -n 1)" == master ]]; then
-                return 0
-            fi
+            role=$("$VALKEY_SRC/src/valkey-cli" -h "$host" -p "$port" role 2>/dev/null | head -n 1) || role=
+            if [[ "$role" == master ]]; then return 0; fi
         done
         sleep 0.2
     done
@@ -109,9 +109,9 @@ pass() { # pass UNIT FILE [SECONDS of a reply]
     (
         cd "$VALKEY_SRC"
         mkdir -p tests/tmp
-        exec env "${limits[@]}" timeout -k 5 "$unit_seconds" tclsh "$conformance_dir/overlay.tcl" --host "$host" --port "$port" \
-            --cluster-mode --single "$1" --durable --timeout "$stall_seconds" --baseport "$suite_port" \
-            --dont-clean --dont-pre-clean
+        exec env "${limits[@]}" timeout -k 5 "$unit_seconds" tclsh "$conformance_dir/overlay.tcl" \
+            --host "$host" --port "$port" --cluster-mode --single "$1" --durable --timeout "$stall_seconds" \
+            --baseport "$suite_port" --dont-clean --dont-pre-clean
     ) >"$2.log" 2>&1 &
     suite=$!
     wait "$suite" || true
@@ -163,7 +163,8 @@ row() { printf '%-36s %6s %7s %7s %12s %8s  %s\n' "$@"; }
 # Prints what known.tsv does not expect, and the total; returns 1 if there are unexpected failures.
 report() {
     local new
-    awk -f "$conformance_dir/known.awk" "$conformance_dir/known.tsv" "$out/units.tsv" "$out/failed.tsv" >"$out/compared.tsv"
+    awk -f "$conformance_dir/known.awk" "$conformance_dir/known.tsv" "$out/units.tsv" "$out/failed.tsv" \
+        >"$out/compared.tsv"
     new=$(grep -c '^new' "$out/compared.tsv" || true)
     if ((new > 0)); then
         printf '\nfailed, not in known.tsv:\n'
