@@ -105,8 +105,10 @@ async fn unwanted(is_wanted: impl Fn() -> bool) {
 
 async fn connected(node: &NodeShared, tls: &Newest<ClientTlsConfig>, address: &str) -> Option<Channel> {
     let endpoint = Endpoint::from_shared(format!("https://{address}")).ok()?;
-    let endpoint = endpoint.tls_config(ClientTlsConfig::clone(&tls.load())).ok()?;
-    let endpoint = endpoint.connect_timeout(CONNECT_MAX).local_address(node.config.load().source_address());
+    let tls = ClientTlsConfig::clone(&tls.load());
+    let endpoint = endpoint.tls_config(tls).ok()?;
+    let source = node.config.load().source_address();
+    let endpoint = endpoint.connect_timeout(CONNECT_MAX).local_address(source);
     // A node that is gone without a word must not keep messages waiting.
     let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE.0).keep_alive_timeout(KEEP_ALIVE.1);
     let connecting = endpoint.keep_alive_while_idle(true).connect();

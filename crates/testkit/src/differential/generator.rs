@@ -364,75 +364,101 @@ impl Generator {
     }
 
     fn push(&mut self, word: &str, request: &mut Request) {
-        let argument = match word {
-            "k" => self.key(),
+        if self.push_several(word, request) {
+            return;
+        }
+        let argument = match self.argument_of_collections(word) {
+            Some(argument) => Some(argument),
+            None => self.argument_of_strings(word),
+        };
+        request.push(argument.unwrap_or_else(|| self.argument(word)));
+    }
+
+    /// Adds the arguments of a kind that is more than one. Returns whether this is such a kind.
+    fn push_several(&mut self, word: &str, request: &mut Request) -> bool {
+        match word {
+            "j" => request.extend(self.many_members()),
+            "pmany" => {
+                let (from, count) = (self.rng.below(4_000), 1 + self.rng.below(900));
+                request.extend((from..from + count).map(|n| n.to_string().into_bytes()));
+            }
+            "zmany" | "zsame" => self.push_many(word == "zsame", request),
+            "gp" => positions::push_position(&mut self.rng, request),
+            "gc" => positions::push_corners(&mut self.rng, request),
+            "gmany" => positions::push_many(&mut self.rng, request),
+            "many" => {
+                // Lists of several nodes; sometimes of elements near the limit of one.
+                let (count, length) = (1 + self.rng.below(300), self.rng.below(60));
+                request.extend((0..count).map(|n| format!("{n:>length$}").into_bytes()));
+            }
+            "xl" => request.extend([self.offset(), self.offset()]),
+            "x" => {
+                let shape = self.shape();
+                request.extend(self.fill(shape));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn argument_of_collections(&mut self, word: &str) -> Option<Vec<u8>> {
+        Some(match word {
             "h" => self.hash_key(),
             "b" => self.field(),
             "q" => self.set_key(),
             "g" => self.member(),
-            "j" => {
-                let members = self.many_members();
-                request.extend(members);
-                return;
-            }
-            "u" => self.rng.pick(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]).into(),
+            "u" => self.one_of(&["0", "1", "2", "3", "20", "100", "120", "128", "500", "1000", "-1", "x"]),
             "zk" => self.zset_key(),
             "zl" => format!("{TAG}zl{}", self.rng.below(LEX_KEYS)).into_bytes(),
             "zm" => self.zset_member(),
             "zs" => self.score(),
             "zu" => self.score_limit(),
             "ze" => self.name_limit(),
-            "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
-            "pk" => format!("{TAG}p{}", self.rng.below(HLL_KEYS)).into_bytes(),
-            "pc" => format!("{TAG}pc").into_bytes(),
-            "pe" => self.hll_element(),
-            "pmany" => {
-                let (from, count) = (self.rng.below(4_000), 1 + self.rng.below(900));
-                (from..from + count).for_each(|n| request.push(n.to_string().into_bytes()));
-                return;
-            }
-            "po" => self.rng.below(40).to_string().into_bytes(),
-            "pb" => self.hll_damage(),
-            // None is SIMD: to an argument that is neither ON nor OFF the reference replies twice.
-            "pd" => self.one_of(&["DECODE", "DECODE", "ENCODING", "GETREG", "TODENSE", "decode", "x", ""]),
-            "zmany" | "zsame" => return self.push_many(word == "zsame", request),
+            "za" => self.one_of(&["SUM", "min", "MAX", "foo"]),
             "gk" => self.geo_key(),
-            "gp" => return positions::push_position(&mut self.rng, request),
-            "gc" => return positions::push_corners(&mut self.rng, request),
-            "gmany" => return positions::push_many(&mut self.rng, request),
             "gr" => positions::radius(&mut self.rng),
             "gu" => positions::unit(&mut self.rng),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
             "lp" => self.list_position(),
-            "wt" => self.rng.pick(&["0.01", "0.01", "0.01", "0.01", "0.001", "1e-2", "-1", "x"]).as_bytes().to_vec(),
-            "lend" => self.rng.pick(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]).as_bytes().to_vec(),
-            "many" => {
-                // Lists of several nodes; sometimes of elements near the limit of one.
-                let (count, length) = (1 + self.rng.below(300), self.rng.below(60));
-                (0..count).for_each(|n| request.push(format!("{n:>length$}").into_bytes()));
-                return;
-            }
-            "bk" => self.bitmap_key(),
-            "bo" => self.bit_offset(),
-            "bi" => self.rng.pick(&["0", "1", "0", "1", "1", "0", "1", "2", "-1", "x", "01"]).as_bytes().to_vec(),
-            "bp" => self.bitmap_position(),
-            "bu" => self.rng.pick(&["BIT", "BYTE", "bit", "Byte", "BIT", "bits"]).as_bytes().to_vec(),
-            "bt" => self.field_type(),
-            "bf" => self.field_offset(),
-            "bn" => self.field_value(),
-            "bw" => self.rng.pick(&["WRAP", "SAT", "FAIL", "sat", "fail", "Wrap", "foo"]).as_bytes().to_vec(),
-            "bop" => self.rng.pick(&["and", "Or", "xOR", "NOT", "DIFF", "ONE", "ANDOR", ""]).as_bytes().to_vec(),
+            "lend" => self.one_of(&["LEFT", "RIGHT", "left", "Right", "RIGHT", "LEFT", "x"]),
+            "wt" => self.one_of(&["0.01", "0.01", "0.01", "0.01", "0.001", "1e-2", "-1", "x"]),
             "xn" | "xt" | "xs" | "xz" => format!("{TAG}{word}{}", self.rng.below(SORT_KEYS)).into_bytes(),
             "xv" => self.sorted_number(),
             "xp" => self.one_of(SORT_PATTERNS),
-            "xl" => {
-                let limits = [self.offset(), self.offset()];
-                request.extend(limits);
-                return;
-            }
+            _ => return None,
+        })
+    }
+
+    fn argument_of_strings(&mut self, word: &str) -> Option<Vec<u8>> {
+        Some(match word {
+            "pk" => format!("{TAG}p{}", self.rng.below(HLL_KEYS)).into_bytes(),
+            "pc" => format!("{TAG}pc").into_bytes(),
+            "pe" => self.hll_element(),
+            "po" => self.rng.below(40).to_string().into_bytes(),
+            "pb" => self.hll_damage(),
+            // None is SIMD: to an argument that is neither ON nor OFF the reference replies twice.
+            "pd" => self.one_of(&["DECODE", "DECODE", "ENCODING", "GETREG", "TODENSE", "decode", "x", ""]),
+            "bk" => self.bitmap_key(),
+            "bo" => self.bit_offset(),
+            "bi" => self.one_of(&["0", "1", "0", "1", "1", "0", "1", "2", "-1", "x", "01"]),
+            "bp" => self.bitmap_position(),
+            "bu" => self.one_of(&["BIT", "BYTE", "bit", "Byte", "BIT", "bits"]),
+            "bt" => self.field_type(),
+            "bf" => self.field_offset(),
+            "bn" => self.field_value(),
+            "bw" => self.one_of(&["WRAP", "SAT", "FAIL", "sat", "fail", "Wrap", "foo"]),
+            "bop" => self.one_of(&["and", "Or", "xOR", "NOT", "DIFF", "ONE", "ANDOR", ""]),
             "v" => self.value(),
+            _ => return None,
+        })
+    }
+
+    /// An argument of a kind that no data type has for itself.
+    fn argument(&mut self, word: &str) -> Vec<u8> {
+        match word {
+            "k" => self.key(),
             "i" => self.integer(),
             "n" => self.one_of(COUNTS),
             "f" => self.float(),
@@ -441,23 +467,16 @@ impl Generator {
             "s" => self.point(1_000),
             "a" => self.point(1),
             "o" => self.offset(),
-            "d" => self.rng.pick(&["0", "0", "1", "-1", "x", "99999999999", "16"]).as_bytes().to_vec(),
+            "d" => self.one_of(&["0", "0", "1", "-1", "x", "99999999999", "16"]),
             "p" => self.one_of(PATTERNS),
             "y" => self.one_of(TYPES),
             "c" => self.one_of(CURSORS),
             "z" => self.one_of(CLUSTER_CURSORS),
             "e" => self.one_of(METRICS),
-            "l" => self.rng.pick(&["0", "15891", "15891", "16383", "16384", "-1", "x"]).as_bytes().to_vec(),
+            "l" => self.one_of(&["0", "15891", "15891", "16383", "16384", "-1", "x"]),
             "w" => self.one_of(WORDS),
-            "x" => {
-                let shape = self.shape();
-                let inner = self.fill(shape);
-                request.extend(inner);
-                return;
-            }
             word => word.as_bytes().to_vec(),
-        };
-        request.push(argument);
+        }
     }
 
     fn one_of(&mut self, from: &[&str]) -> Vec<u8> {

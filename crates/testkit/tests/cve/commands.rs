@@ -197,6 +197,16 @@ fn commands() -> Vec<Row> {
             ],
         ),
         row(
+            "CVE-2022-35977: SORT and SORT_RO with limits that overflow",
+            &[
+                ("RPUSH l 3 1 2", "3"),
+                ("SORT l LIMIT 9223372036854775807 9223372036854775807", ""),
+                ("SORT l LIMIT -9223372036854775808 2", "1\n2"),
+                ("SORT_RO l LIMIT 1 9223372036854775807", "2\n3"),
+                ("DEL l", "1"),
+            ],
+        ),
+        row(
             "2020: GEORADIUS with two STORE options, of which the last counts",
             &[
                 ("COMMAND GETKEYS GEORADIUS g 0 0 1 km STORE a STORE b", "g\nb"),
@@ -239,9 +249,16 @@ fn rights() -> Vec<Row> {
         copies.push((words(&format!("ACL DRYRUN copier COPY {arguments}")), reply));
     }
     copies.extend(steps(&[("ACL DELUSER copier", "1")]));
+    let sorts = steps(&[
+        ("ACL SETUSER sorter on nopass resetkeys ~own:* +sort_ro", "OK"),
+        ("ACL DRYRUN sorter SORT_RO own:a", "OK"),
+        ("ACL DRYRUN sorter SORT_RO other", &key("other")),
+        ("ACL DELUSER sorter", "1"),
+    ]);
     vec![
         Row { cve: "CVE-2024-31227: malformed selectors", steps: selectors },
         Row { cve: "2026: COPY reads or writes a key beyond the user's patterns", steps: copies },
+        Row { cve: "CVE-2023-41053: SORT_RO reads a key beyond the user's patterns", steps: sorts },
     ]
 }
 
