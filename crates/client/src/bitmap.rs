@@ -1,7 +1,5 @@
 //! Calls on bitmaps, which are strings, bit by bit: commands with typed arguments and replies.
 
-use std::ops::RangeInclusive;
-
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::reply::ReplyValue;
@@ -65,8 +63,8 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn bit_count_in(&self, key: impl AsRef<[u8]>, bytes: RangeInclusive<i64>) -> Result<u64, ClientError> {
-        self.typed_read(Words::new("BITCOUNT").key(key).number(bytes.start()).number(bytes.end()), count).await
+    pub async fn bit_count_in(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<u64, ClientError> {
+        self.typed_read(Words::new("BITCOUNT").key(key).number(start).number(stop), count).await
     }
 
     /// Returns the position of the first bit that is set, or that is not. A bit that is not set is found after the end,

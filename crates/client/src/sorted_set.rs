@@ -215,17 +215,18 @@ impl Client {
         self.typed_read(words, optional(ranked)).await
     }
 
-    /// Returns the members from one rank to another, both included; negative ones count from the end. `0..=-1` is all
-    /// of them.
+    /// Returns the members from one rank up to and including another; ranks below 0 count from the end: 0 to -1 is all of
+    /// them.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn sorted_set_range(
         &self,
         key: impl AsRef<[u8]>,
-        ranks: RangeInclusive<i64>,
+        start: i64,
+        stop: i64,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        let words = Words::new("ZRANGE").key(key).number(ranks.start()).number(ranks.end()).arg("WITHSCORES");
+        let words = Words::new("ZRANGE").key(key).number(start).number(stop).arg("WITHSCORES");
         self.typed_read(words, each(member)).await
     }
 

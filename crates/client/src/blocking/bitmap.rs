@@ -1,7 +1,5 @@
 //! The calls on bitmaps; see those of [`crate::Client`].
 
-use std::ops::RangeInclusive;
-
 use super::BlockingClient;
 use crate::bitmap::BitJoin;
 use crate::error::ClientError;
@@ -35,8 +33,8 @@ impl BlockingClient {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn bit_count_in(&self, key: impl AsRef<[u8]>, bytes: RangeInclusive<i64>) -> Result<u64, ClientError> {
-        self.wait(self.client.bit_count_in(key, bytes))
+    pub fn bit_count_in(&self, key: impl AsRef<[u8]>, start: i64, stop: i64) -> Result<u64, ClientError> {
+        self.wait(self.client.bit_count_in(key, start, stop))
     }
 
     /// Returns the position of the first bit that is set, or that is not. See [`crate::Client::bit_find`].

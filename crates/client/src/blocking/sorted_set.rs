@@ -120,9 +120,10 @@ impl BlockingClient {
     pub fn sorted_set_range(
         &self,
         key: impl AsRef<[u8]>,
-        ranks: RangeInclusive<i64>,
+        start: i64,
+        stop: i64,
     ) -> Result<Vec<ScoredMember>, ClientError> {
-        self.wait(self.client.sorted_set_range(key, ranks))
+        self.wait(self.client.sorted_set_range(key, start, stop))
     }
 
     /// The members of a range of scores; see [`crate::Client::sorted_set_range_by_score`].
