@@ -503,6 +503,7 @@ pub static OPTIONS: &[OptionSpec] = &[
 
 impl Config {
     /// Every field empty; only for [`Config::default`], which then applies the table's defaults.
+    #[allow(clippy::too_many_lines, reason = "a line for each option")]
     pub(super) fn blank() -> Config {
         Config {
             bind: Vec::new(),
