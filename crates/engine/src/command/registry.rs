@@ -27,6 +27,8 @@ const COMMANDS: &[Command] = &[
     help::of("command|help"),
     help::of("memory|help"),
     help::of("object|help"),
+    help::of("xgroup|help"),
+    help::of("xinfo|help"),
     // cluster
     cluster::keys_in_slot::COUNT,
     cluster::keys_in_slot::GET,

@@ -46,6 +46,8 @@ pub type Request = Vec<Vec<u8>>;
 pub struct Generator {
     rng: Rng,
     shapes: Vec<&'static str>,
+    /// The milliseconds of the newest id of a stream's entry.
+    stream_ms: u64,
 }
 
 /// Number of keys of one test, all in the slot of this tag: so few that commands affect each other.
@@ -60,6 +62,8 @@ const LIST_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
 const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
+/// Number of further keys that are mostly those of streams.
+const STREAM_KEYS: usize = 3;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -262,6 +266,26 @@ const CLUSTER_CURSORS: &[&str] = &[
     "-1",
     "00",
 ];
+/// Texts that are ids of streams, or nearly.
+const IDS: &[&str] = &[
+    "0",
+    "0-0",
+    "0-1",
+    "5-",
+    "-5",
+    "5-1-1",
+    "x",
+    "",
+    "+",
+    "-",
+    "(5",
+    "(5-1",
+    "(",
+    "05-+1",
+    "18446744073709551615",
+    "18446744073709551615-18446744073709551615",
+    "18446744073709551616-0",
+];
 const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
@@ -286,7 +310,8 @@ impl Generator {
     /// A generator of all shapes for which `is_wanted` is true.
     #[must_use]
     pub fn new(seed: u64, is_wanted: impl Fn(&str) -> bool) -> Generator {
-        Generator { rng: Rng::new(seed), shapes: SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect() }
+        let shapes = SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect();
+        Generator { rng: Rng::new(seed), shapes, stream_ms: 0 }
     }
 
     /// The random numbers, for choices of the test itself.
@@ -379,6 +404,21 @@ impl Generator {
             "ze" => self.name_limit(),
             "za" => self.rng.pick(&["SUM", "min", "MAX", "foo"]).as_bytes().to_vec(),
             "zmany" | "zsame" => return self.push_many(word == "zsame", request),
+            "xk" => self.stream_key(),
+            "xnew" => self.new_stream_id(),
+            "xid" => self.stream_id(),
+            "xfrom" => self.stream_bound("-"),
+            "xto" => self.stream_bound("+"),
+            "xafter" => self.rng.pick(&[">", ">", ">", "0", "0-0", "5", "5-1", "$", "+", "x"]).as_bytes().to_vec(),
+            "xg" => self.rng.pick(&["g", "g", "g", "h", "h", "none"]).as_bytes().to_vec(),
+            "xc" => self.rng.pick(&["a", "b", "c", "c", "d"]).as_bytes().to_vec(),
+            // Never a time that matters while the test runs.
+            "xidle" => self.rng.pick(&["0", "0", "0", "-1", "9000000000", "x"]).as_bytes().to_vec(),
+            "xmany" => {
+                let count = 1 + self.rng.below(60);
+                (0..count).for_each(|n| request.extend([b"f".to_vec(), n.to_string().into_bytes()]));
+                return;
+            }
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
@@ -560,7 +600,51 @@ impl Generator {
         }
     }
 
+    fn stream_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.key(),
+            _ => format!("{TAG}x{}", self.rng.below(STREAM_KEYS)).into_bytes(),
+        }
+    }
+
+    /// An id for a new entry, mostly larger than all before.
+    fn new_stream_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(30) {
+            return self.one_of(IDS);
+        }
+        self.stream_ms += self.rng.below(2) as u64;
+        let (ms, seq) = (self.stream_ms, self.rng.below(3));
+        let id = match self.rng.below(4) {
+            0 => ms.to_string(),
+            1 => format!("{ms}-{seq}"),
+            _ => format!("{ms}-*"),
+        };
+        id.into_bytes()
+    }
+
+    /// An id that an entry may have.
+    fn stream_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(12) {
+            return self.one_of(IDS);
+        }
+        let ms = self.stream_ms.saturating_sub(self.rng.below(400) as u64) + self.rng.below(3) as u64;
+        let id = if self.rng.one_in(2) { ms.to_string() } else { format!("{ms}-{}", self.rng.below(3)) };
+        id.into_bytes()
+    }
+
+    /// A limit of a range of ids.
+    fn stream_bound(&mut self, all: &str) -> Vec<u8> {
+        match self.rng.below(3) {
+            0 => all.as_bytes().to_vec(),
+            1 => [b"(".to_vec(), self.stream_id()].concat(),
+            _ => self.stream_id(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return format!("{TAG}x{}", self.rng.below(STREAM_KEYS)).into_bytes();
+        }
         if self.rng.one_in(16) {
             return format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes();
         }

@@ -21,6 +21,11 @@
 //! | `zu`, `ze` | limit of a range of scores; limit of a range of names |
 //! | `za` | how scores are joined |
 //! | `zmany`, `zsame` | about as many scores and members as fit into a small sorted set; the same, of score 0 |
+//! | `xk`, `xg`, `xc` | key of a stream, mostly; consumer group; consumer |
+//! | `xnew`, `xid` | id of a new entry; id that an entry may have |
+//! | `xfrom`, `xto`, `xafter` | first and last id of a range; id of XREADGROUP |
+//! | `xidle` | idle time: none, or longer than any test |
+//! | `xmany` | many fields and values |
 //! | `i`, `n` | integer; small count |
 //! | `f` | floating point number |
 //! | `t`, `m` | span of time in s, in ms: long ago or far in the future |
@@ -198,6 +203,54 @@ pub const SHAPES: &[&str] = &[
     "ZDIFF 2 q zk ?WITHSCORES",
     "ZADD zl 0 zm 0 zm",
     "ZADD zl zsame",
+    // stream: ids are explicit, because `*` reads the clock; BLOCK would wait
+    "XACK xk xg *xid",
+    "XADD xk xnew *b,v",
+    "XADD xk xnew b v",
+    "XADD xk xnew b v b v",
+    "XADD xk xnew xmany",
+    "XADD xk NOMKSTREAM xnew b v",
+    "XADD xk MAXLEN ~ u xnew b v",
+    "XADD xk MAXLEN = u xnew b v",
+    "XADD xk MINID ~ xid xnew b v",
+    "XADD xk MAXLEN ~ u LIMIT u xnew b v",
+    "XAUTOCLAIM xk xg xc xidle xfrom ?COUNT:n ?JUSTID",
+    "XCLAIM xk xg xc xidle *xid ?IDLE:i ?TIME:i ?RETRYCOUNT:i ?FORCE ?JUSTID ?LASTID:xid",
+    "XDEL xk *xid",
+    "XGROUP CREATE xk xg xid ?MKSTREAM ?ENTRIESREAD:n",
+    "XGROUP CREATE xk xg $ ?MKSTREAM ?ENTRIESREAD:n",
+    "XGROUP CREATE xk xg 0",
+    "XGROUP CREATECONSUMER xk xg xc",
+    "XGROUP DELCONSUMER xk xg xc",
+    "XGROUP DESTROY xk xg",
+    "XGROUP SETID xk xg xid ?ENTRIESREAD:n",
+    "XGROUP HELP",
+    "XGROUP w xk",
+    "XINFO CONSUMERS xk xg",
+    "XINFO GROUPS xk",
+    "XINFO GROUPS xk",
+    "XINFO HELP",
+    "XINFO STREAM xk",
+    "XINFO STREAM xk ?FULL",
+    "XINFO w xk",
+    "XLEN xk",
+    "XPENDING xk xg",
+    "XPENDING xk xg ?IDLE:xidle ? xfrom xto n",
+    "XPENDING xk xg xfrom xto n xc",
+    "XRANGE xk xfrom xto ?COUNT:n",
+    "XREAD ?COUNT:n ? STREAMS xk xid",
+    "XREAD COUNT n STREAMS xk xk xid xid",
+    "XREADGROUP GROUP xg xc ?COUNT:n ?NOACK ? STREAMS xk xafter",
+    "XREADGROUP GROUP xg xc COUNT n STREAMS xk xk xafter xafter",
+    "XREVRANGE xk xto xfrom ?COUNT:n",
+    "XSETID xk xid ?ENTRIESADDED:n ?MAXDELETEDID:xid",
+    "XTRIM xk MAXLEN u",
+    "XTRIM xk MAXLEN ~ u ?LIMIT:u",
+    "XTRIM xk MINID xid",
+    "XTRIM xk MINID ~ xid ?LIMIT:u",
+    "COPY xk xk ?REPLACE",
+    "DEL xk",
+    "OBJECT ENCODING xk",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "COPY q q ?REPLACE",
