@@ -123,7 +123,7 @@ mod tests {
         check("nosuch", &[]);
         assert!(complete(table(), "").words.contains(&"HSET".to_owned()));
         // Not implemented.
-        check("xadd", &[]);
+        check("psyn", &[]);
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(of("getrange k ").as_deref(), Some("start end"));
         assert_eq!(of("getrange k 0 1"), None);
         assert_eq!(of("gibberish"), None);
-        assert_eq!(of("xadd"), None);
+        assert_eq!(of("psync"), None);
         assert_eq!(of(""), None);
         assert_eq!(of("set \"a"), None);
         assert!(of("object").unwrap().contains("ENCODING"), "{:?}", of("object"));

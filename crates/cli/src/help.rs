@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_missing_is_said() {
-        assert_eq!(help("xadd"), "XADD is not implemented.\n");
+        assert_eq!(help("psync"), "PSYNC is not implemented.\n");
         assert_eq!(help("no\u{1b}such"), "There is no command no\\x1bsuch.\n");
         assert_eq!(help("@nosuch"), "There is no group nosuch.\n");
     }

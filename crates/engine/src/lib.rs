@@ -51,6 +51,7 @@ pub mod set;
 #[cfg(any(test, feature = "test-type"))]
 mod stack;
 pub mod stored;
+pub mod stream;
 pub mod string;
 #[cfg(test)]
 pub(crate) mod testing;

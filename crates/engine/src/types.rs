@@ -7,6 +7,7 @@ use crate::image::codec::{PackedForm, RecordForm};
 use crate::keyspace::{Entry, Key, TypeNumber, ValueRef};
 use crate::list::{image as list_image, packed as list_packed};
 use crate::set::{image as set_image, packed as set_packed};
+use crate::stream::{image as stream_image, value as stream_value};
 use crate::zset::{image as zset_image, packed as zset_packed};
 
 /// A data type.
@@ -57,6 +58,13 @@ const TYPES: &[Type] = &[
         name: "zset",
         packed: Some(&zset_image::PACKED_FORM),
         records: zset_image::RECORDS,
+        remove_parts: None,
+    },
+    Type {
+        number: stream_value::NUMBER,
+        name: "stream",
+        packed: None,
+        records: stream_image::RECORDS,
         remove_parts: None,
     },
     #[cfg(any(test, feature = "test-type"))]

@@ -21,7 +21,6 @@
 //!
 //! - Scripts: CVE-2022-24735, 24736 and 24834, CVE-2024-31449 and 46981, CVE-2025-46817, 46818, 46819 and 49844,
 //!   CVE-2026-23631. (CVE-2025-67733 is a script's error; here errors of commands quote the same bytes.)
-//! - Streams: CVE-2022-31144 and 35951, CVE-2026-63639.
 //! - Unix sockets: CVE-2023-45145.
 //! - A tool that reads an append-only file: CVE-2025-27151.
 //! - Slots that move: the fix of slot import.

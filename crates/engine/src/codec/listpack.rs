@@ -69,6 +69,14 @@ pub(crate) fn push(text: &[u8], out: &mut Vec<u8>) {
     push_back_length(len, out);
 }
 
+/// Appends a number as an element.
+pub(crate) fn push_number(number: i64, out: &mut Vec<u8>) {
+    let start = out.len();
+    push_int(number, out);
+    let len = out.len() - start;
+    push_back_length(len, out);
+}
+
 fn push_int(number: i64, out: &mut Vec<u8>) {
     let wide = number.to_le_bytes();
     match number {

@@ -59,6 +59,17 @@ pub(crate) fn write_len(len: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// As [`write_len`], of a number that is no length of data.
+pub(crate) fn write_number(number: u64, out: &mut Vec<u8>) {
+    match u32::try_from(number) {
+        Ok(number) => write_len(number as usize, out),
+        Err(_) => {
+            out.push(0x81);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
 /// The rest of a payload, and how many more bytes it may expand to.
 pub(crate) struct Input<'a> {
     rest: &'a [u8],
@@ -73,8 +84,14 @@ impl<'a> Input<'a> {
 
     /// A length, as before a string or a list.
     pub(crate) fn len(&mut self) -> Result<usize, PayloadError> {
+        let len = self.number()?;
+        usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX).ok_or(PayloadError::Format)
+    }
+
+    /// A number in the form of a length.
+    pub(crate) fn number(&mut self) -> Result<u64, PayloadError> {
         let first = self.take(1)?[0];
-        let len = match first >> 6 {
+        Ok(match first >> 6 {
             0 => u64::from(first),
             1 => u64::from(first & 0x3f) << 8 | u64::from(self.take(1)?[0]),
             2 if first == 0x80 => u64::from(u32::from_be_bytes(self.array()?)),
@@ -82,8 +99,7 @@ impl<'a> Input<'a> {
             // This marks another form of a string; where no string is expected, Valkey reads it as a length.
             3 => u64::from(first & 0x3f),
             _ => return Err(PayloadError::Format),
-        };
-        usize::try_from(len).ok().filter(|len| *len <= VALUE_BYTES_MAX).ok_or(PayloadError::Format)
+        })
     }
 
     /// The next `N` bytes.

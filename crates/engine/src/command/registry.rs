@@ -27,6 +27,8 @@ const COMMANDS: &[Command] = &[
     help::of("command|help"),
     help::of("memory|help"),
     help::of("object|help"),
+    help::of("xgroup|help"),
+    help::of("xinfo|help"),
     // bitmap
     bitmap::bitcount::BITCOUNT,
     bitmap::bitfield::BITFIELD,

@@ -1,7 +1,7 @@
 //! The data types, as the commands know them: one line each.
 
 use super::typed::{DumpForm, TypeCommands};
-use crate::{hash, list, set, string, zset};
+use crate::{hash, list, set, stream, string, zset};
 
 /// All of them.
 pub(crate) const TYPES: &[&TypeCommands] = &[
@@ -10,6 +10,7 @@ pub(crate) const TYPES: &[&TypeCommands] = &[
     &list::COMMANDS,
     &set::COMMANDS,
     &zset::COMMANDS,
+    &stream::COMMANDS,
     #[cfg(any(test, feature = "test-type"))]
     &crate::stack::COMMANDS,
 ];

@@ -5,8 +5,8 @@
 //! the same function (`Engine::perform`), so that they cannot differ.
 //!
 //! The effects of a data type are in its folder ([`crate::string::effect`], [`crate::hash::effect`],
-//! [`crate::list::effect`], [`crate::set::effect`], [`crate::zset::effect`]), those of any key in `key.rs`. This module
-//! has the encoding, and in `registry.rs` the list of which op belongs to which type.
+//! [`crate::list::effect`], [`crate::set::effect`], [`crate::zset::effect`], [`crate::stream::effect`]), those of any
+//! key in `key.rs`. This module has the encoding, and in `registry.rs` the list of which op belongs to which type.
 //!
 //! # Format (frozen; golden bytes in `tests.rs`)
 //!
@@ -58,11 +58,26 @@
 //! | 128 | ZADD | key, (member, score)+ | sets the scores of members |
 //! | 129 | ZADD TABLE | key, (member, score)* | the same, and makes the sorted set large |
 //! | 130 | ZREM | key, member+ | removes members, and the key with its last |
+//! | 160 | XADD | key, id, (field, value)+ | adds an entry to the last node; a missing key is an empty stream |
+//! | 161 | XADD IN NEW NODE | key, id, (field, value)+ | the same, to a node of its own |
+//! | 162 | XADD NODE | key, id, number, number, bytes | adds a node of live and of removed entries |
+//! | 163 | XDEL | key, ids | removes entries |
+//! | 164 | XTRIM | key, number, number | removes whole nodes from the start, and entries of the node after them |
+//! | 165 | XSETID | key, id, number, id | sets the last id, the number of added entries, the largest removed id |
+//! | 166 | XGROUP CREATE | key, group, id, number | creates a group; a missing key is an empty stream |
+//! | 167 | XGROUP SETID | key, group, id, number | sets what a group has read |
+//! | 168 | XGROUP DESTROY | key, group | removes a group |
+//! | 169 | XGROUP SETCONSUMER | key, group, consumer, time, time | sets the times of a consumer, which may be new |
+//! | 170 | XGROUP DELCONSUMER | key, group, consumer | removes a consumer and what is pending for it |
+//! | 171 | XCLAIM | key, group, consumer, deliveries | makes entries pending for a consumer |
+//! | 172 | XACK | key, group, ids | ends that entries are pending |
 //!
 //! Positions count from the head, from 0 on. Those of LREM are one argument: a varint for the first, and one for each
 //! distance to the next. Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit
-//! floating-point number, little-endian, and not NaN. Numbers are never used again; 0 is no op. Numbers up to 15 keep
-//! the head in one byte; hashes start at 32, lists at 64, sets at 96, sorted sets at 128, streams at 160.
+//! floating-point number, little-endian, and not NaN. An id of a stream is two varints; `stream/change.rs` says how
+//! several ids or deliveries are one argument. What a group has read, and times of consumers, are zigzag numbers.
+//! Numbers are never used again; 0 is no op. Numbers up to 15 keep the head in one byte; hashes start at 32, lists at
+//! 64, sets at 96, sorted sets at 128, streams at 160.
 
 mod arguments;
 mod buf;

@@ -11,6 +11,7 @@ use crate::list::effect::ListEffect;
 use crate::set::effect::SetEffect;
 #[cfg(any(test, feature = "test-type"))]
 use crate::stack::StackEffect;
+use crate::stream::effect::StreamEffect;
 use crate::string::effect::StringEffect;
 use crate::zset::effect::ZsetEffect;
 use fastness_types::{FormatLevel, WallMs};
@@ -113,6 +114,8 @@ effects! {
     List(ListEffect) = 64..=95,
     /// Effects of sorted sets.
     Zset(ZsetEffect) = 128..=159,
+    /// Effects of streams.
+    Stream(StreamEffect) = 160..=191,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

@@ -4,6 +4,9 @@ use crate::hash::effect::HashEffect;
 use crate::keyspace::ExpiryChange;
 use crate::list::change::{ListChange, ListEnd, write_positions};
 use crate::list::effect::ListEffect;
+use crate::stream::StreamId;
+use crate::stream::change::StreamChange;
+use crate::stream::effect::StreamEffect;
 use crate::string::effect::StringEffect;
 use crate::zset::effect::ZsetEffect;
 use fastness_resp::Args;
@@ -29,6 +32,7 @@ fn golden_bytes() {
     let one = Items::from(Args::slices(&[b"a"]));
     let positions = write_positions(&[1, 3]);
     let list = |change| ListEffect { key, change }.into();
+    let (id, stream) = (StreamId::new(5, 1), |change| StreamEffect { key, change }.into());
     let scores = [1.5f64, f64::NEG_INFINITY].map(crate::zset::score::bytes_of);
     let scored = [&b"a"[..], &scores[0], b"b", &scores[1]];
     let scored = Items::from(Args::slices(&scored));
@@ -78,6 +82,25 @@ fn golden_bytes() {
             "820205036b6579016108000000000000f83f016208000000000000f0ff",
         ),
         (ZsetEffect::Remove { key, members: fields }.into(), "840203036b657901610162"),
+        (stream(StreamChange::Add { id, in_new_node: false, fields }), "c00204036b657902050101610162"),
+        (stream(StreamChange::Add { id, in_new_node: true, fields }), "c20204036b657902050101610162"),
+        (stream(StreamChange::AddNode { id, live: 1, deleted: 2, bytes: b"x" }), "c40205036b6579020501010101020178"),
+        (stream(StreamChange::Delete { ids: &[5, 1] }), "c60202036b6579020501"),
+        (stream(StreamChange::Trim { nodes: 2, entries: 300 }), "c80203036b6579010202ac02"),
+        (stream(StreamChange::SetCounters { last: id, added: 7, max_deleted: id }), "ca0204036b65790205010107020501"),
+        (stream(StreamChange::CreateGroup { group: b"g", last: id, read: -1 }), "cc0204036b657901670205010101"),
+        (stream(StreamChange::SetGroup { group: b"g", last: id, read: 3 }), "ce0204036b657901670205010106"),
+        (stream(StreamChange::DestroyGroup { group: b"g" }), "d00202036b65790167"),
+        (
+            stream(StreamChange::SetConsumer { group: b"g", consumer: b"c", seen: 100, active: -1 }),
+            "d20205036b65790167016302c8010101",
+        ),
+        (stream(StreamChange::DeleteConsumer { group: b"g", consumer: b"c" }), "d40203036b657901670163"),
+        (
+            stream(StreamChange::Deliver { group: b"g", consumer: b"c", deliveries: &[5, 1, 2, 1] }),
+            "d60204036b6579016701630405010201",
+        ),
+        (stream(StreamChange::Acknowledge { group: b"g", ids: &[5, 1] }), "d80203036b65790167020501"),
     ];
     for (effect, expected) in golden {
         let mut buf = EffectBuf::new();
@@ -174,6 +197,24 @@ proptest! {
         let (key, members) = (engine.key(b"zset"), Items::from(Args::slices(&scored)));
         buf.push(&ZsetEffect::Add { key, members, to_table: at.is_multiple_of(2) });
         buf.push(&ZsetEffect::Remove { key, members: items });
+        let (key, id, group) = (engine.key(b"stream"), StreamId::new(at % 9, 5), &b"g"[..]);
+        for change in [
+            StreamChange::Add { id, in_new_node: true, fields: items },
+            StreamChange::Add { id: StreamId::new(9, 9), in_new_node: false, fields: members },
+            StreamChange::CreateGroup { group, last: id, read: 5 },
+            StreamChange::SetConsumer { group, consumer: &value, seen: 5, active: -1 },
+            StreamChange::Deliver { group, consumer: &value, deliveries: &[9, 9, 2, 1] },
+            StreamChange::Acknowledge { group, ids: &[9, 9] },
+            StreamChange::DeleteConsumer { group, consumer: &value },
+            StreamChange::SetGroup { group, last: id, read: 6 },
+            StreamChange::Delete { ids: &[9, 9] },
+            StreamChange::SetCounters { last: id, added: 9, max_deleted: id },
+            StreamChange::AddNode { id: StreamId::MAX, live: 1, deleted: 0, bytes: &value },
+            StreamChange::Trim { nodes: 1, entries: 1 },
+            StreamChange::DestroyGroup { group },
+        ] {
+            buf.push(&StreamEffect { key, change });
+        }
         let mut bytes = buf.take().to_vec();
         let place = broken.0.index(bytes.len());
         bytes[place] = broken.1;

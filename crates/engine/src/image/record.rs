@@ -18,6 +18,7 @@
 //!           kind 11, large list: varint, number of nodes; of each a byte (1: the node is the text of one element; 2:
 //!               the list is packed) and the length and bytes of its elements, packed as in kind 10
 //!           kinds 12 and 13, small and large sorted set: see `zset/image.rs`
+//!           kind 14, stream: see `stream/image.rs`
 //! ```
 //!
 //! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
@@ -27,8 +28,8 @@
 //! value     kind 5, start; the record's key holds the first bytes of the name:
 //!               varint id; varint parent: 0, or the id of the large hash of which this value is a field's
 //!               varint length of the whole name; u8 kind of the value
-//!               varint total: the number of fields of a large hash, of nodes of a large list, else of the value's
-//!               bytes
+//!               varint total: the number of fields of a large hash, of nodes of a large list, of parts of a stream,
+//!               else of the value's bytes
 //!           kind 6, part; the record's key is empty:
 //!               varint id; varint length, bytes: they continue the name until that is whole, then the value; of a
 //!               large list, they are the start of the bytes of its next node

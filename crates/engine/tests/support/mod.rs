@@ -108,6 +108,7 @@ pub fn command() -> impl Strategy<Value = Words> {
         4 => set_command(),
         4 => list_command(),
         4 => zset_command(),
+        4 => stream_command(),
         1 => Just("SCAN 0 COUNT 100".to_owned()),
         1 => Just("RANDOMKEY".to_owned()),
         1 => Just("KEYS *".to_owned()),
@@ -289,6 +290,62 @@ fn zset_command() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A random stream command, on keys that other commands use too and on keys of their own.
+fn stream_command() -> impl Strategy<Value = String> {
+    let key = || (0u8..6).prop_map(|key| if key < 2 { format!("{{0}}k{key}") } else { format!("{{0}}x{key}") });
+    let id = || (1u8..40, 0u8..3).prop_map(|(ms, seq)| format!("{ms}-{seq}"));
+    let ids = move || prop::collection::vec(id(), 1..6).prop_map(|ids| ids.join(" "));
+    let fields = || {
+        let one =
+            (prop_oneof![8 => "[ab]", 1 => "[a-z]{60,70}"], prop_oneof![4 => "[a-z]{1,9}", 1 => "[a-z]{200,2000}"]);
+        prop::collection::vec(one.prop_map(|(field, value)| format!("{field} {value}")), 1..3)
+            .prop_map(|fields| fields.join(" "))
+    };
+    let new_id = prop_oneof![4 => Just("*".to_owned()), 2 => id(), 1 => (1u8..40).prop_map(|ms| format!("{ms}-*"))];
+    let trim = || {
+        prop_oneof![
+            (0u16..300).prop_map(|len| format!("MAXLEN {len}")),
+            (0u16..300).prop_map(|len| format!("MAXLEN ~ {len}")),
+            id().prop_map(|id| format!("MINID {id}")),
+            (990_000u32..1_030_000).prop_map(|ms| format!("MINID ~ {ms}")),
+        ]
+    };
+    let trim_of_add = prop_oneof![4 => Just(String::new()), 1 => trim()];
+    let group = || prop_oneof![Just("g"), Just("h")];
+    let consumer = || prop_oneof![Just("a"), Just("b"), Just("c")];
+    let read = prop_oneof![3 => Just(">".to_owned()), 1 => Just("0".to_owned()), 1 => id()];
+    let ack = prop_oneof![2 => Just(""), 1 => Just("NOACK ")];
+    let claim = prop_oneof![
+        2 => Just(""),
+        1 => Just(" FORCE"),
+        1 => Just(" JUSTID"),
+        1 => Just(" RETRYCOUNT 5 FORCE LASTID 30-0"),
+    ];
+    let of_group = prop_oneof![Just("DESTROY"), Just("DELCONSUMER"), Just("CREATECONSUMER"), Just("SETID")];
+    prop_oneof![
+        9 => (key(), trim_of_add, new_id, fields()).prop_map(|(k, t, id, f)| format!("XADD {k} {t} {id} {f}")),
+        2 => (key(), trim()).prop_map(|(k, t)| format!("XTRIM {k} {t}")),
+        3 => (key(), ids()).prop_map(|(k, ids)| format!("XDEL {k} {ids}")),
+        1 => (key(), id()).prop_map(|(k, id)| format!("XSETID {k} {id} ENTRIESADDED 500")),
+        2 => (key(), group(), id()).prop_map(|(k, g, id)| format!("XGROUP CREATE {k} {g} {id} MKSTREAM")),
+        2 => (of_group, key(), group(), consumer()).prop_map(|(what, k, g, c)| match what {
+            "DESTROY" => format!("XGROUP DESTROY {k} {g}"),
+            "SETID" => format!("XGROUP SETID {k} {g} 0"),
+            what => format!("XGROUP {what} {k} {g} {c}"),
+        }),
+        6 => (group(), consumer(), 1u8..30, ack, key(), read)
+            .prop_map(|(g, c, n, ack, k, from)| format!("XREADGROUP GROUP {g} {c} COUNT {n} {ack}STREAMS {k} {from}")),
+        2 => (key(), group(), ids()).prop_map(|(k, g, ids)| format!("XACK {k} {g} {ids}")),
+        2 => (key(), group(), consumer(), ids(), claim).prop_map(|(k, g, c, ids, o)| format!("XCLAIM {k} {g} {c} 0 {ids}{o}")),
+        2 => (key(), group(), consumer(), 0u8..50).prop_map(|(k, g, c, n)| format!("XAUTOCLAIM {k} {g} {c} {n} 0")),
+        1 => (key(), id()).prop_map(|(k, id)| format!("XRANGE {k} {id} +")),
+        2 => (prop_oneof![Just("RENAME"), Just("COPY")], key(), key())
+            .prop_map(|(name, a, b)| format!("{name} {a} {b}")),
+        1 => (key(), 0u16..300).prop_map(|(k, ms)| format!("PEXPIRE {k} {ms}")),
+    ]
+    .prop_map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// One step of a random run.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -361,6 +418,12 @@ pub fn read_all(engine: &mut Engine, now: WallMs) -> Vec<Vec<u8>> {
     for key in ["{0}k0", "{0}k1", "{0}z2", "{0}z3", "{0}z4", "{0}z5"] {
         for question in
             [format!("ZRANGE {key} 0 -1 WITHSCORES"), format!("OBJECT ENCODING {key}"), format!("PTTL {key}")]
+        {
+            replies.push(run(engine, &words(question), now, false, &mut effects));
+        }
+    }
+    for key in ["{0}k0", "{0}k1", "{0}x2", "{0}x3", "{0}x4", "{0}x5"] {
+        for question in [format!("XRANGE {key} - +"), format!("XINFO STREAM {key} FULL COUNT 0"), format!("PTTL {key}")]
         {
             replies.push(run(engine, &words(question), now, false, &mut effects));
         }

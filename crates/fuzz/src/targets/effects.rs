@@ -8,6 +8,9 @@ use fastness_engine::list::change::{ListChange, ListEnd};
 use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::SetForm;
 use fastness_engine::set::effect::SetEffect;
+use fastness_engine::stream::StreamId;
+use fastness_engine::stream::change::StreamChange;
+use fastness_engine::stream::effect::StreamEffect;
 use fastness_engine::string::effect::StringEffect;
 use fastness_engine::zset::effect::ZsetEffect;
 use fastness_engine::zset::score::bytes_of;
@@ -33,9 +36,12 @@ pub(super) const EFFECTS: Target = Target {
 /// Longest zero padding that is applied, bytes.
 const OFFSET_MAX: u64 = 64 << 10;
 
+/// A node of a stream with one entry.
+const NODE: &[u8] = b"\x01\x01\x81a\x02\x00\x01\x02\x01\x00\x01\x00\x01\x05\x01\x04\x01";
+
 fn seeds() -> Vec<Vec<u8>> {
     with_hashes(|engine| {
-        let [a, b, h, l, s, z] = [&b"a"[..], b"b", b"h", b"l", b"s", b"z"].map(|key| engine.key(key));
+        let [a, b, h, l, s, x, z] = [&b"a"[..], b"b", b"h", b"l", b"s", b"x", b"z"].map(|key| engine.key(key));
         let at = WallMs(NOW.0 + 1_000);
         let pairs: &[&[u8]] = &[b"f", b"1", b"g", &[b'v'; 80]];
         let fields: &[&[u8]] = &[b"f", b"g"];
@@ -45,6 +51,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let [pairs, fields, integers, scored] =
             [pairs, fields, integers, scored].map(|items| Items::from(Args::slices(items)));
         let list = |change| ListEffect { key: l, change }.into();
+        let (id, group, stream) = (StreamId::new(5, 1), &b"g"[..], |change| StreamEffect { key: x, change }.into());
         let all: Vec<Effect<'_>> = vec![
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
@@ -74,6 +81,19 @@ fn seeds() -> Vec<Vec<u8>> {
             ZsetEffect::Add { key: z, members: scored, to_table: false }.into(),
             ZsetEffect::Add { key: z, members: scored, to_table: true }.into(),
             ZsetEffect::Remove { key: z, members: fields }.into(),
+            stream(StreamChange::Add { id, in_new_node: true, fields: pairs }),
+            stream(StreamChange::Add { id: StreamId::new(5, 2), in_new_node: false, fields: pairs }),
+            stream(StreamChange::CreateGroup { group, last: id, read: 1 }),
+            stream(StreamChange::SetGroup { group, last: id, read: -1 }),
+            stream(StreamChange::SetConsumer { group, consumer: b"c", seen: 9, active: -1 }),
+            stream(StreamChange::Deliver { group, consumer: b"c", deliveries: &[5, 1, 2, 1, 0, 2, 0, 3] }),
+            stream(StreamChange::Acknowledge { group, ids: &[5, 1] }),
+            stream(StreamChange::DeleteConsumer { group, consumer: b"c" }),
+            stream(StreamChange::Delete { ids: &[5, 1] }),
+            stream(StreamChange::SetCounters { last: StreamId::new(7, 0), added: 9, max_deleted: id }),
+            stream(StreamChange::AddNode { id: StreamId::new(8, 0), live: 1, deleted: 0, bytes: NODE }),
+            stream(StreamChange::Trim { nodes: 1, entries: 0 }),
+            stream(StreamChange::DestroyGroup { group }),
             KeyEffect::FlushAll.into(),
             SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
             SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),

@@ -12,6 +12,8 @@ pub type Request = Vec<Vec<u8>>;
 pub struct Generator {
     rng: Rng,
     shapes: Vec<&'static str>,
+    /// The milliseconds of the newest id of a stream's entry.
+    stream_ms: u64,
 }
 
 /// Number of keys of one test, all in the slot of this tag: so few that commands affect each other.
@@ -34,6 +36,8 @@ const HLL_KEYS: usize = 4;
 const GEO_KEYS: usize = 3;
 /// Number of further keys of each type that are sorted.
 const SORT_KEYS: usize = 2;
+/// Number of further keys that are mostly those of streams.
+const STREAM_KEYS: usize = 3;
 
 const INTEGERS: &[&str] = &[
     "0",
@@ -246,6 +250,26 @@ const CLUSTER_CURSORS: &[&str] = &[
     "-1",
     "00",
 ];
+/// Texts that are ids of streams, or nearly.
+const IDS: &[&str] = &[
+    "0",
+    "0-0",
+    "0-1",
+    "5-",
+    "-5",
+    "5-1-1",
+    "x",
+    "",
+    "+",
+    "-",
+    "(5",
+    "(5-1",
+    "(",
+    "05-+1",
+    "18446744073709551615",
+    "18446744073709551615-18446744073709551615",
+    "18446744073709551616-0",
+];
 const METRICS: &[&str] = &["KEY-COUNT", "key-count", "KEY-COUNT", "CPU-USEC", "x", ""];
 const COUNTS: &[&str] = &["1", "2", "10", "1000", "100000", "0", "-1", "x", "9223372036854775807"];
 
@@ -289,7 +313,8 @@ impl Generator {
     /// A generator of all shapes for which `is_wanted` is true.
     #[must_use]
     pub fn new(seed: u64, is_wanted: impl Fn(&str) -> bool) -> Generator {
-        Generator { rng: Rng::new(seed), shapes: SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect() }
+        let shapes = SHAPES.iter().copied().filter(|shape| is_wanted(shape)).collect();
+        Generator { rng: Rng::new(seed), shapes, stream_ms: 0 }
     }
 
     /// The random numbers, for choices of the test itself.
@@ -392,6 +417,10 @@ impl Generator {
                 request.extend((0..count).map(|n| format!("{n:>length$}").into_bytes()));
             }
             "xl" => request.extend([self.offset(), self.offset()]),
+            "xmany" => {
+                let count = 1 + self.rng.below(60);
+                request.extend((0..count).flat_map(|n| [b"f".to_vec(), n.to_string().into_bytes()]));
+            }
             "x" => {
                 let shape = self.shape();
                 request.extend(self.fill(shape));
@@ -418,6 +447,16 @@ impl Generator {
             "gk" => self.geo_key(),
             "gr" => positions::radius(&mut self.rng),
             "gu" => positions::unit(&mut self.rng),
+            "xk" => self.stream_key(),
+            "xnew" => self.new_stream_id(),
+            "xid" => self.stream_id(),
+            "xfrom" => self.stream_bound("-"),
+            "xto" => self.stream_bound("+"),
+            "xafter" => self.one_of(&[">", ">", ">", "0", "0-0", "5", "5-1", "$", "+", "x"]),
+            "xg" => self.one_of(&["g", "g", "g", "h", "h", "none"]),
+            "xc" => self.one_of(&["a", "b", "c", "c", "d"]),
+            // Never a time that matters while the test runs.
+            "xidle" => self.one_of(&["0", "0", "0", "-1", "9000000000", "x"]),
             "r" => self.one_of(DRAWS),
             "lk" => self.list_key(),
             "le" => self.element(),
@@ -711,7 +750,51 @@ impl Generator {
         }
     }
 
+    fn stream_key(&mut self) -> Vec<u8> {
+        match self.rng.below(24) {
+            0 => self.key(),
+            _ => format!("{TAG}x{}", self.rng.below(STREAM_KEYS)).into_bytes(),
+        }
+    }
+
+    /// An id for a new entry, mostly larger than all before.
+    fn new_stream_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(30) {
+            return self.one_of(IDS);
+        }
+        self.stream_ms += self.rng.below(2) as u64;
+        let (ms, seq) = (self.stream_ms, self.rng.below(3));
+        let id = match self.rng.below(4) {
+            0 => ms.to_string(),
+            1 => format!("{ms}-{seq}"),
+            _ => format!("{ms}-*"),
+        };
+        id.into_bytes()
+    }
+
+    /// An id that an entry may have.
+    fn stream_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(12) {
+            return self.one_of(IDS);
+        }
+        let ms = self.stream_ms.saturating_sub(self.rng.below(400) as u64) + self.rng.below(3) as u64;
+        let id = if self.rng.one_in(2) { ms.to_string() } else { format!("{ms}-{}", self.rng.below(3)) };
+        id.into_bytes()
+    }
+
+    /// A limit of a range of ids.
+    fn stream_bound(&mut self, all: &str) -> Vec<u8> {
+        match self.rng.below(3) {
+            0 => all.as_bytes().to_vec(),
+            1 => [b"(".to_vec(), self.stream_id()].concat(),
+            _ => self.stream_id(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
+        if self.rng.one_in(16) {
+            return format!("{TAG}x{}", self.rng.below(STREAM_KEYS)).into_bytes();
+        }
         if self.rng.one_in(16) {
             return format!("{TAG}l{}", self.rng.below(LIST_KEYS)).into_bytes();
         }

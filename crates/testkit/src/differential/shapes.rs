@@ -34,6 +34,11 @@
 //! | `gr`, `gu` | radius, width or height; unit of lengths |
 //! | `gc` | number of a polygon's corners, and their positions |
 //! | `gmany` | about as many positions and members as fit into a small geo set |
+//! | `xk`, `xg`, `xc` | key of a stream, mostly; consumer group; consumer |
+//! | `xnew`, `xid` | id of a new entry; id that an entry may have |
+//! | `xfrom`, `xto`, `xafter` | first and last id of a range; id of XREADGROUP |
+//! | `xidle` | idle time: none, or longer than any test |
+//! | `xmany` | many fields and values |
 //! | `i`, `n` | integer; small count |
 //! | `xn`, `xt` | key of a list of numbers, of texts; no other commands use these keys, nor the next two |
 //! | `xs`, `xz` | key of a set of numbers, of a sorted set |
@@ -310,6 +315,54 @@ pub const SHAPES: &[&str] = &[
     "ZREM gk *zm",
     "ZREMRANGEBYRANK gk o o",
     "ZSCORE gk zm",
+    // stream: ids are explicit, because `*` reads the clock; BLOCK would wait
+    "XACK xk xg *xid",
+    "XADD xk xnew *b,v",
+    "XADD xk xnew b v",
+    "XADD xk xnew b v b v",
+    "XADD xk xnew xmany",
+    "XADD xk NOMKSTREAM xnew b v",
+    "XADD xk MAXLEN ~ u xnew b v",
+    "XADD xk MAXLEN = u xnew b v",
+    "XADD xk MINID ~ xid xnew b v",
+    "XADD xk MAXLEN ~ u LIMIT u xnew b v",
+    "XAUTOCLAIM xk xg xc xidle xfrom ?COUNT:n ?JUSTID",
+    "XCLAIM xk xg xc xidle *xid ?IDLE:i ?TIME:i ?RETRYCOUNT:i ?FORCE ?JUSTID ?LASTID:xid",
+    "XDEL xk *xid",
+    "XGROUP CREATE xk xg xid ?MKSTREAM ?ENTRIESREAD:n",
+    "XGROUP CREATE xk xg $ ?MKSTREAM ?ENTRIESREAD:n",
+    "XGROUP CREATE xk xg 0",
+    "XGROUP CREATECONSUMER xk xg xc",
+    "XGROUP DELCONSUMER xk xg xc",
+    "XGROUP DESTROY xk xg",
+    "XGROUP SETID xk xg xid ?ENTRIESREAD:n",
+    "XGROUP HELP",
+    "XGROUP w xk",
+    "XINFO CONSUMERS xk xg",
+    "XINFO GROUPS xk",
+    "XINFO GROUPS xk",
+    "XINFO HELP",
+    "XINFO STREAM xk",
+    "XINFO STREAM xk ?FULL",
+    "XINFO w xk",
+    "XLEN xk",
+    "XPENDING xk xg",
+    "XPENDING xk xg ?IDLE:xidle ? xfrom xto n",
+    "XPENDING xk xg xfrom xto n xc",
+    "XRANGE xk xfrom xto ?COUNT:n",
+    "XREAD ?COUNT:n ? STREAMS xk xid",
+    "XREAD COUNT n STREAMS xk xk xid xid",
+    "XREADGROUP GROUP xg xc ?COUNT:n ?NOACK ? STREAMS xk xafter",
+    "XREADGROUP GROUP xg xc COUNT n STREAMS xk xk xafter xafter",
+    "XREVRANGE xk xto xfrom ?COUNT:n",
+    "XSETID xk xid ?ENTRIESADDED:n ?MAXDELETEDID:xid",
+    "XTRIM xk MAXLEN u",
+    "XTRIM xk MAXLEN ~ u ?LIMIT:u",
+    "XTRIM xk MINID xid",
+    "XTRIM xk MINID ~ xid ?LIMIT:u",
+    "COPY xk xk ?REPLACE",
+    "DEL xk",
+    "OBJECT ENCODING xk",
     // generic
     "COPY k k ?REPLACE ?DB:d",
     "COPY q q ?REPLACE",

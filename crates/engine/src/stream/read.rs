@@ -1,0 +1,374 @@
+//! XREAD, XREADGROUP.
+//!
+//! XREADGROUP notes that the consumer has tried to read (`seen`), even if there is nothing to read: that is data, which
+//! XINFO shows and DUMP has, so it is an effect, unless the time is the same already. In Valkey a replica does not
+//! learn it.
+
+use super::change::{Delivery, StreamChange};
+use super::entries::Stream;
+use super::id::{StreamId, c_text};
+use super::look_up::{found, quoting, read, reply_entries, reply_entry};
+use crate::command::Command;
+use crate::command::parse::integer;
+use crate::engine::Engine;
+use crate::env::Env;
+use crate::error::CommandError;
+use crate::keyspace::Key;
+use fastness_resp::{Args, Protocol};
+use fastness_types::WallMs;
+
+/// XREAD \[COUNT count] \[BLOCK milliseconds] STREAMS key \[key ...] id \[id ...]
+pub const XREAD: Command = Command::data(
+    "xread",
+    "[COUNT <count>] [BLOCK <milliseconds>] STREAMS <key> [<key> ...] <id>|$|+ [<id>|$|+ ...]",
+    "Returns the entries of streams after the given ids.",
+    |engine, args, env| xread(engine, args, env, false),
+);
+/// XREADGROUP GROUP group consumer \[COUNT count] \[BLOCK milliseconds] \[NOACK] STREAMS key \[key ...] id \[id ...]
+pub const XREADGROUP: Command = Command::data(
+    "xreadgroup",
+    "GROUP <group> <consumer> [COUNT <count>] [BLOCK <milliseconds>] [NOACK] STREAMS <key> [<key> ...] \
+     <id>|> [<id>|> ...]",
+    "Returns the entries of streams that were not delivered to a consumer group, or what is pending for a consumer.",
+    |engine, args, env| xread(engine, args, env, true),
+);
+
+/// The arguments of a read.
+struct ReadOptions<'a> {
+    /// How many entries of each stream are returned at most; 0: all.
+    count: usize,
+    /// Whether the command waits for entries, if there are none.
+    blocks: bool,
+    no_ack: bool,
+    /// The names of group and consumer.
+    group: Option<(&'a [u8], &'a [u8])>,
+    keys: Args<'a>,
+    ids: Args<'a>,
+}
+
+/// What is read of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadFrom {
+    /// The entries after this id.
+    After(StreamId),
+    /// The entries that were not delivered to the group.
+    New,
+    /// What is pending for the consumer after this id.
+    Pending(StreamId),
+}
+
+/// Checks the time for which a command waits.
+fn check_timeout(text: &[u8], now: WallMs) -> Result<(), CommandError> {
+    const TEXT: CommandError = CommandError::Fixed("ERR timeout is not an integer or out of range");
+    let ms = integer(text).map_err(|_| TEXT)?;
+    if ms < 0 {
+        return Err(CommandError::Fixed("ERR timeout is negative"));
+    }
+    if ms.checked_add(now.0 as i64).is_none() {
+        return Err(CommandError::Fixed("ERR timeout is out of range"));
+    }
+    Ok(())
+}
+
+fn parse<'a>(args: Args<'a>, of_group: bool, now: WallMs) -> Result<ReadOptions<'a>, CommandError> {
+    let (mut count, mut blocks, mut no_ack, mut group, mut at) = (0, false, false, None, 1);
+    while at < args.len() {
+        let (word, more) = (args.get(at), args.len() - at - 1);
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is("block") && more > 0 {
+            check_timeout(args.get(at + 1), now)?;
+            blocks = true;
+            at += 2;
+        } else if is("count") && more > 0 {
+            count = usize::try_from(integer(args.get(at + 1))?.max(0)).unwrap_or(usize::MAX);
+            at += 2;
+        } else if is("streams") && more > 0 {
+            if more % 2 != 0 {
+                return Err(CommandError::Fixed(if of_group {
+                    "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+                } else {
+                    "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified."
+                }));
+            }
+            if of_group && group.is_none() {
+                return Err(CommandError::Fixed("ERR Missing GROUP option for XREADGROUP"));
+            }
+            let (keys, ids) = (args.skip(at + 1).take(more / 2), args.skip(at + 1 + more / 2));
+            return Ok(ReadOptions { count, blocks, no_ack, group, keys, ids });
+        } else if is("group") && more >= 2 {
+            if !of_group {
+                return Err(CommandError::Fixed(
+                    "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+                ));
+            }
+            group = Some((args.get(at + 1), args.get(at + 2)));
+            at += 3;
+        } else if is("noack") {
+            if !of_group {
+                return Err(CommandError::Fixed(
+                    "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+                ));
+            }
+            no_ack = true;
+            at += 1;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    Err(CommandError::Syntax)
+}
+
+/// What an id of a read means.
+fn from(text: &[u8], stream: Option<&Stream>, of_group: bool) -> Result<ReadFrom, CommandError> {
+    match c_text(text) {
+        b"$" if of_group => Err(CommandError::Fixed(
+            "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
+             specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result \
+             set.",
+        )),
+        b"+" if of_group => Err(CommandError::Fixed(
+            "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
+             specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result \
+             set.",
+        )),
+        b"$" => Ok(ReadFrom::After(stream.map_or(StreamId::MIN, |stream| stream.last))),
+        b"+" => match stream {
+            Some(stream) => stream
+                .last
+                .previous()
+                .map(ReadFrom::After)
+                .ok_or(CommandError::Fixed("ERR the stream last element ID is 0-0")),
+            None => Ok(ReadFrom::After(StreamId::MIN)),
+        },
+        b">" if of_group => Ok(ReadFrom::New),
+        b">" => Err(CommandError::Fixed(
+            "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+        )),
+        _ => match StreamId::parse(text, 0)? {
+            // In Valkey the largest id stands for `>`.
+            StreamId::MAX if of_group => Ok(ReadFrom::New),
+            id if of_group => Ok(ReadFrom::Pending(id)),
+            id => Ok(ReadFrom::After(id)),
+        },
+    }
+}
+
+fn xread(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, of_group: bool) -> Result<(), CommandError> {
+    let options = parse(args, of_group, env.now)?;
+    let mut wanted = Vec::with_capacity(options.ids.len());
+    for (name, id) in options.keys.iter().zip(options.ids.iter()) {
+        let key = engine.key(name);
+        let stream = read(engine, &key, env)?;
+        if let Some((group, _)) = options.group
+            && stream.is_none_or(|stream| stream.group(group).is_none())
+        {
+            const TEXTS: [&str; 3] =
+                ["NOGROUP No such key '", "' or consumer group '", "' in XREADGROUP with GROUP option"];
+            return Err(quoting(TEXTS, name, group));
+        }
+        wanted.push((key, from(id, stream, of_group)?));
+    }
+    let place = env.reply.defer();
+    let mut replied = 0;
+    for (key, from) in wanted {
+        let has_replied = match (options.group, from) {
+            (Some(names), from) => read_group(engine, &key, names, from, &options, env),
+            (None, ReadFrom::After(id)) => read_after(engine, &key, id, options.count, env),
+            (None, ReadFrom::New | ReadFrom::Pending(_)) => false,
+        };
+        replied += usize::from(has_replied);
+    }
+    match (replied, env.reply.protocol) {
+        (0, _) if options.blocks => would_block(env),
+        (0, _) => env.reply.null_array(),
+        (_, Protocol::Resp2) => env.reply.finish_array(place, replied),
+        (_, Protocol::Resp3) => env.reply.finish_map(place, replied),
+    }
+    Ok(())
+}
+
+/// Where a read waits until one of its streams has an entry for it. So far it replies as after its time, which is also
+/// what it does within a transaction.
+fn would_block(env: &mut Env<'_>) {
+    env.reply.null_array();
+}
+
+/// Starts the reply of one stream.
+fn reply_key(key: &Key<'_>, env: &mut Env<'_>) {
+    if env.reply.protocol == Protocol::Resp2 {
+        env.reply.array(2);
+    }
+    env.reply.bulk(key.bytes);
+}
+
+/// Replies with the entries after an id, if there is any.
+fn read_after(engine: &mut Engine, key: &Key<'_>, id: StreamId, count: usize, env: &mut Env<'_>) -> bool {
+    let Ok(Some(stream)) = read(engine, key, env) else { return false };
+    let Some(start) = id.next().filter(|_| stream.last_entry_id() > id) else { return false };
+    reply_key(key, env);
+    reply_entries(stream.range(start, StreamId::MAX), count, env.reply);
+    true
+}
+
+/// Reads for a consumer of a group; returns whether it has replied.
+fn read_group(
+    engine: &mut Engine,
+    key: &Key<'_>,
+    names: (&[u8], &[u8]),
+    from: ReadFrom,
+    options: &ReadOptions<'_>,
+    env: &mut Env<'_>,
+) -> bool {
+    let now = env.now.0 as i64;
+    // Counts as a read, as in Valkey.
+    let _ = engine.read(key, env);
+    let Some((stream, group)) = found(engine, key, names.0) else { return false };
+    let old = group.consumer(names.1).map(|consumer| (consumer.seen, consumer.active));
+    let limit = if options.count == 0 { usize::MAX } else { options.count };
+    let (mut deliveries, mut progress, mut has_replied) = (Vec::new(), None, true);
+    let mut replied = 0;
+    match from {
+        ReadFrom::New if stream.last_entry_id() > group.last => {
+            reply_key(key, env);
+            let place = env.reply.defer();
+            let (mut read, first) = (group.read, stream.first_id());
+            let start = group.last.next().unwrap_or(StreamId::MAX);
+            for entry in stream.range(start, StreamId::MAX).take(limit) {
+                let id = entry.id;
+                if read != -1 && !stream.has_removed_after(id, first) {
+                    read = read.wrapping_add(1);
+                } else if stream.added > 0 {
+                    read = stream.read_up_to(id, first).map_or(-1, |read| read as i64);
+                }
+                progress = Some((id, read));
+                reply_entry(entry, env.reply);
+                replied += 1;
+                if !options.no_ack {
+                    deliveries.push(Delivery { id, time: now, count: 1 });
+                }
+            }
+            env.reply.finish_array(place, replied);
+        }
+        ReadFrom::New | ReadFrom::After(_) => has_replied = false,
+        ReadFrom::Pending(after) => {
+            reply_key(key, env);
+            let place = env.reply.defer();
+            let pending = group.consumer(names.1).map(|consumer| &consumer.pending);
+            let start = after.next().unwrap_or(StreamId::MAX);
+            for (id, ()) in pending.into_iter().flat_map(|pending| pending.iter_from(start)).take(limit) {
+                match stream.get(id) {
+                    Some(entry) => {
+                        reply_entry(entry, env.reply);
+                        let count = group.pending.get(id).map_or(0, |pending| pending.count);
+                        deliveries.push(Delivery { id, time: now, count: count.wrapping_add(1) });
+                    }
+                    None => {
+                        env.reply.array(2);
+                        id.reply(env.reply);
+                        env.reply.null_array();
+                    }
+                }
+                replied += 1;
+            }
+            env.reply.finish_array(place, replied);
+        }
+    }
+    let delivers_new = matches!(from, ReadFrom::New) && !deliveries.is_empty();
+    let active = if delivers_new { now } else { old.map_or(-1, |(_, active)| active) };
+    note_seen(engine, key, names, old, (now, active), env);
+    engine.deliver(key, names, &deliveries, env);
+    if let Some((last, read)) = progress {
+        engine.change_stream(key, StreamChange::SetGroup { group: names.0, last, read }, env);
+    }
+    has_replied
+}
+
+/// Sets the times of a consumer, if they differ from the old ones or the consumer does not exist.
+pub(super) fn note_seen(
+    engine: &mut Engine,
+    key: &Key<'_>,
+    (group, consumer): (&[u8], &[u8]),
+    old: Option<(i64, i64)>,
+    (seen, active): (i64, i64),
+    env: &mut Env<'_>,
+) {
+    if old != Some((seen, active)) {
+        engine.change_stream(key, StreamChange::SetConsumer { group, consumer, seen, active }, env);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Bench, check};
+    use fastness_resp::Protocol;
+
+    const ADD: &str = "XADD s 1 a 1 => $3 1-0 | XADD s 2 a 2 => $3 2-0 | XADD s 3 a 3 => $3 3-0";
+
+    #[test]
+    fn reads_after_an_id() {
+        check(&format!("{ADD} | XREAD COUNT 1 STREAMS s none 1 0 => *1 *2 $1 s *1 *2 $3 2-0 *2 $1 a $1 2"));
+        check(&format!("{ADD} | XREAD STREAMS s $ => *-1 | XREAD STREAMS s + => *1 *2 $1 s *1 *2 $3 3-0 *2 $1 a $1 3"));
+        check(&format!("{ADD} | XREAD BLOCK 0 STREAMS s 3 => *-1 | XREAD STREAMS none $ => *-1"));
+        let mut bench = Bench::new();
+        bench.protocol = Protocol::Resp3;
+        bench.script(&format!(
+            "{ADD} | XREAD STREAMS s 2 => %1 $1 s *1 *2 $3 3-0 *2 $1 a $1 3 | XREAD STREAMS s 3 => _"
+        ));
+    }
+
+    #[test]
+    fn delivers_to_a_group() {
+        let (first, second) = ("*2 $3 1-0 *2 $1 a $1 1", "*2 $3 2-0 *2 $1 a $1 2");
+        check(&format!(
+            "{ADD} | XGROUP CREATE s g 0 => +OK | XREADGROUP GROUP g c COUNT 2 STREAMS s > => *1 *2 $1 s *2 {first} {second} | \
+             XREADGROUP GROUP g d STREAMS s > => *1 *2 $1 s *1 *2 $3 3-0 *2 $1 a $1 3 | \
+             XREADGROUP GROUP g d STREAMS s > => *-1 | wait 5 | \
+             XREADGROUP GROUP g c COUNT 1 STREAMS s 0 => *1 *2 $1 s *1 {first} | \
+             XREADGROUP GROUP g e STREAMS s 0 => *1 *2 $1 s *0 | \
+             XPENDING s g - + 9 => *3 *4 $3 1-0 $1 c :0 :2 *4 $3 2-0 $1 c :5 :1 *4 $3 3-0 $1 d :5 :1 | \
+             XDEL s 1 => :1 | XREADGROUP GROUP g c COUNT 1 STREAMS s 0 => *1 *2 $1 s *1 *2 $3 1-0 *-1"
+        ));
+    }
+
+    #[test]
+    fn without_acknowledgement_nothing_is_pending() {
+        check(&format!(
+            "{ADD} | XGROUP CREATE s g 2 => +OK | XREADGROUP GROUP g c NOACK STREAMS s > => *1 *2 $1 s *1 *2 $3 3-0 *2 $1 a $1 3 | \
+             XPENDING s g => *4 :0 $-1 $-1 *-1 | XINFO CONSUMERS s g => *1 *8 $4 name $1 c $7 pending :0 $4 idle :0 $8 inactive :-1"
+        ));
+    }
+
+    #[test]
+    fn a_look_without_result_is_one_effect() {
+        let mut bench = Bench::new();
+        bench.script("XGROUP CREATE s g 0 MKSTREAM => +OK | XREADGROUP GROUP g c STREAMS s > => *-1");
+        bench.effects.clear();
+        bench.script("XREADGROUP GROUP g c STREAMS s > => *-1");
+        assert_eq!(bench.effects.count(), 0);
+        bench.script("wait 1 | XREADGROUP GROUP g c STREAMS s > => *-1");
+        assert_eq!(bench.effects.count(), 1);
+    }
+
+    #[test]
+    fn refusals() {
+        check(
+            "XREAD STREAMS a b 0 => -ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
+        );
+        check(
+            "XREAD BLOCK -1 STREAMS a 0 => -ERR timeout is negative | XREAD BLOCK x STREAMS a 0 => -ERR timeout is not an integer or out of range",
+        );
+        check(
+            "XREAD NOACK STREAMS a 0 => -ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+        );
+        check(
+            "XREAD GROUP g c STREAMS a 0 => -ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+        );
+        check(
+            "XREADGROUP GROUP g c STREAMS s > => -NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option",
+        );
+        check(
+            "XREAD COUNT 1 COUNT 2 => -ERR syntax error | XREAD STREAMS a x => -ERR Invalid stream ID specified as stream command argument",
+        );
+        check("XREADGROUP NOACK NOACK NOACK STREAMS a > => -ERR Missing GROUP option for XREADGROUP");
+    }
+}

@@ -1,0 +1,220 @@
+//! XTRIM, and the trimming of XADD.
+
+use super::change::StreamChange;
+use super::entries::Stream;
+use super::id::{StreamId, c_text};
+use super::look_up::look_up;
+use super::node::NODE_ENTRIES_MAX;
+use crate::command::Command;
+use crate::command::parse::integer;
+use crate::engine::Engine;
+use crate::env::Env;
+use crate::error::CommandError;
+use crate::keyspace::Key;
+use fastness_resp::Args;
+
+/// Entries that an approximate trim removes at most, if it names no limit.
+const LIMIT: u64 = 100 * NODE_ENTRIES_MAX;
+
+/// XTRIM key (MAXLEN | MINID) \[= | ~] threshold \[LIMIT count]
+pub const XTRIM: Command = Command::data(
+    "xtrim",
+    "<key> MAXLEN|MINID [=|~] <threshold> [LIMIT <count>]",
+    "Removes the oldest entries of a stream: down to a length, or up to an id.",
+    xtrim,
+);
+
+/// What stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threshold {
+    /// So many entries.
+    Len(u64),
+    /// Entries from this id on.
+    From(StreamId),
+}
+
+/// How a stream is trimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trim {
+    pub(super) threshold: Threshold,
+    /// Whether only whole nodes are removed.
+    approximate: bool,
+    /// How many entries are removed at most; 0: any number.
+    limit: u64,
+}
+
+/// The options of a command that trims.
+#[derive(Debug, Default)]
+pub(super) struct TrimOptions {
+    trim: Option<(Threshold, bool)>,
+    limit: Option<u64>,
+}
+
+impl TrimOptions {
+    /// Reads the option at `at`, if there is one: returns the place of the next argument.
+    pub(super) fn parse(&mut self, args: Args<'_>, at: usize) -> Result<Option<usize>, CommandError> {
+        let is = |name: &str| args.get(at).eq_ignore_ascii_case(name.as_bytes());
+        if at + 1 >= args.len() || !(is("maxlen") || is("minid") || is("limit")) {
+            return Ok(None);
+        }
+        if is("limit") {
+            let limit = integer(args.get(at + 1))?;
+            self.limit =
+                Some(u64::try_from(limit).map_err(|_| CommandError::Fixed("ERR The LIMIT argument must be >= 0."))?);
+            return Ok(Some(at + 2));
+        }
+        if self.trim.is_some() {
+            return Err(CommandError::Fixed(
+                "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+            ));
+        }
+        let operator =
+            Some(c_text(args.get(at + 1))).filter(|text| [&b"~"[..], b"="].contains(text) && at + 2 < args.len());
+        let value_at = at + 1 + usize::from(operator.is_some());
+        let value = args.get(value_at);
+        let threshold = if is("maxlen") {
+            let len = integer(value)?;
+            Threshold::Len(
+                u64::try_from(len).map_err(|_| CommandError::Fixed("ERR The MAXLEN argument must be >= 0."))?,
+            )
+        } else {
+            Threshold::From(StreamId::parse(value, 0)?)
+        };
+        self.trim = Some((threshold, operator == Some(&b"~"[..])));
+        Ok(Some(value_at + 1))
+    }
+
+    /// The options together.
+    pub(super) fn finish(self) -> Result<Option<Trim>, CommandError> {
+        let Some((threshold, approximate)) = self.trim else {
+            return match self.limit {
+                None | Some(0) => Ok(None),
+                Some(_) => Err(CommandError::Fixed(
+                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+                )),
+            };
+        };
+        match (self.limit, approximate) {
+            (Some(_), false) => {
+                Err(CommandError::Fixed("ERR syntax error, LIMIT cannot be used without the special ~ option"))
+            }
+            (limit, true) => Ok(Some(Trim { threshold, approximate, limit: limit.unwrap_or(LIMIT) })),
+            (None, false) => Ok(Some(Trim { threshold, approximate, limit: 0 })),
+        }
+    }
+}
+
+/// What a trim removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Removed {
+    nodes: u64,
+    /// Entries of the node after these.
+    entries: u64,
+    /// Entries in all.
+    total: u64,
+}
+
+impl Trim {
+    fn removes(&self, stream: &Stream) -> Removed {
+        let (mut removed, mut len) = (Removed::default(), stream.len());
+        for (id, node) in stream.nodes() {
+            let is_short = matches!(self.threshold, Threshold::Len(max) if len <= max);
+            if is_short || (self.limit > 0 && removed.total + node.live() > self.limit) {
+                break;
+            }
+            let whole = match self.threshold {
+                Threshold::Len(max) => len - node.live() >= max,
+                Threshold::From(min) => node.all_back(id).next().is_none_or(|last| last.id < min),
+            };
+            if whole {
+                removed.nodes += 1;
+                removed.total += node.live();
+                len -= node.live();
+                continue;
+            }
+            if !self.approximate {
+                removed.entries = match self.threshold {
+                    Threshold::Len(max) => len - max,
+                    Threshold::From(min) => {
+                        let before = node.all(id).take_while(|entry| entry.id < min);
+                        before.filter(|entry| !entry.is_deleted).count() as u64
+                    }
+                };
+                removed.total += removed.entries;
+            }
+            break;
+        }
+        removed
+    }
+}
+
+impl Engine {
+    /// Trims a stream; returns how many entries were removed.
+    pub(super) fn trim_stream(&mut self, key: &Key<'_>, trim: Trim, env: &mut Env<'_>) -> Result<u64, CommandError> {
+        let Some(stream) = look_up(self, key, env)? else { return Ok(0) };
+        let Removed { nodes, entries, total } = trim.removes(stream);
+        if nodes > 0 || entries > 0 {
+            self.change_stream(key, StreamChange::Trim { nodes, entries }, env);
+        }
+        Ok(total)
+    }
+}
+
+fn xtrim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
+    let (mut options, mut at) = (TrimOptions::default(), 2);
+    while at < args.len() {
+        at = options.parse(args, at)?.ok_or(CommandError::Syntax)?;
+    }
+    let trim = options
+        .finish()?
+        .ok_or(CommandError::Fixed("ERR syntax error, XTRIM must be called with a trimming strategy"))?;
+    let key = engine.first_key(args, env);
+    let removed = engine.trim_stream(&key, trim, env)?;
+    env.reply.integer(removed as i64);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Bench, check};
+
+    #[test]
+    fn exact() {
+        let add = "XADD s 1-0 a 1 => $3 1-0 | XADD s 2-0 a 2 => $3 2-0 | XADD s 3-0 a 3 => $3 3-0";
+        check(&format!(
+            "{add} | XTRIM s MAXLEN 2 => :1 | XTRIM s MAXLEN = 2 => :0 | XRANGE s - + COUNT 1 => *1 *2 $3 2-0 *2 $1 a $1 2"
+        ));
+        check(&format!("{add} | XTRIM s MINID 3 => :2 | XLEN s => :1 | XTRIM s MAXLEN 0 => :1 | XLEN s => :0"));
+        check(&format!(
+            "{add} | XTRIM s MINID 9 => :3 | TYPE s => +stream | XADD s 2-5 a 1 => -ERR The ID specified in XADD is equal or smaller than the target stream top item"
+        ));
+        check("XTRIM s MAXLEN 2 => :0");
+    }
+
+    #[test]
+    fn approximate_trims_remove_whole_nodes() {
+        let mut bench = Bench::new();
+        for i in 1..=1_050 {
+            bench.run(&[b"XADD", b"s", format!("{i}-0").as_bytes(), b"a", b"1"]);
+        }
+        bench.script("XTRIM s MAXLEN ~ 990 => :0 | XTRIM s MAXLEN ~ 945 => :100 | XLEN s => :950");
+        bench.script("XTRIM s MINID ~ 350 => :200 | XLEN s => :750 | XTRIM s MAXLEN ~ 0 LIMIT 210 => :200");
+        bench.script("XADD s MAXLEN ~ 400 LIMIT 100 2000-0 a 1 => $6 2000-0 | XLEN s => :451");
+        bench.script("XTRIM s MAXLEN ~ 0 LIMIT 0 => :451 | XLEN s => :0");
+    }
+
+    #[test]
+    fn refusals() {
+        check("XTRIM s MAXLEN a => -ERR value is not an integer or out of range");
+        check("XTRIM s MAXLEN -1 => -ERR The MAXLEN argument must be >= 0.");
+        check("XTRIM s MINID a => -ERR Invalid stream ID specified as stream command argument");
+        check("XTRIM s MAXLEN ~ 1 LIMIT -1 => -ERR The LIMIT argument must be >= 0.");
+        check("XTRIM s MAXLEN 1 LIMIT 5 => -ERR syntax error, LIMIT cannot be used without the special ~ option");
+        check(
+            "XTRIM s LIMIT 5 => -ERR syntax error, LIMIT cannot be used without specifying a trimming strategy | XTRIM s MAXLEN 1 x => -ERR syntax error",
+        );
+        check(
+            "XTRIM s MAXLEN 1 MINID 2 => -ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+        );
+    }
+}
