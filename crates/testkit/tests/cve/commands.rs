@@ -196,6 +196,13 @@ fn commands() -> Vec<Row> {
                 ("ACL DRYRUN default MSETEX 2147483647 a 1", "OK"),
             ],
         ),
+        Row { cve: "CVE-2022-36021 and CVE-2024-31228: patterns that take for ever, or recurse", steps: patterns },
+    ]
+}
+
+/// Sorting, positions, and consumers of streams.
+fn types() -> Vec<Row> {
+    vec![
         row(
             "CVE-2022-35977: SORT and SORT_RO with limits that overflow",
             &[
@@ -238,7 +245,6 @@ fn commands() -> Vec<Row> {
                 ("DEL s", "1"),
             ],
         ),
-        Row { cve: "CVE-2022-36021 and CVE-2024-31228: patterns that take for ever, or recurse", steps: patterns },
     ]
 }
 
@@ -388,7 +394,10 @@ fn injections() -> Vec<Row> {
 }
 
 fn table() -> Vec<Row> {
-    [numbers(), sets(), commands(), rights(), hyperloglogs(), payloads(), injections()].into_iter().flatten().collect()
+    [numbers(), sets(), commands(), types(), rights(), hyperloglogs(), payloads(), injections()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn shown(request: &[Vec<u8>]) -> String {
