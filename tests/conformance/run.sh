@@ -182,18 +182,22 @@ report() {
     ((new == 0))
 }
 
-check
-if [[ "${1:-}" == check ]]; then exit 0; fi
-VALKEY_SRC=$(cd "$VALKEY_SRC" && pwd)
-mkdir -p "$out/cluster"
-out=$(cd "$out" && pwd)
-for list in units failed outside; do : >"$out/$list.tsv"; done
-read -ra units <<<"${UNIT:-$(awk -F'\t' '!/^#/ { printf "%s ", $1 }' "$conformance_dir/baseline.tsv")}"
+main() {
+    check
+    if [[ "${1:-}" == check ]]; then exit 0; fi
+    VALKEY_SRC=$(cd "$VALKEY_SRC" && pwd)
+    mkdir -p "$out/cluster"
+    out=$(cd "$out" && pwd)
+    for list in units failed outside; do : >"$out/$list.tsv"; done
+    read -ra units <<<"${UNIT:-$(awk -F'\t' '!/^#/ { printf "%s ", $1 }' "$conformance_dir/baseline.tsv")}"
 
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-if [[ -z "${ADDRESS:-}" ]]; then start_cluster; fi
-row unit tests passed failed 'not reached' seconds ''
-for unit in "${units[@]}"; do run_unit "$unit"; done
-report
+    trap finish EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    if [[ -z "${ADDRESS:-}" ]]; then start_cluster; fi
+    row unit tests passed failed 'not reached' seconds ''
+    for unit in "${units[@]}"; do run_unit "$unit"; done
+    report
+}
+
+main "$@"

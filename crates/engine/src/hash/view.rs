@@ -5,6 +5,7 @@
 //!
 //! A hash becomes large as in Valkey: with the 513th field, with the first field or value above 64 bytes, or with the
 //! first deadline. It never becomes small again. [`struct@Hash`] reads both forms and hides fields past their deadline.
+//! The numbers are the defaults of [`PackedLimits`](crate::keyspace::PackedLimits).
 
 use super::fields::{FieldTable, pair};
 use super::packed::{PackedHash, Pair};

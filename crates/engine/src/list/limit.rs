@@ -1,7 +1,7 @@
 //! How large a node of a list may be, with the meaning of Valkey's option `list-max-listpack-size`.
 //!
-//! The option is a constant, as those of hashes are: every replica must divide a list in the same way, and OBJECT
-//! ENCODING must report the same everywhere. `list-compress-depth` has no counterpart: nodes are not compressed.
+//! The option is a constant: every replica must divide a list in the same way, and OBJECT ENCODING must report the same
+//! everywhere. `list-compress-depth` has no counterpart: nodes are not compressed.
 
 /// The option's value: Valkey's default, 8 KiB.
 const OPTION: i16 = -2;

@@ -6,7 +6,8 @@
 //! Sets change their form as in Valkey. A set of integers becomes one of texts with the first member that is not an
 //! integer, if it has fewer than 128; else it becomes a table, as it does with the 513th integer. A set of texts
 //! becomes a table with the 129th member, or the first above 64 bytes. It never returns to a more compact form, unless
-//! SPOP removes most of it. [`enum@Set`] reads every form.
+//! SPOP removes most of it. [`enum@Set`] reads every form. The numbers are the defaults of
+//! [`PackedLimits`](crate::keyspace::PackedLimits).
 
 use super::member::SetMember;
 use super::packed::{PackedSet, SetForm};

@@ -4,7 +4,8 @@
 //! - [`MemberTable`]: a large sorted set outside of the entry (`skiplist`, as Valkey's is called).
 //!
 //! A sorted set becomes large as in Valkey: with the 129th member, with the first member above 64 bytes, or by a ZADD
-//! that names so many or so long members, whether they are added or not. It never becomes small again.
+//! that names so many or so long members, whether they are added or not. It never becomes small again. The numbers are
+//! the defaults of [`PackedLimits`](crate::keyspace::PackedLimits).
 
 use super::members::{Member, member_of};
 use super::packed::PackedZset;
