@@ -14,7 +14,7 @@ const CRATES: &[&str] = &["resp", "engine", "acl", "shard", "connection", "serve
 /// What each section says.
 const PARTS: &[&str] = &["Meaning", "Cause", "The write", "Client", "Operator"];
 /// Words in capitals at the beginning of other texts.
-const NOT_CODES: &[&str] = &["HELP", "HTTP", "LATENCY", "SHUTDOWN", "SLOTSRANGE", "SLOWLOG", "TLS"];
+const NOT_CODES: &[&str] = &["GROUP", "HELP", "HTTP", "LATENCY", "SHUTDOWN", "SLOTSRANGE", "SLOWLOG", "TLS"];
 /// Texts that say nothing themselves: `ERR {error}`.
 const SHORTEST: usize = 5;
 
