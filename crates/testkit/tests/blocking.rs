@@ -70,14 +70,14 @@ impl Client {
                 let endpoint = &self.run.endpoints[self.next % self.run.endpoints.len()];
                 match Connection::open(endpoint, None, TRY).await {
                     Ok(connection) => connection,
-                    Err(_) => return self.later().await,
+                    Err(_) => return later().await,
                 }
             }
         };
         match connection.call(command).await {
             Err(error) => Some(Err(error.into())),
             Ok(reply) => match classify(&reply) {
-                Outcome::Refused => self.later().await,
+                Outcome::Refused => later().await,
                 Outcome::Unknown => Some(Err(anyhow::anyhow!("{reply:?}"))),
                 Outcome::Acknowledged => {
                     self.connection = Some(connection);
@@ -86,11 +86,11 @@ impl Client {
             },
         }
     }
+}
 
-    async fn later(&self) -> Option<Result<Value>> {
-        tokio::time::sleep(RETRY_AFTER).await;
-        None
-    }
+async fn later() -> Option<Result<Value>> {
+    tokio::time::sleep(RETRY_AFTER).await;
+    None
 }
 
 async fn push(run: Arc<Run>, number: usize) {
