@@ -14,13 +14,13 @@
 //!   executed, as replies are. What the served command then takes may include newer elements whose push has not
 //!   committed, as with any pop; its reply waits for its own commit.
 //! - **No value lies beside a client that waits for it.** A command waits only if none of its keys has a value of its
-//!   type, or if others wait for that value. Every later value is a change, and a change is followed by serving, or the
-//!   tenure ends. A client that is served and finds nothing keeps its place.
-//! - When the tenure ends, or the lease has lapsed for [`LAPSE_MAX`], every client's command runs again, and is answered
-//!   like any command here: MOVED, or CLUSTERDOWN. Nothing was done for it.
+//!   type, or if others wait for that value. Every later value is a change, and a change is followed by serving, or
+//!   the tenure ends. A client that is served and finds nothing keeps its place.
+//! - When the tenure ends, or the lease has lapsed for [`LAPSE_MAX`], every client's command runs again, and is
+//!   answered like any command here: MOVED, or CLUSTERDOWN. Nothing was done for it.
 //!
-//! Costs: a wait and its end take O(log n) for each of the command's keys; a change of a key that nobody waits for takes
-//! one look-up while anybody waits, and nothing otherwise.
+//! Costs: a wait and its end take O(log n) for each of the command's keys; a change of a key that nobody waits for
+//! takes one look-up while anybody waits, and nothing otherwise.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};

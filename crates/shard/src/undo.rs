@@ -30,8 +30,9 @@
 //! # What else is undone
 //!
 //! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
-//! or CLUSTERDOWN where they only read. Clients that wait for keys are released. A staged mode or lag bound is forgotten. An image that is being written may
-//! show what was undone: a snapshot starts again, a digest is answered with an error.
+//! or CLUSTERDOWN where they only read. Clients that wait for keys are released. A staged mode or lag bound is
+//! forgotten. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
+//! with an error.
 //!
 //! # Invariants
 //!
