@@ -109,8 +109,8 @@ async fn connected(node: &NodeShared, tls: &Newest<ClientTlsConfig>, address: &s
     let endpoint = endpoint.connect_timeout(CONNECT_MAX).local_address(node.config.load().source_address());
     // A node that is gone without a word must not keep messages waiting.
     let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE.0).keep_alive_timeout(KEEP_ALIVE.1);
-    let connecting = endpoint.keep_alive_while_idle(true).connect();
-    tokio::time::timeout(2 * CONNECT_MAX, connecting).await.ok()?.ok()
+    let endpoint = endpoint.keep_alive_while_idle(true);
+    tokio::time::timeout(2 * CONNECT_MAX, endpoint.connect()).await.ok()?.ok()
 }
 
 /// What is sent over one stream.
