@@ -203,8 +203,8 @@ impl Kind {
     }
 }
 
-/// `class hard soft seconds`, once or more. A class that is not among them keeps its limit. Limits of replicas are taken
-/// and have nothing to act on.
+/// `class hard soft seconds`, once or more. A class that is not among them keeps its limit. Limits of replicas are
+/// taken and have nothing to act on.
 fn output_limits(words: &[&str], before: OutputLimits) -> Option<OutputLimits> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
     if words.is_empty() || !words.len().is_multiple_of(4) {

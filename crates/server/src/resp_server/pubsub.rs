@@ -9,7 +9,7 @@
 //! - A message is encoded once for each version of the protocol and each pattern, and shared by its receivers.
 //! - A message goes to the subscribers of the moment at which it was published, in the order in which messages were
 //!   published here or arrived. Whoever has unsubscribed meanwhile does not get it.
-//! - Few receivers get a message at once. Many get it in slices between which others run; later messages wait behind it.
+//! - Few receivers get a message at once. Many get it in slices, between which others run; later messages wait behind.
 //! - A message that a transaction publishes leaves once the transaction has committed, and never if it is undone. What
 //!   the same connection publishes after it leaves after it.
 //! - A subscriber that does not read is closed at `client-output-buffer-limit pubsub`.
