@@ -23,6 +23,7 @@ impl Random for Counter {
 /// Lets a command wait.
 struct Waiting {
     behind: bool,
+    note: Option<Box<[u8]>>,
     wait: Option<KeyWait>,
 }
 
@@ -32,7 +33,7 @@ impl Blocking for Waiting {
     }
 
     fn note(&self) -> Option<&[u8]> {
-        None
+        self.note.as_deref()
     }
 
     fn wait(&mut self, wait: KeyWait) {
@@ -82,9 +83,17 @@ impl Bench {
 
     /// Runs a command that may wait; returns its reply and what it waits for. `behind`: others wait at every key.
     pub(crate) fn run_waiting(&mut self, words: &[&[u8]], behind: bool) -> (Vec<u8>, Option<KeyWait>) {
+        self.run_with(words, Waiting { behind, note: None, wait: None })
+    }
+
+    /// Runs a command again that waits, with the note of its first run.
+    pub(crate) fn run_again(&mut self, words: &[&[u8]], wait: &KeyWait) -> (Vec<u8>, Option<KeyWait>) {
+        self.run_with(words, Waiting { behind: false, note: Some(wait.note.clone()), wait: None })
+    }
+
+    fn run_with(&mut self, words: &[&[u8]], mut waiting: Waiting) -> (Vec<u8>, Option<KeyWait>) {
         let args = Args::slices(words);
         let spec = command::table().look_up(args).unwrap();
-        let mut waiting = Waiting { behind, wait: None };
         let mut reply = ReplyBuf::new(self.protocol);
         let mut env = Env {
             now: self.now,

@@ -151,3 +151,42 @@ fn a_client_that_waits_is_not_idle() {
     waiting.send(&["BLPOP", "l", "2.5"]);
     assert_eq!(waiting.receive(), Value::NullArray);
 }
+
+/// Every reader gets an entry, and one consumer of a group.
+#[test]
+fn an_entry_of_a_stream_serves_all_who_read_it_and_one_of_a_group() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let server = open(durability);
+        let mut client = server.connect();
+        assert_eq!(client.call(&["XGROUP", "CREATE", "s", "g", "$", "MKSTREAM"]), simple("OK"));
+        let mut readers: Vec<_> = (0..2).map(|_| server.connect()).collect();
+        let mut consumers: Vec<_> = (0..2).map(|_| server.connect()).collect();
+        for (waiting, reader) in readers.iter_mut().enumerate() {
+            reader.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
+            eventually("it waits", || blocked(&mut client) == waiting + 1);
+        }
+        for (waiting, consumer) in consumers.iter_mut().enumerate() {
+            let name = format!("c{waiting}");
+            consumer.send(&["XREADGROUP", "GROUP", "g", &name, "BLOCK", "0", "STREAMS", "s", ">"]);
+            eventually("it waits", || blocked(&mut client) == waiting + 3);
+        }
+        let entry = |id: &str| {
+            let fields = Value::Array(vec![bulk("f"), bulk("v")]);
+            let entries = Value::Array(vec![Value::Array(vec![bulk(id), fields])]);
+            Value::Array(vec![Value::Array(vec![bulk("s"), entries])])
+        };
+        assert_eq!(client.call(&["XADD", "s", "1-1", "f", "v"]), bulk("1-1"));
+        for reader in &mut readers {
+            assert_eq!(reader.receive(), entry("1-1"));
+        }
+        assert_eq!(consumers[0].receive(), entry("1-1"), "the first that came");
+        eventually("one waits", || blocked(&mut client) == 1);
+        assert_eq!(client.call(&["XADD", "s", "2-1", "f", "v"]), bulk("2-1"));
+        assert_eq!(consumers[1].receive(), entry("2-1"));
+        consumers[0].send(&["XREADGROUP", "GROUP", "g", "c0", "BLOCK", "0", "STREAMS", "s", ">"]);
+        eventually("one waits", || blocked(&mut client) == 1);
+        assert_eq!(client.call(&["DEL", "s"]), Value::Integer(1));
+        let reply = consumers[0].receive();
+        assert!(matches!(&reply, Value::Error(text) if text.starts_with(b"NOGROUP ")), "{reply:?}");
+    }
+}

@@ -3,19 +3,27 @@
 //! XREADGROUP notes that the consumer has tried to read (`seen`), even if there is nothing to read: that is data, which
 //! XINFO shows and DUMP has, so it is an effect, unless the time is the same already. In Valkey a replica does not
 //! learn it.
+//!
+//! With BLOCK, a read that finds nothing waits for a change of one of its streams. `$` is the last entry of the first run
+//! (`Blocking::note`). While a consumer waits, only that it exists is noted: a time would wake the others that wait at
+//! the same key.
 
 use super::change::{Delivery, StreamChange};
 use super::entries::Stream;
 use super::id::{StreamId, c_text};
 use super::look_up::{found, quoting, read, reply_entries, reply_entry};
+use super::value::NUMBER;
+use crate::blocking::KeyWait;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
-use fastness_resp::{Args, Protocol};
+use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::WallMs;
+use std::ops::Range;
+use std::time::Duration;
 
 /// XREAD \[COUNT count] \[BLOCK milliseconds] STREAMS key \[key ...] id \[id ...]
 pub const XREAD: Command = Command::data(
@@ -37,12 +45,14 @@ pub const XREADGROUP: Command = Command::data(
 struct ReadOptions<'a> {
     /// How many entries of each stream are returned at most; 0: all.
     count: usize,
-    /// Whether the command waits for entries, if there are none.
-    blocks: bool,
+    /// Whether the command waits for entries, if there are none, and how long: `None` is without limit.
+    wait: Option<Option<Duration>>,
     no_ack: bool,
     /// The names of group and consumer.
     group: Option<(&'a [u8], &'a [u8])>,
     keys: Args<'a>,
+    /// Which arguments are the keys.
+    keys_at: Range<usize>,
     ids: Args<'a>,
 }
 
@@ -57,8 +67,8 @@ enum ReadFrom {
     Pending(StreamId),
 }
 
-/// Checks the time for which a command waits.
-fn check_timeout(text: &[u8], now: WallMs) -> Result<(), CommandError> {
+/// The time for which a command waits; `None`: 0, which is without limit.
+fn timeout(text: &[u8], now: WallMs) -> Result<Option<Duration>, CommandError> {
     const TEXT: CommandError = CommandError::Fixed("ERR timeout is not an integer or out of range");
     let ms = integer(text).map_err(|_| TEXT)?;
     if ms < 0 {
@@ -67,17 +77,16 @@ fn check_timeout(text: &[u8], now: WallMs) -> Result<(), CommandError> {
     if ms.checked_add(now.0 as i64).is_none() {
         return Err(CommandError::Fixed("ERR timeout is out of range"));
     }
-    Ok(())
+    Ok((ms > 0).then(|| Duration::from_millis(ms as u64)))
 }
 
 fn parse<'a>(args: Args<'a>, of_group: bool, now: WallMs) -> Result<ReadOptions<'a>, CommandError> {
-    let (mut count, mut blocks, mut no_ack, mut group, mut at) = (0, false, false, None, 1);
+    let (mut count, mut wait, mut no_ack, mut group, mut at) = (0, None, false, None, 1);
     while at < args.len() {
         let (word, more) = (args.get(at), args.len() - at - 1);
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is("block") && more > 0 {
-            check_timeout(args.get(at + 1), now)?;
-            blocks = true;
+            wait = Some(timeout(args.get(at + 1), now)?);
             at += 2;
         } else if is("count") && more > 0 {
             count = usize::try_from(integer(args.get(at + 1))?.max(0)).unwrap_or(usize::MAX);
@@ -93,8 +102,9 @@ fn parse<'a>(args: Args<'a>, of_group: bool, now: WallMs) -> Result<ReadOptions<
             if of_group && group.is_none() {
                 return Err(CommandError::Fixed("ERR Missing GROUP option for XREADGROUP"));
             }
-            let (keys, ids) = (args.skip(at + 1).take(more / 2), args.skip(at + 1 + more / 2));
-            return Ok(ReadOptions { count, blocks, no_ack, group, keys, ids });
+            let keys_at = at + 1..at + 1 + more / 2;
+            let (keys, ids) = (args.take(keys_at.end).skip(keys_at.start), args.skip(keys_at.end));
+            return Ok(ReadOptions { count, wait, no_ack, group, keys, keys_at, ids });
         } else if is("group") && more >= 2 {
             if !of_group {
                 return Err(CommandError::Fixed(
@@ -155,8 +165,9 @@ fn from(text: &[u8], stream: Option<&Stream>, of_group: bool) -> Result<ReadFrom
 
 fn xread(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, of_group: bool) -> Result<(), CommandError> {
     let options = parse(args, of_group, env.now)?;
+    let noted = noted(env);
     let mut wanted = Vec::with_capacity(options.ids.len());
-    for (name, id) in options.keys.iter().zip(options.ids.iter()) {
+    for (number, (name, id)) in options.keys.iter().zip(options.ids.iter()).enumerate() {
         let key = engine.key(name);
         let stream = read(engine, &key, env)?;
         if let Some((group, _)) = options.group
@@ -166,8 +177,13 @@ fn xread(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, of_group: bool)
                 ["NOGROUP No such key '", "' or consumer group '", "' in XREADGROUP with GROUP option"];
             return Err(quoting(TEXTS, name, group));
         }
-        wanted.push((key, from(id, stream, of_group)?));
+        let from = match noted.get(number) {
+            Some(id) => ReadFrom::After(*id),
+            None => from(id, stream, of_group)?,
+        };
+        wanted.push((key, from));
     }
+    let note = note(&wanted);
     let place = env.reply.defer();
     let mut replied = 0;
     for (key, from) in wanted {
@@ -179,18 +195,36 @@ fn xread(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, of_group: bool)
         replied += usize::from(has_replied);
     }
     match (replied, env.reply.protocol) {
-        (0, _) if options.blocks => would_block(env),
-        (0, _) => env.reply.null_array(),
+        (0, _) => match options.wait {
+            Some(timeout) => {
+                let keys = options.keys_at;
+                let wait = KeyWait { of: NUMBER, keys, timeout, on_any_change: of_group, note };
+                env.wait_or(wait, ReplyBuf::null_array);
+            }
+            None => env.reply.null_array(),
+        },
         (_, Protocol::Resp2) => env.reply.finish_array(place, replied),
         (_, Protocol::Resp3) => env.reply.finish_map(place, replied),
     }
     Ok(())
 }
 
-/// Where a read waits until one of its streams has an entry for it. So far it replies as after its time, which is also
-/// what it does within a transaction.
-fn would_block(env: &mut Env<'_>) {
-    env.reply.null_array();
+/// After which entries the streams are read, if that was found out by a run before.
+fn noted(env: &Env<'_>) -> Vec<StreamId> {
+    let note = env.blocking.as_ref().and_then(|blocking| blocking.note()).unwrap_or_default();
+    let number = |bytes: &[u8; 8]| u64::from_be_bytes(*bytes);
+    let (halves, _) = note.as_chunks::<8>();
+    let (ids, _) = halves.as_chunks::<2>();
+    ids.iter().map(|[ms, seq]| StreamId::new(number(ms), number(seq))).collect()
+}
+
+/// The same for the runs that follow. What a group reads is known from its own state.
+fn note(wanted: &[(Key<'_>, ReadFrom)]) -> Box<[u8]> {
+    let ids = wanted.iter().filter_map(|(_, from)| match from {
+        ReadFrom::After(id) => Some([id.ms.to_be_bytes(), id.seq.to_be_bytes()]),
+        ReadFrom::New | ReadFrom::Pending(_) => None,
+    });
+    ids.flatten().flatten().collect()
 }
 
 /// Starts the reply of one stream.
@@ -275,7 +309,10 @@ fn read_group(
     }
     let delivers_new = matches!(from, ReadFrom::New) && !deliveries.is_empty();
     let active = if delivers_new { now } else { old.map_or(-1, |(_, active)| active) };
-    note_seen(engine, key, names, old, (now, active), env);
+    let waits = !has_replied && options.wait.is_some() && env.blocking.is_some();
+    if !waits || old.is_none() {
+        note_seen(engine, key, names, old, (now, active), env);
+    }
     engine.deliver(key, names, &deliveries, env);
     if let Some((last, read)) = progress {
         engine.change_stream(key, StreamChange::SetGroup { group: names.0, last, read }, env);
@@ -301,6 +338,7 @@ pub(super) fn note_seen(
 mod tests {
     use crate::testing::{Bench, check};
     use fastness_resp::Protocol;
+    use std::time::Duration;
 
     const ADD: &str = "XADD s 1 a 1 => $3 1-0 | XADD s 2 a 2 => $3 2-0 | XADD s 3 a 3 => $3 3-0";
 
@@ -370,5 +408,42 @@ mod tests {
             "XREAD COUNT 1 COUNT 2 => -ERR syntax error | XREAD STREAMS a x => -ERR Invalid stream ID specified as stream command argument",
         );
         check("XREADGROUP NOACK NOACK NOACK STREAMS a > => -ERR Missing GROUP option for XREADGROUP");
+    }
+
+    #[test]
+    fn waits_for_what_is_after_the_last_entry_of_the_first_run() {
+        let mut bench = Bench::new();
+        bench.script(ADD);
+        let words = [&b"XREAD"[..], b"BLOCK", b"500", b"STREAMS", b"s", b"none", b"$", b"7"];
+        let (reply, wait) = bench.run_waiting(&words, false);
+        let wait = wait.unwrap();
+        assert!(reply.is_empty() && !wait.on_any_change);
+        assert_eq!((wait.keys.clone(), wait.timeout), (4..6, Some(Duration::from_millis(500))));
+        assert_eq!(bench.run_again(&words, &wait), (Vec::new(), Some(wait.clone())), "it still finds nothing");
+        bench.script("XADD s 4 a 4 => $3 4-0 | XADD s 5 a 5 => $3 5-0");
+        let (reply, again) = bench.run_again(&words, &wait);
+        assert_eq!(again, None);
+        assert_eq!(
+            reply.escape_ascii().to_string().replace("\\r\\n", " "),
+            "*1 *2 $1 s *2 *2 $3 4-0 *2 $1 a $1 4 *2 $3 5-0 *2 $1 a $1 5 "
+        );
+    }
+
+    #[test]
+    fn a_consumer_that_waits_exists_and_has_no_new_time() {
+        let mut bench = Bench::new();
+        bench.script(&format!("{ADD} | XGROUP CREATE s g $ => +OK"));
+        let words = [&b"XREADGROUP"[..], b"GROUP", b"g", b"c", b"BLOCK", b"0", b"STREAMS", b"s", b">"];
+        let (_, wait) = bench.run_waiting(&words, false);
+        let wait = wait.unwrap();
+        assert!(wait.on_any_change && wait.timeout.is_none());
+        bench.script("XINFO CONSUMERS s g => *1 *8 $4 name $1 c $7 pending :0 $4 idle :0 $8 inactive :-1 | wait 9");
+        let effects = bench.effects.encoded().to_vec().len();
+        assert_eq!(bench.run_again(&words, &wait).1, Some(wait.clone()));
+        assert_eq!(bench.effects.encoded().to_vec().len(), effects);
+        bench.script("XINFO CONSUMERS s g => *1 *8 $4 name $1 c $7 pending :0 $4 idle :9 $8 inactive :-1");
+        bench.script("XGROUP DESTROY s g => :1");
+        let (reply, again) = bench.run_again(&words, &wait);
+        assert!(reply.starts_with(b"-NOGROUP No such key 's' or consumer group 'g'") && again.is_none());
     }
 }
