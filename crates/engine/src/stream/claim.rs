@@ -157,10 +157,8 @@ fn xclaim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
 /// The count of XAUTOCLAIM.
 fn autoclaim_count(text: &[u8]) -> Result<usize, CommandError> {
     const MAX: i64 = i64::MAX / 16;
-    let count = integer(text)?;
-    if !(1..=MAX).contains(&count) {
-        return Err(CommandError::Fixed("ERR COUNT must be > 0"));
-    }
+    const TEXT: CommandError = CommandError::Fixed("ERR COUNT must be > 0");
+    let count = integer(text).ok().filter(|count| (1..=MAX).contains(count)).ok_or(TEXT)?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
