@@ -136,9 +136,9 @@ impl Stream {
         self.last_node().is_none_or(|(last, _)| last < id) && (self.len == 0 || self.last_entry_id() < id)
     }
 
-    /// Whether an entry from this id on may have been removed by XDEL. `first`: the first entry's id.
-    pub(super) fn has_removed_after(&self, id: StreamId, first: StreamId) -> bool {
-        self.len > 0 && self.max_deleted != StreamId::MIN && first <= self.max_deleted && id <= self.max_deleted
+    /// Whether an entry from this id on may have been removed by XDEL.
+    pub(super) fn has_removed_after(&self, id: StreamId) -> bool {
+        self.len > 0 && self.max_deleted != StreamId::MIN && id <= self.max_deleted
     }
 
     /// How many entries were added up to this id, if that is certain. `first`: the first entry's id.
@@ -147,7 +147,8 @@ impl Stream {
             return Some(self.added);
         }
         let has_gaps = self.max_deleted != StreamId::MIN && self.max_deleted >= first;
-        if id > self.last || has_gaps {
+        let is_before_removed = id != StreamId::MIN && id < self.max_deleted;
+        if id > self.last || has_gaps || is_before_removed {
             return None;
         }
         let before = self.added.wrapping_sub(self.len);
@@ -164,7 +165,7 @@ impl Stream {
         let added = self.added as i64;
         if self.added == 0 {
             Some(0)
-        } else if group.read != -1 && !self.has_removed_after(group.last, first) {
+        } else if group.read != -1 && !self.has_removed_after(group.last) {
             Some(added.wrapping_sub(group.read))
         } else {
             self.read_up_to(group.last, first).map(|read| added.wrapping_sub(read as i64))

@@ -265,15 +265,16 @@ fn read_group(
         ReadFrom::New if stream.last_entry_id() > group.last => {
             reply_key(key, env);
             let place = env.reply.defer();
-            let (mut read, first) = (group.read, stream.first_id());
+            let (mut read, first, mut last) = (group.read, stream.first_id(), group.last);
             let start = group.last.next().unwrap_or(StreamId::MAX);
             for entry in stream.range(start, StreamId::MAX).take(limit) {
                 let id = entry.id;
-                if read != -1 && !stream.has_removed_after(id, first) {
+                if read != -1 && !stream.has_removed_after(last) {
                     read = read.wrapping_add(1);
                 } else if stream.added > 0 {
                     read = stream.read_up_to(id, first).map_or(-1, |read| read as i64);
                 }
+                last = id;
                 progress = Some((id, read));
                 reply_entry(entry, env.reply);
                 replied += 1;
@@ -445,5 +446,28 @@ mod tests {
         bench.script("XGROUP DESTROY s g => :1");
         let (reply, again) = bench.run_again(&words, &wait);
         assert!(reply.starts_with(b"-NOGROUP No such key 's' or consumer group 'g'") && again.is_none());
+    }
+
+    /// What a group has read is known again from the first entry on, if entries before it were removed.
+    #[test]
+    fn entries_that_were_removed_make_the_count_of_a_group_unknown() {
+        const FIVE: &str = "XADD s 1 a 1 => $3 1-0 | XADD s 2 a 1 => $3 2-0 | XADD s 3 a 1 => $3 3-0 | XADD s 4 a 1 => $3 4-0 \
+                            | XADD s 5 a 1 => $3 5-0";
+        let group = |consumers: u32, pending: u32, last: &str, read: &str, lag: &str| {
+            format!(
+                "XINFO GROUPS s => *1 *12 $4 name $1 g $9 consumers :{consumers} $7 pending :{pending} $17 \
+                 last-delivered-id $3 {last} $12 entries-read {read} $3 lag {lag}"
+            )
+        };
+        let read = "XREADGROUP GROUP g c COUNT 1 STREAMS s > => *1 *2 $1 s *1 *2 $3 5-0 *2 $1 a $1 1";
+        check(&format!(
+            "{FIVE} | XGROUP CREATE s g 2 ENTRIESREAD 2 => +OK | XDEL s 4 => :1 | XTRIM s MINID 5 => :3 | {} | {read} | {}",
+            group(0, 0, "2-0", ":2", "$-1"),
+            group(1, 1, "5-0", ":5", ":0"),
+        ));
+        check(&format!(
+            "{FIVE} | XGROUP CREATE s g 0 ENTRIESREAD 0 => +OK | XDEL s 4 => :1 | XTRIM s MINID 5 => :3 | {}",
+            group(0, 0, "0-0", ":0", ":1"),
+        ));
     }
 }
