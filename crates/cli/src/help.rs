@@ -68,7 +68,7 @@ mod tests {
         assert!(help("object").contains("OBJECT FREQ key") || help("object").contains("OBJECT ENCODING key"));
         let group = help("@String");
         assert!(group.contains("APPEND key value\n") && !group.contains("HSET"), "{group}");
-        assert!(help("").contains("Groups: cluster, "), "{}", help(""));
+        assert!(help("").contains("Groups: bitmap, cluster, "), "{}", help(""));
     }
 
     #[test]

@@ -215,8 +215,8 @@ impl Client {
         self.typed_read(words, optional(ranked)).await
     }
 
-    /// Returns the members from one rank up to and including another; ranks below 0 count from the end: 0 to -1 is all of
-    /// them.
+    /// Returns the members from one rank up to and including another; ranks below 0 count from the end: 0 to -1 is all
+    /// of them.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -429,7 +429,7 @@ impl Connection {
         host: &impl Host,
     ) -> Result<(), Closing> {
         match host.reply_mode().get() {
-            mode if self.replies.out.len() > start && spec.is_some_and(replies_by_push) => {
+            mode if spec.is_some_and(replies_by_push) && is_push(self.replies.out.buf().piece_at(start)) => {
                 if mode == ReplyMode::SkipNext {
                     host.reply_mode().set(ReplyMode::On);
                 }
@@ -534,6 +534,12 @@ fn refuse(session: &mut Session, replies: &mut Replies, text: Vec<u8>) -> Outcom
 /// and its like.
 fn replies_by_push(spec: &'static CommandSpec) -> bool {
     spec.group == Group::Pubsub && spec.changes_connection
+}
+
+/// Whether a reply of such a command begins with a push message, which is an array in RESP2: it may also be an error, or
+/// QUEUED.
+fn is_push(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'>' | b'*'))
 }
 
 /// Whether this is the start of an HTTP request, or one of its lines: a web page can make a browser send commands here,

@@ -13,9 +13,10 @@
 //! - [`engine`]: the data of one replica: executes commands, applies effects, undoes and expires.
 //! - [`expiry`]: deadlines as commands take and report them. `sampling`: random parts of a value; `pairs`: pairs in
 //!   replies.
-//! - [`string`], [`hash`], [`list`], [`set`], [`zset`]: the data types, each with its representations, effects, changes
-//!   and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings. [`geo`]: positions
-//!   as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands that belong to no type.
+//! - [`string`], [`hash`], [`list`], [`set`], [`zset`], [`stream`]: the data types, each with its representations,
+//!   effects, changes and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings.
+//!   [`geo`]: positions as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands
+//!   that belong to no type.
 //! - [`transaction`]: MULTI and EXEC. [`blocking`]: commands that wait for keys.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!

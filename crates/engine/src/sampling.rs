@@ -3,6 +3,7 @@
 use crate::command::parse::integer;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 use crate::random::Random;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::limits::ENTRY_BYTES_MAX;
@@ -95,8 +96,15 @@ fn reply_independent<S: Sampled>(sampled: S, count: u64, in_full: bool, env: &mu
     let start = env.reply.len();
     let count = usize::try_from(count).map_err(|_| CommandError::REPLY_TOO_LARGE)?;
     S::reply_head(count, in_full, env.reply);
+    // A packed value is read from its start for each part that is drawn, so its parts are collected once.
+    let is_short = count > 1 && sampled.count() as u64 <= PackedLimits::PARTS_MAX;
+    let held: Vec<S::Part> = if is_short { sampled.parts().collect() } else { Vec::new() };
     for _ in 0..count {
-        let Some(part) = sampled.draw(env.random) else { break };
+        let drawn = match held.len() as u64 {
+            0 => sampled.draw(env.random),
+            len => Some(held[env.random.below(len) as usize]),
+        };
+        let Some(part) = drawn else { break };
         S::reply_part(part, in_full, env.reply);
         if env.reply.len() - start > REPLY_BYTES_MAX {
             return Err(CommandError::REPLY_TOO_LARGE);

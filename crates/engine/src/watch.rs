@@ -141,6 +141,11 @@ impl Watchers {
         if effect.is_of_all() {
             return self.touch_all(|watched| keyspace.find(&keyspace.key(&watched.bytes)).is_some());
         }
+        if let Effect::Stream(effect) = effect
+            && effect.spares_watchers(keyspace)
+        {
+            return;
+        }
         let expired = effect.removes_expired(keyspace, now);
         for key in effect.keys().changed() {
             match expired {

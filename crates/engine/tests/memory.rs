@@ -127,8 +127,8 @@ fn a_key_costs_at_most_what_it_costs_valkey() {
     assert!(measure_hashes("a large hash", KEYS, |_| ExpiryChange::Drop) <= 80.0);
     let rising = |field: u32| ExpiryChange::At(WallMs(NOW.0 + u64::from(field) * 7919));
     assert!(measure_hashes("a large hash with deadlines", KEYS, rising) <= 110.0);
-    // Members of 8 bytes, in sets of ten in a row, and in one table; integers of at most 9 are 2 bytes each. Valkey: 17.8,
-    // 9.5 and 53.5.
+    // Members of 8 bytes, in sets of ten in a row, and in one table; integers of at most 9 are 2 bytes each. Valkey:
+    // 17.8, 9.5 and 53.5.
     assert!(measure_sets("small sets", 10, |member| format!("m{member:07}")) <= 17.0);
     assert!(measure_sets("small sets of integers", 10, |member| member.to_string()) <= 10.0);
     assert!(measure_sets("a large set", KEYS, |member| format!("m{member:07}")) <= 56.0);

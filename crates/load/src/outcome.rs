@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
 /// requests only.
-const REFUSALS: [&[u8]; 21] = [
+const REFUSALS: [&[u8]; 24] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -34,6 +34,9 @@ const REFUSALS: [&[u8]; 21] = [
     b"WRONGTYPE",
     b"EXECABORT",
     b"BUSYKEY",
+    b"BUSYGROUP",
+    b"NOGROUP",
+    b"INVALIDOBJ",
     b"IDEMPOTENCYREUSED",
     b"STALE",
     b"DEADLINE",

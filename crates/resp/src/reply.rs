@@ -226,8 +226,8 @@ impl ReplyBuf {
         }
     }
 
-    /// A floating point number in a text form of the caller's; a bulk string in RESP2. A recorded reply keeps the number,
-    /// not the form.
+    /// A floating point number in a text form of the caller's; a bulk string in RESP2. A recorded reply keeps the
+    /// number, not the form.
     pub fn double_text(&mut self, number: &str) {
         if self.is_resp3() { self.line(b',', number.as_bytes()) } else { self.bulk(number) }
     }

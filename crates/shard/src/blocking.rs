@@ -45,13 +45,16 @@ impl Execution<'_> {
             let wrote = self.end_recorded(primary, unit, recording);
             return self.reply(primary, wrote, |primary| depends_on(primary, spec, args, first));
         };
-        // It may have removed expired keys. That is not what its idempotency key stands for.
-        if let Some(recording) = recording {
-            *self.out = recording.replies;
-        }
         let before = self.out.len();
+        // It may have removed expired keys. That is not what its idempotency key stands for.
         self.end_unit(primary, unit, None);
-        if self.out.len() > before {
+        let is_refused = self.out.len() > before;
+        match recording {
+            Some(recording) if is_refused => self.stop_recording(recording),
+            Some(recording) => *self.out = recording.replies,
+            None => {}
+        }
+        if is_refused {
             return Outcome::REPLY;
         }
         self.block(primary, wait, spec, args, first)
@@ -124,7 +127,13 @@ impl Execution<'_> {
         first: Option<Key<'_>>,
     ) -> Outcome {
         match state.primary() {
-            Some(mut primary) => self.reply_end(&mut primary, end, spec, args, first),
+            Some(mut primary) => {
+                // The same write may have run meanwhile, sent by another connection.
+                if let Attempt::Answered(outcome) = self.attempt(&mut primary, || payload_of_command(args)) {
+                    return outcome;
+                }
+                self.reply_end(&mut primary, end, spec, args, first)
+            }
             None => {
                 self.write_end(end);
                 Outcome::REPLY

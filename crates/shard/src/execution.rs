@@ -92,7 +92,9 @@ impl Execution<'_> {
         let shows_data = match admitted {
             Admitted::Primary(mut primary) => {
                 let flow = &primary.replica.flow;
-                if self.is_paused(flow, request.writes) || self.is_slowed(flow, request.writes) {
+                // One that has waited for keys was slowed at its first run, and holds the turn of others.
+                let may_slow = request.writes && self.session.key_wait.is_none();
+                if self.is_paused(flow, request.writes) || self.is_slowed(flow, may_slow) {
                     return Outcome::Busy;
                 }
                 if spec.flags.has(Flags::BLOCKING) {

@@ -46,6 +46,8 @@ pub(crate) type TypeOf<'a> = &'a dyn Fn(&[u8]) -> Option<TypeNumber>;
 #[derive(Debug, Default)]
 struct KeyQueue {
     waiters: BTreeMap<u64, Rc<KeyWaiter>>,
+    /// How many of them wait for any change.
+    on_any_change: usize,
     /// The client that is being served.
     serving: Option<u64>,
     /// The key has changed while a client was being served: the earliest client is next.
@@ -101,14 +103,17 @@ impl KeyWaits {
         for (place, queue) in &self.queues {
             counts.keys += usize::from(last != Some(place.hash));
             last = Some(place.hash);
-            counts.keys_on_any_change += usize::from(queue.waiters.values().any(|waiter| waiter.on_any_change));
+            counts.keys_on_any_change += usize::from(queue.on_any_change > 0);
         }
         counts
     }
 
-    /// The types for which clients wait at a key.
+    /// The types for which clients wait at a key, without those that only have to reply or are served for another key:
+    /// nobody would serve the next one after them.
     pub(crate) fn types_at<'a>(&'a self, hash: u64, name: &'a [u8]) -> impl Iterator<Item = TypeNumber> + 'a {
-        self.queues_of(hash).filter(move |place| *place.name == *name).map(|place| place.of)
+        let first = QueueKey { hash, of: TypeNumber(0), name: self.no_name.clone() };
+        let here = self.queues.range(first..).take_while(move |(place, _)| place.hash == hash);
+        here.filter(move |(place, queue)| *place.name == *name && queue.is_awaited()).map(|(place, _)| place.of)
     }
 
     fn queues_of(&self, hash: u64) -> impl Iterator<Item = &QueueKey> {
@@ -134,7 +139,9 @@ impl KeyWaits {
             waker: RefCell::new(None),
         });
         for place in &waiter.places {
-            self.queues.entry(place.clone()).or_default().waiters.insert(waiter.id, waiter.clone());
+            let queue = self.queues.entry(place.clone()).or_default();
+            queue.waiters.insert(waiter.id, waiter.clone());
+            queue.on_any_change += usize::from(waiter.on_any_change);
         }
         self.set_deadline(&waiter);
         waiter
@@ -163,7 +170,8 @@ impl KeyWaits {
         }
         for place in &waiter.places {
             if let Some(queue) = self.queues.get_mut(place) {
-                queue.waiters.remove(&waiter.id);
+                let removed = queue.waiters.remove(&waiter.id);
+                queue.on_any_change -= usize::from(removed.is_some_and(|removed| removed.on_any_change));
                 if queue.waiters.is_empty() {
                     self.queues.remove(place);
                 }
@@ -254,8 +262,16 @@ impl KeyWaits {
     /// Serves the next client of a queue, if `id` was being served.
     fn pass_on(&mut self, place: &QueueKey, id: u64, type_of: TypeOf<'_>) {
         let Some(queue) = self.queues.get_mut(place).filter(|queue| queue.serving == Some(id)) else { return };
-        let after = if std::mem::take(&mut queue.again) { 0 } else { id };
-        queue.serve_after(after, type_of(&place.name) == Some(place.of));
+        let (again, has_value) = (std::mem::take(&mut queue.again), type_of(&place.name) == Some(place.of));
+        // Where a change may be for anyone, a pass reaches the last client before the next pass starts.
+        let finishes = queue.on_any_change > 0;
+        queue.serve_after(if again && !finishes { 0 } else { id }, has_value);
+        if again && finishes {
+            match queue.serving {
+                Some(_) => queue.again = true,
+                None => queue.serve_after(0, has_value),
+            }
+        }
     }
 
     /// Ends the waits whose time is over; returns when to check again. `may_act`: whether the lease holds. Must be
@@ -282,9 +298,18 @@ impl KeyWaits {
 }
 
 impl KeyQueue {
+    /// Whether a later change, or the end of the current service, serves the next client.
+    fn is_awaited(&self) -> bool {
+        self.serving.is_some() || self.waiters.values().any(|waiter| waiter.is_waiting())
+    }
+
     /// Serves the first client that came after `after` and can be served. `has_value`: the key has a value of the type
     /// that they wait for.
     fn serve_after(&mut self, after: u64, has_value: bool) {
+        if !has_value && self.on_any_change == 0 {
+            self.serving = None;
+            return;
+        }
         let mut later = self.waiters.range(after + 1..).map(|(_, waiter)| waiter);
         let next = later.find(|waiter| waiter.is_waiting() && (has_value || waiter.on_any_change));
         self.serving = next.map(|waiter| waiter.id);

@@ -1,7 +1,7 @@
 //! Differential tests: the same commands to this product and to a real Valkey server must give equal replies and keys.
 //!
-//! - [`generator`]: seeded random commands from one shape per command, with good and bad arguments. [`positions`]: those
-//!   of the geo commands. [`rng`]: random numbers.
+//! - [`generator`]: seeded random commands from one shape per command, with good and bad arguments. [`positions`]:
+//!   those of the geo commands. [`rng`]: random numbers.
 //! - [`mod@reference`]: a Valkey server of its own for each test, as a cluster of one node.
 //! - [`exclusions`]: allowed differences, with the reasons, read from one file.
 //! - [`compare`]: whether two replies are equal, as far as the exclusions require it.

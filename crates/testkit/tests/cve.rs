@@ -135,6 +135,11 @@ fn value_text(value: v1::Value) -> String {
         Some(Kind::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Some(Kind::Integer(number)) => number.to_string(),
         Some(Kind::Array(array)) => array.values.into_iter().map(value_text).collect::<Vec<_>>().join("\n"),
+        // As RESP2 has it.
+        Some(Kind::Map(map)) => {
+            let parts = map.entries.into_iter().flat_map(|entry| [entry.key, entry.value]);
+            parts.map(|part| part.map_or_else(String::new, value_text)).collect::<Vec<_>>().join("\n")
+        }
         Some(other) => format!("{other:?}"),
     }
 }

@@ -179,7 +179,7 @@ impl Pair {
         if let Some(spec) = spec {
             self.seen.insert(spec.name);
             match comparison {
-                _ if matches!(spec.name, "lset" | "linsert") => self.pack_theirs(&request[1]),
+                _ if matches!(spec.name, "lset" | "linsert" | "sort" | "sort_ro") => self.pack_theirs(&request[1]),
                 Comparison::Recoded if !theirs.starts_with(b"-") => {
                     self.write_anew(&request[spec.first_key_at().unwrap_or(1)]);
                 }
@@ -219,7 +219,9 @@ impl Pair {
     /// A list that only the reference has converted, for an element that it then did not add, is packed there again.
     fn pack_theirs(&mut self, key: &[u8]) {
         let encoding = vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.to_vec()];
-        if self.call_both(&encoding) != [b"$8\r\nlistpack\r\n".to_vec(), b"$9\r\nquicklist\r\n".to_vec()] {
+        let [ours, theirs] = self.call_both(&encoding);
+        let is_unpacked = [&b"$9\r\nquicklist\r\n"[..], b"$8\r\nskiplist\r\n"].contains(&&theirs[..]);
+        if ours != b"$8\r\nlistpack\r\n" || !is_unpacked {
             return;
         }
         let [dump, at] = ["DUMP", "PEXPIRETIME"].map(|name| {

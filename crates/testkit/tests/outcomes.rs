@@ -123,7 +123,7 @@ fn every_reason_of_the_grpc_api_is_classified() {
 
 /// Capitalised words at the start of a text that are neither an error's code nor the name of a command: units, options
 /// and the like.
-const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE", "HELP"];
+const NO_CODES: &[&str] = &["TLS", "HTTP", "PEM", "CA", "AES", "SLOTSRANGE", "HELP", "GROUP"];
 
 /// The first word of each text literal of a source file, if it is in capitals and other words follow. Tests are
 /// excluded.

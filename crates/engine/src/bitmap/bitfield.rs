@@ -1,6 +1,6 @@
 //! BITFIELD, BITFIELD_RO.
 
-use super::field::{Field, Overflow};
+use super::field::{BitField, Overflow};
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
@@ -39,7 +39,7 @@ pub const BITFIELD_RO: Command = Command::data(
 /// One operation of a command.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    field: Field,
+    field: BitField,
     access: Access,
 }
 
@@ -68,7 +68,7 @@ fn steps(args: Args<'_>) -> Result<Steps, CommandError> {
         if !gets && !sets && !increments {
             return Err(CommandError::Syntax);
         }
-        let field = Field::parse(args.get(at + 1), args.get(at + 2))?;
+        let field = BitField::parse(args.get(at + 1), args.get(at + 2))?;
         let access = match gets {
             true => Access::Get,
             false if sets => Access::Set(integer(args.get(at + 3))?, overflow),

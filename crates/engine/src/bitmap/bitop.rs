@@ -8,6 +8,7 @@ use crate::keyspace::{ExpiryChange, ValueRef};
 use crate::string::look_up::check_string;
 use fastness_resp::Args;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// BITOP
 pub const BITOP: Command = Command::data(
@@ -92,8 +93,15 @@ fn bitop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
         let source = engine.key(source);
         engine.read(&source, env).map_or(Ok(()), check_string)?;
     }
+    // A key that is named often is combined no more often than the result needs: XOR cancels pairs.
+    let mut named: BTreeMap<&[u8], usize> = BTreeMap::new();
+    sources.iter().for_each(|source| *named.entry(source).or_default() += 1);
     // The sources were looked up above, which removed expired ones.
-    let strings: Vec<Cow<'_, [u8]>> = sources.iter().map(|source| string(engine, source)).collect();
+    let mut strings: Vec<Cow<'_, [u8]>> = Vec::with_capacity(named.len());
+    for (source, times) in named {
+        let needed = if operation == BitOperation::Xor { 2 - times % 2 } else { 1 };
+        (0..needed).for_each(|_| strings.push(string(engine, source)));
+    }
     let result = operation.combine(&strings);
     let (destination, len) = (engine.key(args.get(2)), result.len());
     if result.is_empty() {

@@ -87,23 +87,23 @@ impl FieldType {
 
 /// An integer in a string: its type and place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct BitField {
     of: FieldType,
     /// Its first bit.
     offset: usize,
 }
 
-impl Field {
+impl BitField {
     /// Reads type and offset.
     ///
     /// # Errors
     /// One of them is invalid; the type is checked first.
-    pub(super) fn parse(of: &[u8], offset: &[u8]) -> Result<Field, CommandError> {
+    pub(super) fn parse(of: &[u8], offset: &[u8]) -> Result<BitField, CommandError> {
         const TYPE: CommandError = CommandError::Fixed(
             "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
         );
         let of = FieldType::parse(of).ok_or(TYPE)?;
-        Ok(Field { of, offset: field_offset(offset, of.bits)? })
+        Ok(BitField { of, offset: field_offset(offset, of.bits)? })
     }
 
     /// The first byte that it touches.
@@ -140,7 +140,7 @@ impl Field {
         self.of.of_bits((self.window(text) >> self.shift()) as u64)
     }
 
-    /// The bytes from [`Field::start`] to [`Field::end`] with another integer in them.
+    /// The bytes from [`BitField::start`] to [`BitField::end`] with another integer in them.
     pub(super) fn written(self, text: &[u8], integer: i64) -> FieldBytes {
         let mask = u128::from(u64::MAX >> (64 - self.of.bits)) << self.shift();
         let new = u128::from(integer as u64) << self.shift() & mask;
@@ -184,8 +184,8 @@ impl FieldBytes {
 mod tests {
     use super::*;
 
-    fn field(of: &str, offset: &str) -> Field {
-        Field::parse(of.as_bytes(), offset.as_bytes()).unwrap()
+    fn field(of: &str, offset: &str) -> BitField {
+        BitField::parse(of.as_bytes(), offset.as_bytes()).unwrap()
     }
 
     #[test]

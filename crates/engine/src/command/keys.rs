@@ -36,10 +36,11 @@ impl CommandSpec {
         self.key_specs.iter().any(|spec| spec.begin == Begin::Unknown) && args.iter().skip(2).any(is_option)
     }
 
-    /// The keys of a command whose specifications leave open where some of them are: SORT.
+    /// The keys of a command whose specifications leave open where some of them are: SORT, GEORADIUS.
     #[cold]
     fn unspecified_ranges(&self, args: Args<'_>) -> Option<KeyRanges> {
-        let find = self.find_keys.filter(|_| self.key_specs.iter().any(|spec| spec.begin == Begin::Unknown))?;
+        let is_open = |spec: &KeySpec| spec.begin == Begin::Unknown || may_repeat(spec);
+        let find = self.find_keys.filter(|_| self.key_specs.iter().any(is_open))?;
         let mut found = find(self.key_specs, args);
         found.retain(|range| range.last < args.len());
         Some(found)
@@ -88,6 +89,7 @@ fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<KeyRanges> {
     for spec in specs.iter().filter(|spec| !is_no_key(spec)) {
         let begin = match spec.begin {
             Begin::At(at) => usize::from(at),
+            Begin::After(..) if may_repeat(spec) => return None,
             Begin::After(word, from) => match after_word(args, word, from) {
                 Some(at) => at,
                 None => continue,
@@ -97,6 +99,11 @@ fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<KeyRanges> {
         ranges.push(range(spec, begin, args)?);
     }
     Some(ranges)
+}
+
+/// A key behind a word that may stand there several times (STORE of GEORADIUS), of which the last counts.
+fn may_repeat(spec: &KeySpec) -> bool {
+    matches!(spec.begin, Begin::After(..)) && spec.flags.has(KeyFlags(key_flag::VARIABLE_FLAGS))
 }
 
 fn range(spec: &KeySpec, begin: usize, args: Args<'_>) -> Option<KeyRange> {

@@ -70,8 +70,8 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
     if pairs.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    // The limits of a replica are not known here: Valkey's defaults.
-    let limits = PackedLimits::default();
+    // A value keeps its form, whatever the limits of this replica are.
+    let limits = PackedLimits::MOST;
     let fits = |(field, value): &Pair<'_>| limits.takes_text(field) && limits.takes_text(value);
     if limits.takes_fields(pairs.len()) && pairs.iter().all(fits) {
         let mut packed = PackedHashBuf::default();
@@ -103,8 +103,9 @@ impl LoadParts for FieldTable {
         Ok(())
     }
 
-    fn add(&mut self, part: Entry) {
+    fn add(&mut self, part: Entry) -> bool {
         self.put_back(part);
+        true
     }
 
     fn into_object(self: Box<Self>) -> Object {

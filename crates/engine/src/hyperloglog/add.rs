@@ -1,7 +1,9 @@
 //! PFADD.
 
 use super::change::{Change, Ranges};
-use super::value::{Encoding, HEADER_BYTES, Hll, HllBuf, STALE, STALE_AT};
+use super::layout::{HEADER_BYTES, STALE, STALE_AT};
+use super::value::HllBuf;
+use super::view::{Encoding, Hll};
 use super::{dense, hash, look_up};
 use crate::command::Command;
 use crate::engine::Engine;

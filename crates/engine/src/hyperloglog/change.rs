@@ -1,6 +1,6 @@
 //! The bytes of a value that a command changes, as effects.
 
-use super::value::STALE_AT;
+use super::layout::STALE_AT;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::keyspace::{ExpiryChange, Key};

@@ -1,9 +1,9 @@
 //! PFCOUNT.
 
 use super::estimate::Histogram;
+use super::layout::CACHE;
 use super::look_up;
 use super::registers::Registers;
-use super::value::CACHE;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;

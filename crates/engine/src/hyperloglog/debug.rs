@@ -1,8 +1,10 @@
 //! PFDEBUG.
 
 use super::change::Change;
+use super::layout::{CORRUPTED, REGISTERS};
 use super::registers::Registers;
-use super::value::{CORRUPTED, Encoding, Hll, HllBuf, REGISTERS};
+use super::value::HllBuf;
+use super::view::{Encoding, Hll};
 use super::{look_up, sparse};
 use crate::command::Command;
 use crate::engine::Engine;

@@ -5,7 +5,7 @@
 //! bits    11000000 22221111 33333322    the digits are registers, the highest bit of a byte is on the left
 //! ```
 
-use super::value::REGISTERS;
+use super::layout::REGISTERS;
 use std::ops::Range;
 
 /// Bits of a register.

@@ -6,7 +6,8 @@
 //! additions, multiplications, divisions and square roots alone, whose results are the same on every machine.
 
 use super::hash::COUNT_BITS;
-use super::value::{Encoding, Hll, REGISTERS};
+use super::layout::REGISTERS;
+use super::view::{Encoding, Hll};
 use super::{dense, sparse};
 use crate::error::CommandError;
 

@@ -1,6 +1,6 @@
 //! The hash of an element: which register it belongs to, and its count there.
 
-use super::value::REGISTERS;
+use super::layout::REGISTERS;
 
 /// The register of an element, and the count that the register must at least have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

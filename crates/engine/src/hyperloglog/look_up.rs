@@ -1,6 +1,6 @@
 //! Look-ups shared by the commands of HyperLogLogs.
 
-use super::value::Hll;
+use super::view::Hll;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;

@@ -15,7 +15,7 @@
 //! (`dense`), when a count or its length is too large for runs. It is never made sparse again.
 //!
 //! # Invariants
-//! - Only the header of a value is known to be valid (`value::Hll`): its runs are checked wherever they are read, and a
+//! - Only the header of a value is known to be valid (`view::Hll`): its runs are checked wherever they are read, and a
 //!   command that reports them as corrupted changes nothing.
 //! - A value and its encoding depend on the calls alone, as in Valkey, whose rules for splitting, joining and giving up
 //!   runs are therefore a part of the format.
@@ -43,12 +43,14 @@ pub mod debug;
 mod dense;
 mod estimate;
 mod hash;
+mod layout;
 mod look_up;
 pub mod merge;
 mod registers;
 pub mod self_test;
 mod sparse;
 mod value;
+mod view;
 
 #[cfg(test)]
 mod tests;

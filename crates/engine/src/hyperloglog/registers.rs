@@ -1,7 +1,8 @@
 //! The counts of all registers, one byte each: where HyperLogLogs are merged.
 
 use super::estimate::Histogram;
-use super::value::{Encoding, Hll, REGISTERS};
+use super::layout::REGISTERS;
+use super::view::{Encoding, Hll};
 use super::{dense, sparse};
 use crate::error::CommandError;
 

@@ -3,7 +3,9 @@
 use super::dense;
 use super::estimate::Histogram;
 use super::hash;
-use super::value::{Encoding, HllBuf, REGISTERS};
+use super::layout::REGISTERS;
+use super::value::HllBuf;
+use super::view::Encoding;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;

@@ -12,7 +12,7 @@
 //! Runs may come from a client, and may be anything. The second byte of a run that ends with the string counts as 0, as
 //! in Valkey, whose strings end with a zero byte.
 
-use super::value::{CORRUPTED, HEADER_BYTES, REGISTERS};
+use super::layout::{CORRUPTED, HEADER_BYTES, REGISTERS};
 use crate::error::CommandError;
 use smallvec::SmallVec;
 
@@ -33,7 +33,7 @@ const COUNTED_BIT: u8 = 0x80;
 
 /// Registers with equal counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct RegisterRun {
     /// The count of each.
     pub(super) count: u8,
     /// Number of registers; not 0.
@@ -54,10 +54,10 @@ pub(super) enum Raised {
 }
 
 /// The run that a register is in.
-struct Place {
+struct RunPlace {
     /// Offset of the run in the value.
     at: usize,
-    run: Run,
+    run: RegisterRun,
     /// The first register of the run.
     first: usize,
     /// Offset of the run before it.
@@ -65,7 +65,7 @@ struct Place {
 }
 
 /// The runs as they are written, with the offset of each, whether or not they add up. `from` is the first offset.
-pub(super) fn runs(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Run)> {
+pub(super) fn runs(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, RegisterRun)> {
     let mut next = from;
     std::iter::from_fn(move || {
         let (at, run) = (next, run_at(bytes, next)?);
@@ -78,7 +78,7 @@ pub(super) fn runs(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, Ru
 ///
 /// # Errors
 /// [`CORRUPTED`] if the runs are not of all registers, after `each` was called with those that are in range.
-pub(super) fn for_each(body: &[u8], mut each: impl FnMut(usize, Run)) -> Result<(), CommandError> {
+pub(super) fn for_each(body: &[u8], mut each: impl FnMut(usize, RegisterRun)) -> Result<(), CommandError> {
     let mut first = 0;
     for (_, run) in runs(body, 0) {
         if first + run.registers > REGISTERS {
@@ -109,7 +109,7 @@ pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8) -> Result<R
     if count > COUNT_MAX {
         return Ok(Raised::NoRoom);
     }
-    let Place { at, run, first, previous } = find(value, register).ok_or(CORRUPTED)?;
+    let RunPlace { at, run, first, previous } = find(value, register).ok_or(CORRUPTED)?;
     if run.count >= count {
         return Ok(Raised::Not);
     }
@@ -131,7 +131,7 @@ pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8) -> Result<R
 }
 
 /// The runs that replace a run when the register at `index` in it gets a count.
-fn split(run: Run, index: usize, count: u8) -> SmallVec<[u8; 5]> {
+fn split(run: RegisterRun, index: usize, count: u8) -> SmallVec<[u8; 5]> {
     let mut split = SmallVec::new();
     if index > 0 {
         push_run(&mut split, run.count, index);
@@ -160,11 +160,11 @@ fn join(value: &mut Vec<u8>, mut at: usize) {
     }
 }
 
-fn find(value: &[u8], register: usize) -> Option<Place> {
+fn find(value: &[u8], register: usize) -> Option<RunPlace> {
     let (mut first, mut previous) = (0, None);
     for (at, run) in runs(value, HEADER_BYTES) {
         if register < first + run.registers {
-            return Some(Place { at, run, first, previous });
+            return Some(RunPlace { at, run, first, previous });
         }
         first += run.registers;
         previous = Some(at);
@@ -173,16 +173,16 @@ fn find(value: &[u8], register: usize) -> Option<Place> {
 }
 
 /// The run at an offset; `None` at the end.
-fn run_at(bytes: &[u8], at: usize) -> Option<Run> {
+fn run_at(bytes: &[u8], at: usize) -> Option<RegisterRun> {
     let byte = *bytes.get(at)?;
     let low = usize::from(byte & 0x3f);
     Some(if byte & COUNTED_BIT != 0 {
-        Run { count: (byte >> 2 & 0x1f) + 1, registers: usize::from(byte & 3) + 1, bytes: 1 }
+        RegisterRun { count: (byte >> 2 & 0x1f) + 1, registers: usize::from(byte & 3) + 1, bytes: 1 }
     } else if byte & LONG_BIT != 0 {
         let second = usize::from(bytes.get(at + 1).copied().unwrap_or(0));
-        Run { count: 0, registers: (low << 8 | second) + 1, bytes: 2 }
+        RegisterRun { count: 0, registers: (low << 8 | second) + 1, bytes: 2 }
     } else {
-        Run { count: 0, registers: low + 1, bytes: 1 }
+        RegisterRun { count: 0, registers: low + 1, bytes: 1 }
     })
 }
 

@@ -1,6 +1,7 @@
 //! Values and replies of a Valkey 9.1 server, corrupted values, and effects.
 
-use super::value::{HEADER_BYTES, HllBuf, REGISTERS};
+use super::layout::{HEADER_BYTES, REGISTERS};
+use super::value::HllBuf;
 use super::{dense, estimate::Histogram, hash, sparse};
 use crate::engine::{Engine, EngineOptions};
 use crate::testing::{Bench, check};

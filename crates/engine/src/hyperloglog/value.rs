@@ -1,86 +1,11 @@
-//! A HyperLogLog as a whole: its header, for reading ([`Hll`]), and an owned one, for changing ([`HllBuf`]).
+//! An owned HyperLogLog, for changing.
 
 use super::hash::Hashed;
+use super::layout::{CORRUPTED, HEADER_BYTES, REGISTERS, STALE, STALE_AT};
 use super::registers::Registers;
+use super::view::{ENCODING_AT, Encoding, Hll, MAGIC};
 use super::{dense, sparse};
 use crate::error::CommandError;
-use std::ops::Range;
-
-/// Registers of a HyperLogLog.
-pub(super) const REGISTERS: usize = 1 << 14;
-/// Bytes of the header.
-pub(super) const HEADER_BYTES: usize = 16;
-/// Bytes of the cached cardinality in a value.
-pub(super) const CACHE: Range<usize> = 8..HEADER_BYTES;
-/// The byte of a value whose highest bit says that the cached cardinality is stale.
-pub(super) const STALE_AT: usize = CACHE.end - 1;
-/// The bit in that byte.
-pub(super) const STALE: u8 = 0x80;
-/// The reply for runs that do not describe all registers, or more.
-pub(super) const CORRUPTED: CommandError = CommandError::Fixed("INVALIDOBJ Corrupted HLL object detected");
-
-const MAGIC: &[u8; 4] = b"HYLL";
-const ENCODING_AT: usize = 4;
-
-/// How the registers are written. Frozen numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// 6 bits for each register.
-    Dense = 0,
-    /// Runs of equal registers.
-    Sparse = 1,
-}
-
-impl Encoding {
-    /// As PFDEBUG ENCODING names it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Encoding::Dense => "dense",
-            Encoding::Sparse => "sparse",
-        }
-    }
-}
-
-/// A string with the header of a HyperLogLog; a dense one has the right length, and the runs of a sparse one may be
-/// anything.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hll<'a> {
-    /// The whole string.
-    pub(super) bytes: &'a [u8],
-    /// How its registers are written.
-    pub(super) encoding: Encoding,
-}
-
-impl<'a> Hll<'a> {
-    /// The HyperLogLog in a string; `None` if its header is none, or if it is dense and of another length.
-    pub(super) fn of(bytes: &'a [u8]) -> Option<Hll<'a>> {
-        if bytes.len() < HEADER_BYTES || !bytes.starts_with(MAGIC) {
-            return None;
-        }
-        let encoding = match bytes[ENCODING_AT] {
-            0 if bytes.len() == HEADER_BYTES + dense::BYTES => Encoding::Dense,
-            1 => Encoding::Sparse,
-            _ => return None,
-        };
-        Some(Hll { bytes, encoding })
-    }
-
-    /// The registers as they are written.
-    pub(super) fn body(self) -> &'a [u8] {
-        &self.bytes[HEADER_BYTES..]
-    }
-
-    /// Whether the cached cardinality is stale.
-    pub(super) fn is_stale(self) -> bool {
-        self.bytes[STALE_AT] & STALE != 0
-    }
-
-    /// The cached cardinality, unless it is stale.
-    pub(super) fn cached(self) -> Option<u64> {
-        let cache: [u8; 8] = self.bytes[CACHE].try_into().ok()?;
-        (!self.is_stale()).then_some(u64::from_le_bytes(cache))
-    }
-}
 
 /// A HyperLogLog that is being changed.
 #[derive(Debug, Clone)]

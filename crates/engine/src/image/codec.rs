@@ -160,8 +160,8 @@ pub trait LoadParts: Debug + Send + Sync {
         false
     }
 
-    /// Adds a part that arrived in records of its own.
-    fn add(&mut self, part: Entry);
+    /// Adds a part that arrived in records of its own. Returns false if the value has no such parts.
+    fn add(&mut self, part: Entry) -> bool;
 
     /// The finished value.
     fn into_object(self: Box<Self>) -> Object;

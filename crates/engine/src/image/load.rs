@@ -244,7 +244,9 @@ impl Loader {
                 } else {
                     Entry::new(&open.name, NewValue::Text(&text), open.deadline, 0)
                 };
-                parts.add(entry);
+                if !parts.add(entry) {
+                    return wrong("the value has no such parts");
+                }
             }
             return self.load_whole(keyspace, open.parent, timestamp);
         }

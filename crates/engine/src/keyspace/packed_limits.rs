@@ -32,6 +32,16 @@ impl PackedLimits {
     pub const PARTS_MAX: u64 = 512;
     /// Upper bound on the lengths: a packed value has one byte for each.
     pub const TEXT_MAX: u64 = 128;
+    /// What any packed value may have: those of images keep their form.
+    pub const MOST: PackedLimits = PackedLimits {
+        hash_fields: Self::PARTS_MAX,
+        hash_text: Self::TEXT_MAX,
+        set_ints: Self::PARTS_MAX,
+        set_texts: Self::PARTS_MAX,
+        set_text: Self::TEXT_MAX,
+        zset_members: Self::PARTS_MAX,
+        zset_name: Self::TEXT_MAX,
+    };
 
     /// These limits within their upper bounds.
     #[must_use]

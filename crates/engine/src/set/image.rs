@@ -104,9 +104,8 @@ fn load_texts(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded,
     if texts.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    // The limits of a replica are not known here: Valkey's defaults.
-    let form =
-        SetForm::of_members(SetForm::Texts, texts.iter().map(|text| SetMember::Text(text)), PackedLimits::default());
+    // A value keeps its form, whatever the limits of this replica are.
+    let form = SetForm::of_members(SetForm::Texts, texts.iter().map(|text| SetMember::Text(text)), PackedLimits::MOST);
     if form == SetForm::Texts && are_distinct(&texts) {
         return Ok(Loaded::Packed(NUMBER, of_texts(&texts)));
     }
@@ -139,8 +138,9 @@ impl LoadParts for SetTable {
         Ok(())
     }
 
-    fn add(&mut self, part: Entry) {
+    fn add(&mut self, part: Entry) -> bool {
         self.put_back(part);
+        true
     }
 
     fn into_object(self: Box<Self>) -> Object {

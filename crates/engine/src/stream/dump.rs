@@ -106,7 +106,11 @@ fn read_entries(kind: u8, input: &mut Input<'_>) -> Result<Stream, PayloadError>
         if !stream.may_add(id) {
             return Err(PayloadError::Format);
         }
-        stream.insert_node(id, Arc::new(node));
+        // A node without entries, as XTRIM MINID leaves one, means nothing. Many would lie between the last entry and
+        // the end, and each look for that entry would pass all of them.
+        if node.live() > 0 {
+            stream.insert_node(id, Arc::new(node));
+        }
     }
     let len = input.number()?;
     stream.last = read_id(input)?;

@@ -53,6 +53,21 @@ fn id_arg(to: &mut Encoder, id: StreamId) -> &mut Encoder {
     to.bytes_arg(&bytes)
 }
 
+impl StreamEffect<'_> {
+    /// Whether it changes only counters and groups of a stream that exists: no change for a watching client, as in
+    /// Valkey.
+    pub(crate) fn spares_watchers(&self, keyspace: &Keyspace) -> bool {
+        let is_of_entries = matches!(
+            self.change,
+            StreamChange::Add { .. }
+                | StreamChange::AddNode { .. }
+                | StreamChange::Delete { .. }
+                | StreamChange::Trim { .. }
+        );
+        !is_of_entries && keyspace.find(&self.key).is_some()
+    }
+}
+
 impl<'a> TypeEffect<'a> for StreamEffect<'a> {
     fn takes(op: u16, count: u64) -> Option<bool> {
         Some(match op {

@@ -301,9 +301,13 @@ impl Stream {
         if self.pop_last_node() {
             return true;
         }
-        let Some(name) = self.groups.keys().next().cloned() else { return false };
-        if self.change_group(&name, ConsumerGroup::free_one) != Some(true) {
-            self.remove_group(&name);
+        let Some(mut first) = self.groups.first_entry() else { return false };
+        let before = first.get().bytes();
+        let has_freed = first.get_mut().free_one();
+        self.group_bytes = self.group_bytes - before + first.get().bytes();
+        if !has_freed {
+            let (name, group) = first.remove_entry();
+            self.group_bytes -= name.len() + group.bytes();
         }
         true
     }

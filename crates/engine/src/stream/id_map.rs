@@ -117,6 +117,7 @@ impl<T: Clone> IdMap<T> {
         if block.len() > BLOCK {
             // A block that grows at its end stays full.
             let rest = block.split_off(if index + 1 == block.len() { index } else { BLOCK / 2 });
+            block.shrink_to(BLOCK);
             self.blocks.insert(at + 1, Arc::new(rest));
         }
         self.len += 1;
@@ -129,6 +130,8 @@ impl<T: Clone> IdMap<T> {
         let (_, value) = block.remove(index);
         if block.is_empty() {
             self.blocks.remove(at);
+        } else if block.capacity() > 4 * block.len().max(4) {
+            block.shrink_to(2 * block.len());
         }
         self.len -= 1;
         Some(value)

@@ -150,7 +150,17 @@ impl StreamNode {
             Packable::Int(number) => listpack::push_number(number, &mut bytes),
             Packable::Text(text) => listpack::push(text, &mut bytes),
         });
-        StreamNode::of_bytes(id, u64::try_from(live).ok()?, u64::try_from(deleted).ok()?, &bytes)
+        let node = StreamNode::of_bytes(id, u64::try_from(live).ok()?, u64::try_from(deleted).ok()?, &bytes)?;
+        // An entry is larger than those that live when it is added, also if it is removed later: `mark` relies on it.
+        let mut last: Option<StreamId> = None;
+        let rises = node.all(id).all(|entry| {
+            let rises = last.is_none_or(|last| entry.id > last);
+            if !entry.is_deleted {
+                last = Some(entry.id);
+            }
+            rises
+        });
+        rises.then_some(node)
     }
 
     /// Appends the elements of Valkey's listpack; returns their number.

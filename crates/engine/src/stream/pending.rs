@@ -2,7 +2,7 @@
 
 use super::groups::{ConsumerGroup, PendingEntry};
 use super::id::StreamId;
-use super::look_up::{found, no_group, read};
+use super::look_up::{no_group, read};
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
@@ -51,8 +51,8 @@ fn xpending(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
     let wanted = parse(args)?;
     let key = engine.first_key(args, env);
     let (name, now) = (args.get(2), env.now.0 as i64);
-    read(engine, &key, env)?;
-    let (_, group) = found(engine, &key, name).ok_or_else(|| no_group(key.bytes, name))?;
+    let stream = read(engine, &key, env)?;
+    let group = stream.and_then(|stream| stream.group(name)).ok_or_else(|| no_group(key.bytes, name))?;
     match wanted {
         None => reply_summary(group, env.reply),
         Some(wanted) => reply_pending(group, &wanted, now, env.reply),

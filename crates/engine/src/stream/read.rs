@@ -4,9 +4,9 @@
 //! XINFO shows and DUMP has, so it is an effect, unless the time is the same already. In Valkey a replica does not
 //! learn it.
 //!
-//! With BLOCK, a read that finds nothing waits for a change of one of its streams. `$` is the last entry of the first run
-//! (`Blocking::note`). While a consumer waits, only that it exists is noted: a time would wake the others that wait at
-//! the same key.
+//! With BLOCK, a read that finds nothing waits for a change of one of its streams. `$` is the last entry of the first
+//! run (`Blocking::note`). While a consumer waits, only that it exists is noted: a time would wake the others that wait
+//! at the same key.
 
 use super::change::{Delivery, StreamChange};
 use super::entries::Stream;
@@ -178,8 +178,9 @@ fn xread(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, of_group: bool)
             return Err(quoting(TEXTS, name, group));
         }
         let from = match noted.get(number) {
-            Some(id) => ReadFrom::After(*id),
-            None => from(id, stream, of_group)?,
+            // `+` is the last entry of the run that replies, as in Valkey.
+            Some(noted) if c_text(id) != b"+" => ReadFrom::After(*noted),
+            _ => from(id, stream, of_group)?,
         };
         wanted.push((key, from));
     }

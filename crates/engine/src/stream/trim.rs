@@ -88,7 +88,10 @@ impl TrimOptions {
     pub(super) fn finish(self) -> Result<Option<Trim>, CommandError> {
         let Some((threshold, approximate)) = self.trim else {
             return match self.limit {
-                None | Some(0) => Ok(None),
+                None => Ok(None),
+                Some(0) => {
+                    Err(CommandError::Fixed("ERR syntax error, LIMIT cannot be used without the special ~ option"))
+                }
                 Some(_) => Err(CommandError::Fixed(
                     "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
                 )),
@@ -165,9 +168,12 @@ fn xtrim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     while at < args.len() {
         at = options.parse(args, at)?.ok_or(CommandError::Syntax)?;
     }
-    let trim = options
-        .finish()?
-        .ok_or(CommandError::Fixed("ERR syntax error, XTRIM must be called with a trimming strategy"))?;
+    const NO_STRATEGY: CommandError =
+        CommandError::Fixed("ERR syntax error, XTRIM must be called with a trimming strategy");
+    if options.trim.is_none() && options.limit.is_none_or(|limit| limit == 0) {
+        return Err(NO_STRATEGY);
+    }
+    let trim = options.finish()?.ok_or(NO_STRATEGY)?;
     let key = engine.first_key(args, env);
     let removed = engine.trim_stream(&key, trim, env)?;
     env.reply.integer(removed as i64);

@@ -14,12 +14,12 @@
 //! | group set | its name; last id and number of read entries, as before |
 //! | consumer created | the names of group and consumer |
 //! | consumer set | the names of group and consumer; its times, as before |
-//! | pending | the group's name; ids, and for whom each was pending before |
+//! | pending | the group's name; ids, and for whom each was pending: 0, or the number of a name, with it the first time |
 //! | nodes, group or consumer removed | – ; of a consumer: the group's name |
 
 use super::change::{StreamChange, read_deliveries, read_ids};
 use super::entries::Stream;
-use super::groups::ConsumerGroup;
+use super::groups::{ConsumerGroup, Name};
 use super::id::StreamId;
 use super::node::StreamNode;
 use crate::codec::varint;
@@ -27,6 +27,7 @@ use crate::effect::Items;
 use crate::image::codec::write_bytes;
 use crate::keyspace::undo::UndoLog;
 use crate::keyspace::{Entry, NewValue, Object};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const ADDED: u8 = 0;
@@ -230,16 +231,24 @@ impl Stream {
         trail: &mut Trail<'_>,
     ) {
         let mut record = Vec::new();
+        // A name stands in the record once, however many of the ids were pending for it.
+        let mut names: BTreeMap<Name, u64> = BTreeMap::new();
         self.change_group(name, |group| {
             for (id, pending) in pending {
                 let old = group.set_pending(id, pending);
                 id.write(&mut record);
-                record.push(u8::from(old.is_some()));
-                if let Some(old) = old {
+                let Some(old) = old else {
+                    record.push(0);
+                    continue;
+                };
+                let next = names.len() as u64 + 1;
+                let number = *names.entry(old.consumer.clone()).or_insert(next);
+                varint::write(&mut record, number);
+                if number == next {
                     write_bytes(&old.consumer, &mut record);
-                    varint::write(&mut record, varint::zigzag(old.time));
-                    varint::write(&mut record, old.count);
                 }
+                varint::write(&mut record, varint::zigzag(old.time));
+                varint::write(&mut record, old.count);
             }
         });
         trail.record(PENDING, |out| {
@@ -320,11 +329,18 @@ impl Stream {
 
     fn undo_pending(&mut self, name: &[u8], mut rest: &[u8]) -> Option<()> {
         let mut steps = Vec::new();
+        let mut names: Vec<&[u8]> = Vec::new();
         while !rest.is_empty() {
             let id = StreamId::read(&mut rest)?;
-            let old = match read_byte(&mut rest)? {
+            let old = match usize::try_from(varint::read(&mut rest).ok()?).ok()? {
                 0 => None,
-                _ => Some((read_bytes(&mut rest)?, read_integer(&mut rest)?, varint::read(&mut rest).ok()?)),
+                number => {
+                    if number == names.len() + 1 {
+                        names.push(read_bytes(&mut rest)?);
+                    }
+                    let consumer = *names.get(number - 1)?;
+                    Some((consumer, read_integer(&mut rest)?, varint::read(&mut rest).ok()?))
+                }
             };
             steps.push((id, old));
         }

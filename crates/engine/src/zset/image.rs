@@ -6,7 +6,7 @@
 
 use super::members::Member;
 use super::packed::{NUMBER, PackedZset, PackedZsetBuf};
-use super::score::{SCORE_BYTES, bytes_of, packed_len, unpacked, write_packed};
+use super::score::{SCORE_BYTES, bytes_of, from_bytes, packed_len, unpacked, write_packed};
 use super::table::MemberTable;
 use crate::codec::digest::Running;
 use crate::codec::varint;
@@ -42,7 +42,8 @@ pub(super) fn of_member((name, score): Member<'_>) -> u128 {
     let mut digest = Running::of_name(name.len());
     digest.bytes(name);
     digest.part_is_whole(None);
-    digest.bytes(&bytes_of(score));
+    // A table may have -0 where a packed sorted set has 0, and which of them a replica has depends on its limits.
+    digest.bytes(&bytes_of(score + 0.0));
     digest.end()
 }
 
@@ -71,8 +72,8 @@ fn load_packed(reader: &mut RecordReader<'_>, loading: Loading) -> Result<Loaded
     if members.is_empty() {
         return Ok(Loaded::Nothing);
     }
-    // The limits of a replica are not known here: Valkey's defaults.
-    let limits = PackedLimits::default();
+    // A value keeps its form, whatever the limits of this replica are.
+    let limits = PackedLimits::MOST;
     if limits.takes_members(members.len()) && members.iter().all(|(name, _)| limits.takes_name(name)) {
         let mut packed = PackedZsetBuf::default();
         members.iter().for_each(|(name, score)| packed.set(name, *score));
@@ -102,8 +103,12 @@ impl LoadParts for MemberTable {
         Ok(())
     }
 
-    fn add(&mut self, part: Entry) {
-        MemberTable::add(self, &part);
+    fn add(&mut self, part: Entry) -> bool {
+        let is_score = part.value().bytes().and_then(from_bytes).is_some();
+        if is_score {
+            MemberTable::add(self, &part);
+        }
+        is_score
     }
 
     fn into_object(self: Box<Self>) -> Object {

@@ -52,6 +52,7 @@ pub(crate) async fn follow(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>) 
 fn connect(node: &Arc<NodeShared>, tls: &Newest<ClientTlsConfig>, map: &ClusterMap) {
     let before = node.publications.links.load_full();
     let others = map.nodes.iter().chain(map.leaving()).filter(|other| other.id != node.node);
+    let mut added = Vec::new();
     let links = others.map(|other| {
         let shards = map.shards_on(map.place_of(other.id)).map(|shard| shard.id).collect();
         let known = before.iter().find(|link| link.node == other.id && link.address == other.grpc_address);
@@ -60,10 +61,15 @@ fn connect(node: &Arc<NodeShared>, tls: &Newest<ClientTlsConfig>, map: &ClusterM
         }
         let queue = Arc::new(MessageQueue::new(CHANNEL_LINK_BYTES_MAX));
         let link = Link { node: other.id, address: other.grpc_address.clone(), shards, queue };
-        tokio::spawn(keep(node.clone(), tls.clone(), link.clone()));
+        added.push(link.clone());
         link
     });
-    node.publications.links.store(Arc::new(links.collect()));
+    let links: Vec<Link> = links.collect();
+    node.publications.links.store(Arc::new(links));
+    // A task ends if the list does not have its link.
+    for link in added {
+        tokio::spawn(keep(node.clone(), tls.clone(), link));
+    }
 }
 
 /// Keeps one link open as long as the map has it.
@@ -72,8 +78,6 @@ async fn keep(node: Arc<NodeShared>, tls: Newest<ClientTlsConfig>, link: Link) {
         let links = node.publications.links.load();
         node.phase() < Phase::Closing && links.iter().any(|known| Arc::ptr_eq(&known.queue, &link.queue))
     };
-    // The list that has this link is stored after its task was started.
-    tokio::time::sleep(Duration::from_millis(1)).await;
     let mut pause = PAUSE_MIN;
     while is_wanted() {
         let began = Instant::now();

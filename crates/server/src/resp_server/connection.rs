@@ -386,7 +386,8 @@ impl Driver {
                 // A command that has ended since then was progress.
                 let last_ended = self.core.last_ended();
                 if self.client.busy_since.get().is_none_or(|since| since < last_ended) {
-                    self.client.busy_since.set(Some(last_ended));
+                    // Not since then: the command may have waited for keys, or arrived long after.
+                    self.client.busy_since.set(Some(Instant::now()));
                 }
                 Box::pin(async move { shard.unblocked().await })
             }

@@ -35,7 +35,7 @@ pub(super) fn elements<'e>(
     }
     let all = sortable.range(0..sortable.len(), false);
     let by = options.by.filter(|_| !is_by_name);
-    let selection = Selection { range, is_descending: options.is_descending };
+    let selection = SortSelection { range, is_descending: options.is_descending };
     let compare: fn(Packable<'_>, Packable<'_>) -> Ordering =
         if options.store.is_some() { compare_bytes } else { compare_terminated };
     if !options.is_alpha && !is_by_name {
@@ -63,12 +63,12 @@ pub(super) fn elements<'e>(
 }
 
 /// Which of the sorted elements are wanted.
-struct Selection {
+struct SortSelection {
     range: Range<usize>,
     is_descending: bool,
 }
 
-impl Selection {
+impl SortSelection {
     /// Sorts in one pass. Whenever twice as many elements as are wanted have been collected, the later half is dropped.
     /// Every element is weighed, so that each one that has no weight is an error.
     fn take<'e, W: Copy + 'e>(
@@ -77,7 +77,7 @@ impl Selection {
         mut weigh: impl FnMut(Packable<'e>) -> Result<W, CommandError>,
         compare: impl Fn(&Weighed<'e, W>, &Weighed<'e, W>) -> Ordering,
     ) -> Result<SortedElements<'e>, CommandError> {
-        let Selection { range, is_descending } = self;
+        let SortSelection { range, is_descending } = self;
         let full = range.end.saturating_mul(2).max(SELECTED_MIN);
         let order = |a: &Weighed<'e, W>, b: &Weighed<'e, W>| {
             let ascending = compare(a, b);

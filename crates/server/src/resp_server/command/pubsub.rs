@@ -139,7 +139,10 @@ fn subscribe(mut call: Call<'_, '_>, kind: ChannelKind) {
         return call.out.error(too_long);
     }
     let replica = call.replica;
-    if let Err(full) = replica.pubsub.channels.check_room(call.client, kind, names.len()) {
+    let channels = &replica.pubsub.channels;
+    let added = names.iter().filter(|name| !call.client.subscriptions.has(kind, name)).count();
+    let new_names = names.iter().filter(|name| channels.subscribers(kind, name) == 0).count();
+    if let Err(full) = channels.check_room(call.client, kind, (added, new_names)) {
         return call.out.error(full.to_string());
     }
     let [word, _] = words(kind);
@@ -221,7 +224,7 @@ fn publish(call: Call<'_, '_>, sharded: bool) -> FrontEndOutcome {
     if may_wait && let Some((_, left)) = call.shard.client_pause() {
         return FrontEndOutcome::Again(call.shard.boot_now().plus(left.min(PAUSE_CHECK_EVERY)));
     }
-    if !replica.may_publish() {
+    if !replica.may_publish(client, !may_wait) {
         if may_wait {
             return FrontEndOutcome::Again(call.shard.boot_now().plus(AGAIN_AFTER));
         }

@@ -67,12 +67,15 @@ impl AwaitingCommit {
         self.queue.borrow().front().map(|oldest| oldest.pending)
     }
 
-    /// Takes the oldest ones.
+    /// Takes the oldest ones. They count as waiting until [`AwaitingCommit::end`].
     pub(super) fn take(&self) -> Option<Awaiting> {
-        let taken = self.queue.borrow_mut().pop_front()?;
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// These have left, or were dropped.
+    pub(super) fn end(&self, taken: &Awaiting) {
         self.ended.set(taken.number);
         self.release(&taken.messages);
-        Some(taken)
     }
 
     /// Resolves once something waits.

@@ -25,6 +25,8 @@ type Names = BTreeMap<Rc<[u8]>, Subscribers>;
 
 /// After so many comparisons with patterns the clock is read.
 const COMPARED_AT_ONCE: usize = 16;
+/// After a comparison that may take more steps than this, the clock is read, too.
+const STEPS_AT_ONCE: usize = 64 * 1024;
 
 /// A bound of subscriptions is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,18 +67,24 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Whether a client may add so many subscriptions. An error changes nothing.
+    /// Whether a client may add so many subscriptions, of which so many are to names that nobody is subscribed to. An
+    /// error changes nothing.
     ///
     /// # Errors
     /// Which bound is reached.
-    pub fn check_room(&self, client: &Client, kind: ChannelKind, added: usize) -> Result<(), TooManySubscriptions> {
+    pub fn check_room(
+        &self,
+        client: &Client,
+        kind: ChannelKind,
+        (added, new_names): (usize, usize),
+    ) -> Result<(), TooManySubscriptions> {
         if client.subscriptions.total() + added > SUBSCRIPTIONS_PER_CLIENT_MAX {
             return Err(TooManySubscriptions::OfClient);
         }
         if self.count.get() + added > SUBSCRIPTIONS_MAX {
             return Err(TooManySubscriptions::OfNode);
         }
-        if kind == ChannelKind::Pattern && self.names_count(kind) + added > CHANNEL_PATTERNS_MAX {
+        if kind == ChannelKind::Pattern && self.names_count(kind) + new_names > CHANNEL_PATTERNS_MAX {
             return Err(TooManySubscriptions::Patterns);
         }
         Ok(())
@@ -184,7 +192,8 @@ impl Channels {
                 receivers.count += subscribers.len();
                 receivers.names.push((ChannelKind::Pattern, pattern.clone()));
             }
-            if i % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1 && Instant::now() >= until {
+            let is_long = pattern.len() * message.channel.len() > STEPS_AT_ONCE;
+            if (is_long || i % COMPARED_AT_ONCE == COMPARED_AT_ONCE - 1) && Instant::now() >= until {
                 receivers.compared_to = Some(pattern.clone());
                 return;
             }
@@ -313,7 +322,7 @@ mod tests {
     #[test]
     fn bounds_are_checked_before_anything_is_subscribed() {
         let (channels, [a]) = (Channels::default(), clients());
-        let check = |kind, added| channels.check_room(&a, kind, added);
+        let check = |kind, added| channels.check_room(&a, kind, (added, added));
         assert_eq!(check(ChannelKind::Channel, SUBSCRIPTIONS_PER_CLIENT_MAX), Ok(()));
         let too_many = Err(TooManySubscriptions::OfClient);
         assert_eq!(check(ChannelKind::Channel, SUBSCRIPTIONS_PER_CLIENT_MAX + 1), too_many);

@@ -19,6 +19,8 @@ use crate::resp_server::clients::Client;
 pub struct Delivery {
     message: Arc<Publication>,
     receivers: Receivers,
+    /// What it takes while it waits, bytes: the message, and the names that were found at first.
+    bytes: usize,
     /// The name under which it is being delivered.
     at: usize,
     /// The last subscription of that name that has got it.
@@ -29,7 +31,8 @@ pub struct Delivery {
 
 impl Delivery {
     pub(super) fn new(message: Arc<Publication>, receivers: Receivers) -> Delivery {
-        Delivery { message, receivers, at: 0, after: 0, encoded: Encoded::default() }
+        let bytes = message.bytes() + receivers.names.capacity() * size_of::<(ChannelKind, Rc<[u8]>)>();
+        Delivery { message, receivers, bytes, at: 0, after: 0, encoded: Encoded::default() }
     }
 
     /// How many are known to receive it.
@@ -42,8 +45,8 @@ impl Delivery {
         self.receivers.compared_to.is_none()
     }
 
-    /// Passes the message to at most `count_max` of its receivers, and compares it with patterns until `until`. Returns
-    /// whether all have it.
+    /// Passes the message to at most `count_max` of its receivers, and compares it with patterns until `until`. After
+    /// that it begins with no further name. Returns whether all have it.
     pub(super) fn advance(
         &mut self,
         channels: &Channels,
@@ -69,6 +72,10 @@ impl Delivery {
                 }
                 None => {
                     (self.at, self.after, self.encoded) = (self.at + 1, 0, Encoded::default());
+                    // Each name has an encoding of its own, which takes long for a long message.
+                    if Instant::now() >= until {
+                        return false;
+                    }
                 }
             }
         }
@@ -109,7 +116,7 @@ impl Deliveries {
 
     /// Appends one, and wakes the task that delivers.
     pub(super) fn add(&self, delivery: Delivery) {
-        self.bytes.set(self.bytes.get() + delivery.message.bytes());
+        self.bytes.set(self.bytes.get() + delivery.bytes);
         self.queue.borrow_mut().push_back(delivery);
         self.wake.notify_one();
     }
@@ -120,7 +127,7 @@ impl Deliveries {
         if queue.front_mut().is_some_and(advance)
             && let Some(done) = queue.pop_front()
         {
-            self.bytes.set(self.bytes.get() - done.message.bytes());
+            self.bytes.set(self.bytes.get() - done.bytes);
         }
         !queue.is_empty()
     }

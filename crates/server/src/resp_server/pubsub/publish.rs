@@ -26,13 +26,17 @@ const SLICE_TIME: Duration = Duration::from_millis(1);
 const TAKEN_BYTES: usize = 256 * 1024;
 /// Pause while deliveries have no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
+/// While the log keeps a subscriber's reply waiting, this multiple of the hard limit may wait for it.
+const HELD_FACTOR: u64 = 4;
 /// Subscribers that are told at once that the shard does not serve their channels any more.
 const LOST_AT_ONCE: usize = 500;
 
 impl ReplicaServer {
-    /// Whether a message may be published now.
-    pub(crate) fn may_publish(&self) -> bool {
-        self.pubsub.deliveries.has_room() && self.pubsub.awaiting.has_room()
+    /// Whether a message of this connection may be published now. It may have to wait for a commit.
+    pub(crate) fn may_publish(&self, client: &Client, is_in_exec: bool) -> bool {
+        let awaiting = &self.pubsub.awaiting;
+        let waits = is_in_exec || awaiting.waits(client.subscriptions.awaits.get());
+        self.pubsub.deliveries.has_room() && (!waits || awaiting.has_room())
     }
 
     /// Publishes a message at once: to the subscribers of this replica and to all others. Returns how many receive it
@@ -51,9 +55,8 @@ impl ReplicaServer {
         if count == 0 && delivery.knows_all() {
             return 0;
         }
-        if count <= AT_ONCE_MAX && delivery.knows_all() && pubsub.deliveries.is_empty() {
-            self.deliver_to(&mut delivery, usize::MAX);
-        } else {
+        let at_once = count <= AT_ONCE_MAX && delivery.knows_all() && pubsub.deliveries.is_empty();
+        if !(at_once && self.deliver_to(&mut delivery, usize::MAX)) {
             pubsub.deliveries.add(delivery);
         }
         count
@@ -94,7 +97,8 @@ impl ReplicaServer {
             self.pubsub.awaiting.release(&messages);
             return self.node.publications.count_lost(Lost::Undone, messages.len() as u64);
         }
-        if pending.is_none() && !self.pubsub.awaiting.waits(client.subscriptions.awaits.get()) {
+        let are_few = messages.len() <= AT_ONCE_MAX;
+        if are_few && pending.is_none() && !self.pubsub.awaiting.waits(client.subscriptions.awaits.get()) {
             self.pubsub.awaiting.release(&messages);
             for message in &messages {
                 self.publish(message);
@@ -120,9 +124,12 @@ impl ReplicaServer {
         if client.is_killed() {
             return;
         }
-        // What waits for the log is not the client's fault.
-        let unsent = if client.held_since.get().is_some() { 0 } else { client.unsent_bytes.get() };
-        let waiting = client.subscriptions.push_bytes() + unsent + message.len();
+        // What waits for the log is not the client's fault, but it is bounded, too.
+        let hard_bytes = match client.held_since.get() {
+            Some(_) => hard_bytes.saturating_mul(HELD_FACTOR),
+            None => hard_bytes,
+        };
+        let waiting = client.subscriptions.push_bytes() + client.unsent_bytes.get() + message.len();
         if hard_bytes > 0 && waiting as u64 > hard_bytes {
             self.note_unread(client, "client-output-buffer-limit's hard limit for subscribers is reached");
             client.subscriptions.drop_pushes();
@@ -183,6 +190,7 @@ async fn follow_commits(server: &ReplicaServer) {
     let session = server.shard.session();
     loop {
         awaiting.arrived().await;
+        let mut began = Instant::now();
         while let Some(pending) = awaiting.oldest() {
             let mut release = Release::Now;
             if let Some(pending) = pending {
@@ -200,10 +208,18 @@ async fn follow_commits(server: &ReplicaServer) {
                 Release::Unknown => server.node.publications.count_lost(Lost::Undone, oldest.messages.len() as u64),
                 Release::Now | Release::Wait => {
                     for message in &oldest.messages {
+                        if began.elapsed() >= SLICE_TIME {
+                            tokio::task::yield_now().await;
+                            while !server.pubsub.deliveries.has_room() {
+                                tokio::time::sleep(ROOM_PAUSE).await;
+                            }
+                            began = Instant::now();
+                        }
                         server.publish(message);
                     }
                 }
             }
+            awaiting.end(&oldest);
         }
     }
 }

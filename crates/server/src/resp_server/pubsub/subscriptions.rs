@@ -76,7 +76,8 @@ impl Subscriptions {
     }
 
     /// Whether it has this one.
-    pub(super) fn has(&self, kind: ChannelKind, name: &[u8]) -> bool {
+    #[must_use]
+    pub fn has(&self, kind: ChannelKind, name: &[u8]) -> bool {
         self.names[kind as usize].borrow().contains_key(name)
     }
 
