@@ -143,8 +143,8 @@ pub(super) fn permit(spec: &CommandSpec, address: SocketAddr, config: &Config, o
         };
     if !is_permitted {
         out.error(format!(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to {LOCAL}, you can run it from a \
-             local connection, otherwise you need to set this option in the configuration file, and then restart the \
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to {LOCAL}, you can run it from \
+             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
              server."
         ));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastness_engine::server::debug;
 use fastness_engine::{Digest, RebuildError};
 use fastness_shard::FrontEndOutcome;
+use fastness_shard::refusal::Refusal;
 
 use super::refuse;
 use crate::resp_server::command::call::{Call, integer, is};
@@ -19,7 +20,7 @@ const NO_KEY: &str = "ERR no such key";
 /// Whether the data may be read, all of it at once if `whole`. If not, the error has been appended.
 fn may_read(call: &mut Call<'_, '_>, whole: bool) -> bool {
     if !call.shard.is_serving() {
-        call.out.error("LOADING Valkey is loading the dataset in memory");
+        Refusal::Loading.write(call.out);
         return false;
     }
     if whole && call.shard.engine().memory_of_data() > AT_ONCE_BYTES_MAX {
