@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn who_may_run_it_depends_on_the_option_and_the_address() {
         let spec = super::super::registry::table().named(b"debug").unwrap();
-        let mut permits = |option: &str, address: &str| {
+        let permits = |option: &str, address: &str| {
             let config = Config::parse(&format!("enable-debug-command {option}")).unwrap();
             permit(spec, address.parse().unwrap(), &config, &mut ReplyBuf::new(fastness_resp::Protocol::Resp2))
         };
