@@ -20,7 +20,7 @@ use fastness_resp::{Args, ReplyBuf};
 use fastness_shard::FrontEndOutcome;
 use fastness_types::{Clock as _, SystemClock};
 
-use super::call::{Call, ServerCommand, integer, is};
+use super::call::{Call, ServerCommand, integer, is, refuse};
 use crate::config::{CommandAccess, Config};
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::outcome(
@@ -169,11 +169,6 @@ fn wrong_form(args: Args<'_>, out: &mut ReplyBuf) -> FrontEndOutcome {
     let text: [&[u8]; 3] =
         [b"ERR unknown subcommand or wrong number of arguments for '", args.get(1), b"'. Try DEBUG HELP."];
     refuse(out, text.concat())
-}
-
-fn refuse(out: &mut ReplyBuf, text: impl AsRef<[u8]>) -> FrontEndOutcome {
-    out.error(text);
-    FrontEndOutcome::Reply
 }
 
 fn ok(call: &mut Call<'_, '_>) -> FrontEndOutcome {

@@ -7,8 +7,7 @@ use fastness_engine::{Digest, RebuildError};
 use fastness_shard::FrontEndOutcome;
 use fastness_shard::refusal::Refusal;
 
-use super::refuse;
-use crate::resp_server::command::call::{Call, integer, is};
+use crate::resp_server::command::call::{Call, integer, is, refuse};
 
 /// More data than that is not read in one step, bytes: it would take so long that the primary might lose its lease.
 const AT_ONCE_BYTES_MAX: u64 = 64 << 20;

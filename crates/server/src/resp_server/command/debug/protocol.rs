@@ -3,8 +3,7 @@
 use fastness_resp::Protocol;
 use fastness_shard::FrontEndOutcome;
 
-use super::refuse;
-use crate::resp_server::command::call::Call;
+use crate::resp_server::command::call::{Call, refuse};
 
 /// Three members of an aggregate.
 const MEMBERS: std::ops::Range<i64> = 0..3;
