@@ -89,7 +89,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         summary: "Checks its argument. No reply depends on how nodes of lists are stored." },
     Subcommand { name: "reload", arity: 2..=MANY, syntax: "", run: data::reload,
         summary: "Rebuilds the data of this replica from an image of it in memory." },
-    Subcommand { name: "replybuffer", arity: 4..=4, syntax: "RESIZING (0|1)", run: replybuffer,
+    Subcommand { name: "replybuffer", arity: 4..=4, syntax: "(RESIZING) (0|1)", run: replybuffer,
         summary: "Does nothing: no periodic job resizes buffers of replies." },
     Subcommand { name: "set-active-expire", arity: 3..=3, syntax: "(0|1)", run: set_active_expire,
         summary: "Stops or resumes the removal of expired keys and fields that no command meets." },
@@ -105,7 +105,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("aof-flush-sleep", "there is no append only file"),
     ("assert", "the lab stops nodes"),
     ("change-repl-id", "there is no replication id, because replicas follow the Raft log"),
-    ("client-eviction", "CLIENT LIST shows the memory of clients"),
+    ("client-eviction", "the memory of clients is in CLIENT LIST"),
     ("close-cluster-link-on-packet-drop", "there is no cluster bus"),
     ("config-rewrite-force-all", "the configuration file is never written"),
     ("crash-and-recover", "the lab stops nodes"),
@@ -187,7 +187,8 @@ fn flag(arg: &[u8]) -> Option<bool> {
 
 fn help(call: &mut Call<'_, '_>) -> FrontEndOutcome {
     call.out.array(1 + 2 * SUBCOMMANDS.len());
-    call.out.simple("DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let container = DEBUG.command.name().to_ascii_uppercase();
+    call.out.simple(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     // HELP itself is the last one, as in the other containers.
     let (last, others): (Vec<_>, Vec<_>) = SUBCOMMANDS.iter().partition(|one| one.name == "help");
     for Subcommand { name, syntax, summary, .. } in others.into_iter().chain(last) {
@@ -291,7 +292,7 @@ fn error(call: &mut Call<'_, '_>) -> FrontEndOutcome {
 fn log(call: &mut Call<'_, '_>) -> FrontEndOutcome {
     let text = call.args.get(2);
     let text = String::from_utf8_lossy(&text[..text.len().min(LOGGED_BYTES_MAX)]);
-    tracing::warn!(client = %call.client.address, text = %text.escape_debug(), "DEBUG LOG");
+    tracing::warn!(client = %call.client.address, text = %text.escape_debug(), "a client has logged this with DEBUG LOG");
     ok(call)
 }
 
