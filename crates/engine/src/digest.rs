@@ -21,14 +21,25 @@ impl fmt::Display for Digest {
 }
 
 pub(crate) fn of_entry(entry: &Entry) -> u128 {
+    of_named(entry, entry.key(), true)
+}
+
+/// The digest of a value with its deadline, without the name of its key and without the encoding of a string: equal for
+/// two keys that hold the same.
+pub(crate) fn of_value(entry: &Entry) -> Digest {
+    Digest(of_named(entry, b"", false))
+}
+
+/// `of_encoding`: whether two encodings of one string differ.
+fn of_named(entry: &Entry, name: &[u8], of_encoding: bool) -> u128 {
     let value = entry.value();
-    let mut digest = Running::of_name(entry.key().len());
-    digest.bytes(entry.key());
+    let mut digest = Running::of_name(name.len());
+    digest.bytes(name);
     digest.key_is_whole(entry.deadline(), value.of().0);
     match value {
         ValueRef::Int(number) => digest.text(itoa::Buffer::new().format(number).as_bytes(), false),
-        ValueRef::Text(text) => digest.text(text, entry.is_raw()),
-        ValueRef::Long(text) => digest.text(text, true),
+        ValueRef::Text(text) => digest.text(text, of_encoding && entry.is_raw()),
+        ValueRef::Long(text) => digest.text(text, of_encoding),
         ValueRef::Packed(packed) => Type::packed(packed.of).digest(packed.bytes, &mut digest),
         ValueRef::Object(object) => object.digest(&mut digest),
     }

@@ -23,6 +23,7 @@ mod value;
 
 pub use options::{Change, OPTIONS, OptionSpec, find};
 pub use value::Problem;
+pub(crate) use value::bytes;
 
 /// Whether clients of the TLS front end show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,17 @@ pub enum ClientCertificates {
     Optional,
     /// Not requested.
     No,
+}
+
+/// Who may use a command that is off by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandAccess {
+    /// Nobody.
+    No,
+    /// Clients on this machine.
+    Local,
+    /// Every client whose user may run it.
+    Yes,
 }
 
 /// A bound that is a number of bytes or a part of `maxmemory`.
@@ -261,6 +273,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Whether faults can be commanded.
     pub lab: bool,
+    pub enable_debug_command: CommandAccess,
 }
 
 /// Why a configuration is refused.

@@ -34,7 +34,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use fastness_shard::Shard;
-use fastness_types::{NodeId, ShardId};
+use fastness_types::{BootNs, NodeId, ShardId};
 use tokio::sync::Notify;
 
 use crate::auth::{self, AuthRefusal};
@@ -81,6 +81,8 @@ pub struct ReplicaServer {
     pub(crate) broken: Notify,
     /// A read buffer for the connection whose turn it is; one that has nothing left over needs none of its own.
     pub(crate) read_buffer: Cell<Vec<u8>>,
+    /// When the last DEBUG SLEEP ended.
+    pub(crate) slept_until: Cell<BootNs>,
 }
 
 impl ReplicaServer {
@@ -109,6 +111,7 @@ impl ReplicaServer {
             executing: Cell::new(false),
             broken: Notify::new(),
             read_buffer: Cell::default(),
+            slept_until: Cell::new(BootNs(0)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::CommandSpec;
-use fastness_engine::{Engine, Key};
+use fastness_engine::{Engine, Key, RebuildError};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot, WallMs};
 
@@ -14,6 +14,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::info::ShardInfo;
 use crate::leader::Leader;
 use crate::now::Now;
+use crate::role::Phase;
 use crate::session::Session;
 use crate::state::Replica;
 
@@ -189,6 +190,27 @@ impl ShardView<'_> {
     #[must_use]
     pub fn client_pause(&self) -> Option<(PauseKind, Duration)> {
         self.replica.flow.client_pause.state(self.now.boot)
+    }
+
+    /// DEBUG SET-ACTIVE-EXPIRE: whether this replica, while it is the primary, removes expired keys and fields that no
+    /// command meets. Initially it does.
+    pub fn set_active_expiry(&mut self, on: bool) {
+        self.replica.expires_actively = on;
+    }
+
+    /// Whether the data is served: `false` while it is restored from snapshot and log.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.replica.phase == Phase::Serving
+    }
+
+    /// DEBUG RELOAD: replaces the data by what an image of it restores. The log is not concerned, because the data is
+    /// the same.
+    ///
+    /// # Errors
+    /// [`RebuildError`]; the data is unchanged. After [`RebuildError::Busy`] it may succeed later.
+    pub fn rebuild_data(&mut self) -> Result<(), RebuildError> {
+        self.replica.data.engine.rebuild()
     }
 
     /// Drops the session's transaction and watched keys and leaves READONLY, as RESET does.

@@ -65,6 +65,8 @@ pub(crate) struct Replica {
     pub(crate) tenures: Tenures,
     pub(crate) settings: Settings,
     pub(crate) flow: FlowControl,
+    /// DEBUG SET-ACTIVE-EXPIRE: whether a primary removes expired keys and fields that no command meets.
+    pub(crate) expires_actively: bool,
     pub(crate) snapshots: Snapshots,
     pub(crate) digests: Digests,
     pub(crate) loading: Loading,
@@ -145,6 +147,7 @@ impl Replica {
             tenures: Tenures::default(),
             settings: Settings::new(options),
             flow: FlowControl::new(options),
+            expires_actively: true,
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
             digests: Digests::default(),
             loading: Loading::new(options.clock.boot(), options.clock.wall()),

@@ -19,6 +19,8 @@ use crate::state::{Primary, State};
 
 /// While keys have deadlines, the longest wait without reading the wall clock.
 const EXPIRE_CHECK_MAX: Duration = Duration::from_secs(1);
+/// How often a primary checks whether active expiry is on again, while keys have deadlines.
+const STOPPED_EXPIRY_CHECK: Duration = Duration::from_millis(100);
 /// Maximum age of the newest timestamp while keys have deadlines. This, plus the delay of the commit, is the precision
 /// of expiration on a replica.
 const TIMESTAMP_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +42,11 @@ impl State {
         if let Some((_, left)) = self.replica.flow.client_pause.state(now.boot) {
             return Some(left.min(EXPIRE_CHECK_MAX));
         }
-        self.staging(now).filter(|primary| !primary.is_pressed())?.expire(now)
+        let mut primary = self.staging(now).filter(|primary| !primary.is_pressed())?;
+        if !primary.replica.expires_actively {
+            return primary.replica.data.engine.first_deadline().map(|_| STOPPED_EXPIRY_CHECK);
+        }
+        primary.expire(now)
     }
 
     /// Lets idempotency records leave that are older than they may be; returns when to check again. A write with a key

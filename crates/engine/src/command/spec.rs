@@ -175,6 +175,8 @@ impl Flags {
     pub const READONLY: Flags = Flags(flag::READONLY);
     /// Refused while the memory in use is over `maxmemory`.
     pub const DENYOOM: Flags = Flags(flag::DENYOOM);
+    /// Manages the server.
+    pub const ADMIN: Flags = Flags(flag::ADMIN);
     /// May wait until a key has what it removes or reads.
     pub const BLOCKING: Flags = Flags(flag::BLOCKING);
     /// Served while the data is being loaded.

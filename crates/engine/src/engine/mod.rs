@@ -4,7 +4,7 @@
 //! - `read`, `write`: what commands do with the data; `expire`: removal of what has expired.
 //! - [`apply`]: applies effects on replicas and from the log.
 //! - [`undo`]: undoes uncommitted effects, and rolls back one unit.
-//! - `watch`, `image`, `digest`: what observes changes, or reads all data.
+//! - `watch`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
 
 pub mod apply;
 mod digest;
@@ -12,6 +12,7 @@ pub mod execute;
 mod expire;
 mod image;
 mod read;
+pub mod rebuild;
 pub mod undo;
 mod watch;
 mod write;

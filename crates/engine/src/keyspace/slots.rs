@@ -459,9 +459,17 @@ impl Keyspace {
     /// Removes everything, undo records included. The account counts the old data until [`Keyspace::release`] has freed
     /// it.
     pub fn restart(&mut self) {
-        let mut old = std::mem::replace(self, Keyspace::new(self.seed));
+        self.drop_undo();
+        self.exchange(Keyspace::new(self.seed));
+    }
+
+    /// Replaces all data by that of `new`, which has the same seed. The limits of packed values stay, and so does the
+    /// undo log, whose records must not name old data. The account counts the old data until [`Keyspace::release`] has
+    /// freed it.
+    pub(crate) fn exchange(&mut self, new: Keyspace) {
+        let mut old = std::mem::replace(self, new);
         self.packed_limits = old.packed_limits;
-        old.drop_undo();
+        self.undo = old.undo.take();
         let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.parts_due)];
         self.account.bytes += old.account.bytes;
         self.retired.append(old.retired);

@@ -298,6 +298,11 @@ impl Undo {
         self.open.held() + self.closed_held
     }
 
+    /// Whether there is nothing to undo, and nothing was dropped that would have been.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lost.is_none() && self.closed.is_empty() && self.open.records.is_empty()
+    }
+
     pub(super) fn flushes(&self) -> usize {
         self.open.flushed.len() + self.closed.iter().map(|batch| batch.flushed.len()).sum::<usize>()
     }

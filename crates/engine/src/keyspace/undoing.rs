@@ -140,6 +140,12 @@ impl Keyspace {
         self.release_entries(FREED_MAX);
     }
 
+    /// Whether a change may have to be undone: it has not committed.
+    #[must_use]
+    pub(crate) fn has_undo_records(&self) -> bool {
+        self.undo.as_ref().is_some_and(|undo| !undo.is_empty())
+    }
+
     /// Bytes that records hold besides the data.
     #[must_use]
     pub fn undo_bytes(&self) -> usize {

@@ -8,8 +8,8 @@ use fastness_types::Durability;
 
 use super::value::{self, Problem};
 use super::{
-    CertificateUser, ClientCertificates, Config, LogFormat, LogLevel, LogLines, MemoryBound, OutputLimit, OutputLimits,
-    TraceOptions,
+    CertificateUser, ClientCertificates, CommandAccess, Config, LogFormat, LogLevel, LogLines, MemoryBound,
+    OutputLimit, OutputLimits, TraceOptions,
 };
 
 /// When an option takes effect.
@@ -56,6 +56,7 @@ enum Kind {
     Durability(Field<Durability>),
     Certificates(Field<ClientCertificates>),
     CertificateUser(Field<CertificateUser>),
+    CommandAccess(Field<CommandAccess>),
     LogLevel(Field<LogLevel>),
     LogFormat(Field<LogFormat>),
     OutputLimits(Field<OutputLimits>),
@@ -70,6 +71,9 @@ const CERTIFICATES: [(&str, ClientCertificates); 3] =
 
 const CERTIFICATE_USERS: [(&str, CertificateUser); 3] =
     [("off", CertificateUser::Off), ("CN", CertificateUser::CommonName), ("URI", CertificateUser::Uri)];
+
+const COMMAND_ACCESS: [(&str, CommandAccess); 3] =
+    [("no", CommandAccess::No), ("local", CommandAccess::Local), ("yes", CommandAccess::Yes)];
 
 const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("debug", LogLevel::Debug),
@@ -150,6 +154,7 @@ impl OptionSpec {
             Kind::Durability(field) => field(config).name().to_owned(),
             Kind::Certificates(field) => word_of(&CERTIFICATES, *field(config)).to_owned(),
             Kind::CertificateUser(field) => word_of(&CERTIFICATE_USERS, *field(config)).to_owned(),
+            Kind::CommandAccess(field) => word_of(&COMMAND_ACCESS, *field(config)).to_owned(),
             Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
             Kind::LogFormat(field) => word_of(&LOG_FORMATS, *field(config)).to_owned(),
             Kind::OutputLimits(field) => {
@@ -195,6 +200,7 @@ impl Kind {
             Kind::Durability(field) => *field(config) = word.to_ascii_lowercase().parse().ok()?,
             Kind::Certificates(field) => *field(config) = value_of(&CERTIFICATES, word)?,
             Kind::CertificateUser(field) => *field(config) = value_of(&CERTIFICATE_USERS, word)?,
+            Kind::CommandAccess(field) => *field(config) = value_of(&COMMAND_ACCESS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
             Kind::Words(_) | Kind::OutputLimits(_) | Kind::Fixed => return None,
@@ -478,6 +484,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "longest time for handing over leadership and draining at shutdown"),
     option!("lab", "no", "yes or no", Start, Kind::YesNo(|c| &mut c.lab),
         "lets `fastness lab` inject faults into this node's disk and links; refused unless the node's certificate allows it, as those of `fastness dev` do"),
+    option!("enable-debug-command", "no", "no, local or yes", Start, Kind::CommandAccess(|c| &mut c.enable_debug_command),
+        "whether clients may use DEBUG, which is for tests and can block a shard: no client, those on this machine, or all; its user needs the right to it in any case"),
     // Options of Valkey that have one value here.
     fixed("cluster-enabled", "yes", "cluster mode is the only mode"),
     fixed("cluster-databases", "1", "numbered databases are not implemented"),
@@ -575,6 +583,7 @@ impl Config {
             traces: TraceOptions::default(),
             shutdown_timeout: Duration::ZERO,
             lab: false,
+            enable_debug_command: CommandAccess::No,
         }
     }
 }

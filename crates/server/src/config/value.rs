@@ -36,7 +36,7 @@ pub(super) fn split(line: &str) -> Option<Vec<String>> {
 }
 
 /// A size in bytes: `100`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
     let unit: u64 = match &lower[digits..] {

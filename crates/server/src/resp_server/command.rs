@@ -10,6 +10,7 @@ mod client_pause;
 mod cluster;
 mod cluster_change;
 mod config;
+mod debug;
 mod front_end;
 mod hello;
 mod info;

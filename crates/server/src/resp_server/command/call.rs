@@ -81,5 +81,11 @@ pub(super) fn integer(arg: &[u8]) -> Option<i64> {
     fastness_resp::number::parse_int(arg)
 }
 
+/// Replies with an error.
+pub(super) fn refuse(out: &mut ReplyBuf, text: impl AsRef<[u8]>) -> FrontEndOutcome {
+    out.error(text);
+    FrontEndOutcome::Reply
+}
+
 /// Valkey's error for arguments that no command form matches.
 pub(super) const SYNTAX: &str = "ERR syntax error";

@@ -19,7 +19,7 @@ use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot, slot_of};
 
 use super::call::{Call, RunServer};
-use super::registry;
+use super::{debug, registry};
 use crate::access::{Lacking, Refused};
 use crate::accounts::Account;
 use crate::auth::AuthRefusal;
@@ -237,7 +237,10 @@ impl Host for ConnectionFrontEnd<'_> {
         self.client.renew(&self.replica.node.accounts);
         let has_rights =
             self.client.is_authenticated() && self.client.is_unrestricted() || self.check_rights(spec, args, out);
-        has_rights && (!self.is_limited_to_subscriptions() || permit_to_subscriber(spec, out))
+        let is_enabled = |out: &mut ReplyBuf| {
+            !spec.flags.has(Flags::ADMIN) || debug::permit(spec, self.client.address, self.config(), out)
+        };
+        has_rights && is_enabled(out) && (!self.is_limited_to_subscriptions() || permit_to_subscriber(spec, out))
     }
 
     fn answer(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
-use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, pubsub, role};
+use super::{acl, client, client_pause, cluster, config, debug, hello, info, latency, log, pubsub, role};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
@@ -77,6 +77,7 @@ const COMMANDS: &[ServerCommand] = &[
     config::GET,
     config::RESETSTAT,
     config::SET,
+    debug::DEBUG,
     info::INFO,
     latency::DOCTOR,
     latency::GRAPH,
