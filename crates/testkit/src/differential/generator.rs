@@ -30,6 +30,8 @@ const LIST_KEYS: usize = 4;
 /// Number of further keys that are mostly those of sorted sets, and of those with equal scores.
 const ZSET_KEYS: usize = 4;
 const LEX_KEYS: usize = 2;
+/// Number of further keys that are mostly those of streams.
+const STREAM_KEYS: usize = 3;
 /// Number of further keys of HyperLogLogs.
 const HLL_KEYS: usize = 4;
 /// Number of further keys that are mostly those of geo sets.

@@ -1,11 +1,9 @@
 //! Random arguments of bitmaps, HyperLogLogs and streams.
 
-use super::{Generator, INTEGERS, OFFSETS, TAG};
+use super::{Generator, INTEGERS, OFFSETS, STREAM_KEYS, TAG};
 
 /// Number of further keys that are mostly those of bitmaps.
 const BITMAP_KEYS: usize = 4;
-/// Number of further keys that are mostly those of streams.
-const STREAM_KEYS: usize = 3;
 /// Offsets of bits that no string has.
 const NO_BITS: &[&str] = &["-1", "4294967296", "9223372036854775807", "#1", "01", "+1", " 1", "", "x"];
 /// Types of integers in bitmaps, at the limits of what there is, and others.
