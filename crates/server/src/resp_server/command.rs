@@ -15,6 +15,7 @@ mod hello;
 mod info;
 mod latency;
 mod log;
+mod memory;
 mod pubsub;
 mod registry;
 mod role;
