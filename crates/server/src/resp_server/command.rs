@@ -16,6 +16,7 @@ mod info;
 mod latency;
 mod log;
 mod memory;
+mod monitor;
 mod pubsub;
 mod registry;
 mod role;

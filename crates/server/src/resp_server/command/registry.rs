@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
-use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, memory, pubsub, role};
+use super::{acl, client, client_pause, cluster, config, hello, info, latency, log, memory, monitor, pubsub, role};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
@@ -93,6 +93,7 @@ const COMMANDS: &[ServerCommand] = &[
     memory::MALLOC_STATS,
     memory::PURGE,
     memory::STATS,
+    monitor::MONITOR,
     role::LASTSAVE,
     role::MODULE_LIST,
     role::ROLE,
