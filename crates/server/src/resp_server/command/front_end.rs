@@ -179,11 +179,15 @@ impl<'a> ConnectionFrontEnd<'a> {
         replica.latency.note(event, cost.took, config.latency_monitor_threshold);
     }
 
-    /// Shows a command that has run to whoever monitors, unless it was refused.
+    /// Shows a command that has run to whoever monitors.
     #[inline]
     fn show(&self, spec: &CommandSpec, args: Args<'_>, reply: &[u8]) {
-        if self.replica.pubsub.monitors.is_any() && !is_rejection(reply) {
-            self.replica.show_command(self.client, spec, args);
+        if self.replica.pubsub.monitors.is_any() {
+            // An EXEC that was refused is shown, because it ends a transaction whose MULTI was shown.
+            let ends_transaction = matches!(spec.run, Run::Session(SessionCommand::Exec));
+            if ends_transaction || !is_rejection(reply) {
+                self.replica.show_command(self.client, spec, args);
+            }
         }
     }
 
