@@ -42,14 +42,22 @@ fn commands_are_shown_as_they_run_and_secrets_never() {
     client.call(&["CONFIG", "SET", "timeout", "0"]);
     client.call(&["AUTH", "nobody", "secret"]);
     client.call(&["HELLO", "2", "AUTH", "nobody", "secret"]);
+    client.call(&["AUTH", "nobody", "secret", "more"]);
     client.call(&["SET", "k"]);
     client.call(&["NOSUCH"]);
     client.call(&["GETRANGE", "k", "x", "1"]);
+    client.call(&["MULTI"]);
+    client.call(&["AUTH", "nobody", "secret"]);
+    client.call(&["EXEC"]);
     for command in [
         r#""SET" "k" "a\"\n""#,
         r#""AUTH" "(redacted)" "(redacted)""#,
         r#""HELLO" "2" "AUTH" "(redacted)" "(redacted)""#,
+        r#""AUTH" "(redacted)" "(redacted)" "(redacted)""#,
         r#""GETRANGE" "k" "x" "1""#,
+        r#""MULTI""#,
+        r#""AUTH" "(redacted)" "(redacted)""#,
+        r#""EXEC""#,
     ] {
         assert_eq!(shown(&mut monitor), command);
     }
