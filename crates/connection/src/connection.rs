@@ -356,7 +356,11 @@ impl Connection {
         if outcome == Outcome::Busy {
             debug_assert_eq!(self.replies.out.len(), start);
             self.replies.drop_since(before);
-            self.waits = Some(Waits::Busy(self.session.waits_for()));
+            let waits_for = self.session.waits_for();
+            self.waits = Some(Waits::Busy(waits_for));
+            if let (WaitsFor::Keys, Some(spec)) = (waits_for, prepared.spec) {
+                host.waits_for_keys(spec, self.spans[i].args(bytes));
+            }
             return Ok(false);
         }
         // One reading of the clock per command: a command's time starts where the one before it ended.

@@ -106,6 +106,9 @@ pub trait Host: FrontEnd {
     /// A command starts to run on the shard (`true`) or has returned (`false`).
     fn set_running(&mut self, running: bool);
 
+    /// A command waits for keys; it will be tried again, and reported here again if it still waits.
+    fn waits_for_keys(&mut self, _spec: &'static CommandSpec, _args: Args<'_>) {}
+
     /// A command has run or was refused. `Some`: the connection is to be closed.
     fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing>;
 

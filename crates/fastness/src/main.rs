@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod admin;
 mod admin_calls;
+mod allocator;
 mod certs;
 mod cli;
 mod cluster;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Server { config } => {
             arm_failpoints();
+            fastness_server::allocator::install(&allocator::Jemalloc);
             exit_at_once(server::run(&config))
         }
         Command::Certs(command) => certs::run(command).map(|()| 0),

@@ -529,6 +529,13 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
     args.iter().for_each(|arg| encode_bulk(arg.as_ref(), out));
 }
 
+/// How many bytes [`encode`] appends.
+#[must_use]
+pub fn encoded_len(args: Args<'_>) -> usize {
+    let header = |count: usize| 4 + count.checked_ilog10().unwrap_or_default() as usize;
+    header(args.len()) + args.iter().map(|arg| header(arg.len()) + arg.len() + 2).sum::<usize>()
+}
+
 /// Appends an attribute for the command that is appended next; names and values alternate.
 pub fn encode_attribute<A: AsRef<[u8]>>(pairs: &[(A, A)], out: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();

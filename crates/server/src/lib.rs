@@ -10,7 +10,8 @@
 //!   the map says of their members. [`metrics`]: `/metrics`, `/healthz`, `/readyz`; `console.rs`: the web console on
 //!   the same port.
 //! - [`tls`]: certificates and identities. [`master_key`]: its rotation. [`lab`]: faults on command, in labs alone.
-//!   [`space`]: a full disk. [`descriptors`]: their budget. [`process`]: what the system reports.
+//!   [`space`]: a full disk. [`descriptors`]: their budget. [`process`], [`allocator`]: what the system and the
+//!   allocator report.
 //!   [`sources`]: how many connections one address may open. [`publications`]: messages of channels between replicas
 //!   and nodes.
 //!
@@ -20,6 +21,7 @@ mod access;
 mod accounts;
 pub mod admin;
 mod admin_guard;
+pub mod allocator;
 pub mod api;
 mod attempts;
 mod auth;

@@ -6,7 +6,7 @@
 //!
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
-//! - [`clients`], [`stats`], [`command_log`], [`latency`]: what those commands show.
+//! - [`clients`], [`stats`], [`command_log`], [`latency`], [`event_loop`]: what those commands show.
 //! - [`pubsub`]: channels and their subscribers.
 //! - [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
@@ -18,6 +18,7 @@ pub mod clients;
 pub mod command;
 pub mod command_log;
 pub mod connection;
+pub mod event_loop;
 pub mod eviction;
 mod evictor;
 pub mod latency;

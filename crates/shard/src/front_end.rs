@@ -38,6 +38,9 @@ pub trait FrontEnd {
     /// may have changed. If not, the error has been appended.
     fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
 
+    /// EXEC has run a command of its transaction.
+    fn executed_queued(&mut self, _executed: &ExecutedQueued<'_>) {}
+
     /// The name of the connection's user, to which an idempotency key is bound.
     fn user(&self) -> Vec<u8>;
 
@@ -45,6 +48,21 @@ pub trait FrontEnd {
     /// `primary`: the node that leads this shard, if the slot belongs to this shard. `None`: the slot belongs to
     /// another shard, whose primary is looked up in the map.
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
+}
+
+/// A command of a transaction that EXEC has run.
+#[derive(Clone, Copy)]
+pub struct ExecutedQueued<'a> {
+    /// What it was.
+    pub spec: &'static CommandSpec,
+    /// Its arguments.
+    pub args: Args<'a>,
+    /// From the end of the command before it (or the start of the transaction) to its own end.
+    pub took: Duration,
+    /// Bytes of its reply.
+    pub reply_bytes: usize,
+    /// The start of its reply, as far as that is in one piece.
+    pub reply: &'a [u8],
 }
 
 /// A command that the front end passes to the shard: looked up, complete, and permitted by the ACL. Created by

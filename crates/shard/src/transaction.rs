@@ -9,7 +9,7 @@ use fastness_resp::Args;
 use crate::admit::{Admitted, Denied, Request};
 use crate::data::Data;
 use crate::execution::{Execution, MemoryCheck, depends_on};
-use crate::front_end::FrontEndOutcome;
+use crate::front_end::{ExecutedQueued, FrontEndOutcome};
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
 use crate::leader::Leader;
 use crate::outcome::Outcome;
@@ -282,17 +282,28 @@ impl Execution<'_> {
         queue: &[Queued],
         mut run: impl FnMut(&mut Self, &Queued) -> Ran,
     ) -> Result<bool, Refusal> {
-        let ends = self.edges.clock.boot().plus(time_max);
+        let mut began = self.edges.clock.boot();
+        let ends = began.plus(time_max);
         self.out.array(queue.len());
         let mut shows_keys = false;
         for (i, queued) in queue.iter().enumerate() {
-            if i > 0 && self.edges.clock.boot() > ends {
+            if i > 0 && began > ends {
                 return Err(Refusal::TooSlow { time_max });
             }
             if !self.front_end.permit_queued(queued.spec, queued.args(), self.out) {
                 continue;
             }
+            let start = self.out.len();
             let ran = run(self, queued);
+            let ended = self.edges.clock.boot();
+            self.front_end.executed_queued(&ExecutedQueued {
+                spec: queued.spec,
+                args: queued.args(),
+                took: ended.since(began),
+                reply_bytes: self.out.len() - start,
+                reply: self.out.buf().piece_at(start),
+            });
+            began = ended;
             shows_keys |= ran.shows_keys;
             if ran.is_over {
                 break;

@@ -175,8 +175,12 @@ impl Flags {
     pub const READONLY: Flags = Flags(flag::READONLY);
     /// Refused while the memory in use is over `maxmemory`.
     pub const DENYOOM: Flags = Flags(flag::DENYOOM);
-    /// Manages the server.
+    /// Manages the server; MONITOR does not show it.
     pub const ADMIN: Flags = Flags(flag::ADMIN);
+    /// MONITOR does not show it, but what it runs.
+    pub const SKIP_MONITOR: Flags = Flags(flag::SKIP_MONITOR);
+    /// The command logs leave it out.
+    pub const SKIP_COMMANDLOG: Flags = Flags(flag::SKIP_COMMANDLOG);
     /// May wait until a key has what it removes or reads.
     pub const BLOCKING: Flags = Flags(flag::BLOCKING);
     /// Served while the data is being loaded.

@@ -110,6 +110,15 @@ impl OptionSpec {
             let same = words.join(" ").eq_ignore_ascii_case(self.default.trim_matches('"'));
             return if same { Ok(()) } else { Err(Problem::Fixed(self.default)) };
         }
+        if let Kind::MemoryBound(_) = self.kind
+            && let [word] = words[..]
+            && word
+                .strip_suffix('%')
+                .and_then(|percent| percent.parse::<u64>().ok())
+                .is_some_and(|percent| percent > 100)
+        {
+            return Err(Problem::PercentTooLarge);
+        }
         self.assign(config, &words)
             .ok_or_else(|| Problem::Expected { expected: self.range.to_owned(), found: words.join(" ") })
     }

@@ -13,6 +13,9 @@ pub enum Problem {
         /// What was given.
         found: String,
     },
+    /// A percentage over 100, in Valkey's words.
+    #[error("percentage argument must be less or equal to 100")]
+    PercentTooLarge,
     /// The option belongs to Valkey and has one value here.
     #[error("is always '{0}' here")]
     Fixed(&'static str),

@@ -117,6 +117,10 @@ pub struct Client {
     pub blocked: Cell<bool>,
     /// Its subscriptions, and the messages of channels that wait for it.
     pub subscriptions: Subscriptions,
+    /// Whether monitors have seen its command, which waits for keys.
+    pub is_shown: Cell<bool>,
+    /// After MONITOR; [`super::pubsub::monitors`] sets it.
+    pub monitors: Cell<bool>,
     /// Since when its oldest held reply waits for the log.
     pub held_since: Cell<Option<Instant>>,
     /// Since when its command waits for the log.
@@ -204,6 +208,8 @@ impl Client {
             memory: Cell::new(0),
             blocked: Cell::new(false),
             subscriptions: Subscriptions::default(),
+            is_shown: Cell::new(false),
+            monitors: Cell::new(false),
             held_since: Cell::new(None),
             busy_since: Cell::new(None),
             unread_since: Cell::new(None),
@@ -383,6 +389,7 @@ impl Client {
     pub fn flags(&self) -> String {
         let mut flags = String::new();
         let all = [
+            (self.monitors.get(), 'O'),
             (self.is_subscribed(), 'P'),
             (self.queued.get() >= 0, 'x'),
             (self.blocked.get(), 'b'),
@@ -570,14 +577,15 @@ impl Clients {
         self.no_evict_bytes.get()
     }
 
-    /// Closes those that have sent nothing for longer than `timeout` (zero: none), wait for nothing and have no
-    /// subscriptions.
+    /// Closes those that have sent nothing for longer than `timeout` (zero: none), wait for nothing, have no
+    /// subscriptions and do not monitor.
     pub fn close_idle(&self, timeout: Duration) {
         if timeout.is_zero() {
             return;
         }
         for client in self.by_id.borrow().values() {
-            if !client.blocked.get() && !client.is_subscribed() && client.active_at.get().elapsed() > timeout {
+            let is_served = client.blocked.get() || client.is_subscribed() || client.monitors.get();
+            if !is_served && client.active_at.get().elapsed() > timeout {
                 client.kill();
             }
         }

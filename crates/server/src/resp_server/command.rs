@@ -16,6 +16,8 @@ mod hello;
 mod info;
 mod latency;
 mod log;
+mod memory;
+mod monitor;
 mod pubsub;
 mod registry;
 mod role;

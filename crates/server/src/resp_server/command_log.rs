@@ -2,8 +2,8 @@
 //! of the shard loop.
 //!
 //! Each of the three logs has its own threshold and its own bound on entries, which options set. An entry keeps at most
-//! `ARGS_MAX` arguments, at most `ARG_BYTES_MAX` bytes of each, and no secret. A transaction is one entry, EXEC: its
-//! commands are not measured one by one.
+//! `ARGS_MAX` arguments, at most `ARG_BYTES_MAX` bytes of each, and no secret. Of a transaction the commands that
+//! EXEC runs are entered, each with its own figures, and EXEC is not.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -168,7 +168,7 @@ impl CommandLogs {
 }
 
 /// Replaces a secret, as in Valkey.
-const REDACTED: &[u8] = b"(redacted)";
+pub(super) const REDACTED: &[u8] = b"(redacted)";
 
 /// The arguments as the logs show them: truncated, and without secrets.
 fn shown_args(spec: &CommandSpec, args: Args<'_>) -> Vec<Vec<u8>> {

@@ -172,6 +172,7 @@ impl Driver {
         self.core.stop();
         self.blocked = None;
         self.server.pubsub.channels.leave(&self.client);
+        self.server.pubsub.monitors.leave(&self.client);
         self.client.subscriptions.drop_pushes();
         while let Ok(pending) = self.send()
             && (self.core.unsent() > 0 || self.stream.wants_flush())
@@ -243,9 +244,9 @@ impl Driver {
                 false => std::future::pending().await,
             }
         };
-        let is_subscribed = client.is_subscribed();
+        let gets_pushes = client.is_subscribed() || client.monitors.get();
         let pushes = async {
-            match is_subscribed {
+            match gets_pushes {
                 true => client.subscriptions.pushes_arrived().await,
                 false => std::future::pending().await,
             }

@@ -16,6 +16,7 @@
 //!
 //! - [`subscriptions`]: those of one connection. [`channels`]: those of all. [`encoded`]: a message for its receivers.
 //! - [`deliveries`], [`awaiting`]: what waits. `publish`: the way of a message.
+//! - [`monitors`]: who sees every command of this replica; `show` passes them on.
 //!
 //! How messages reach other replicas and nodes is [`crate::publications`]'s.
 
@@ -23,12 +24,15 @@ pub mod awaiting;
 pub mod channels;
 pub mod deliveries;
 pub mod encoded;
+pub mod monitors;
 pub(crate) mod publish;
+mod show;
 pub mod subscriptions;
 
 use awaiting::AwaitingCommit;
 use channels::Channels;
 use deliveries::Deliveries;
+use monitors::Monitors;
 
 /// Channels of one replica. On the loop's thread.
 #[derive(Default)]
@@ -39,4 +43,6 @@ pub struct Pubsub {
     pub(super) deliveries: Deliveries,
     /// Messages of transactions that have not committed.
     pub(super) awaiting: AwaitingCommit,
+    /// Who has sent MONITOR.
+    pub monitors: Monitors,
 }

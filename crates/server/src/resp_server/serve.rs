@@ -24,6 +24,7 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.server.pubsub.channels.leave(&self.client);
+        self.server.pubsub.monitors.leave(&self.client);
         self.server.clients.leave(&self.client);
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fastness_engine::command::CommandSpec;
 use fastness_shard::SnapshotInfo;
 
+use super::event_loop::EventLoop;
+
 /// Bound on the number of distinct error codes that are counted; the same as Valkey's.
 const ERROR_CODES_MAX: usize = 128;
 /// Number of buckets of a latency histogram; the upper bounds are powers of two, in microseconds.
@@ -70,6 +72,10 @@ pub struct RespStats {
     pub connections: Cell<u64>,
     /// Commands run.
     pub commands: Cell<u64>,
+    /// How long the commands of clients ran, nanoseconds.
+    pub command_nanos: Cell<u64>,
+    /// The loop on which everything runs.
+    pub event_loop: EventLoop,
     /// Bytes received.
     pub bytes_in: Cell<u64>,
     /// Bytes sent.
@@ -169,6 +175,8 @@ impl Default for RespStats {
             since: Cell::new(Instant::now()),
             connections: Cell::default(),
             commands: Cell::default(),
+            command_nanos: Cell::default(),
+            event_loop: EventLoop::default(),
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
             reads: Cell::default(),
@@ -212,24 +220,35 @@ impl RespStats {
         add(&self.commands, 1);
         let nanos = took.as_nanos() as u64;
         let failed = reply.first() == Some(&b'-');
+        self.with_command(spec, |stats| {
+            if failed && is_rejection(reply) {
+                stats.rejected += 1;
+            } else {
+                stats.calls += 1;
+                stats.nanos += nanos;
+                stats.failed += u64::from(failed);
+                let bucket = (64 - (nanos / 1_000).leading_zeros() as usize).min(LATENCY_BUCKETS - 1);
+                stats.buckets[bucket] += 1;
+            }
+        });
+        if failed {
+            self.count_error(reply);
+        }
+    }
+
+    /// Counts a call that was refused before execution, because it had a wrong number of arguments. `reply`: the error.
+    pub fn count_refused(&self, spec: &'static CommandSpec, reply: &[u8]) {
+        self.with_command(spec, |stats| stats.rejected += 1);
+        self.count_error(reply);
+    }
+
+    fn with_command(&self, spec: &'static CommandSpec, count: impl FnOnce(&mut CommandStats)) {
         let mut by_command = self.by_command.borrow_mut();
         if by_command.len() <= spec.index {
             by_command.resize_with(spec.index + 1, || None);
         }
         let (_, stats) = &mut **by_command[spec.index].get_or_insert_with(|| Box::new((spec.name, Default::default())));
-        if failed && is_rejection(reply) {
-            stats.rejected += 1;
-        } else {
-            stats.calls += 1;
-            stats.nanos += nanos;
-            stats.failed += u64::from(failed);
-            let bucket = (64 - (nanos / 1_000).leading_zeros() as usize).min(LATENCY_BUCKETS - 1);
-            stats.buckets[bucket] += 1;
-        }
-        drop(by_command);
-        if failed {
-            self.count_error(reply);
-        }
+        count(stats);
     }
 
     /// Counts an error reply by its code.
@@ -260,6 +279,7 @@ impl RespStats {
         let cells = [
             &self.connections,
             &self.commands,
+            &self.command_nanos,
             &self.bytes_in,
             &self.bytes_out,
             &self.reads,
@@ -274,6 +294,7 @@ impl RespStats {
             &self.query_limit_closes,
         ];
         cells.into_iter().for_each(|cell| cell.set(0));
+        self.event_loop.reset();
         self.by_command.borrow_mut().clear();
         self.by_error.borrow_mut().clear();
         *self.rate.borrow_mut() = Rate::default();
@@ -282,6 +303,7 @@ impl RespStats {
 
     /// Takes a sample for the per-second rates. Must be called about once per second.
     pub fn sample(&self) {
+        self.event_loop.sample();
         let now = Instant::now();
         let counters = [self.commands.get(), self.bytes_in.get(), self.bytes_out.get()];
         let mut rate = self.rate.borrow_mut();
@@ -326,8 +348,8 @@ pub(super) fn wall_seconds() -> u64 {
 }
 
 /// Whether an error means that the command was not executed at all.
-fn is_rejection(reply: &[u8]) -> bool {
-    const CODES: [&[u8]; 9] = [
+pub(super) fn is_rejection(reply: &[u8]) -> bool {
+    const CODES: [&[u8]; 11] = [
         b"-MOVED ",
         b"-CLUSTERDOWN ",
         b"-CROSSSLOT ",
@@ -337,6 +359,8 @@ fn is_rejection(reply: &[u8]) -> bool {
         b"-NOAUTH ",
         b"-NOPERM ",
         b"-ERR Command '",
+        b"-ERR Can't execute '",
+        b"-ERR Replica can't ",
     ];
     CODES.iter().any(|code| reply.starts_with(code))
 }

@@ -354,6 +354,7 @@ fn reset(mut call: Call<'_, '_>) {
     let call = &mut call;
     call.shard.reset(call.session);
     call.replica.pubsub.channels.leave(call.client);
+    call.replica.pubsub.monitors.leave(call.client);
     call.client.reset();
     // Without success it has to authenticate.
     let _ = call.replica.let_in(call.client);

@@ -145,7 +145,7 @@ impl Refusal {
     fn of(problem: Problem) -> Refusal {
         match problem {
             Problem::Fixed(value) => Refusal::Fixed(value),
-            Problem::Expected { .. } => Refusal::Value(problem),
+            Problem::Expected { .. } | Problem::PercentTooLarge => Refusal::Value(problem),
         }
     }
 }

@@ -15,7 +15,7 @@ use fastness_engine::command::spec::key_flag;
 use fastness_engine::command::{CommandSpec, Flags, Group, KeyFlags, Run, SessionCommand};
 use fastness_engine::generic::sort::check_without_every_key;
 use fastness_resp::{Args, Limits, Protocol, ProtocolError, ReplyBuf};
-use fastness_shard::{FrontEnd, FrontEndOutcome, Session, ShardView};
+use fastness_shard::{ExecutedQueued, FrontEnd, FrontEndOutcome, Session, ShardView};
 use fastness_types::{NodeId, Slot, slot_of};
 
 use super::call::{Call, RunServer};
@@ -28,7 +28,7 @@ use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
 use crate::resp_server::command_log::CommandCost;
 use crate::resp_server::latency::LatencyEvent;
-use crate::resp_server::stats::add;
+use crate::resp_server::stats::{add, is_rejection};
 use crate::traces::record::TraceOutcome;
 use crate::traces::write::{TracePlace, WriteTrace};
 
@@ -37,6 +37,9 @@ use crate::traces::write::{TracePlace, WriteTrace};
 const UNSENT_BYTES_SOFT: usize = 16 * 1024;
 /// The same for a connection that has to authenticate and has not: what strangers can make the server hold.
 const UNSENT_BYTES_SOFT_UNAUTHENTICATED: usize = fastness_connection::connection::UNSENT_BYTES_FREE;
+
+/// The reply to a command that MULTI has queued.
+const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 /// Messages of channels from this length on are shared by their receivers; shorter ones are copied, bytes.
 const SHARED_PUSH_BYTES_MIN: usize = 4 * 1024;
@@ -95,6 +98,31 @@ impl<'a> ConnectionFrontEnd<'a> {
         permits_every_key(&account.user, spec, args, out)
     }
 
+    /// Whether the client may still run a command that it has queued. Writes the refusal.
+    #[cold]
+    fn check_queued_rights(&self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        let Some(account) = self.client.account() else {
+            out.error(AuthRefusal::Required.to_string());
+            return false;
+        };
+        let checked = account.user.check(spec, args);
+        if let Err(denied) = &checked {
+            self.note_denied(&account, *denied, (spec, args), "multi");
+            let reason = match denied {
+                Denied::Command => "no permission to execute the command or subcommand",
+                Denied::Key(_) => "no permission to touch the specified keys",
+                Denied::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+                Denied::Database(_) => "no permission to access the database",
+            };
+            out.error(format!(
+                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
+                 command is no longer allowed for the following reason: {reason}"
+            ));
+            return false;
+        }
+        permits_every_key(&account.user, spec, args, out)
+    }
+
     /// Notes in ACL LOG what was refused.
     fn note_denied(
         &self,
@@ -140,6 +168,39 @@ impl<'a> ConnectionFrontEnd<'a> {
         }
     }
 
+    /// Counts a command that has run, and enters it in the logs.
+    fn note_run(&self, (spec, args): (&'static CommandSpec, Args<'_>), cost: CommandCost, reply: &[u8]) {
+        let (config, replica) = (self.config(), self.replica);
+        replica.stats.count(spec, cost.took, reply);
+        if !spec.flags.has(Flags::SKIP_COMMANDLOG) {
+            replica.command_logs.note((spec, args), cost, self.client, config);
+        }
+        let event = if spec.flags.has(Flags::FAST) { LatencyEvent::FastCommand } else { LatencyEvent::Command };
+        replica.latency.note(event, cost.took, config.latency_monitor_threshold);
+    }
+
+    /// Shows a command that has run to whoever monitors.
+    #[inline]
+    fn show(&self, spec: &CommandSpec, args: Args<'_>, reply: &[u8]) {
+        if self.replica.pubsub.monitors.is_any() {
+            // An EXEC that was refused is shown, because it ends a transaction whose MULTI was shown.
+            let ends_transaction = matches!(spec.run, Run::Session(SessionCommand::Exec));
+            if ends_transaction || !is_rejection(reply) {
+                self.replica.show_command(self.client, spec, args);
+            }
+        }
+    }
+
+    /// Counts a request that the command table refuses: at its command, if it has a wrong number of arguments.
+    #[cold]
+    fn note_refused_request(&self, args: Args<'_>, reply: &[u8]) {
+        let stats = &self.replica.stats;
+        match registry::table().of_request(args) {
+            Some(spec) if spec.runs() && !spec.takes(args.len()) => stats.count_refused(spec, reply),
+            _ => stats.count_error(reply),
+        }
+    }
+
     /// A web page can make a browser send commands here, as the body of a request. Nothing of it runs from here on.
     #[cold]
     fn refuse_http(&self) -> Closing {
@@ -179,6 +240,17 @@ fn permit_to_subscriber(spec: &'static CommandSpec, out: &mut ReplyBuf) -> bool 
         ));
     }
     is_permitted
+}
+
+/// Whether a client that monitors may run a command: not on data, as in Valkey. If not, the error has been appended.
+#[cold]
+fn permit_to_monitor(spec: &'static CommandSpec, out: &mut ReplyBuf) -> bool {
+    let is_on_data = spec.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0));
+    let is_refused = is_on_data || matches!(spec.name, "publish" | "spublish");
+    if is_refused {
+        out.error("ERR Replica can't interact with the keyspace");
+    }
+    !is_refused
 }
 
 impl Host for ConnectionFrontEnd<'_> {
@@ -240,7 +312,10 @@ impl Host for ConnectionFrontEnd<'_> {
         let is_enabled = |out: &mut ReplyBuf| {
             !spec.flags.has(Flags::ADMIN) || debug::permit(spec, self.client.address, self.config(), out)
         };
-        has_rights && is_enabled(out) && (!self.is_limited_to_subscriptions() || permit_to_subscriber(spec, out))
+        has_rights
+            && is_enabled(out)
+            && (!self.client.monitors.get() || permit_to_monitor(spec, out))
+            && (!self.is_limited_to_subscriptions() || permit_to_subscriber(spec, out))
     }
 
     fn answer(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
@@ -273,6 +348,12 @@ impl Host for ConnectionFrontEnd<'_> {
         }
     }
 
+    fn waits_for_keys(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
+        if !self.client.is_shown.replace(true) {
+            self.show(spec, args, b"");
+        }
+    }
+
     fn executed(&mut self, executed: &Executed<'_>) -> Option<Closing> {
         let Executed { spec, args, took, request_bytes, reply_bytes, reply, outcome } = *executed;
         let Some(spec) = spec else {
@@ -280,7 +361,7 @@ impl Host for ConnectionFrontEnd<'_> {
                 return Some(self.refuse_http());
             }
             add(&self.client.commands, 1);
-            self.replica.stats.count_error(reply);
+            self.note_refused_request(args, reply);
             return None;
         };
         add(&self.client.commands, 1);
@@ -289,19 +370,21 @@ impl Host for ConnectionFrontEnd<'_> {
         }
         if self.client.trace.is_live() {
             match reply {
-                b"+QUEUED\r\n" => self.client.trace.discard(),
+                QUEUED => self.client.trace.discard(),
                 _ => {
                     let outcome = if reply.starts_with(b"-") { TraceOutcome::Error } else { TraceOutcome::Ok };
                     self.client.trace.executed(&self.replica.shard, (request_bytes, reply_bytes), outcome);
                 }
             }
         }
-        let config = self.config();
-        self.replica.stats.count(spec, took, reply);
-        let cost = CommandCost { took, request_bytes, reply_bytes };
-        self.replica.command_logs.note((spec, args), cost, self.client, config);
-        let event = if spec.flags.has(Flags::FAST) { LatencyEvent::FastCommand } else { LatencyEvent::Command };
-        self.replica.latency.note(event, took, config.latency_monitor_threshold);
+        // EXEC reports each command that it runs, see `FrontEnd::executed_queued`.
+        if reply != QUEUED {
+            add(&self.replica.stats.command_nanos, took.as_nanos() as u64);
+            self.note_run((spec, args), CommandCost { took, request_bytes, reply_bytes }, reply);
+            if !self.client.is_shown.replace(false) {
+                self.show(spec, args, reply);
+            }
+        }
         None
     }
 
@@ -342,26 +425,19 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
         if self.client.is_unrestricted() {
             return true;
         }
-        let Some(account) = self.client.account() else {
-            out.error(AuthRefusal::Required.to_string());
-            return false;
-        };
-        let checked = account.user.check(spec, args);
-        if let Err(denied) = &checked {
-            self.note_denied(&account, *denied, (spec, args), "multi");
-            let reason = match denied {
-                Denied::Command => "no permission to execute the command or subcommand",
-                Denied::Key(_) => "no permission to touch the specified keys",
-                Denied::Channel(_) => "no permission to access one of the channels used as arguments to the command",
-                Denied::Database(_) => "no permission to access the database",
-            };
-            out.error(format!(
-                "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
-                 command is no longer allowed for the following reason: {reason}"
-            ));
-            return false;
+        let start = out.len();
+        let is_permitted = self.check_queued_rights(spec, args, out);
+        if !is_permitted {
+            self.replica.stats.count_error(out.buf().piece_at(start));
         }
-        permits_every_key(&account.user, spec, args, out)
+        is_permitted
+    }
+
+    fn executed_queued(&mut self, executed: &ExecutedQueued<'_>) {
+        let ExecutedQueued { spec, args, took, reply_bytes, reply } = *executed;
+        let request_bytes = fastness_resp::request::encoded_len(args);
+        self.note_run((spec, args), CommandCost { took, request_bytes, reply_bytes }, reply);
+        self.show(spec, args, reply);
     }
 
     fn user(&self) -> Vec<u8> {

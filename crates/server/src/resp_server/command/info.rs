@@ -404,6 +404,14 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "acl_access_denied_channel": access.count(Lacking::Channel),
         "acl_access_denied_db": access.count(Lacking::Database),
     );
+    let (total, (cycles_per_second, micros_each)) = (stats.event_loop.total(), stats.event_loop.rates());
+    more!(text,
+        "eventloop_cycles": total.cycles,
+        "eventloop_duration_sum": total.busy.as_micros(),
+        "eventloop_duration_cmd_sum": stats.command_nanos.get() / 1_000,
+        "instantaneous_eventloop_cycles_per_sec": cycles_per_second,
+        "instantaneous_eventloop_duration_usec": micros_each,
+    );
 }
 
 fn replication(facts: &Facts<'_>, text: &mut String) {

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
-use super::{acl, client, client_pause, cluster, config, debug, hello, info, latency, log, pubsub, role};
+use super::{
+    acl, client, client_pause, cluster, config, debug, hello, info, latency, log, memory, monitor, pubsub, role,
+};
 
 #[rustfmt::skip]
 const COMMANDS: &[ServerCommand] = &[
@@ -91,6 +93,10 @@ const COMMANDS: &[ServerCommand] = &[
     log::SLOWLOG_GET,
     log::SLOWLOG_LEN,
     log::SLOWLOG_RESET,
+    memory::MALLOC_STATS,
+    memory::PURGE,
+    memory::STATS,
+    monitor::MONITOR,
     role::LASTSAVE,
     role::MODULE_LIST,
     role::ROLE,

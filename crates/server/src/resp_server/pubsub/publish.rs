@@ -120,7 +120,7 @@ impl ReplicaServer {
     }
 
     /// Passes a push message to a connection, or closes it if it does not read.
-    fn push_to(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
+    pub(super) fn push_to(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
         if client.is_killed() {
             return;
         }
@@ -131,11 +131,18 @@ impl ReplicaServer {
         };
         let waiting = client.subscriptions.push_bytes() + client.unsent_bytes.get() + message.len();
         if hard_bytes > 0 && waiting as u64 > hard_bytes {
-            self.note_unread(client, "client-output-buffer-limit's hard limit for subscribers is reached");
-            client.subscriptions.drop_pushes();
-            return client.kill();
+            return self.close_unread(client);
         }
         client.subscriptions.push(message.clone());
+    }
+
+    /// Closes a connection that does not read what is pushed to it.
+    pub(super) fn close_unread(&self, client: &Client) {
+        if !client.is_killed() {
+            self.note_unread(client, "client-output-buffer-limit's hard limit for pushed messages is reached");
+            client.subscriptions.drop_pushes();
+            client.kill();
+        }
     }
 
     /// Ends subscriptions to channels of the shard, which this replica does not serve any more: some at a time.
