@@ -155,8 +155,11 @@ fn words_of_syntax(syntax: &str) -> BTreeSet<String> {
     let is_word = |byte: u8| byte.is_ascii_uppercase() || byte == b'-' || byte.is_ascii_digit();
     let mut found = BTreeSet::new();
     let mut rest = syntax.to_owned();
-    while let (Some(open), Some(close)) = (rest.find('<'), rest.find('>')) {
-        rest.replace_range(open..=close, " ");
+    // `>` alone is an argument of XREADGROUP.
+    while let Some(open) = rest.find('<')
+        && let Some(len) = rest[open..].find('>')
+    {
+        rest.replace_range(open..=open + len, " ");
     }
     for word in rest.split(|c: char| !c.is_ascii() || !is_word(c as u8)) {
         if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
