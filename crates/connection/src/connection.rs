@@ -540,8 +540,8 @@ fn replies_by_push(spec: &'static CommandSpec) -> bool {
     spec.group == Group::Pubsub && spec.changes_connection
 }
 
-/// Whether a reply of such a command begins with a push message, which is an array in RESP2: it may also be an error, or
-/// QUEUED.
+/// Whether a reply of such a command begins with a push message, which is an array in RESP2: it may also be an error,
+/// or QUEUED.
 fn is_push(reply: &[u8]) -> bool {
     matches!(reply.first(), Some(b'>' | b'*'))
 }

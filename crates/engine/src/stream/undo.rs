@@ -14,7 +14,7 @@
 //! | group set | its name; last id and number of read entries, as before |
 //! | consumer created | the names of group and consumer |
 //! | consumer set | the names of group and consumer; its times, as before |
-//! | pending | the group's name; ids, and for whom each was pending: 0, or the number of a name, with it the first time |
+//! | pending | the group's name; ids, and for whom each was pending: 0, or the number of a name, first with the name |
 //! | nodes, group or consumer removed | – ; of a consumer: the group's name |
 
 use super::change::{StreamChange, read_deliveries, read_ids};
