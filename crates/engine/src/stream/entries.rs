@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - `len` is the number of live entries, `node_bytes` the memory of the nodes, `group_bytes` that of the groups.
-//! - Nodes and blocks of the maps may have other owners ([`IdMap`]): images, and records of the undo log. Whoever
+//! - Nodes and blocks of the maps may have other owners (`IdMap`): images, and records of the undo log. Whoever
 //!   changes a shared one makes a copy of it first.
 
 use super::groups::ConsumerGroup;

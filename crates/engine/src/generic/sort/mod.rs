@@ -1,9 +1,9 @@
 //! SORT, SORT_RO: the elements of a list, a set or a sorted set in another order, or the values of other keys in the
 //! place of elements.
 //!
-//! - [`options`]: what the arguments mean, and which are refused.
-//! - [`look_ups`]: the keys that BY and GET name.
-//! - [`order`]: the elements in the requested order. Elements are not copied. One pass keeps no more than twice as many
+//! - `options`: what the arguments mean, and which are refused.
+//! - `look_ups`: the keys that BY and GET name.
+//! - `order`: the elements in the requested order. Elements are not copied. One pass keeps no more than twice as many
 //!   as LIMIT leaves before the end of its range; without an order only that range is read.
 //!
 //! A sort without STORE compares texts up to their first zero byte, as Valkey does in the locale `C`, the only one
