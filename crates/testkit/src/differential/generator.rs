@@ -300,8 +300,8 @@ impl Generator {
         // far off makes a string of hundreds of megabytes.
         const LARGE: [&str; 5] = ["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER", "SETBIT", "BITFIELD"];
         let may_be_large = LARGE.iter().any(|name| shape.starts_with(name));
-        // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified, and
-        // a damaged score makes such a set.
+        // A damaged range of names could name a sorted set of several scores, of which Valkey's reply is unspecified,
+        // and a damaged score makes such a set.
         let has_one_score = shape.contains(" ze") || shape.contains(" zl");
         if self.rng.one_in(25) && !may_be_large && !has_one_score {
             self.damage(&mut request);
