@@ -143,8 +143,8 @@ class PythonClusterFlow:
         # A cluster client looks commands up in the reply of COMMAND. A plain client shows the error of the server.
         host, port = CLUSTER.listeners(False)[0]
         with self.module.__dict__[self.plain_class](host=host, port=port) as client:
-            with self.assertRaisesRegex(self.module.exceptions.ResponseError, "unknown command 'LPUSH'"):
-                client.execute_command("LPUSH", p, "x")
+            with self.assertRaisesRegex(self.module.exceptions.ResponseError, "unknown command 'NOSUCH'"):
+                client.execute_command("NOSUCH", p, "x")
 
 
 class RedisPy(PythonClusterFlow, unittest.TestCase):
