@@ -278,7 +278,7 @@ fn rights() -> Vec<Row> {
     let sorts = steps(&[
         ("ACL SETUSER sorter on nopass resetkeys ~own:* +sort_ro", "OK"),
         ("ACL DRYRUN sorter SORT_RO own:a", "OK"),
-        ("ACL DRYRUN sorter SORT_RO other", &key("other")),
+        ("ACL DRYRUN sorter SORT_RO other", &key("other").replace("copier", "sorter")),
         ("ACL DELUSER sorter", "1"),
     ]);
     vec![
@@ -309,7 +309,7 @@ fn hyperloglogs() -> Vec<Row> {
     steps.push((words("PFADD h a"), CORRUPTED.to_owned()));
     steps.push((words("EXISTS {h}d"), "0".to_owned()));
     steps.push((words("DEL h"), "1".to_owned()));
-    let key = |key: &str| format!("{NO_PERMISSION} '{key}' key");
+    let key = |key: &str| format!("{NO_PERMISSION} '{key}' key").replace("copier", "merger");
     let mut merges = self::steps(&[("ACL SETUSER merger on nopass resetkeys %R~src:* %W~out:* ~dst:* +pfmerge", "OK")]);
     for (arguments, reply) in [
         ("dst:a src:a", "OK".to_owned()),
