@@ -454,6 +454,47 @@ fn an_expired_list_has_nothing() {
     });
 }
 
+/// Clients in a queue who will not pass the turn on: nobody would serve one who waited behind them.
+#[test]
+fn nobody_waits_behind_clients_that_are_served_elsewhere_or_only_reply() {
+    script(async {
+        let world = World::primary(Setup::mode(Durability::Async)).await;
+        let (mut served, mut pusher) = (world.client(), world.client());
+        assert_eq!(served.run("BLPOP {l}a {l}b 0").outcome, Outcome::Busy);
+        for line in ["MULTI", "RPUSH {l}a x", "RPUSH {l}b y", "EXEC"] {
+            pusher.run(line);
+        }
+        assert_eq!(world.client().run("BLPOP {l}b 0").text, popped("{l}b", "y"));
+        assert_eq!(served.run("BLPOP {l}a {l}b 0").text, popped("{l}a", "x"));
+
+        let mut timed_out = world.client();
+        assert_eq!(timed_out.run("BLPOP l 0").outcome, Outcome::Busy);
+        world.shard.end_key_wait(&timed_out.session.key_wait().unwrap(), WaitEnd::TimedOut);
+        pusher.run("RPUSH l a");
+        assert_eq!(world.client().run("BLPOP l 0").text, popped("l", "a"));
+        assert_eq!(timed_out.run("BLPOP l 0").text, NULL_ARRAY);
+    });
+}
+
+/// The same write waits on two connections: the one that was first takes an element, and the end of the other's time
+/// must not say that nothing was taken.
+#[test]
+fn a_retry_that_waited_gets_the_recorded_reply_at_its_end() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let (mut first, mut retry) = (world.client(), world.client());
+        for client in [&mut first, &mut retry] {
+            assert_eq!(client.run_keyed("BLPOP l 0", ("c", 1)).outcome, Outcome::Busy);
+        }
+        world.client().run("RPUSH l a");
+        world.settle().await;
+        assert_eq!(first.run_keyed("BLPOP l 0", ("c", 1)).text, popped("l", "a"));
+        world.settle().await;
+        world.shard.end_key_wait(&retry.session.key_wait().unwrap(), WaitEnd::TimedOut);
+        assert_eq!(retry.run_keyed("BLPOP l 0", ("c", 1)).text, popped("l", "a"));
+    });
+}
+
 /// A command with an idempotency key waits like any other, and its record is that of the pop.
 #[test]
 fn a_keyed_command_is_recorded_when_it_has_taken_something() {
