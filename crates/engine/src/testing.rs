@@ -5,6 +5,7 @@ use crate::command::{self, Run};
 use crate::effect::EffectBuf;
 use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
+use crate::image::ImageSum;
 use crate::keyspace::{Key, TypeNumber};
 use crate::random::Random;
 use fastness_resp::{Args, Protocol, ReplyBuf};
@@ -106,6 +107,27 @@ impl Bench {
         };
         self.engine.execute(spec, args, &mut env);
         (reply.to_vec(), waiting.wait)
+    }
+
+    /// Makes an image in pieces, while `meanwhile` changes the data after each of the first three, and loads it into
+    /// another engine.
+    pub(crate) fn imaged(&mut self, record_max: usize, mut meanwhile: impl FnMut(&mut Bench)) -> (ImageSum, Bench) {
+        self.engine.begin_image(record_max);
+        let mut restored = Bench::new();
+        let mut changes = 3;
+        loop {
+            let mut chunk = Vec::new();
+            let sum = self.engine.image_step(1_500, &mut chunk).unwrap();
+            restored.engine.load_image(WallMs(1), &chunk).unwrap();
+            if changes > 0 {
+                changes -= 1;
+                meanwhile(self);
+            }
+            if let Some(sum) = sum {
+                restored.engine.end_image_load().unwrap();
+                return (sum, restored);
+            }
+        }
     }
 
     fn with_env(&mut self, run: impl FnOnce(&mut Engine, &mut Env<'_>)) -> ReplyBuf {

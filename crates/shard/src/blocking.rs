@@ -89,7 +89,7 @@ impl Execution<'_> {
         let waiter = match before {
             Some(waiter) if waiter.is_queued.get() => {
                 let engine = &replica.data.engine;
-                replica.key_waits.resume(&waiter, &|name| engine.type_of(name));
+                replica.key_waits.resume(&waiter, engine);
                 waiter
             }
             before => {
@@ -173,21 +173,21 @@ impl Replica {
     pub(crate) fn serve_changed(&mut self, hashes: &[u64], seq: Seq) {
         let after = (self.settings.mode.in_force() == Durability::Sync).then_some(seq);
         let engine = &self.data.engine;
-        self.key_waits.change(hashes, after, &|name| engine.type_of(name));
+        self.key_waits.change(hashes, after, engine);
     }
 
     /// Serves the clients that wait for the commit of a change.
     pub(crate) fn serve_committed(&mut self, seq: Seq) {
         if !self.key_waits.is_empty() {
             let engine = &self.data.engine;
-            self.key_waits.commit(seq, &|name| engine.type_of(name));
+            self.key_waits.commit(seq, engine);
         }
     }
 
     /// Removes a client that waits no longer.
     pub(crate) fn stop_waiting(&mut self, waiter: &KeyWaiter) {
         let engine = &self.data.engine;
-        self.key_waits.remove(waiter, &|name| engine.type_of(name));
+        self.key_waits.remove(waiter, engine);
     }
 }
 

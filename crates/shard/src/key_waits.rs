@@ -13,6 +13,8 @@
 //!   has committed; a change that is undone serves nobody. In `async` and `disabled` it is served when the change was
 //!   executed, as replies are. What the served command then takes may include newer elements whose push has not
 //!   committed, as with any pop; its reply waits for its own commit.
+//! - **Only what arrives serves.** A change that gives nothing to those who wait (XACK, the delivery of an entry to a
+//!   consumer) serves nobody: clients are served once for each state of what has arrived (`Engine::arrivals`).
 //! - **No value lies beside a client that waits for it.** A command waits only if none of its keys has a value of its
 //!   type, or if others wait for that value. Every later value is a change, and a change is followed by serving, or
 //!   the tenure ends. A client that is served and finds nothing keeps its place.
@@ -27,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use fastness_engine::{EffectBuf, TypeNumber};
+use fastness_engine::{EffectBuf, Engine, TypeNumber};
 use fastness_types::{BootNs, Seq};
 
 use crate::key_waiter::{KeyWaiter, QueueKey, WaitEnd, WaitState};
@@ -39,9 +41,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Clients whose time is over that one turn of the loop wakes.
 const ENDED_PER_TURN_MAX: usize = 256;
 
-/// The type of a key's value; `None`: the key is missing.
-pub(crate) type TypeOf<'a> = &'a dyn Fn(&[u8]) -> Option<TypeNumber>;
-
 /// Clients that wait for a value of one type at one key.
 #[derive(Debug, Default)]
 struct KeyQueue {
@@ -52,6 +51,8 @@ struct KeyQueue {
     serving: Option<u64>,
     /// The key has changed while a client was being served: the earliest client is next.
     again: bool,
+    /// What had arrived at the key when its clients were served the last time (`Engine::arrivals`).
+    arrivals: Option<u64>,
     /// The newest batch that changed the key and was noted in [`KeyWaits::changed`].
     changed: Option<Seq>,
 }
@@ -154,14 +155,14 @@ impl KeyWaits {
     }
 
     /// A client was served and has found nothing. It keeps its place.
-    pub(crate) fn resume(&mut self, waiter: &Rc<KeyWaiter>, type_of: TypeOf<'_>) {
+    pub(crate) fn resume(&mut self, waiter: &Rc<KeyWaiter>, engine: &Engine) {
         waiter.state.set(WaitState::Waiting);
         self.set_deadline(waiter);
-        waiter.places.iter().for_each(|place| self.pass_on(place, waiter.id, type_of));
+        waiter.places.iter().for_each(|place| self.pass_on(place, waiter.id, engine));
     }
 
     /// Removes a client whose command has replied, or whose connection is closed.
-    pub(crate) fn remove(&mut self, waiter: &KeyWaiter, type_of: TypeOf<'_>) {
+    pub(crate) fn remove(&mut self, waiter: &KeyWaiter, engine: &Engine) {
         if !waiter.is_queued.replace(false) {
             return;
         }
@@ -176,7 +177,7 @@ impl KeyWaits {
                     self.queues.remove(place);
                 }
             }
-            self.pass_on(place, waiter.id, type_of);
+            self.pass_on(place, waiter.id, engine);
         }
         if self.queues.is_empty() {
             // Their tenure may end before they have committed, and nobody is left who would be released then.
@@ -221,13 +222,13 @@ impl KeyWaits {
     }
 
     /// Serves the clients that wait at keys which were changed: now, or when the batch `after` has committed.
-    pub(crate) fn change(&mut self, hashes: &[u64], after: Option<Seq>, type_of: TypeOf<'_>) {
+    pub(crate) fn change(&mut self, hashes: &[u64], after: Option<Seq>, engine: &Engine) {
         for hash in hashes {
             let places: Vec<QueueKey> = self.queues_of(*hash).cloned().collect();
             for place in places {
                 match after {
                     Some(seq) => self.note_change(seq, place),
-                    None => self.serve(&place, type_of),
+                    None => self.serve(&place, engine),
                 }
             }
         }
@@ -241,28 +242,33 @@ impl KeyWaits {
     }
 
     /// Serves the clients that wait at keys which were changed by a batch up to `seq`, which has committed.
-    pub(crate) fn commit(&mut self, seq: Seq, type_of: TypeOf<'_>) {
+    pub(crate) fn commit(&mut self, seq: Seq, engine: &Engine) {
         while self.changed.front().is_some_and(|(changed, _)| *changed <= seq)
             && let Some((_, place)) = self.changed.pop_front()
         {
-            self.serve(&place, type_of);
+            self.serve(&place, engine);
         }
     }
 
     /// Serves the earliest client of a queue, or after the one that is being served.
-    fn serve(&mut self, place: &QueueKey, type_of: TypeOf<'_>) {
+    fn serve(&mut self, place: &QueueKey, engine: &Engine) {
         let Some(queue) = self.queues.get_mut(place) else { return };
+        let arrivals = engine.arrivals(&place.name);
+        if arrivals.is_some() && arrivals == queue.arrivals {
+            return;
+        }
+        queue.arrivals = arrivals;
         if queue.serving.is_some() {
             queue.again = true;
         } else {
-            queue.serve_after(0, type_of(&place.name) == Some(place.of));
+            queue.serve_after(0, engine.type_of(&place.name) == Some(place.of));
         }
     }
 
     /// Serves the next client of a queue, if `id` was being served.
-    fn pass_on(&mut self, place: &QueueKey, id: u64, type_of: TypeOf<'_>) {
+    fn pass_on(&mut self, place: &QueueKey, id: u64, engine: &Engine) {
         let Some(queue) = self.queues.get_mut(place).filter(|queue| queue.serving == Some(id)) else { return };
-        let (again, has_value) = (std::mem::take(&mut queue.again), type_of(&place.name) == Some(place.of));
+        let (again, has_value) = (std::mem::take(&mut queue.again), engine.type_of(&place.name) == Some(place.of));
         // Where a change may be for anyone, a pass reaches the last client before the next pass starts.
         let finishes = queue.on_any_change > 0;
         queue.serve_after(if again && !finishes { 0 } else { id }, has_value);

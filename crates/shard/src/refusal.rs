@@ -174,7 +174,8 @@ impl Refusal {
                 "ERR idempotency keys are not available until every node of the shard has been upgraded".into()
             }
             Refusal::TypeUnknown => {
-                "ERR lists, sets and sorted sets are not available until every node of the shard has been upgraded"
+                "ERR lists, sets, sorted sets and streams are not available until every node of the shard has been \
+                 upgraded"
                     .into()
             }
             Refusal::Late => LATE.into(),

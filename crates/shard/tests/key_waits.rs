@@ -454,6 +454,53 @@ fn an_expired_list_has_nothing() {
     });
 }
 
+/// Whether a client that waits is to run its command again.
+async fn is_served(client: &Client) -> bool {
+    let waiter = client.session.key_wait().unwrap();
+    tokio::select! {
+        biased;
+        _ = waiter.ready() => true,
+        () = tokio::task::yield_now() => false,
+    }
+}
+
+/// What consumers of a stream do gives nothing to those who wait for entries.
+#[test]
+fn only_what_arrives_at_a_stream_serves() {
+    script(async {
+        for durability in [Durability::Async, Durability::Sync] {
+            let world = World::primary(Setup::mode(durability)).await;
+            let mut other = world.client();
+            for line in ["XGROUP CREATE s g 0 MKSTREAM", "XADD s 1 a 1", "XREADGROUP GROUP g c STREAMS s >"] {
+                other.run(line);
+            }
+            world.settle().await;
+            let mut waiting = world.client();
+            let line = "XREADGROUP GROUP g d BLOCK 0 STREAMS s >";
+            assert_eq!(waiting.run(line).outcome, Outcome::Busy);
+            // Nothing is known yet of what had arrived when it came.
+            other.run("XGROUP CREATECONSUMER s g e");
+            world.settle().await;
+            assert!(is_served(&waiting).await);
+            assert_eq!(waiting.run(line).outcome, Outcome::Busy);
+            for line in ["XCLAIM s g e 0 1", "XACK s g 1", "XGROUP CREATECONSUMER s g f", "XTRIM s MAXLEN 0"] {
+                other.run(line);
+                world.settle().await;
+                assert!(!is_served(&waiting).await, "{line}");
+            }
+            other.run("XADD s 2 a 2");
+            world.settle().await;
+            assert!(is_served(&waiting).await);
+            assert!(waiting.run(line).text.contains("$3\r\n2-0\r\n"));
+            assert_eq!(waiting.run(line).outcome, Outcome::Busy);
+            other.run("XGROUP DESTROY s g");
+            world.settle().await;
+            assert!(is_served(&waiting).await);
+            assert!(waiting.run(line).text.starts_with("-NOGROUP "));
+        }
+    });
+}
+
 /// Clients in a queue who will not pass the turn on: nobody would serve one who waited behind them.
 #[test]
 fn nobody_waits_behind_clients_that_are_served_elsewhere_or_only_reply() {

@@ -24,7 +24,7 @@ impl FormatLevel {
     pub const IDEMPOTENCY: FormatLevel = FormatLevel(4);
     /// Snapshots of group 0, so that its log is purged.
     pub const CONTROL_SNAPSHOTS: FormatLevel = FormatLevel(5);
-    /// Effects of lists, sets and sorted sets, and their records in images.
+    /// Effects of lists, sets, sorted sets and streams, and their records in images.
     pub const COLLECTIONS: FormatLevel = FormatLevel(6);
     /// The level that this version announces.
     pub const CURRENT: FormatLevel = FormatLevel::COLLECTIONS;

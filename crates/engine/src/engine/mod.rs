@@ -20,7 +20,7 @@ mod write;
 use crate::env::Env;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
-use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber};
+use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
@@ -124,6 +124,16 @@ impl Engine {
     #[must_use]
     pub fn type_of(&self, key: &[u8]) -> Option<TypeNumber> {
         self.keyspace.find(&self.key(key)).map(|entry| entry.value().of())
+    }
+
+    /// What tells the changes of a key after which a client that waits for it may find something from others, which
+    /// leave this as it was; `None`: after every change.
+    #[must_use]
+    pub fn arrivals(&self, key: &[u8]) -> Option<u64> {
+        match self.keyspace.find(&self.key(key))?.value() {
+            ValueRef::Object(object) => object.arrivals(),
+            _ => None,
+        }
     }
 
     /// A key with its slot and hash.

@@ -48,6 +48,12 @@ pub trait Value<P: Debug>: Any + Debug + Send + Sync {
     /// Bytes on the heap, with the value itself.
     fn heap_bytes(&self) -> usize;
 
+    /// What tells changes after which somebody who waits for it may find something from others: equal before and after
+    /// such another change. `None`: after every change.
+    fn arrivals(&self) -> Option<u64> {
+        None
+    }
+
     /// An upper bound of the length of its record in an image, exact enough to recognise large values.
     fn weight(&self) -> usize {
         self.heap_bytes()
@@ -230,6 +236,12 @@ impl<P: Debug + 'static> ValueBox<P> {
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         self.0.encoding()
+    }
+
+    /// See [`Value::arrivals`].
+    #[must_use]
+    pub fn arrivals(&self) -> Option<u64> {
+        self.0.arrivals()
     }
 
     /// The value, if it is a `V`.

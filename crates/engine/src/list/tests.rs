@@ -122,23 +122,10 @@ fn an_image_of_it_is_of_one_point_and_reads_back() {
         for line in LINES {
             let mut bench = filled();
             let (digest, before) = (bench.engine.digest(), seen(&mut bench));
-            bench.engine.begin_image(record_max);
-            let mut restored = Bench::new();
-            let mut turn = 0;
-            let sum = loop {
-                let mut chunk = Vec::new();
-                let sum = bench.engine.image_step(1_500, &mut chunk).unwrap();
-                restored.engine.load_image(WallMs(1), &chunk).unwrap();
-                turn += 1;
-                if turn <= 3 {
-                    run(&mut bench, line);
-                    run(&mut bench, "LPUSH large again");
-                }
-                if let Some(sum) = sum {
-                    break sum;
-                }
-            };
-            restored.engine.end_image_load().unwrap();
+            let (sum, mut restored) = bench.imaged(record_max, |bench| {
+                run(bench, line);
+                run(bench, "LPUSH large again");
+            });
             assert_eq!((sum.digest, restored.engine.digest()), (digest, digest), "{record_max}, {line}");
             restored.now = bench.now;
             assert_eq!(seen(&mut restored), before, "{record_max}, {line}");

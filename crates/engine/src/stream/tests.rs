@@ -165,23 +165,10 @@ fn an_image_of_it_is_of_one_point_and_reads_back() {
             let mut bench = filled();
             let (digest, before) = (bench.engine.digest(), seen(&mut bench));
             let point = bench.now;
-            bench.engine.begin_image(record_max);
-            let mut restored = Bench::new();
-            let mut turn = 0;
-            let sum = loop {
-                let mut chunk = Vec::new();
-                let sum = bench.engine.image_step(1_500, &mut chunk).unwrap();
-                restored.engine.load_image(WallMs(1), &chunk).unwrap();
-                turn += 1;
-                if turn <= 3 {
-                    run(&mut bench, line);
-                    run(&mut bench, "XADD large MAXLEN ~ 900 * again 1");
-                }
-                if let Some(sum) = sum {
-                    break sum;
-                }
-            };
-            restored.engine.end_image_load().unwrap();
+            let (sum, mut restored) = bench.imaged(record_max, |bench| {
+                run(bench, line);
+                run(bench, "XADD large MAXLEN ~ 900 * again 1");
+            });
             assert_eq!((sum.digest, restored.engine.digest()), (digest, digest), "{record_max}, {line}");
             restored.now = point;
             assert_eq!(seen(&mut restored), before, "{record_max}, {line}");

@@ -9,6 +9,7 @@ use crate::keyspace::retired::TEXT_PART;
 use crate::keyspace::value::{Dismantle, FrozenValue, OldPart, Remains, Value};
 use crate::keyspace::{Entry, Object, TypeNumber};
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::AtomicUsize;
 
 /// The number of the type. Frozen.
@@ -29,6 +30,15 @@ impl Value<Entry> for Stream {
 
     fn heap_bytes(&self) -> usize {
         STREAM_BYTES + self.bytes()
+    }
+
+    /// Entries that were added, and which groups there are. What consumers do with entries gives nothing to others; as
+    /// in Valkey, neither does XGROUP SETID.
+    fn arrivals(&self) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        (self.last.ms, self.last.seq, self.added).hash(&mut hasher);
+        self.groups().for_each(|(name, _)| name.hash(&mut hasher));
+        Some(hasher.finish())
     }
 
     fn record_kind(&self) -> u8 {
