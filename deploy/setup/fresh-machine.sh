@@ -7,7 +7,8 @@
 #   FRESH_TEST     yes: also `make test`, which takes an hour
 #   FRESH_SUITE    the Debian release (default: this machine's)
 #   FRESH_KEEP     yes: keep the container, to look into it
-#   FRESH_DOCKER   more options of `docker run`: '--cpus 1', '--privileged' for the tests that root needs it for
+#   FRESH_DOCKER   more options of `docker run`: '--cpus 1'; '--volume /root --volume /home' where a container's storage is slow;
+#                  '--privileged' for the tests that root needs it for
 #
 # The container reaches the network as this machine does: apt's mirror and options, proxies, certificates of authorities
 # that were added, and the configuration of cargo and pip are copied into it, and removed with it.
@@ -35,7 +36,7 @@ remove_container() {
     if [[ "${FRESH_KEEP:-no}" == yes ]]; then
         say "kept: docker exec -it $container bash"
     else
-        docker rm -f "$container" >/dev/null || true
+        docker rm -f -v "$container" >/dev/null || true
     fi
     container=
 }
