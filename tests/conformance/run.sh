@@ -72,7 +72,7 @@ finish() {
 start_cluster() {
     [[ -x "$binary" ]] || die "there is no binary $binary: \`make conformance\` builds it"
     cluster=$(mktemp -d "${TMPDIR:-/tmp}/fastness-conformance.XXXXXX")
-    printf 'failover-timeout 10s\nloop-stall-max 10m\n' >"$cluster/options.conf"
+    printf 'failover-timeout 10s\nloop-stall-max 10m\nenable-debug-command yes\n' >"$cluster/options.conf"
     "$binary" dev --detach --dir "$cluster" --shards 1 --replicas $((nodes - 1)) --durability async \
         --port "$first_port" >"$out/cluster.log" || die "the cluster does not start: $out/cluster.log"
 }
