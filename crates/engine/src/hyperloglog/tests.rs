@@ -4,6 +4,7 @@ use super::layout::{HEADER_BYTES, REGISTERS};
 use super::value::HllBuf;
 use super::{dense, estimate::Histogram, hash, sparse};
 use crate::engine::{Engine, EngineOptions};
+use crate::keyspace::PackedLimits;
 use crate::testing::{Bench, check};
 use fastness_types::HashSeed;
 
@@ -314,10 +315,43 @@ fn a_value_may_become_shorter() {
     bench.script("PFCOUNT k => :3");
 }
 
+/// `hll-sparse-max-bytes`: a value that has no room for a run becomes dense, and one that is longer stays as it is.
+#[test]
+fn a_value_becomes_dense_at_the_length_of_the_option() {
+    for bytes_max in [0, 20, 100, 500, 3_000, 10_000, u64::MAX] {
+        let mut bench = Bench::new();
+        let limits = PackedLimits { hll_sparse_bytes: bytes_max, ..PackedLimits::default() };
+        bench.engine.set_packed_limits(limits);
+        let mut longest = 0;
+        for number in 0..40_000 {
+            call(&mut bench, "PFADD", "k", numbers(number..number + 1));
+            let value = get(&mut bench, "k");
+            if value[4] == 0 {
+                break;
+            }
+            longest = value.len() as u64;
+        }
+        // Empty runs take 18 bytes, and the runs of all registers end below 32 KiB.
+        let expected = bytes_max.max(18)..=bytes_max.max(18).saturating_add(3);
+        assert!(longest <= *expected.end() && (bytes_max > 10_000 || longest + 3 >= bytes_max), "{bytes_max}: {longest}");
+        let sparse = bench.run(&[b"PFDEBUG", b"ENCODING", b"k"]);
+        assert_eq!(sparse, b"+dense\r\n", "{bytes_max}");
+    }
+    let mut bench = Bench::new();
+    call(&mut bench, "PFADD", "k", numbers(0..200));
+    let before = get(&mut bench, "k");
+    bench.engine.set_packed_limits(PackedLimits { hll_sparse_bytes: 30, ..PackedLimits::default() });
+    bench.script("PFADD k 7 => :0 | PFDEBUG ENCODING k => +sparse | PFMERGE k => +OK");
+    assert_eq!(get(&mut bench, "k")[16..], before[16..]);
+    call(&mut bench, "PFADD", "k", numbers(1_000..1_010));
+    bench.script("PFDEBUG ENCODING k => +dense");
+}
+
 /// Sparse and dense values of the same elements have the same registers.
 #[test]
 fn both_forms_agree() {
-    let (mut sparse, mut dense) = (HllBuf::empty(), HllBuf::empty());
+    let limits = PackedLimits::default();
+    let (mut sparse, mut dense) = (HllBuf::empty(limits), HllBuf::empty(limits));
     dense.make_dense().expect("it is valid");
     for number in 0..3000_u64 {
         let hashed = hash::of(&(number * 7919).to_le_bytes());
