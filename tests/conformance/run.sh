@@ -68,11 +68,12 @@ finish() {
 }
 
 # `async`, because the suite sends one command at a time and would wait for a sync of the disk after each. The primary
-# stays the primary although the machine is busy: the suite does not follow redirects.
+# stays the primary although the machine is busy: the suite does not follow redirects. DEBUG is allowed, because the suite
+# uses it to stop active expiry, to sleep, to reload and to compare digests.
 start_cluster() {
     [[ -x "$binary" ]] || die "there is no binary $binary: \`make conformance\` builds it"
     cluster=$(mktemp -d "${TMPDIR:-/tmp}/fastness-conformance.XXXXXX")
-    printf 'failover-timeout 10s\nloop-stall-max 10m\n' >"$cluster/options.conf"
+    printf 'failover-timeout 10s\nloop-stall-max 10m\nenable-debug-command yes\n' >"$cluster/options.conf"
     "$binary" dev --detach --dir "$cluster" --shards 1 --replicas $((nodes - 1)) --durability async \
         --port "$first_port" >"$out/cluster.log" || die "the cluster does not start: $out/cluster.log"
 }

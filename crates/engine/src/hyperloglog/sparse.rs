@@ -103,12 +103,7 @@ pub(super) fn push_run(out: &mut impl Extend<u8>, count: u8, registers: usize) {
 ///
 /// # Errors
 /// [`CORRUPTED`] if the register is in no run.
-pub(super) fn raise(
-    value: &mut Vec<u8>,
-    register: usize,
-    count: u8,
-    bytes_max: u64,
-) -> Result<Raised, CommandError> {
+pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8, bytes_max: u64) -> Result<Raised, CommandError> {
     if count > COUNT_MAX {
         return Ok(Raised::NoRoom);
     }

@@ -203,10 +203,12 @@ impl NodeList {
 
     fn push_one(&mut self, end: ListEnd, text: &[u8]) {
         match self.end(end) {
-            Some(at) if self.is_packed || self.nodes.node(at).admits(text.len(), self.limit) => self.nodes.change(at, |node| {
-                let nth = if end == ListEnd::Head { 0 } else { node.len() };
-                node.insert(nth, text);
-            }),
+            Some(at) if self.is_packed || self.nodes.node(at).admits(text.len(), self.limit) => {
+                self.nodes.change(at, |node| {
+                    let nth = if end == ListEnd::Head { 0 } else { node.len() };
+                    node.insert(nth, text);
+                })
+            }
             _ => self.push_node(end, ListNode::of_text(text, self.limit)),
         }
     }

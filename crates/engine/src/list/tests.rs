@@ -100,7 +100,8 @@ fn the_option_says_when_a_list_is_a_quicklist() {
         let mut bench = limited(3);
         bench.script(&format!("RPUSH l a b c => :3 | {packed} | {change} | {quick}"));
     }
-    limited(3).script(&format!("RPUSH m a b c d => :4 | RPUSH l d e f => :3 | LMOVE m l RIGHT RIGHT => $1 d | {quick}"));
+    limited(3)
+        .script(&format!("RPUSH m a b c d => :4 | RPUSH l d e f => :3 | LMOVE m l RIGHT RIGHT => $1 d | {quick}"));
     for change in ["RPOP l 3 => *3 $1 d $1 a $1 a", "LREM l 3 a => :3", "LTRIM l 1 1 => +OK"] {
         limited(3).script(&format!("RPUSH l a a a d => :4 | {quick} | {change} | {packed}"));
     }
@@ -110,7 +111,9 @@ fn the_option_says_when_a_list_is_a_quicklist() {
         limited(list_node).script(&format!("RPUSH l {long} => :1 | {packed} | RPUSH l {longer} => :2 | {quick}"));
     }
     let large = "x".repeat(4_097);
-    limited(-1).script(&format!("RPUSH l a => :1 | {packed} | LSET l 0 {large} => +OK | {quick} | LSET l -1 c => +OK | {packed}"));
+    limited(-1).script(&format!(
+        "RPUSH l a => :1 | {packed} | LSET l 0 {large} => +OK | {quick} | LSET l -1 c => +OK | {packed}"
+    ));
 }
 
 /// A list that is stored already keeps its form until it grows; one that is copied or restored keeps it, too.
@@ -125,12 +128,18 @@ fn the_option_applies_to_later_changes() {
     option(&mut bench, 4);
     bench.script(&format!("OBJECT ENCODING l => {packed} | LPOP l => $1 1 | OBJECT ENCODING l => {packed}"));
     bench.script(&format!("COPY l m => :1 | OBJECT ENCODING m => {packed}"));
-    bench.script(&format!("RPUSH l 7 => :6 | OBJECT ENCODING l => {quick} | LRANGE l 0 -1 => *6 $1 2 $1 3 $1 4 $1 5 $1 6 $1 7"));
+    bench.script(&format!(
+        "RPUSH l 7 => :6 | OBJECT ENCODING l => {quick} | LRANGE l 0 -1 => *6 $1 2 $1 3 $1 4 $1 5 $1 6 $1 7"
+    ));
     option(&mut bench, -2);
     bench.script(&format!("OBJECT ENCODING l => {quick} | COPY l n => :1 | OBJECT ENCODING n => {quick}"));
-    bench.script(&format!("LPOP l => $1 2 | OBJECT ENCODING l => {quick} | SORT l STORE s => :5 | OBJECT ENCODING s => {packed}"));
+    bench.script(&format!(
+        "LPOP l => $1 2 | OBJECT ENCODING l => {quick} | SORT l STORE s => :5 | OBJECT ENCODING s => {packed}"
+    ));
     option(&mut bench, 2);
-    bench.script(&format!("SORT l STORE s => :5 | OBJECT ENCODING s => {quick} | LRANGE s 0 -1 => *5 $1 3 $1 4 $1 5 $1 6 $1 7"));
+    bench.script(&format!(
+        "SORT l STORE s => :5 | OBJECT ENCODING s => {quick} | LRANGE s 0 -1 => *5 $1 3 $1 4 $1 5 $1 6 $1 7"
+    ));
 }
 
 /// Replicas with other options have the same data, whatever the division into nodes.

@@ -103,7 +103,9 @@ impl TrimOptions {
             (Some(_), false) => {
                 Err(CommandError::Fixed("ERR syntax error, LIMIT cannot be used without the special ~ option"))
             }
-            (limit, true) => Ok(Some(Trim { threshold, approximate, limit: limit.unwrap_or_else(|| default_limit(limits)) })),
+            (limit, true) => {
+                Ok(Some(Trim { threshold, approximate, limit: limit.unwrap_or_else(|| default_limit(limits)) }))
+            }
             (None, false) => Ok(Some(Trim { threshold, approximate, limit: 0 })),
         }
     }
@@ -223,7 +225,8 @@ mod tests {
     fn options_change_what_an_approximate_trim_removes() {
         let mut bench = Bench::new();
         let options = |bench: &mut Bench, entries: u64, bytes: u64| {
-            let limits = PackedLimits { stream_node_entries: entries, stream_node_bytes: bytes, ..PackedLimits::default() };
+            let limits =
+                PackedLimits { stream_node_entries: entries, stream_node_bytes: bytes, ..PackedLimits::default() };
             bench.engine.set_packed_limits(limits);
         };
         let mut id = 0;

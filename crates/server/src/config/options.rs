@@ -9,7 +9,7 @@ use fastness_types::Durability;
 use super::value::{self, Problem};
 use super::{
     CertificateUser, ClientCertificates, CommandAccess, Config, LogFormat, LogLevel, LogLines, MemoryBound,
-    OutputLimit, OutputLimits, TraceOptions,
+    OutputLimit, OutputLimits, Percentiles, TraceOptions,
 };
 
 /// When an option takes effect.
@@ -60,6 +60,7 @@ enum Kind {
     LogLevel(Field<LogLevel>),
     LogFormat(Field<LogFormat>),
     OutputLimits(Field<OutputLimits>),
+    Percentiles(Field<Percentiles>),
     Fixed,
 }
 
@@ -139,6 +140,7 @@ impl OptionSpec {
                 let before = *field(config);
                 output_limits(words, before).map(|limits| *field(config) = limits)
             }
+            Kind::Percentiles(field) => Percentiles::parse(words).map(|percentiles| *field(config) = percentiles),
             kind => match words {
                 [word] => kind.assign_one(config, word),
                 _ => None,
@@ -178,6 +180,7 @@ impl OptionSpec {
                 };
                 format!("{} {}", text("normal", normal), text("pubsub", pubsub))
             }
+            Kind::Percentiles(field) => field(config).to_string(),
             Kind::Fixed => self.default.trim_matches('"').to_owned(),
         }
     }
@@ -217,7 +220,7 @@ impl Kind {
             Kind::CommandAccess(field) => *field(config) = value_of(&COMMAND_ACCESS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
-            Kind::Words(_) | Kind::OutputLimits(_) | Kind::Fixed => return None,
+            Kind::Words(_) | Kind::OutputLimits(_) | Kind::Percentiles(_) | Kind::Fixed => return None,
         }
         Some(())
     }
@@ -536,6 +539,14 @@ pub static OPTIONS: &[OptionSpec] = &[
     fixed("tls-cluster", "yes", "nodes speak TLS to each other"),
     fixed("tls-replication", "yes", "nodes speak TLS to each other"),
     fixed("latency-tracking", "yes", "LATENCY HISTOGRAM and INFO latencystats are always on"),
+    option!("latency-tracking-info-percentiles", "\"50 99 99.9\"", "numbers from 0 to 100, in quotes; empty: none", Running,
+        Kind::Percentiles(|c| &mut c.latency_percentiles),
+        "percentiles of the time that each command took, in INFO latencystats"),
+    fixed("lazyfree-lazy-eviction", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-expire", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-server-del", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-user-del", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-user-flush", "yes", "memory of removed values is freed in the background, in slices"),
     fixed("hz", "10", "the period of background work, 10 per second"),
 ];
 
@@ -606,6 +617,7 @@ impl Config {
             proto_max_bulk_len: 0,
             command_logs: Default::default(),
             latency_monitor_threshold: Duration::ZERO,
+            latency_percentiles: Percentiles::default(),
             loglevel: LogLevel::Notice,
             log_format: LogFormat::Text,
             log_lines: LogLines::default(),

@@ -296,11 +296,11 @@ fn what_patterns_read_is_bounded() {
     let mut hset: Vec<&[u8]> = vec![b"HSET", b"{l}h0"];
     fields.iter().for_each(|field| hset.extend([&field[..], &b"v"[..]]));
     bench.run(&hset);
-    let zeros: Vec<&[u8]> = [&[&b"RPUSH"[..], b"{l}z"][..], &[&b"0"[..]; 5_000]].concat();
+    let mut zeros: Vec<&[u8]> = vec![b"RPUSH", b"{l}z"];
+    zeros.resize(5_002, b"0");
     bench.run(&zeros);
     let of_hash = |bench: &mut Bench, count: &[u8]| {
-        let words: [&[u8]; 9] =
-            [b"SORT", b"{l}z", b"BY", b"nosort", b"LIMIT", b"0", count, b"GET", b"{l}h*->none"];
+        let words: [&[u8]; 9] = [b"SORT", b"{l}z", b"BY", b"nosort", b"LIMIT", b"0", count, b"GET", b"{l}h*->none"];
         let mut words = words.to_vec();
         (0..19).for_each(|_| words.extend([&b"GET"[..], b"{l}h*->none"]));
         let reply = bench.run(&words);
