@@ -61,7 +61,7 @@ pub(super) struct LookUps<'e> {
     hits: u64,
     misses: u64,
     /// How many more keys may be read; one with a long name, and a field of a packed hash, count as several.
-    left: usize,
+    pub(super) left: usize,
 }
 
 impl<'e> LookUps<'e> {
