@@ -68,7 +68,8 @@ finish() {
 }
 
 # `async`, because the suite sends one command at a time and would wait for a sync of the disk after each. The primary
-# stays the primary although the machine is busy: the suite does not follow redirects.
+# stays the primary although the machine is busy: the suite does not follow redirects. DEBUG is allowed, because the suite
+# uses it to stop active expiry, to sleep, to reload and to compare digests.
 start_cluster() {
     [[ -x "$binary" ]] || die "there is no binary $binary: \`make conformance\` builds it"
     cluster=$(mktemp -d "${TMPDIR:-/tmp}/fastness-conformance.XXXXXX")

@@ -19,9 +19,11 @@ use crate::process;
 use crate::sources::{SourceRate, SourceRates};
 
 mod options;
+mod percentiles;
 mod value;
 
 pub use options::{Change, OPTIONS, OptionSpec, find};
+pub use percentiles::Percentiles;
 pub use value::Problem;
 pub(crate) use value::bytes;
 
@@ -265,6 +267,8 @@ pub struct Config {
     /// Of slow commands, large requests and large replies.
     pub command_logs: [CommandLogBounds; 3],
     pub latency_monitor_threshold: Duration,
+    /// In INFO latencystats.
+    pub latency_percentiles: Percentiles,
     pub loglevel: LogLevel,
     pub log_format: LogFormat,
     pub log_lines: LogLines,

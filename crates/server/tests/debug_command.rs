@@ -187,6 +187,7 @@ fn what_is_harmless_is_accepted_and_what_would_be_a_lie_is_refused() {
     for args in [
         &["DEBUG", "JMAP"][..],
         &["DEBUG", "QUICKLIST-PACKED-THRESHOLD", "200b"],
+        &["DEBUG", "QUICKLIST-PACKED-THRESHOLD", "1b"],
         &["DEBUG", "REPLYBUFFER", "RESIZING", "0"],
         &["DEBUG", "PAUSE-CRON", "0"],
         &["DEBUG", "LOG", "a test starts"],

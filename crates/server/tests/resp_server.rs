@@ -332,6 +332,10 @@ fn topology_and_zones() {
     assert!(client.call_text(&["CLUSTER", "NODES"]).starts_with(&format!("{id} 127.0.0.1:")));
     assert!(client.call_text(&["CLUSTER", "INFO"]).starts_with("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"));
     assert_eq!(client.call(&["CLUSTER", "KEYSLOT", "foo"]), Value::Integer(12182));
+    assert_eq!(client.call(&["CLUSTER", "COUNT-FAILURE-REPORTS", &id]), Value::Integer(0));
+    assert_eq!(client.call_text(&["CLUSTER", "COUNT-FAILURE-REPORTS", "x"]), "-ERR Unknown node x");
+    assert_eq!(client.call(&["CLUSTER", "GETSLOTMIGRATIONS"]), Value::Array(Vec::new()));
+    assert_eq!(client.call(&["CLUSTER", "SAVECONFIG"]), simple("OK"));
     let refused = client.call_text(&["CLUSTER", "MEET", "127.0.0.1", "1"]);
     assert!(refused.starts_with("-ERR ") && refused.contains("fastness cluster"), "{refused}");
     let info = client.call_text(&["INFO"]);
@@ -382,6 +386,62 @@ fn config_is_shown_and_changed() {
     );
     assert_eq!(client.call(&["CONFIG", "RESETSTAT"]), simple("OK"));
     assert!(!client.call_text(&["INFO", "commandstats"]).contains("cmdstat_set:"));
+}
+
+/// How values are stored follows from options, within Valkey's ranges.
+#[test]
+fn options_of_representations_apply_at_once() {
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
+    let pair = |name: &str, value: &str| Value::Array(vec![bulk(name), bulk(value)]);
+    for (name, alias, default, value) in [
+        ("list-max-listpack-size", "list-max-ziplist-size", "-2", "3"),
+        ("hash-max-listpack-entries", "hash-max-ziplist-entries", "512", "1000000000"),
+        ("hash-max-listpack-value", "hash-max-ziplist-value", "64", "1000000000"),
+        ("stream-node-max-entries", "stream-node-max-entries", "100", "2"),
+        ("stream-node-max-bytes", "stream-node-max-bytes", "4096", "0"),
+        ("hll-sparse-max-bytes", "hll-sparse-max-bytes", "3000", "30"),
+    ] {
+        assert_eq!(client.call(&["CONFIG", "GET", alias]), pair(alias, default));
+        assert_eq!(client.call(&["CONFIG", "SET", alias, value]), simple("OK"));
+        assert_eq!(client.call(&["CONFIG", "GET", name]), pair(name, value));
+    }
+    client.call(&["RPUSH", "l", "a", "b", "c"]);
+    assert_eq!(client.call(&["OBJECT", "ENCODING", "l"]), bulk("listpack"));
+    client.call(&["RPUSH", "l", "d"]);
+    assert_eq!(client.call(&["OBJECT", "ENCODING", "l"]), bulk("quicklist"));
+    for id in ["1", "2", "3"] {
+        client.call(&["XADD", "s", id, "a", "1"]);
+    }
+    assert_eq!(client.call(&["XTRIM", "s", "MAXLEN", "~", "1"]), Value::Integer(2));
+    let lowest = client.call_text(&["CONFIG", "SET", "list-max-listpack-size", "-2147483649"]);
+    assert!(lowest.starts_with("-ERR CONFIG SET failed (possibly related to argument 'list-max-listpack-size')"));
+    let depth = client.call_text(&["CONFIG", "SET", "list-compress-depth", "1"]);
+    assert!(depth.contains("is always '0' here"), "{depth}");
+    client.call(&["GET", "k"]);
+    assert!(client.call_text(&["INFO", "latencystats"]).contains("latency_percentiles_usec_get:p50="));
+    assert_eq!(client.call(&["CONFIG", "SET", "latency-tracking-info-percentiles", "0.5 100"]), simple("OK"));
+    let stats = client.call_text(&["INFO", "latencystats"]);
+    assert!(stats.contains("latency_percentiles_usec_get:p0.5=") && stats.contains(",p100="), "{stats}");
+    assert_eq!(client.call(&["CONFIG", "SET", "latency-tracking-info-percentiles", ""]), simple("OK"));
+    assert_eq!(client.call_text(&["INFO", "latencystats"]), "# Latencystats\r\n");
+}
+
+#[test]
+fn a_slot_is_flushed_and_a_snapshot_requested() {
+    let server = FrontEnd::open(asynchronous());
+    let mut client = server.connect();
+    for key in ["foo", "{foo}2", "bar"] {
+        assert_eq!(client.call(&["SET", key, "1"]), simple("OK"));
+    }
+    assert_eq!(client.call(&["CLUSTER", "FLUSHSLOT", "12182", "ASYNC"]), simple("OK"));
+    assert_eq!(client.call(&["DBSIZE"]), Value::Integer(1));
+    let idle = "-ERR Background saving is currently not in progress or scheduled";
+    assert_eq!(client.call_text(&["BGSAVE", "CANCEL"]), idle);
+    // What these tests start has no folder for snapshots; the shard's tests make one.
+    assert_eq!(client.call_text(&["BGSAVE"]), "-ERR this replica stores no snapshots");
+    assert_eq!(client.call_text(&["BGSAVE", "SCHEDULE"]), "-ERR this replica stores no snapshots");
+    assert_eq!(client.call_text(&["BGSAVE", "now"]), "-ERR syntax error");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use fastness_engine::command::CommandSpec;
 use fastness_engine::{Engine, Key, RebuildError};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot, WallMs};
+use tokio::sync::Notify;
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
@@ -140,12 +141,25 @@ pub enum FrontEndOutcome {
     Again(BootNs),
 }
 
+/// What has become of the request for a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotRequest {
+    /// It will be made as soon as possible.
+    Accepted,
+    /// One is in progress.
+    InProgress,
+    /// This replica stores no snapshots.
+    NoStore,
+}
+
 /// The shard as a front end's command sees it.
 pub struct ShardView<'a> {
     pub(crate) leader: Option<&'a Leader>,
     pub(crate) replica: &'a mut Replica,
     pub(crate) now: Now,
     pub(crate) handle: &'a GroupHandle,
+    /// Wakes the loop.
+    pub(crate) work: &'a Notify,
     /// `false` inside of EXEC: nothing may block.
     pub(crate) may_block: bool,
 }
@@ -220,6 +234,26 @@ impl ShardView<'_> {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.replica.phase == Phase::Serving
+    }
+
+    /// BGSAVE: requests a snapshot of this replica as soon as possible. [`crate::SnapshotInfo`] reports the progress.
+    pub fn request_snapshot(&mut self) -> SnapshotRequest {
+        let snapshots = &mut self.replica.snapshots;
+        if !snapshots.have_store() {
+            return SnapshotRequest::NoStore;
+        }
+        if snapshots.is_in_progress() {
+            return SnapshotRequest::InProgress;
+        }
+        snapshots.want();
+        self.work.notify_one();
+        SnapshotRequest::Accepted
+    }
+
+    /// Whether a snapshot of this replica is in progress or requested.
+    #[must_use]
+    pub fn has_snapshot_to_make(&self) -> bool {
+        self.replica.snapshots.is_in_progress() || self.replica.snapshots.is_wanted()
     }
 
     /// DEBUG RELOAD: replaces the data by what an image of it restores. The log is not concerned, because the data is

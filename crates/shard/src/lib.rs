@@ -87,7 +87,7 @@ pub use client_pause::PauseKind;
 pub use committed_value::CommittedValue;
 pub use counters::Peaks;
 pub use digest::{DigestError, DigestResult};
-pub use front_end::{Call, ExecutedQueued, FrontEnd, FrontEndOutcome, ShardView};
+pub use front_end::{Call, ExecutedQueued, FrontEnd, FrontEndOutcome, ShardView, SnapshotRequest};
 pub use idempotency::records::IdempotencyLimits;
 pub use idempotency::{IdempotencyCounter, IdempotencyKey};
 pub use info::{ShardInfo, Standing};

@@ -108,6 +108,11 @@ impl Snapshots {
         self.wanted = true;
     }
 
+    /// Whether one is requested that has not begun.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Sets after how many bytes of log a snapshot is cut. True if the value has changed.
     pub(crate) fn set_every(&mut self, bytes: u64) -> bool {
         std::mem::replace(&mut self.every, bytes) != bytes

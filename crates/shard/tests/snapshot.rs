@@ -92,6 +92,31 @@ fn a_restart_reads_the_snapshot_and_the_log_after_it() {
     });
 }
 
+/// BGSAVE, as a client sends it: the loop makes a snapshot without anything else that wakes it.
+#[test]
+fn a_client_may_request_a_snapshot() {
+    script(async {
+        let store = store();
+        let world = World::primary(setup(Durability::Async, &store)).await;
+        let mut client = world.client();
+        client.expect("SET a 1", OK);
+        commit_all(&world).await;
+        client.expect("BGSAVE", "+Accepted\r\n");
+        write_out(&world).await;
+        let info = world.shard.info().snapshot;
+        assert_eq!((info.written, info.newest, info.keys), (1, world.log.last(), 1));
+        client.expect("SET a 2", OK);
+        client.expect("BGSAVE", "+Accepted\r\n");
+        world.resolve().await;
+        client.expect("BGSAVE", "+InProgress\r\n");
+        commit_all(&world).await;
+        write_out(&world).await;
+        assert_eq!(world.shard.info().snapshot.written, 2, "one at a time");
+        let without = World::primary(Setup::ungated(Durability::Async)).await;
+        without.client().expect("BGSAVE", "+NoStore\r\n");
+    });
+}
+
 /// A primary's memory is ahead of the log: the snapshot is at the index where its last batch commits, and shows nothing
 /// later.
 #[test]

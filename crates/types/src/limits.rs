@@ -180,6 +180,10 @@ pub const CHANNEL_LINK_BYTES_MAX: usize = 16 * MIB;
 /// that arrived least recently are forgotten.
 pub const CONNECTION_SOURCES_MAX: usize = 20_000;
 
+/// Keys that one SORT reads for the patterns of BY and GET, which takes about a second. One with a long name, and a
+/// field of a packed hash, count as several.
+pub const SORT_LOOK_UPS_MAX: usize = 4 * 1024 * 1024;
+
 /// Users of a cluster.
 pub const USERS_MAX: usize = 1000;
 /// Longest name of a user, bytes.

@@ -108,6 +108,7 @@ fn of_clients() -> BTreeMap<&'static str, Box<dyn Written>> {
         CHANNEL_INBOX_BYTES_MAX,
         CHANNEL_LINK_BYTES_MAX,
         CONNECTION_SOURCES_MAX,
+        SORT_LOOK_UPS_MAX,
         USERS_MAX,
         USER_NAME_BYTES_MAX,
         USERS_BYTES_MAX,

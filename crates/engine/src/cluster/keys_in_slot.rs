@@ -1,11 +1,11 @@
 //! CLUSTER COUNTKEYSINSLOT and CLUSTER GETKEYSINSLOT: the keys of a slot on this replica.
 
+use super::slot::slot_of_number;
 use crate::command::{Command, parse};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use fastness_resp::Args;
-use fastness_types::{SLOTS, Slot};
 
 /// CLUSTER COUNTKEYSINSLOT slot
 pub const COUNT: Command = Command::data(
@@ -20,19 +20,15 @@ pub const GET: Command =
     Command::data("cluster|getkeysinslot", "<slot> <count>", "Returns keys of a hash slot on this node.", get)
         .showing_data();
 
-fn slot(number: i64) -> Option<Slot> {
-    usize::try_from(number).ok().filter(|number| *number < SLOTS).map(|number| Slot(number as u16))
-}
-
 fn count(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let slot = slot(parse::integer(args.get(2))?).ok_or(CommandError::Fixed("ERR Invalid slot"))?;
+    let slot = slot_of_number(parse::integer(args.get(2))?).ok_or(CommandError::Fixed("ERR Invalid slot"))?;
     env.reply.integer(engine.count_keys_in_slot(slot) as i64);
     Ok(())
 }
 
 fn get(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (number, count) = (parse::integer(args.get(2))?, parse::integer(args.get(3))?);
-    let (Some(slot), Ok(count)) = (slot(number), usize::try_from(count)) else {
+    let (Some(slot), Ok(count)) = (slot_of_number(number), usize::try_from(count)) else {
         return Err(CommandError::Fixed("ERR Invalid slot or number of keys"));
     };
     let keys = engine.keys_in_slot(slot, count);

@@ -38,6 +38,7 @@ const COMMANDS: &[Command] = &[
     bitmap::setbit::GETBIT,
     bitmap::setbit::SETBIT,
     // cluster
+    cluster::flush_slot::FLUSHSLOT,
     cluster::keys_in_slot::COUNT,
     cluster::keys_in_slot::GET,
     cluster::keyslot::KEYSLOT,

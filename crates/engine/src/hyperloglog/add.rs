@@ -22,16 +22,17 @@ pub const PFADD: Command = Command::data(
 
 fn pfadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
     let (key, elements) = (engine.first_key(args, env), args.skip(2));
+    let limits = engine.keyspace().packed_limits();
     let change = match look_up::look_up(engine, &key, env)? {
         None => {
-            let mut created = HllBuf::empty();
+            let mut created = HllBuf::empty(limits);
             add(&mut created, elements)?;
             created.make_stale();
             Some(Change::between(&[], created.into_bytes()))
         }
         Some(hll) if hll.encoding == Encoding::Dense => added_to_dense(hll, elements),
         Some(hll) => {
-            let mut changed = HllBuf::copy_of(hll)?;
+            let mut changed = HllBuf::copy_of(hll, limits)?;
             let is_changed = add(&mut changed, elements)?;
             changed.make_stale();
             is_changed.then(|| Change::between(hll.bytes, changed.into_bytes()))

@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 use fastness_resp::Args;
 use std::fmt::Write;
 
@@ -71,7 +72,7 @@ fn make_dense(hll: Hll<'_>) -> Result<Option<Change>, CommandError> {
     if hll.encoding == Encoding::Dense {
         return Ok(None);
     }
-    let mut dense = HllBuf::copy_of(hll)?;
+    let mut dense = HllBuf::copy_of(hll, PackedLimits::default())?;
     dense.make_dense()?;
     Ok(Some(Change::between(hll.bytes, dense.into_bytes())))
 }

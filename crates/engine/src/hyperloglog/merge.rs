@@ -30,10 +30,10 @@ fn pfmerge(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
             union.merge(hll)?;
         }
     }
-    let key = engine.first_key(args, env);
+    let (key, limits) = (engine.first_key(args, env), engine.keyspace().packed_limits());
     let (old, mut merged) = match look_up::look_up(engine, &key, env)? {
-        Some(hll) => (hll.bytes, HllBuf::copy_of(hll)?),
-        None => (&[][..], HllBuf::empty()),
+        Some(hll) => (hll.bytes, HllBuf::copy_of(hll, limits)?),
+        None => (&[][..], HllBuf::empty(limits)),
     };
     if is_dense {
         merged.set_dense(&union);

@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 use crate::random::Random;
 use fastness_resp::Args;
 
@@ -56,7 +57,8 @@ fn test_registers(random: &mut dyn Random) -> Result<(), CommandError> {
 
 /// Adds elements to a sparse and a dense value, and compares both and the error of the estimate.
 fn test_estimates(random: &mut dyn Random) -> Result<(), CommandError> {
-    let (mut sparse, mut dense) = (HllBuf::empty(), HllBuf::empty());
+    let limits = PackedLimits::default();
+    let (mut sparse, mut dense) = (HllBuf::empty(limits), HllBuf::empty(limits));
     dense.make_dense()?;
     let seed = random.next_u64();
     let mut checkpoint = 1;

@@ -16,8 +16,6 @@ use super::layout::{CORRUPTED, HEADER_BYTES, REGISTERS};
 use crate::error::CommandError;
 use smallvec::SmallVec;
 
-/// The longest sparse value with its header, bytes: the default of Valkey's `hll-sparse-max-bytes`.
-const VALUE_BYTES_MAX: usize = 3000;
 /// No runs of all registers are longer, bytes: the worst are zeros of two bytes each.
 pub(super) const BYTES_MAX: usize = 2 * REGISTERS;
 /// The largest count that a run has.
@@ -100,12 +98,12 @@ pub(super) fn push_run(out: &mut impl Extend<u8>, count: u8, registers: usize) {
     }
 }
 
-/// Raises a register to a count, unless it has a larger one, in a value with its header. The cached cardinality does
-/// not change.
+/// Raises a register to a count, unless it has a larger one, in a value with its header, which grows to `bytes_max`
+/// bytes at most. The cached cardinality does not change.
 ///
 /// # Errors
 /// [`CORRUPTED`] if the register is in no run.
-pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8) -> Result<Raised, CommandError> {
+pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8, bytes_max: u64) -> Result<Raised, CommandError> {
     if count > COUNT_MAX {
         return Ok(Raised::NoRoom);
     }
@@ -117,7 +115,7 @@ pub(super) fn raise(value: &mut Vec<u8>, register: usize, count: u8) -> Result<R
         value[at] = counted(count, 1);
     } else {
         let split = split(run, register - first, count);
-        if split.len() > run.bytes && value.len() + split.len() - run.bytes > VALUE_BYTES_MAX {
+        if split.len() > run.bytes && (value.len() + split.len() - run.bytes) as u64 > bytes_max {
             return Ok(Raised::NoRoom);
         }
         // The second byte of the last run may be missing: it has no bytes to replace, but counts, as in Valkey.

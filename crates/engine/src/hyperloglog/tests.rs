@@ -4,6 +4,7 @@ use super::layout::{HEADER_BYTES, REGISTERS};
 use super::value::HllBuf;
 use super::{dense, estimate::Histogram, hash, sparse};
 use crate::engine::{Engine, EngineOptions};
+use crate::keyspace::PackedLimits;
 use crate::testing::{Bench, check};
 use fastness_types::HashSeed;
 
@@ -314,10 +315,44 @@ fn a_value_may_become_shorter() {
     bench.script("PFCOUNT k => :3");
 }
 
+/// `hll-sparse-max-bytes`: a value that has no room for a run becomes dense, and one that is longer stays as it is.
+#[test]
+fn a_value_becomes_dense_at_the_length_of_the_option() {
+    // As a Valkey 9.1 server does it: the longest sparse value, and the number that makes it dense.
+    for (bytes_max, longest, last) in [(0, 0, 0), (20, 0, 0), (100, 100, 28), (500, 499, 197), (3_000, 3_000, 1_648)] {
+        let mut bench = Bench::new();
+        bench.engine.set_packed_limits(PackedLimits { hll_sparse_bytes: bytes_max, ..PackedLimits::default() });
+        let mut seen = (0, 0);
+        for number in 0..2_000 {
+            call(&mut bench, "PFADD", "k", numbers(number..number + 1));
+            let value = get(&mut bench, "k");
+            seen.1 = number;
+            if value[4] == 0 {
+                break;
+            }
+            seen.0 = value.len();
+        }
+        assert_eq!(seen, (longest, last), "{bytes_max}");
+    }
+    let mut bench = Bench::new();
+    bench.engine.set_packed_limits(PackedLimits { hll_sparse_bytes: u64::MAX, ..PackedLimits::default() });
+    call(&mut bench, "PFADD", "k", numbers(0..3_000));
+    bench.script("PFDEBUG ENCODING k => +sparse");
+    let mut bench = Bench::new();
+    call(&mut bench, "PFADD", "k", numbers(0..200));
+    let before = get(&mut bench, "k");
+    bench.engine.set_packed_limits(PackedLimits { hll_sparse_bytes: 30, ..PackedLimits::default() });
+    bench.script("PFADD k 7 => :0 | PFDEBUG ENCODING k => +sparse | PFMERGE k => +OK");
+    assert_eq!(get(&mut bench, "k")[16..], before[16..]);
+    call(&mut bench, "PFADD", "k", numbers(1_000..1_010));
+    bench.script("PFDEBUG ENCODING k => +dense");
+}
+
 /// Sparse and dense values of the same elements have the same registers.
 #[test]
 fn both_forms_agree() {
-    let (mut sparse, mut dense) = (HllBuf::empty(), HllBuf::empty());
+    let limits = PackedLimits::default();
+    let (mut sparse, mut dense) = (HllBuf::empty(limits), HllBuf::empty(limits));
     dense.make_dense().expect("it is valid");
     for number in 0..3000_u64 {
         let hashed = hash::of(&(number * 7919).to_le_bytes());

@@ -6,33 +6,36 @@ use super::registers::Registers;
 use super::view::{ENCODING_AT, Encoding, Hll, MAGIC};
 use super::{dense, sparse};
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 
 /// A HyperLogLog that is being changed.
 #[derive(Debug, Clone)]
 pub(super) struct HllBuf {
     bytes: Vec<u8>,
     encoding: Encoding,
+    /// The longest sparse value with its header, bytes.
+    sparse_max: u64,
 }
 
 impl HllBuf {
-    /// One without elements: sparse, a single run, the cached cardinality 0.
-    pub(super) fn empty() -> HllBuf {
+    /// One without elements: sparse, a single run, the cached cardinality 0. `limits`: until when it stays sparse.
+    pub(super) fn empty(limits: PackedLimits) -> HllBuf {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[..MAGIC.len()].copy_from_slice(MAGIC);
         bytes[ENCODING_AT] = Encoding::Sparse as u8;
         sparse::push_run(&mut bytes, 0, REGISTERS);
-        HllBuf { bytes, encoding: Encoding::Sparse }
+        HllBuf { bytes, encoding: Encoding::Sparse, sparse_max: limits.hll_sparse_bytes }
     }
 
-    /// A copy, to change it.
+    /// A copy, to change it. `limits`: until when it stays sparse.
     ///
     /// # Errors
     /// [`CORRUPTED`] if it is sparse and longer than any runs of as many registers.
-    pub(super) fn copy_of(hll: Hll<'_>) -> Result<HllBuf, CommandError> {
+    pub(super) fn copy_of(hll: Hll<'_>, limits: PackedLimits) -> Result<HllBuf, CommandError> {
         if hll.encoding == Encoding::Sparse && hll.body().len() > sparse::BYTES_MAX {
             return Err(CORRUPTED);
         }
-        Ok(HllBuf { bytes: hll.bytes.to_vec(), encoding: hll.encoding })
+        Ok(HllBuf { bytes: hll.bytes.to_vec(), encoding: hll.encoding, sparse_max: limits.hll_sparse_bytes })
     }
 
     /// The same, for reading.
@@ -49,7 +52,7 @@ impl HllBuf {
     /// no room for it becomes dense.
     pub(super) fn raise(&mut self, Hashed { register, count }: Hashed) -> Result<bool, CommandError> {
         if self.encoding == Encoding::Sparse {
-            match sparse::raise(&mut self.bytes, register, count)? {
+            match sparse::raise(&mut self.bytes, register, count, self.sparse_max)? {
                 sparse::Raised::Not => return Ok(false),
                 sparse::Raised::Yes => {
                     self.make_stale();

@@ -1,4 +1,4 @@
-//! Up to which size hashes, sets and sorted sets are packed.
+//! Up to which size values are packed: hashes, sets and sorted sets, the nodes of lists and streams, and HyperLogLogs.
 
 use fastness_types::limits::IMAGE_RECORD_BYTES_MAX;
 
@@ -21,6 +21,15 @@ pub struct PackedLimits {
     pub zset_members: u64,
     /// The longest member of a packed sorted set, bytes: `zset-max-listpack-value`.
     pub zset_name: u64,
+    /// The most elements of a node of a list, or below 0 a class of sizes: `list-max-listpack-size`.
+    pub list_node: i64,
+    /// The length from which a node of a stream gets no further entry, bytes; 0: the most
+    /// ([`PackedLimits::STREAM_NODE_BYTES_MAX`]): `stream-node-max-bytes`.
+    pub stream_node_bytes: u64,
+    /// The most entries of a node of a stream; 0: no limit but the bytes: `stream-node-max-entries`.
+    pub stream_node_entries: u64,
+    /// The longest sparse HyperLogLog with its header, bytes: `hll-sparse-max-bytes`.
+    pub hll_sparse_bytes: u64,
 }
 
 const _: () = assert!(PackedLimits::PARTS_MAX < u16::MAX as u64 && PackedLimits::TEXT_MAX <= u8::MAX as u64);
@@ -32,6 +41,9 @@ impl PackedLimits {
     pub const PARTS_MAX: u64 = 512;
     /// Upper bound on the lengths: a packed value has one byte for each.
     pub const TEXT_MAX: u64 = 128;
+    /// Upper bound on `stream_node_bytes`: a node is read from its start, and copied when it changes while an image or
+    /// an undo record has it.
+    pub const STREAM_NODE_BYTES_MAX: u64 = 64 << 10;
     /// What any packed value may have: those of images keep their form.
     pub const MOST: PackedLimits = PackedLimits {
         hash_fields: Self::PARTS_MAX,
@@ -41,6 +53,10 @@ impl PackedLimits {
         set_text: Self::TEXT_MAX,
         zset_members: Self::PARTS_MAX,
         zset_name: Self::TEXT_MAX,
+        list_node: -5,
+        stream_node_bytes: Self::STREAM_NODE_BYTES_MAX,
+        stream_node_entries: 0,
+        hll_sparse_bytes: u64::MAX,
     };
 
     /// These limits within their upper bounds.
@@ -54,6 +70,11 @@ impl PackedLimits {
             set_text: self.set_text.min(Self::TEXT_MAX),
             zset_members: self.zset_members.min(Self::PARTS_MAX),
             zset_name: self.zset_name.min(Self::TEXT_MAX),
+            stream_node_bytes: match self.stream_node_bytes {
+                0 => Self::STREAM_NODE_BYTES_MAX,
+                bytes => bytes.min(Self::STREAM_NODE_BYTES_MAX),
+            },
+            ..self
         }
     }
 
@@ -93,6 +114,10 @@ impl Default for PackedLimits {
             set_text: 64,
             zset_members: 128,
             zset_name: 64,
+            list_node: -2,
+            stream_node_bytes: 4_096,
+            stream_node_entries: 100,
+            hll_sparse_bytes: 3_000,
         }
     }
 }
@@ -160,6 +185,10 @@ mod tests {
             set_text: all,
             zset_members: all,
             zset_name: all,
+            list_node: i64::MIN,
+            stream_node_bytes: all,
+            stream_node_entries: all,
+            hll_sparse_bytes: all,
         };
         let mut bench = with(limits);
         let (fits, long) = ("v".repeat(128), "v".repeat(129));

@@ -9,6 +9,7 @@
 //!
 //! A list is restored into the nodes that its payload has, as in Valkey, so that both report the same encoding.
 
+use super::limit::NodeLimit;
 use super::node::ListNode;
 use super::node_list::NodeList;
 use super::packed::NUMBER;
@@ -87,9 +88,9 @@ fn restore(kind: u8, input: &mut Input<'_>, _: WallMs) -> Result<Put, PayloadErr
     }))
 }
 
-/// Elements one by one fill nodes as if they were added at the tail.
+/// Elements one by one fill nodes as if they were added at the tail, with the default limit of nodes.
 fn read_elements(input: &mut Input<'_>) -> Result<NodeList, PayloadError> {
-    let mut list = NodeList::unpacked();
+    let mut list = NodeList::unpacked(NodeLimit::default());
     for _ in 0..input.len()? {
         list.push_last(&input.text()?);
     }

@@ -1,6 +1,7 @@
 //! Changes of lists in the keyspace; a list in its entry moves out of it when it grows.
 
 use super::change::{ListChange, ListEnd};
+use super::limit::NodeLimit;
 use super::node_list::NodeList;
 use super::packed::{INLINE_MAX, NUMBER};
 use super::undo::{leaves_record, write_record};
@@ -13,8 +14,14 @@ use smallvec::SmallVec;
 type Inline = SmallVec<[u8; INLINE_MAX]>;
 
 impl Keyspace {
+    /// The limit of the nodes of lists that change from now on.
+    pub(crate) fn list_node_limit(&self) -> NodeLimit {
+        NodeLimit::of_option(self.packed_limits().list_node)
+    }
+
     /// Changes a list. A value of another type does not change.
     pub fn change_list(&mut self, key: &Key<'_>, change: &ListChange<'_>, now: WallMs) {
+        let limit = self.list_node_limit();
         match self.find(key).map(|entry| entry.value()) {
             None if change.creates() => self.change_inline(key, Inline::new(), change, now),
             Some(ValueRef::Packed(packed)) if packed.of == NUMBER => {
@@ -25,9 +32,12 @@ impl Keyspace {
                 let Some(list) = object.downcast_ref::<NodeList>() else { return };
                 if change.empties(list.len()) {
                     self.unlink(key);
-                } else if leaves_record(list, change) {
+                } else if leaves_record(list, change, limit) {
                     let write = |list: &NodeList, record: &mut Vec<u8>| write_record(list, change, record);
-                    self.change_in_place(key, now, write, |list: &mut NodeList| list.apply(change));
+                    self.change_in_place(key, now, write, |list: &mut NodeList| {
+                        list.limit = limit;
+                        list.apply(change);
+                    });
                 } else {
                     self.change_nodes(key, change);
                 }
@@ -39,9 +49,10 @@ impl Keyspace {
     /// Changes a large list, and leaves to the undo log the nodes that the change replaces. Without an undo log they
     /// are freed in slices.
     fn change_nodes(&mut self, key: &Key<'_>, change: &ListChange<'_>) {
-        let mut freed = Vec::new();
+        let (mut freed, limit) = (Vec::new(), self.list_node_limit());
         self.change_parts(key, |object, undo_log| {
             let Some(list) = object.downcast_mut::<NodeList>() else { return };
+            list.limit = limit;
             match undo_log {
                 Some(undo) => {
                     list.apply_keeping(change).into_iter().for_each(|replaced| undo.moved(replaced.into_entry()));
@@ -54,7 +65,7 @@ impl Keyspace {
 
     /// Changes a list in its entry, or one that does not exist.
     fn change_inline(&mut self, key: &Key<'_>, elements: Inline, change: &ListChange<'_>, now: WallMs) {
-        match changed_inline(&elements, change) {
+        match changed_inline(&elements, change, self.list_node_limit()) {
             Some(changed) if changed.is_empty() => self.unlink(key),
             Some(changed) => self.put_inline(key, &changed, now),
             None => {
@@ -62,6 +73,7 @@ impl Keyspace {
                 if change.empties(list.len()) {
                     return self.unlink(key);
                 }
+                list.limit = self.list_node_limit();
                 list.apply(change);
                 match list.packed_bytes().filter(|bytes| bytes.len() <= INLINE_MAX) {
                     Some(bytes) => self.put_inline(key, bytes, now),
@@ -77,11 +89,15 @@ impl Keyspace {
 }
 
 /// The elements after a change at one end of a list in its entry, if they still fit there: without building a list. A
-/// list so short is always packed, because the texts of its elements have at most twice the bytes of their packed form.
-fn changed_inline(elements: &[u8], change: &ListChange<'_>) -> Option<Inline> {
+/// list so short is packed unless its elements are too many, because their texts have at most twice the bytes of their
+/// packed form.
+fn changed_inline(elements: &[u8], change: &ListChange<'_>, limit: NodeLimit) -> Option<Inline> {
     let mut changed = Inline::new();
     match *change {
         ListChange::Push { end, elements: new } if end == ListEnd::Tail || new.len() == 1 => {
+            if !limit.takes_inline(|| listpack::elements(elements).count() + new.len()) {
+                return None;
+            }
             let mut added = Vec::new();
             for text in new.iter() {
                 if elements.len() + added.len() + text.len() > INLINE_MAX {

@@ -5,7 +5,7 @@ use super::super::change::{ListChange, ListEnd, write_positions};
 use super::super::node_list::NodeList;
 use super::super::view::List;
 use crate::effect::Items;
-use crate::keyspace::{ExpiryChange, Key, Keyspace};
+use crate::keyspace::{ExpiryChange, Key, Keyspace, PackedLimits};
 use fastness_resp::Args;
 use fastness_types::{HashSeed, Seq, WallMs};
 use proptest::prelude::*;
@@ -25,6 +25,8 @@ enum Change {
     Remove(Vec<usize>),
     Rotate(ListEnd, ListEnd),
     AddNode(bool, Vec<Vec<u8>>),
+    /// The option `list-max-listpack-size`.
+    Limit(i64),
     Copy,
     Rename,
     Unlink,
@@ -58,6 +60,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => prop::collection::vec(0usize..1_000, 100..300).prop_map(Change::Remove),
         3 => (end(), end()).prop_map(|(from, to)| Change::Rotate(from, to)),
         1 => (any::<bool>(), few()).prop_map(|(plain, elements)| Change::AddNode(plain, elements)),
+        1 => prop_oneof![-6i64..0, 0i64..5, 5i64..200].prop_map(Change::Limit),
         1 => Just(Change::Copy),
         1 => Just(Change::Rename),
         1 => Just(Change::Unlink),
@@ -125,6 +128,9 @@ fn apply(keyspaces: &mut [Keyspace], model: &mut Elements, change: Change) {
             change_list(keyspaces, &ListChange::AddNode { plain, elements: Items::from(Args::owned(&elements)) });
             model.extend(elements);
         }
+        Change::Limit(list_node) => keyspaces.iter_mut().for_each(|keyspace| {
+            keyspace.set_packed_limits(PackedLimits { list_node, ..PackedLimits::default() });
+        }),
         Change::Copy => other_change(keyspaces, |keyspace, key, other| keyspace.copy(key, other, NOW)),
         // Of a list that does not exist, it would bring back its copy.
         Change::Rename if len > 0 => other_change(keyspaces, |keyspace, key, other| {

@@ -1,12 +1,9 @@
 //! How large a node of a list may be, with the meaning of Valkey's option `list-max-listpack-size`.
 //!
-//! The option is a constant: every replica must divide a list in the same way, and OBJECT ENCODING must report the same
-//! everywhere. `list-compress-depth` has no counterpart: nodes are not compressed.
+//! The limit decides how a list is divided and what OBJECT ENCODING reports, never what it is: effects name elements by
+//! their positions in the list, so replicas with other limits hold the same data. `list-compress-depth` has no
+//! counterpart: nodes are not compressed.
 
-/// The option's value: Valkey's default, 8 KiB.
-const OPTION: i16 = -2;
-/// The limit of every node.
-pub(super) const LIMIT: NodeLimit = NodeLimit::of_option(OPTION);
 /// The bytes of a node for the option's values -1 to -5.
 const SIZES: [usize; 5] = [4_096, 8_192, 16_384, 32_768, 65_536];
 /// The bytes of a node whose elements are counted.
@@ -16,23 +13,39 @@ const ELEMENT_HEAD: usize = 8;
 
 /// The limit of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NodeLimit {
+pub(crate) enum NodeLimit {
     /// Bytes of its listpack.
     Bytes(usize),
     /// Number of its elements, which together take at most [`SAFE_BYTES`].
     Elements(usize),
 }
 
+/// That of Valkey's default: 8 KiB.
+impl Default for NodeLimit {
+    fn default() -> NodeLimit {
+        NodeLimit::Bytes(8_192)
+    }
+}
+
 impl NodeLimit {
     /// The limit of a value of the option: a number of elements, or below 0 a class of sizes.
-    const fn of_option(option: i16) -> NodeLimit {
+    pub(crate) fn of_option(option: i64) -> NodeLimit {
         match option {
             0 => NodeLimit::Elements(1),
-            1.. => NodeLimit::Elements(option as usize),
+            1.. => NodeLimit::Elements(usize::try_from(option).unwrap_or(usize::MAX)),
             _ => {
-                let class = option.unsigned_abs() as usize - 1;
-                NodeLimit::Bytes(SIZES[if class < SIZES.len() { class } else { SIZES.len() - 1 }])
+                let class = usize::try_from(option.unsigned_abs()).unwrap_or(usize::MAX) - 1;
+                NodeLimit::Bytes(SIZES[class.min(SIZES.len() - 1)])
             }
+        }
+    }
+
+    /// Whether a list of `count` elements that fits into its key's entry is within the limit.
+    pub(super) fn takes_inline(self, count: impl FnOnce() -> usize) -> bool {
+        match self {
+            // A list in its entry is far shorter than any of the sizes.
+            NodeLimit::Bytes(_) => true,
+            NodeLimit::Elements(max) => count() <= max,
         }
     }
 
@@ -83,13 +96,15 @@ mod tests {
             (-2, NodeLimit::Bytes(8_192)),
             (-5, NodeLimit::Bytes(65_536)),
             (-6, NodeLimit::Bytes(65_536)),
-            (i16::MIN, NodeLimit::Bytes(65_536)),
+            (i64::MIN, NodeLimit::Bytes(65_536)),
             (0, NodeLimit::Elements(1)),
             (1, NodeLimit::Elements(1)),
             (128, NodeLimit::Elements(128)),
+            (i64::MAX, NodeLimit::Elements(usize::MAX)),
         ] {
             assert_eq!(NodeLimit::of_option(option), limit, "{option}");
         }
+        assert_eq!(NodeLimit::default(), NodeLimit::of_option(-2));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - `len` is the number of elements in `bytes`, and the capacity of `bytes` is its length's size class, as far as the
 //!   allocator allows, so that memory follows from the contents.
 
-use super::limit::LIMIT;
+use super::limit::NodeLimit;
 use crate::codec::listpack::{self, FRAME_BYTES, Packable};
 use crate::keyspace::memory::size_class;
 use std::ops::Range;
@@ -37,8 +37,8 @@ impl ListNode {
     }
 
     /// A node of one element, plain if the element is large.
-    pub(super) fn of_text(text: &[u8]) -> ListNode {
-        if LIMIT.is_large(text.len()) {
+    pub(super) fn of_text(text: &[u8], limit: NodeLimit) -> ListNode {
+        if limit.is_large(text.len()) {
             return ListNode::plain(text);
         }
         let mut node = ListNode::default();
@@ -71,14 +71,14 @@ impl ListNode {
     }
 
     /// Whether a text of so many bytes may be added.
-    pub(super) fn admits(&self, text: usize) -> bool {
-        !self.is_plain && !LIMIT.is_large(text) && !LIMIT.is_exceeded_with(self.listpack_bytes(), self.len, text)
+    pub(super) fn admits(&self, text: usize, limit: NodeLimit) -> bool {
+        !self.is_plain && !limit.is_large(text) && !limit.is_exceeded_with(self.listpack_bytes(), self.len, text)
     }
 
     /// Whether both may become one.
-    pub(super) fn may_merge(&self, other: &ListNode) -> bool {
+    pub(super) fn may_merge(&self, other: &ListNode, limit: NodeLimit) -> bool {
         let bytes = self.listpack_bytes() + other.bytes.len();
-        !self.is_plain && !other.is_plain && !LIMIT.is_exceeded(bytes, self.len + other.len)
+        !self.is_plain && !other.is_plain && !limit.is_exceeded(bytes, self.len + other.len)
     }
 
     /// Makes the capacity follow from the length.
@@ -266,11 +266,12 @@ mod tests {
     #[test]
     fn a_large_element_is_alone() {
         let text = "x".repeat(8_193);
-        let mut node = ListNode::of_text(text.as_bytes());
-        assert!(node.is_plain() && !node.admits(1) && !node.may_merge(&ListNode::of_text(b"a")));
+        let limit = NodeLimit::default();
+        let mut node = ListNode::of_text(text.as_bytes(), limit);
+        assert!(node.is_plain() && !node.admits(1, limit) && !node.may_merge(&ListNode::of_text(b"a", limit), limit));
         node.replace(0, b"short");
         assert_eq!((node.get(0), node.len()), (Some(Packable::Text(b"short")), 1));
-        assert!(!ListNode::of_text(&text.as_bytes()[1..]).is_plain());
+        assert!(!ListNode::of_text(&text.as_bytes()[1..], limit).is_plain());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - A packed list has one node, which is not plain. (An empty one, which no key holds, has none.)
 
 use super::change::{ListChange, ListEnd, read_positions};
-use super::limit::LIMIT;
+use super::limit::NodeLimit;
 use super::node::ListNode;
 use super::nodes::{NodePlace, NodeSequence};
 use crate::codec::listpack::{FRAME_BYTES, Packable};
@@ -19,16 +19,25 @@ use fastness_resp::number;
 use std::sync::Arc;
 
 /// A list outside of its entry.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct NodeList {
     pub(super) nodes: NodeSequence,
     /// Whether OBJECT ENCODING reports `listpack`.
     pub(super) is_packed: bool,
+    /// The limit of its nodes as of the last change: whoever changes the list sets it before.
+    pub(super) limit: NodeLimit,
+}
+
+/// The limit of nodes is an option, not a part of the list.
+impl PartialEq for NodeList {
+    fn eq(&self, other: &NodeList) -> bool {
+        self.nodes == other.nodes && self.is_packed == other.is_packed
+    }
 }
 
 impl Default for NodeList {
     fn default() -> NodeList {
-        NodeList { nodes: NodeSequence::default(), is_packed: true }
+        NodeList { nodes: NodeSequence::default(), is_packed: true, limit: NodeLimit::default() }
     }
 }
 
@@ -46,6 +55,11 @@ pub(super) struct Replaced {
 }
 
 impl NodeList {
+    /// An empty list whose nodes have this limit.
+    pub(super) fn limited(limit: NodeLimit) -> NodeList {
+        NodeList { limit, ..NodeList::default() }
+    }
+
     /// A packed list of these elements.
     pub(super) fn of_packed(elements: &[u8], count: usize) -> NodeList {
         let mut list = NodeList::default();
@@ -57,8 +71,8 @@ impl NodeList {
 
     /// An empty list that [`NodeList::push_last`] fills as Valkey fills one whose length it does not know: it is never
     /// packed.
-    pub(crate) fn unpacked() -> NodeList {
-        NodeList { is_packed: false, ..NodeList::default() }
+    pub(crate) fn unpacked(limit: NodeLimit) -> NodeList {
+        NodeList { is_packed: false, ..NodeList::limited(limit) }
     }
 
     /// Adds an element at the tail of a list that is not packed.
@@ -164,7 +178,7 @@ impl NodeList {
     /// Whether a packed list stays packed when `count` texts of `bytes` bytes are added.
     fn stays_packed(&self, bytes: usize, count: usize) -> bool {
         let held = self.packed_bytes().map_or(0, <[u8]>::len);
-        self.is_packed && !LIMIT.is_exceeded(FRAME_BYTES + held + bytes, self.len() + count)
+        self.is_packed && !self.limit.is_exceeded(FRAME_BYTES + held + bytes, self.len() + count)
     }
 
     /// Packs a list that has shrunk to one small node.
@@ -176,7 +190,7 @@ impl NodeList {
             .nodes
             .iter()
             .next()
-            .is_some_and(|node| !node.is_plain() && LIMIT.is_small(node.listpack_bytes(), node.len()));
+            .is_some_and(|node| !node.is_plain() && self.limit.is_small(node.listpack_bytes(), node.len()));
     }
 
     fn push(&mut self, end: ListEnd, elements: Items<'_>) {
@@ -189,11 +203,13 @@ impl NodeList {
 
     fn push_one(&mut self, end: ListEnd, text: &[u8]) {
         match self.end(end) {
-            Some(at) if self.is_packed || self.nodes.node(at).admits(text.len()) => self.nodes.change(at, |node| {
-                let nth = if end == ListEnd::Head { 0 } else { node.len() };
-                node.insert(nth, text);
-            }),
-            _ => self.push_node(end, ListNode::of_text(text)),
+            Some(at) if self.is_packed || self.nodes.node(at).admits(text.len(), self.limit) => {
+                self.nodes.change(at, |node| {
+                    let nth = if end == ListEnd::Head { 0 } else { node.len() };
+                    node.insert(nth, text);
+                })
+            }
+            _ => self.push_node(end, ListNode::of_text(text, self.limit)),
         }
     }
 
@@ -206,7 +222,7 @@ impl NodeList {
 
     /// Adds a node at the tail, as a restored list has it.
     pub(super) fn push_restored(&mut self, node: ListNode) {
-        let fits = !node.is_plain() && LIMIT.fits_packed(node.listpack_bytes(), node.len());
+        let fits = !node.is_plain() && self.limit.fits_packed(node.listpack_bytes(), node.len());
         self.nodes.push_back(node);
         self.is_packed = fits && self.nodes.count() == 1;
     }
@@ -259,7 +275,7 @@ impl NodeList {
     fn set(&mut self, index: usize, text: &[u8]) {
         let Some((place, offset)) = self.nodes.find(index) else { return };
         self.is_packed = self.stays_packed(text.len(), 1);
-        let is_large = LIMIT.is_large(text.len());
+        let is_large = self.limit.is_large(text.len());
         match (self.nodes.node(place).is_plain(), is_large) {
             (false, false) | (true, true) => self.nodes.change(place, |node| node.replace(offset, text)),
             (true, false) => {
@@ -312,23 +328,23 @@ impl NodeList {
         let node = self.nodes.node(place);
         let nth = offset + usize::from(after);
         let is_at_end = if after { nth == node.len() } else { nth == 0 };
-        if node.admits(text.len()) {
+        if node.admits(text.len(), self.limit) {
             return self.nodes.change(place, |node| node.insert(nth, text));
         }
         if is_at_end {
             let beside = if after { self.nodes.next(place) } else { self.nodes.previous(place) };
-            return match beside.filter(|beside| self.nodes.node(*beside).admits(text.len())) {
+            return match beside.filter(|beside| self.nodes.node(*beside).admits(text.len(), self.limit)) {
                 Some(beside) if after => self.nodes.change(beside, |node| node.insert(0, text)),
                 Some(beside) => self.nodes.change(beside, |node| node.insert(node.len(), text)),
-                None if after => self.nodes.insert_after(place, ListNode::of_text(text)),
-                None => self.nodes.insert(place, ListNode::of_text(text)),
+                None if after => self.nodes.insert_after(place, ListNode::of_text(text, self.limit)),
+                None => self.nodes.insert(place, ListNode::of_text(text, self.limit)),
             };
         }
         // The node is full, or the element gets a node of its own.
         let at = self.nodes.ordinal(place);
         let rest = self.nodes.change(place, |node| node.split_off(nth));
         self.insert_node(at + 1, rest);
-        if LIMIT.is_large(text.len()) {
+        if self.limit.is_large(text.len()) {
             return self.insert_node(at + 1, ListNode::plain(text));
         }
         let Some(new) = self.nodes.place(if after { at + 1 } else { at }) else { return };
@@ -354,7 +370,7 @@ impl NodeList {
     fn merge(&mut self, nth: usize) -> bool {
         let Some(place) = self.nodes.place(nth) else { return false };
         let Some(next) = self.nodes.next(place) else { return false };
-        if !self.nodes.node(place).may_merge(self.nodes.node(next)) {
+        if !self.nodes.node(place).may_merge(self.nodes.node(next), self.limit) {
             return false;
         }
         let merged = self.nodes.remove(next);

@@ -377,10 +377,11 @@ impl PartialEq for NodeSequence {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limit::NodeLimit;
     use super::*;
 
     fn node(number: usize) -> ListNode {
-        ListNode::of_text(number.to_string().as_bytes())
+        ListNode::of_text(number.to_string().as_bytes(), NodeLimit::default())
     }
 
     fn sequence(count: usize) -> NodeSequence {

@@ -9,6 +9,6 @@ use crate::keyspace::TypeNumber;
 
 /// The number of the type in digests and in the headers of entries. Frozen.
 pub const NUMBER: TypeNumber = TypeNumber(4);
-/// The longest list in an entry, bytes of its elements. Far below the limit of a node, so that such a list is always
-/// packed.
+/// The longest list in an entry, bytes of its elements. Far below the limit of a node in bytes; where the number of
+/// elements is limited, a list with more is outside of its entry.
 pub const INLINE_MAX: usize = 512;

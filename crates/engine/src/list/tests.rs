@@ -1,6 +1,7 @@
 //! The type passes through everything that an engine does with data.
 
 use crate::image::ImageError;
+use crate::keyspace::PackedLimits;
 use crate::testing::Bench;
 use fastness_types::{Seq, WallMs};
 
@@ -13,17 +14,21 @@ fn run(bench: &mut Bench, line: &str) -> String {
 /// Lists of each form, and other keys.
 fn filled() -> Bench {
     let mut bench = Bench::new();
+    fill(&mut bench);
+    bench
+}
+
+fn fill(bench: &mut Bench) {
     let (middle, long) = ("m".repeat(700), "l".repeat(9_000));
     for line in ["SET text x", "HSET hash a 1", "RPUSH small a 17", "RPUSH dying a", "PEXPIRE dying 5000"] {
-        run(&mut bench, line);
+        run(bench, line);
     }
-    run(&mut bench, &format!("RPUSH middle a {middle} b"));
-    run(&mut bench, &format!("RPUSH long a {long} b"));
+    run(bench, &format!("RPUSH middle a {middle} b"));
+    run(bench, &format!("RPUSH long a {long} b"));
     for n in 0..40 {
         let line: String = (0..50).map(|m| format!(" element-{n}-{m}")).collect();
-        run(&mut bench, &format!("RPUSH large{line}"));
+        run(bench, &format!("RPUSH large{line}"));
     }
-    bench
 }
 
 /// What the commands see.
@@ -75,6 +80,80 @@ fn encodings() {
     assert!((28_000..40_000).contains(&usage[1..].parse::<usize>().unwrap()), "{usage}");
     bench.now.0 += 6_000;
     assert_eq!(run(&mut bench, "EXISTS dying"), ":0");
+}
+
+/// A bench with this value of `list-max-listpack-size`.
+fn limited(list_node: i64) -> Bench {
+    let mut bench = Bench::new();
+    bench.engine.set_packed_limits(PackedLimits { list_node, ..PackedLimits::default() });
+    bench
+}
+
+/// The cases of Valkey's own tests of the option.
+#[test]
+fn the_option_says_when_a_list_is_a_quicklist() {
+    let (packed, quick) = ("OBJECT ENCODING l => $8 listpack", "OBJECT ENCODING l => $9 quicklist");
+    for list_node in [0, 1] {
+        limited(list_node).script(&format!("RPUSH l a => :1 | {packed} | RPUSH l b => :2 | {quick}"));
+    }
+    for change in ["RPUSH l d => :4", "LPUSH l d => :4", "LINSERT l AFTER b d => :4", "LSET l 0 d => +OK"] {
+        let mut bench = limited(3);
+        bench.script(&format!("RPUSH l a b c => :3 | {packed} | {change} | {quick}"));
+    }
+    limited(3)
+        .script(&format!("RPUSH m a b c d => :4 | RPUSH l d e f => :3 | LMOVE m l RIGHT RIGHT => $1 d | {quick}"));
+    for change in ["RPOP l 3 => *3 $1 d $1 a $1 a", "LREM l 3 a => :3", "LTRIM l 1 1 => +OK"] {
+        limited(3).script(&format!("RPUSH l a a a d => :4 | {quick} | {change} | {packed}"));
+    }
+    // It is a number of bytes below 0; less than -5 is as -5.
+    let (long, longer) = ("x".repeat(60_000), "x".repeat(5_536));
+    for list_node in [-5, -6] {
+        limited(list_node).script(&format!("RPUSH l {long} => :1 | {packed} | RPUSH l {longer} => :2 | {quick}"));
+    }
+    let large = "x".repeat(4_097);
+    limited(-1).script(&format!(
+        "RPUSH l a => :1 | {packed} | LSET l 0 {large} => +OK | {quick} | LSET l -1 c => +OK | {packed}"
+    ));
+}
+
+/// A list that is stored already keeps its form until it grows; one that is copied or restored keeps it, too.
+#[test]
+fn the_option_applies_to_later_changes() {
+    let (packed, quick) = ("$8 listpack", "$9 quicklist");
+    let mut bench = limited(-2);
+    let option = |bench: &mut Bench, list_node: i64| {
+        bench.engine.set_packed_limits(PackedLimits { list_node, ..PackedLimits::default() });
+    };
+    bench.script("RPUSH l 1 2 3 4 5 6 => :6");
+    option(&mut bench, 4);
+    bench.script(&format!("OBJECT ENCODING l => {packed} | LPOP l => $1 1 | OBJECT ENCODING l => {packed}"));
+    bench.script(&format!("COPY l m => :1 | OBJECT ENCODING m => {packed}"));
+    bench.script(&format!(
+        "RPUSH l 7 => :6 | OBJECT ENCODING l => {quick} | LRANGE l 0 -1 => *6 $1 2 $1 3 $1 4 $1 5 $1 6 $1 7"
+    ));
+    option(&mut bench, -2);
+    bench.script(&format!("OBJECT ENCODING l => {quick} | COPY l n => :1 | OBJECT ENCODING n => {quick}"));
+    bench.script(&format!(
+        "LPOP l => $1 2 | OBJECT ENCODING l => {quick} | SORT l STORE s => :5 | OBJECT ENCODING s => {packed}"
+    ));
+    option(&mut bench, 2);
+    bench.script(&format!(
+        "SORT l STORE s => :5 | OBJECT ENCODING s => {quick} | LRANGE s 0 -1 => *5 $1 3 $1 4 $1 5 $1 6 $1 7"
+    ));
+}
+
+/// Replicas with other options have the same data, whatever the division into nodes.
+#[test]
+fn replicas_may_have_other_options() {
+    for (of_primary, of_replica) in [(-2, 3), (3, -2), (1, -5)] {
+        for line in LINES {
+            let (mut bench, mut replica) = (limited(of_primary), limited(of_replica));
+            fill(&mut bench);
+            run(&mut bench, line);
+            replica.engine.apply(bench.now, &bench.effects.encoded().to_vec()).unwrap();
+            assert_eq!(replica.engine.digest(), bench.engine.digest(), "{line}");
+        }
+    }
 }
 
 #[test]

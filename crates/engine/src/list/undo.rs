@@ -18,7 +18,7 @@
 //! | node added | – |
 
 use super::change::{ListChange, ListEnd};
-use super::limit::LIMIT;
+use super::limit::NodeLimit;
 use super::node::ListNode;
 use super::node_list::{NodeList, Replaced};
 use crate::codec::varint;
@@ -70,18 +70,18 @@ fn slice(node: &ListNode, end: ListEnd, count: usize) -> &[u8] {
     }
 }
 
-/// Whether the change is undone by a record of [`write_record`].
-pub(super) fn leaves_record(list: &NodeList, change: &ListChange<'_>) -> bool {
+/// Whether the change, made with this limit of nodes, is undone by a record of [`write_record`].
+pub(super) fn leaves_record(list: &NodeList, change: &ListChange<'_>, limit: NodeLimit) -> bool {
     match *change {
         ListChange::Push { .. } | ListChange::Rotate { .. } | ListChange::AddNode { .. } => true,
         ListChange::Trim { head, tail } => popped(list, head, tail).is_some(),
         ListChange::Set { index, element } => list
             .nodes
             .find(index as usize)
-            .is_none_or(|(place, _)| !list.nodes.node(place).is_plain() && !LIMIT.is_large(element.len())),
+            .is_none_or(|(place, _)| !list.nodes.node(place).is_plain() && !limit.is_large(element.len())),
         ListChange::Insert { pivot, element, .. } => list.nodes.find(pivot as usize).is_none_or(|(place, _)| {
             // A packed list that stays packed has room, too.
-            list.nodes.node(place).admits(element.len())
+            list.nodes.node(place).admits(element.len(), limit)
         }),
         ListChange::Remove { .. } => false,
     }
@@ -194,7 +194,7 @@ impl Replaced {
 
     /// The replaced nodes, to be freed.
     pub(super) fn into_object(self) -> Object {
-        Object::new(NodeList { nodes: self.nodes, is_packed: false })
+        Object::new(NodeList { nodes: self.nodes, is_packed: false, ..NodeList::default() })
     }
 
     /// Reads what [`Replaced::into_entry`] made.

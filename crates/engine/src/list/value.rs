@@ -42,7 +42,7 @@ impl Value<Entry> for NodeList {
     }
 
     fn copied(&self) -> Object {
-        Object::new(NodeList { nodes: self.nodes.copied(), is_packed: self.is_packed })
+        Object::new(NodeList { nodes: self.nodes.copied(), ..*self })
     }
 
     fn equals(&self, other: &dyn Value<Entry>) -> bool {

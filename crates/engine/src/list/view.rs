@@ -1,5 +1,6 @@
 //! Reading of lists in both of their forms: in the key's entry, and as nodes outside of it ([`NodeList`]).
 
+use super::node::ListNode;
 use super::node_list::NodeList;
 use super::packed::NUMBER;
 use crate::codec::listpack::{self, Packable};
@@ -88,6 +89,12 @@ impl<'a> List<'a> {
             ListForm::Packed(_) => None,
             ListForm::Nodes(list) => Some(list),
         }
+    }
+
+    /// Of a list that is not packed: how many nodes it has, and the bytes of all of them as listpacks.
+    pub(crate) fn quicklist(self) -> Option<(usize, usize)> {
+        let list = self.nodes().filter(|list| !list.is_packed)?;
+        Some((list.nodes.count(), list.nodes.iter().map(ListNode::listpack_bytes).sum()))
     }
 
     /// The elements in their packed form, if it is in its entry.

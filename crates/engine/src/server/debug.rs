@@ -4,6 +4,8 @@
 use crate::command::types::dump_forms;
 use crate::digest::{self, Digest};
 use crate::engine::Engine;
+use crate::keyspace::{Entry, PackedLimits};
+use crate::list::List;
 use crate::types;
 use fastness_types::WallMs;
 
@@ -32,7 +34,20 @@ pub fn describe(engine: &Engine, key: &[u8], now: WallMs, measured: bool) -> Opt
     let length = length.map(|bytes| format!(" serializedlength:{bytes}")).unwrap_or_default();
     let idle = ((now.0 / 1000) as u32).wrapping_sub(entry.access()) & ACCESS_MASK;
     let (encoding, access) = (types::encoding(entry), entry.access() & ACCESS_MASK);
-    Some(format!("Value at:{entry:p} refcount:1 encoding:{encoding}{length} lru:{access} lru_seconds_idle:{idle}"))
+    let nodes = described_nodes(entry, engine.keyspace().packed_limits()).unwrap_or_default();
+    Some(format!(
+        "Value at:{entry:p} refcount:1 encoding:{encoding}{length} lru:{access} lru_seconds_idle:{idle}{nodes}"
+    ))
+}
+
+/// The nodes of a list that Valkey stores as a quicklist. They are not compressed.
+fn described_nodes(entry: &Entry, limits: PackedLimits) -> Option<String> {
+    let (count, bytes) = List::of(entry.value())?.quicklist()?;
+    let average = List::of(entry.value())?.len() as f64 / count.max(1) as f64;
+    let max = limits.list_node;
+    Some(format!(
+        " ql_nodes:{count} ql_avg_node:{average:.2} ql_listpack_max:{max} ql_compressed:0 ql_uncompressed_size:{bytes}"
+    ))
 }
 
 /// The encoding of a value and the bytes that it takes on the heap. `None`: the key is missing.
@@ -79,5 +94,17 @@ mod tests {
         assert!(fast.contains(" encoding:embstr lru:"), "{fast}");
         assert_eq!(describe(&bench.engine, b"missing", now, true), None);
         assert_eq!(footprint(&bench.engine, b"a").unwrap().0, "embstr");
+        // The line of a Valkey 9.1 server for this list.
+        bench.engine.set_packed_limits(PackedLimits { list_node: -1, ..PackedLimits::default() });
+        let mut push: Vec<&[u8]> = vec![b"LPUSH", b"l"];
+        push.resize(6_002, b"1");
+        bench.run(&push);
+        bench.run(&[b"SORT", b"l", b"STORE", b"l"]);
+        let line = describe(&bench.engine, b"l", now, false).unwrap();
+        let nodes = " ql_nodes:3 ql_avg_node:2000.00 ql_listpack_max:-1 ql_compressed:0 ql_uncompressed_size:12021";
+        assert!(line.ends_with(nodes), "{line}");
+        bench.run(&[b"RPUSH", b"short", b"1"]);
+        let line = describe(&bench.engine, b"short", now, false).unwrap();
+        assert!(!line.contains("ql_"), "{line}");
     }
 }

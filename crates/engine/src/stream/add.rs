@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::keyspace::PackedLimits;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -31,7 +32,7 @@ struct XaddOptions {
     fields: usize,
 }
 
-fn parse(args: Args<'_>) -> Result<XaddOptions, CommandError> {
+fn parse(args: Args<'_>, limits: PackedLimits) -> Result<XaddOptions, CommandError> {
     let (mut options, mut only_existing, mut at, mut id) = (TrimOptions::default(), false, 2, None);
     while let Some(word) = args.try_get(at) {
         if let Some(next) = options.parse(args, at)? {
@@ -44,7 +45,7 @@ fn parse(args: Args<'_>) -> Result<XaddOptions, CommandError> {
             break;
         }
     }
-    let trim = options.finish()?;
+    let trim = options.finish(limits)?;
     let fields = at + 1;
     let count = args.len().saturating_sub(fields);
     match id {
@@ -71,12 +72,12 @@ fn new_id(wanted: WantedId, last: StreamId, now: WallMs) -> Result<StreamId, Com
 }
 
 fn xadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    let options = parse(args)?;
+    let (now, limits) = (env.now, engine.keyspace().packed_limits());
+    let options = parse(args, limits)?;
     if options.id == WantedId::Exactly(StreamId::MIN) {
         return Err(CommandError::Fixed("ERR The ID specified in XADD must be greater than 0-0"));
     }
     let key = engine.first_key(args, env);
-    let now = env.now;
     let stream = look_up(engine, &key, env)?;
     if stream.is_none() && options.only_existing {
         env.reply.null();
@@ -89,7 +90,8 @@ fn xadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     if texts > TEXTS_MAX {
         return Err(CommandError::Fixed("ERR Elements are too large to be stored"));
     }
-    let in_new_node = stream.and_then(|stream| stream.last_node()).is_none_or(|(_, node)| !node.admits(texts));
+    let last_node = stream.and_then(|stream| stream.last_node()).map(|(_, node)| node);
+    let in_new_node = last_node.is_none_or(|node| !node.admits(texts, limits));
     engine.change_stream(&key, StreamChange::Add { id, in_new_node, fields: fields.into() }, env);
     if let Some(trim) = options.trim {
         engine.trim_stream(&key, trim, env)?;

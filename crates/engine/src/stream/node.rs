@@ -20,16 +20,13 @@
 
 use super::id::StreamId;
 use crate::codec::listpack::{self, FRAME_BYTES, Packable};
+use crate::keyspace::PackedLimits;
 use crate::keyspace::memory::size_class;
 
 /// The entry was removed.
 const DELETED: i64 = 1;
 /// The entry has the fields of the node.
 const SAME_FIELDS: i64 = 2;
-/// Valkey's default of `stream-node-max-bytes`.
-const NODE_BYTES_MAX: usize = 4_096;
-/// Valkey's default of `stream-node-max-entries`.
-pub(super) const NODE_ENTRIES_MAX: u64 = 100;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,10 +188,12 @@ impl StreamNode {
         NODE + size_class(self.bytes.len())
     }
 
-    /// Whether an entry whose texts have so many bytes may be added.
-    pub(super) fn admits(&self, texts: usize) -> bool {
+    /// Whether an entry whose texts have so many bytes may be added. Only the primary decides it: its effect says what
+    /// it has decided, because what is trimmed later, and the digest, follow from the nodes.
+    pub(super) fn admits(&self, texts: usize, limits: PackedLimits) -> bool {
         let listpack = FRAME_BYTES + number_bytes(self.live) + number_bytes(self.deleted) + self.bytes.len();
-        listpack + texts < NODE_BYTES_MAX && self.live + self.deleted < NODE_ENTRIES_MAX
+        let has_place = limits.stream_node_entries == 0 || self.live + self.deleted < limits.stream_node_entries;
+        ((listpack + texts) as u64) < limits.stream_node_bytes && has_place
     }
 
     /// Adds an entry of these fields, each with its value. `id`: the node's.
@@ -396,14 +395,21 @@ mod tests {
 
     #[test]
     fn a_node_has_bounds() {
-        let id = StreamId::new(1, 0);
-        let mut node = StreamNode::of_fields([&b"f"[..]].into_iter());
-        let mut seq = 0;
-        while node.admits(2) {
-            node.push(id, StreamId::new(1, seq), [(&b"f"[..], &b"v"[..])].into_iter());
-            seq += 1;
-        }
-        assert_eq!(seq, NODE_ENTRIES_MAX);
-        assert!(!StreamNode::of_fields([&b"f"[..]].into_iter()).admits(4_096));
+        let filled = |limits: PackedLimits| {
+            let mut node = StreamNode::of_fields([&b"f"[..]].into_iter());
+            let mut seq = 0;
+            while node.admits(2, limits) {
+                node.push(StreamId::new(1, 0), StreamId::new(1, seq), [(&b"f"[..], &b"v"[..])].into_iter());
+                seq += 1;
+            }
+            (seq, node.bytes().len())
+        };
+        let limits = PackedLimits::default();
+        assert_eq!(filled(limits).0, 100);
+        assert_eq!(filled(PackedLimits { stream_node_entries: 7, ..limits }).0, 7);
+        let long = PackedLimits { stream_node_entries: 0, stream_node_bytes: 0, ..limits }.bounded();
+        let bytes = filled(long).1 as u64;
+        assert!(bytes < long.stream_node_bytes && bytes + 100 > long.stream_node_bytes, "{bytes}");
+        assert!(!StreamNode::of_fields([&b"f"[..]].into_iter()).admits(4_096, limits));
     }
 }

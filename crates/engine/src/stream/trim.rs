@@ -4,17 +4,19 @@ use super::change::StreamChange;
 use super::entries::Stream;
 use super::id::{StreamId, c_text};
 use super::look_up::look_up;
-use super::node::NODE_ENTRIES_MAX;
 use crate::command::Command;
 use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, PackedLimits};
 use fastness_resp::Args;
 
-/// Entries that an approximate trim removes at most, if it names no limit.
-const LIMIT: u64 = 100 * NODE_ENTRIES_MAX;
+/// Entries that an approximate trim removes at most, if it names no limit: those of so many nodes, but not more than
+/// [`LIMIT_MAX`], and [`LIMIT_OF_ANY`] if nodes have any number of entries.
+const NODES_OF_LIMIT: u64 = 100;
+const LIMIT_OF_ANY: u64 = 10_000;
+const LIMIT_MAX: u64 = 1_000_000;
 
 /// XTRIM key (MAXLEN | MINID) \[= | ~] threshold \[LIMIT count]
 pub const XTRIM: Command = Command::data(
@@ -85,7 +87,7 @@ impl TrimOptions {
     }
 
     /// The options together.
-    pub(super) fn finish(self) -> Result<Option<Trim>, CommandError> {
+    pub(super) fn finish(self, limits: PackedLimits) -> Result<Option<Trim>, CommandError> {
         let Some((threshold, approximate)) = self.trim else {
             return match self.limit {
                 None => Ok(None),
@@ -101,9 +103,18 @@ impl TrimOptions {
             (Some(_), false) => {
                 Err(CommandError::Fixed("ERR syntax error, LIMIT cannot be used without the special ~ option"))
             }
-            (limit, true) => Ok(Some(Trim { threshold, approximate, limit: limit.unwrap_or(LIMIT) })),
+            (limit, true) => {
+                Ok(Some(Trim { threshold, approximate, limit: limit.unwrap_or_else(|| default_limit(limits)) }))
+            }
             (None, false) => Ok(Some(Trim { threshold, approximate, limit: 0 })),
         }
+    }
+}
+
+fn default_limit(limits: PackedLimits) -> u64 {
+    match limits.stream_node_entries {
+        0 => LIMIT_OF_ANY,
+        entries => entries.saturating_mul(NODES_OF_LIMIT).min(LIMIT_MAX),
     }
 }
 
@@ -173,7 +184,7 @@ fn xtrim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     if options.trim.is_none() && options.limit.is_none_or(|limit| limit == 0) {
         return Err(NO_STRATEGY);
     }
-    let trim = options.finish()?.ok_or(NO_STRATEGY)?;
+    let trim = options.finish(engine.keyspace().packed_limits())?.ok_or(NO_STRATEGY)?;
     let key = engine.first_key(args, env);
     let removed = engine.trim_stream(&key, trim, env)?;
     env.reply.integer(removed as i64);
@@ -182,6 +193,7 @@ fn xtrim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
 
 #[cfg(test)]
 mod tests {
+    use crate::keyspace::PackedLimits;
     use crate::testing::{Bench, check};
 
     #[test]
@@ -207,6 +219,61 @@ mod tests {
         bench.script("XTRIM s MINID ~ 350 => :200 | XLEN s => :750 | XTRIM s MAXLEN ~ 0 LIMIT 210 => :200");
         bench.script("XADD s MAXLEN ~ 400 LIMIT 100 2000-0 a 1 => $6 2000-0 | XLEN s => :451");
         bench.script("XTRIM s MAXLEN ~ 0 LIMIT 0 => :451 | XLEN s => :0");
+    }
+
+    #[test]
+    fn options_change_what_an_approximate_trim_removes() {
+        let mut bench = Bench::new();
+        let options = |bench: &mut Bench, entries: u64, bytes: u64| {
+            let limits =
+                PackedLimits { stream_node_entries: entries, stream_node_bytes: bytes, ..PackedLimits::default() };
+            bench.engine.set_packed_limits(limits);
+        };
+        let mut id = 0;
+        let mut add = |bench: &mut Bench, count: usize| {
+            for _ in 0..count {
+                id += 1;
+                bench.run(&[b"XADD", b"s", format!("{id}-0").as_bytes(), b"a", b"1"]);
+            }
+        };
+        options(&mut bench, 10, 4_096);
+        add(&mut bench, 30);
+        bench.script("XTRIM s MAXLEN ~ 15 => :10 | XLEN s => :20");
+        // Nodes keep their size: two of 10 entries, then of one.
+        options(&mut bench, 1, 4_096);
+        add(&mut bench, 5);
+        bench.script("XTRIM s MAXLEN ~ 3 => :22 | XLEN s => :3 | XTRIM s MINID ~ 35 => :2 | XLEN s => :1");
+        // Without LIMIT, the entries of 100 nodes at most.
+        add(&mut bench, 120);
+        bench.script("XTRIM s MAXLEN ~ 0 => :100 | XLEN s => :21 | DEL s => :1");
+        // Short nodes in bytes; 0 and 0: the longest ones.
+        options(&mut bench, 0, 60);
+        add(&mut bench, 12);
+        let nodes = |bench: &mut Bench| {
+            let info = bench.run(&[b"XINFO", b"STREAM", b"s"]);
+            let info = String::from_utf8_lossy(&info).replace("\r\n", " ");
+            info.split("radix-tree-keys :").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+        };
+        assert!(nodes(&mut bench) > Some(2), "{:?}", nodes(&mut bench));
+        bench.script("DEL s => :1");
+        options(&mut bench, 0, 0);
+        add(&mut bench, 3_000);
+        assert_eq!(nodes(&mut bench), Some(1));
+        bench.script("XTRIM s MAXLEN ~ 1 => :0 | XTRIM s MAXLEN ~ 0 => :3000 | XLEN s => :0");
+    }
+
+    /// A replica with other options gets the same nodes.
+    #[test]
+    fn nodes_are_those_of_the_primary() {
+        let (mut bench, mut replica) = (Bench::new(), Bench::new());
+        replica.engine.set_packed_limits(PackedLimits { stream_node_entries: 3, ..PackedLimits::default() });
+        for n in 1..=250 {
+            bench.run(&[b"XADD", b"s", b"MAXLEN", b"~", b"120", format!("{n}-0").as_bytes(), b"a", b"1"]);
+            replica.engine.apply(bench.now, &bench.effects.take().to_vec()).unwrap();
+        }
+        bench.script("XLEN s => :150");
+        replica.script("XLEN s => :150");
+        assert_eq!(bench.engine.digest(), replica.engine.digest());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use fastness_types::Durability;
 use super::value::{self, Problem};
 use super::{
     CertificateUser, ClientCertificates, CommandAccess, Config, LogFormat, LogLevel, LogLines, MemoryBound,
-    OutputLimit, OutputLimits, TraceOptions,
+    OutputLimit, OutputLimits, Percentiles, TraceOptions,
 };
 
 /// When an option takes effect.
@@ -60,11 +60,17 @@ enum Kind {
     LogLevel(Field<LogLevel>),
     LogFormat(Field<LogFormat>),
     OutputLimits(Field<OutputLimits>),
+    Percentiles(Field<Percentiles>),
     Fixed,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Upper bound of Valkey's options of this kind.
+const COUNT_MAX: u64 = i64::MAX as u64;
+/// Range of Valkey's list-max-listpack-size.
+const LIST_NODE_MIN: i64 = i32::MIN as i64;
+const LIST_NODE_MAX: i64 = i32::MAX as i64;
 
 const CERTIFICATES: [(&str, ClientCertificates); 3] =
     [("yes", ClientCertificates::Required), ("optional", ClientCertificates::Optional), ("no", ClientCertificates::No)];
@@ -134,6 +140,7 @@ impl OptionSpec {
                 let before = *field(config);
                 output_limits(words, before).map(|limits| *field(config) = limits)
             }
+            Kind::Percentiles(field) => Percentiles::parse(words).map(|percentiles| *field(config) = percentiles),
             kind => match words {
                 [word] => kind.assign_one(config, word),
                 _ => None,
@@ -173,6 +180,7 @@ impl OptionSpec {
                 };
                 format!("{} {}", text("normal", normal), text("pubsub", pubsub))
             }
+            Kind::Percentiles(field) => field(config).to_string(),
             Kind::Fixed => self.default.trim_matches('"').to_owned(),
         }
     }
@@ -212,7 +220,7 @@ impl Kind {
             Kind::CommandAccess(field) => *field(config) = value_of(&COMMAND_ACCESS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
-            Kind::Words(_) | Kind::OutputLimits(_) | Kind::Fixed => return None,
+            Kind::Words(_) | Kind::OutputLimits(_) | Kind::Percentiles(_) | Kind::Fixed => return None,
         }
         Some(())
     }
@@ -366,39 +374,54 @@ pub static OPTIONS: &[OptionSpec] = &[
         Kind::MemoryBound(|c| &mut c.maxmemory_clients),
         "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; a connection may have as many unread replies as are left of it, and over it the largest are closed, except those with CLIENT NO-EVICT (crates/LIMITS.md)"),
     fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
-    option!("hash-max-listpack-entries", "512", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("hash-max-listpack-entries", "512", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: COUNT_MAX },
         "fields up to which a hash is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
-    option!("hash-max-ziplist-entries", "512", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("hash-max-ziplist-entries", "512", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: COUNT_MAX },
         "older name of hash-max-listpack-entries"),
-    option!("hash-max-listpack-value", "64", "bytes from 0 to 128", Running,
-        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: PackedLimits::TEXT_MAX },
+    option!("hash-max-listpack-value", "64", "bytes; more than 128 counts as 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: COUNT_MAX },
         "longest field and value of such a hash"),
-    option!("hash-max-ziplist-value", "64", "bytes from 0 to 128", Running,
-        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: PackedLimits::TEXT_MAX },
+    option!("hash-max-ziplist-value", "64", "bytes; more than 128 counts as 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.hash_text, min: 0, max: COUNT_MAX },
         "older name of hash-max-listpack-value"),
-    option!("set-max-intset-entries", "512", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.set_ints, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("set-max-intset-entries", "512", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.set_ints, min: 0, max: COUNT_MAX },
         "members up to which a set of integers is kept in the compact form that OBJECT ENCODING calls intset; set it on every node, because each replica decides for itself"),
-    option!("set-max-listpack-entries", "128", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.set_texts, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("set-max-listpack-entries", "128", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.set_texts, min: 0, max: COUNT_MAX },
         "members up to which another set is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
-    option!("set-max-listpack-value", "64", "bytes from 0 to 128", Running,
-        Kind::Bytes { field: |c| &mut c.packed_limits.set_text, min: 0, max: PackedLimits::TEXT_MAX },
+    option!("set-max-listpack-value", "64", "bytes; more than 128 counts as 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.set_text, min: 0, max: COUNT_MAX },
         "longest member of such a set"),
-    option!("zset-max-listpack-entries", "128", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("zset-max-listpack-entries", "128", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: COUNT_MAX },
         "members up to which a sorted set is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
-    option!("zset-max-ziplist-entries", "128", "a number from 0 to 512", Running,
-        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: PackedLimits::PARTS_MAX },
+    option!("zset-max-ziplist-entries", "128", "a number; more than 512 counts as 512", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.zset_members, min: 0, max: COUNT_MAX },
         "older name of zset-max-listpack-entries"),
-    option!("zset-max-listpack-value", "64", "bytes from 0 to 128", Running,
-        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: PackedLimits::TEXT_MAX },
+    option!("zset-max-listpack-value", "64", "bytes; more than 128 counts as 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: COUNT_MAX },
         "longest member of such a sorted set"),
-    option!("zset-max-ziplist-value", "64", "bytes from 0 to 128", Running,
-        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: PackedLimits::TEXT_MAX },
+    option!("zset-max-ziplist-value", "64", "bytes; more than 128 counts as 128", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.zset_name, min: 0, max: COUNT_MAX },
         "older name of zset-max-listpack-value"),
+    option!("list-max-listpack-size", "-2", "a number of elements, or -1 to -5: 4, 8, 16, 32 or 64 KiB", Running,
+        Kind::Signed { field: |c| &mut c.packed_limits.list_node, min: LIST_NODE_MIN, max: LIST_NODE_MAX },
+        "most elements (0: 1), or the size, of a node of a list; a list that is one node has the encoding listpack, others quicklist; set it on every node, because each replica decides for itself"),
+    option!("list-max-ziplist-size", "-2", "a number of elements, or -1 to -5: 4, 8, 16, 32 or 64 KiB", Running,
+        Kind::Signed { field: |c| &mut c.packed_limits.list_node, min: LIST_NODE_MIN, max: LIST_NODE_MAX },
+        "older name of list-max-listpack-size"),
+    option!("stream-node-max-bytes", "4096", "bytes; 0 and more than 64kb count as 64kb", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.stream_node_bytes, min: 0, max: COUNT_MAX },
+        "size from which a node of a stream gets no further entry; XTRIM and XADD with ~ remove whole nodes; set it on every node, because the primary's applies"),
+    option!("stream-node-max-entries", "100", "a number, 0: no limit but the bytes", Running,
+        Kind::Number { field: |c| &mut c.packed_limits.stream_node_entries, min: 0, max: COUNT_MAX },
+        "most entries of such a node; without LIMIT, a trim with ~ removes 100 times as many at most (0: 10000)"),
+    option!("hll-sparse-max-bytes", "3000", "bytes", Running,
+        Kind::Bytes { field: |c| &mut c.packed_limits.hll_sparse_bytes, min: 0, max: COUNT_MAX },
+        "length up to which a HyperLogLog is kept in the sparse form; set it on every node, because the primary's applies"),
     option!("maxclients", "10000", "a number from 1 to 1000000", Running, Kind::Number { field: |c| &mut c.maxclients, min: 1, max: 1_000_000 },
         "client connections to this node"),
     option!("source-connections-per-second", "2000", "a number from 0 to 1000000, 0: no limit", Running,
@@ -512,9 +535,18 @@ pub static OPTIONS: &[OptionSpec] = &[
     fixed("slave-read-only", "yes", "replicas never take writes"),
     fixed("io-threads", "1", "each replica has its own thread"),
     fixed("daemonize", "no", "runs in the foreground"),
+    fixed("list-compress-depth", "0", "nodes of lists are not compressed"),
     fixed("tls-cluster", "yes", "nodes speak TLS to each other"),
     fixed("tls-replication", "yes", "nodes speak TLS to each other"),
     fixed("latency-tracking", "yes", "LATENCY HISTOGRAM and INFO latencystats are always on"),
+    option!("latency-tracking-info-percentiles", "\"50 99 99.9\"", "numbers from 0 to 100, in quotes; empty: none", Running,
+        Kind::Percentiles(|c| &mut c.latency_percentiles),
+        "percentiles of the time that each command took, in INFO latencystats"),
+    fixed("lazyfree-lazy-eviction", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-expire", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-server-del", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-user-del", "yes", "memory of removed values is freed in the background, in slices"),
+    fixed("lazyfree-lazy-user-flush", "yes", "memory of removed values is freed in the background, in slices"),
     fixed("hz", "10", "the period of background work, 10 per second"),
 ];
 
@@ -585,6 +617,7 @@ impl Config {
             proto_max_bulk_len: 0,
             command_logs: Default::default(),
             latency_monitor_threshold: Duration::ZERO,
+            latency_percentiles: Percentiles::default(),
             loglevel: LogLevel::Notice,
             log_format: LogFormat::Text,
             log_lines: LogLines::default(),

@@ -644,6 +644,7 @@ fn commands() -> &'static CommandTable {
         Command::front_end("readwrite", "", "Disables reads from a replica."),
         Command::front_end("reset", "", "Resets the connection.").running_while_queueing(),
         Command::front_end("quit", "", "Closes the connection.").running_while_queueing(),
+        Command::front_end("bgsave", "", "Makes a snapshot."),
     ];
     static TABLE: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(command::commands().chain(OWN)));
     &TABLE
@@ -667,6 +668,7 @@ impl FrontEnd for ScriptedFrontEnd {
                 shard.reset(session);
                 out.simple("RESET");
             }
+            "bgsave" => out.simple(format!("{:?}", shard.request_snapshot())),
             "quit" => {
                 out.ok();
                 return FrontEndOutcome::Close;

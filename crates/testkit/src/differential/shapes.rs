@@ -426,6 +426,7 @@ pub const SHAPES: &[&str] = &[
     "SELECT d",
     // cluster
     "CLUSTER COUNTKEYSINSLOT l",
+    "CLUSTER FLUSHSLOT l ?ASYNC ?SYNC",
     "CLUSTER GETKEYSINSLOT l n",
     "CLUSTER KEYSLOT v",
     "CLUSTER SLOT-STATS ORDERBY e ?LIMIT:l ?ASC ?DESC",

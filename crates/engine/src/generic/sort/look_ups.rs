@@ -1,9 +1,17 @@
 //! The keys that the patterns of BY and GET name, and their values.
 
 use crate::codec::listpack::Packable;
+use crate::error::CommandError;
 use crate::hash::Hash;
 use crate::keyspace::{Keyspace, ValueRef};
 use fastness_types::WallMs;
+use fastness_types::limits::SORT_LOOK_UPS_MAX;
+
+/// What patterns name is more than one command may read.
+pub(super) const TOO_MANY_LOOK_UPS: CommandError =
+    CommandError::Fixed("ERR SORT would read too many keys for BY and GET: use LIMIT, or fewer patterns");
+/// So many bytes of a name, or of a packed hash that is searched, take about as long as a key is found.
+const STEP_BYTES: usize = 256;
 
 /// A pattern of BY or GET.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +60,19 @@ pub(super) struct LookUps<'e> {
     name: Vec<u8>,
     hits: u64,
     misses: u64,
+    /// How many more keys may be read; one with a long name, and a field of a packed hash, count as several.
+    pub(super) left: usize,
 }
 
 impl<'e> LookUps<'e> {
     pub(super) fn new(keyspace: &'e Keyspace, now: WallMs) -> LookUps<'e> {
-        LookUps { keyspace, now, name: Vec::new(), hits: 0, misses: 0 }
+        LookUps { keyspace, now, name: Vec::new(), hits: 0, misses: 0, left: SORT_LOOK_UPS_MAX }
+    }
+
+    /// Counts what is read of `bytes` bytes.
+    fn spend(&mut self, bytes: usize) -> Result<(), CommandError> {
+        self.left = self.left.checked_sub(1 + bytes / STEP_BYTES).ok_or(TOO_MANY_LOOK_UPS)?;
+        Ok(())
     }
 
     /// How many keys were found, and how many not.
@@ -65,28 +81,41 @@ impl<'e> LookUps<'e> {
     }
 
     /// The value for an element: that of a string, or of a field of a hash.
-    pub(super) fn find(&mut self, pattern: &KeyPattern<'_>, element: Packable<'e>) -> Option<Packable<'e>> {
+    ///
+    /// # Errors
+    /// [`TOO_MANY_LOOK_UPS`].
+    pub(super) fn find(
+        &mut self,
+        pattern: &KeyPattern<'_>,
+        element: Packable<'e>,
+    ) -> Result<Option<Packable<'e>>, CommandError> {
         let (before, after, field) = match *pattern {
-            KeyPattern::Element => return Some(element),
-            KeyPattern::Constant => return None,
+            KeyPattern::Element => return Ok(Some(element)),
+            KeyPattern::Constant => return Ok(None),
             KeyPattern::Named { before, after, field } => (before, after, field),
         };
         self.name.clear();
         self.name.extend_from_slice(before);
         self.name.extend_from_slice(element.text(&mut itoa::Buffer::new()));
         self.name.extend_from_slice(after);
+        self.spend(self.name.len())?;
         let keyspace = self.keyspace;
         let entry = keyspace.find(&keyspace.key(&self.name)).filter(|entry| !entry.is_expired(self.now));
         let Some(entry) = entry else {
             self.misses += 1;
-            return None;
+            return Ok(None);
         };
         self.hits += 1;
-        match (field, entry.value()) {
-            (Some(field), value) => Hash::of(value, self.now)?.get(field).map(Packable::Text),
+        Ok(match (field, entry.value()) {
+            (Some(field), value) => {
+                if let ValueRef::Packed(packed) = value {
+                    self.spend(packed.bytes.len())?;
+                }
+                Hash::of(value, self.now).and_then(|hash| hash.get(field)).map(Packable::Text)
+            }
             (None, ValueRef::Int(number)) => Some(Packable::Int(number)),
             (None, value) => value.bytes().map(Packable::Text),
-        }
+        })
     }
 }
 

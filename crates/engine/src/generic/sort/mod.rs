@@ -11,14 +11,15 @@
 //! may change it.
 //!
 //! The keys that BY and GET name must be in the slot of the sorted key. A user who may not read every key is refused
-//! them altogether: whoever checks the rights of users calls [`check_without_every_key`].
+//! them altogether: whoever checks the rights of users calls [`check_without_every_key`]. How many are read is bounded
+//! ([`SORT_LOOK_UPS_MAX`]), because a short request may name any number of them for each element.
 
 mod look_ups;
 mod options;
 mod order;
 mod sortable;
 
-use self::look_ups::LookUps;
+use self::look_ups::{LookUps, TOO_MANY_LOOK_UPS};
 use self::options::SortOptions;
 use self::sortable::Sortable;
 use crate::codec::listpack::Packable;
@@ -28,7 +29,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::list::NodeList;
 use fastness_resp::{Args, ReplyBuf};
-use fastness_types::limits::UNIT_BYTES_MAX;
+use fastness_types::limits::{SORT_LOOK_UPS_MAX, UNIT_BYTES_MAX};
 
 /// SORT key \[BY pattern] \[LIMIT offset count] \[GET pattern \[GET pattern ...]] \[ASC|DESC] \[ALPHA]
 /// \[STORE destination]
@@ -77,6 +78,9 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, may_store: bool) 
     let mut look_ups = LookUps::new(engine.keyspace(), env.now);
     let entry = engine.keyspace().find(&key).filter(|_| exists);
     let sortable = entry.and_then(|entry| Sortable::of(entry.value())).unwrap_or(Sortable::Missing);
+    if options.look_ups(sortable.len()) > SORT_LOOK_UPS_MAX {
+        return Err(TOO_MANY_LOOK_UPS);
+    }
     let elements = order::elements(sortable, &options, &mut look_ups)?;
     let count = options.range(sortable.len()).len() * options.gets.len();
     let Some(destination) = options.store else {
@@ -85,7 +89,8 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, may_store: bool) 
         engine.count_look_ups(hits, misses);
         return Ok(());
     };
-    let list = gathered(elements, &options, &mut look_ups, UNIT_BYTES_MAX)?;
+    let empty = NodeList::unpacked(engine.keyspace().list_node_limit());
+    let list = gathered(elements, &options, &mut look_ups, (empty, UNIT_BYTES_MAX))?;
     let (hits, misses) = look_ups.counted();
     engine.count_look_ups(hits, misses);
     let destination = engine.key(destination);
@@ -106,7 +111,7 @@ fn reply<'e>(
     reply.array(count);
     for element in elements {
         for pattern in &options.gets {
-            match look_ups.find(pattern, element) {
+            match look_ups.find(pattern, element)? {
                 Some(value) => reply.bulk(value.text(&mut itoa::Buffer::new())),
                 None => reply.null(),
             }
@@ -118,19 +123,19 @@ fn reply<'e>(
     Ok(())
 }
 
-/// A list of the values: empty texts for those that do not exist. They are copied, because the destination may be the
-/// sorted key.
+/// The values, added to an empty list as long as they have so many bytes: empty texts for those that do not exist. They
+/// are copied, because the destination may be the sorted key.
 fn gathered<'e>(
     elements: impl Iterator<Item = Packable<'e>>,
     options: &SortOptions<'_>,
     look_ups: &mut LookUps<'e>,
-    bytes_max: usize,
+    (mut list, bytes_max): (NodeList, usize),
 ) -> Result<NodeList, CommandError> {
-    let (mut list, mut bytes) = (NodeList::unpacked(), 0);
+    let mut bytes = 0;
     for element in elements {
         for pattern in &options.gets {
             let mut buffer = itoa::Buffer::new();
-            let value = look_ups.find(pattern, element).unwrap_or(Packable::Text(b""));
+            let value = look_ups.find(pattern, element)?.unwrap_or(Packable::Text(b""));
             let text = value.text(&mut buffer);
             bytes += 1 + text.len();
             if bytes > bytes_max {

@@ -126,6 +126,13 @@ impl<'a> SortOptions<'a> {
         let end = if self.count < 0 { len } else { len.min(start + within(self.count)) };
         start..end
     }
+
+    /// How many keys are read for patterns when `len` elements are sorted.
+    pub(super) fn look_ups(&self, len: usize) -> usize {
+        let named = self.gets.iter().filter(|get| !get.is_constant()).count();
+        let by = if self.is_unsorted || self.by.is_none() { 0 } else { len };
+        self.range(len).len().saturating_mul(named).saturating_add(by)
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(super) fn elements<'e>(
         if options.store.is_some() { compare_bytes } else { compare_terminated };
     if !options.is_alpha && !is_by_name {
         let weigh = |element| match &by {
-            Some(by) => look_ups.find(by, element).map_or(Ok(0.0), number),
+            Some(by) => look_ups.find(by, element)?.map_or(Ok(0.0), number),
             None => number(element),
         };
         return selection.take(all, weigh, |a, b| {
@@ -52,7 +52,7 @@ pub(super) fn elements<'e>(
         // What has no weight comes first.
         Some(by) => selection.take(
             all,
-            |element| Ok(look_ups.find(by, element)),
+            |element| look_ups.find(by, element),
             |a, b| match (a.weight, b.weight) {
                 (Some(a), Some(b)) => compare(a, b),
                 (a, b) => a.is_some().cmp(&b.is_some()),

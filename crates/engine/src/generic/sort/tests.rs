@@ -1,3 +1,4 @@
+use super::look_ups::KeyPattern;
 use super::*;
 use crate::command::table;
 use crate::testing::{Bench, check};
@@ -260,6 +261,56 @@ fn what_is_stored_is_bounded() {
     let words: [&[u8]; 2] = [b"sort", b"l"];
     let options = SortOptions::parse(Args::slices(&words), true, true).unwrap();
     let elements = [Packable::Text(b"abc"), Packable::Int(17)];
-    assert_eq!(gathered(elements.into_iter(), &options, &mut look_ups, 7).unwrap().len(), 2);
-    assert!(gathered(elements.into_iter(), &options, &mut look_ups, 6).is_err());
+    let mut stored = |bytes_max| {
+        let empty = NodeList::unpacked(keyspace_of.engine.keyspace().list_node_limit());
+        gathered(elements.into_iter(), &options, &mut look_ups, (empty, bytes_max)).map(|list| list.len())
+    };
+    assert_eq!(stored(7), Ok(2));
+    assert!(stored(6).is_err());
+}
+
+#[test]
+fn what_patterns_read_is_bounded() {
+    const REFUSED: &str = "-ERR SORT would read too many keys for BY and GET: use LIMIT, or fewer patterns";
+    let mut bench = Bench::new();
+    let elements: Vec<Vec<u8>> = (0..5_000).map(|n: u32| n.to_string().into_bytes()).collect();
+    let mut push: Vec<&[u8]> = vec![b"RPUSH", b"{l}"];
+    push.extend(elements.iter().map(Vec::as_slice));
+    bench.run(&push);
+    // 5,000 elements and 1,000 patterns: 5 million keys.
+    let sort = |bench: &mut Bench, options: &[&[u8]], gets: usize, pattern: &[u8]| {
+        let mut words: Vec<&[u8]> = vec![b"SORT", b"{l}"];
+        words.extend_from_slice(options);
+        (0..gets).for_each(|_| words.extend([b"GET", pattern]));
+        let reply = bench.run(&words);
+        let line = reply.split(|byte| *byte == b'\r').next().unwrap_or_default().to_vec();
+        String::from_utf8(line).unwrap()
+    };
+    assert_eq!(sort(&mut bench, &[], 1_000, b"{l}*"), REFUSED);
+    assert_eq!(sort(&mut bench, &[b"STORE", b"{l}d"], 1_000, b"{l}*"), REFUSED);
+    assert_eq!(sort(&mut bench, &[b"BY", b"{l}*"], 839, b"{l}*"), REFUSED, "BY counts, too");
+    assert_eq!(sort(&mut bench, &[b"LIMIT", b"0", b"10"], 1_000, b"{l}*"), "*10000");
+    assert_eq!(sort(&mut bench, &[b"LIMIT", b"0", b"10"], 1_000, b"#"), "*10000");
+    // A long name, and a packed hash, which is searched from its start, count as several keys.
+    let long = [&[b'x'; 1 << 20][..], b"*"].concat();
+    let mut look_ups = LookUps::new(bench.engine.keyspace(), bench.now);
+    look_ups.left = 5_000;
+    assert_eq!(look_ups.find(&KeyPattern::parse(&long), Packable::Int(1)), Ok(None));
+    assert!(look_ups.find(&KeyPattern::parse(&long), Packable::Int(1)).is_err());
+    let fields: Vec<Vec<u8>> = (0..512).map(|n: u32| format!("field-{n:-<50}").into_bytes()).collect();
+    let mut hset: Vec<&[u8]> = vec![b"HSET", b"{l}h0"];
+    fields.iter().for_each(|field| hset.extend([&field[..], &b"v"[..]]));
+    bench.run(&hset);
+    let mut zeros: Vec<&[u8]> = vec![b"RPUSH", b"{l}z"];
+    zeros.resize(5_002, b"0");
+    bench.run(&zeros);
+    let of_hash = |bench: &mut Bench, count: &[u8]| {
+        let words: [&[u8]; 9] = [b"SORT", b"{l}z", b"BY", b"nosort", b"LIMIT", b"0", count, b"GET", b"{l}h*->none"];
+        let mut words = words.to_vec();
+        (0..19).for_each(|_| words.extend([&b"GET"[..], b"{l}h*->none"]));
+        let reply = bench.run(&words);
+        String::from_utf8(reply.split(|byte| *byte == b'\r').next().unwrap_or_default().to_vec()).unwrap()
+    };
+    assert_eq!(of_hash(&mut bench, b"500"), "*10000");
+    assert_eq!(of_hash(&mut bench, b"5000"), REFUSED);
 }

@@ -17,6 +17,14 @@ pub(super) const READWRITE: ServerCommand =
         readonly(call, false)
     })
     .changing_connection();
+pub(super) const COUNT_FAILURE_REPORTS: ServerCommand = ServerCommand::reply(
+    "cluster|count-failure-reports",
+    "<node-id>",
+    "Returns how many nodes report that a node has failed.",
+    count_failure_reports,
+);
+pub(super) const GETSLOTMIGRATIONS: ServerCommand =
+    ServerCommand::reply("cluster|getslotmigrations", "", "Lists the migrations of slots.", no_migrations);
 pub(super) const INFO: ServerCommand =
     ServerCommand::reply("cluster|info", "", "Returns the state of the cluster.", info);
 pub(super) const LINKS: ServerCommand =
@@ -28,6 +36,8 @@ pub(super) const NODES: ServerCommand =
     ServerCommand::reply("cluster|nodes", "", "Lists the nodes with their roles and slots.", nodes);
 pub(super) const REPLICAS: ServerCommand =
     ServerCommand::reply("cluster|replicas", "<node-id>", "Lists the replicas of a primary.", replicas);
+pub(super) const SAVECONFIG: ServerCommand =
+    ServerCommand::reply("cluster|saveconfig", "", "Saves the map of the cluster to disk.", saveconfig);
 pub(super) const SHARDS: ServerCommand =
     ServerCommand::reply("cluster|shards", "", "Lists the shards with their slots and nodes.", shards);
 pub(super) const SLAVES: ServerCommand = ServerCommand::reply(
@@ -109,6 +119,28 @@ fn myshardid(call: Call<'_, '_>) {
 /// Valkey's links are those of its gossip; there is none here, so the list is empty.
 fn links(call: Call<'_, '_>) {
     call.out.array(0);
+}
+
+/// Shards keep the slots with which the cluster was created.
+fn no_migrations(call: Call<'_, '_>) {
+    call.out.array(0);
+}
+
+/// Valkey's reports are those of its gossip; here nobody reports a node, because leases and elections decide.
+fn count_failure_reports(mut call: Call<'_, '_>) {
+    let name = String::from_utf8_lossy(call.args.get(2)).into_owned();
+    match look(&mut call, |view| view.replicas_of(&name).is_some()) {
+        None => {}
+        Some(false) => call.out.error(format!("ERR Unknown node {name}")),
+        Some(true) => call.out.integer(0),
+    }
+}
+
+/// The map is on the disks of the control plane before any node acts on it.
+fn saveconfig(mut call: Call<'_, '_>) {
+    if look(&mut call, |_| ()).is_some() {
+        call.out.ok();
+    }
 }
 
 fn readonly(call: Call<'_, '_>, readonly: bool) {

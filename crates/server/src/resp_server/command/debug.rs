@@ -236,9 +236,9 @@ fn replybuffer(call: &mut Call<'_, '_>) -> FrontEndOutcome {
 /// `QUICKLIST-PACKED-THRESHOLD bytes`: 0 stands for the default.
 fn packed_threshold(call: &mut Call<'_, '_>) -> FrontEndOutcome {
     /// Valkey's own bound.
-    const BYTES_END: u64 = 4 << 30;
+    const BYTES_MAX: u64 = (4 << 30) - (1 << 20);
     let text = std::str::from_utf8(call.args.get(2)).ok();
-    match text.and_then(crate::config::bytes).filter(|bytes| *bytes != 1 && *bytes < BYTES_END) {
+    match text.and_then(crate::config::bytes).filter(|bytes| *bytes <= BYTES_MAX) {
         Some(_) => ok(call),
         None => refuse(call.out, "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
     }

@@ -14,6 +14,7 @@ use fastness_types::Durability;
 
 use super::call::{Call, ServerCommand};
 use crate::access::Lacking;
+use crate::allocator::{self, AllocatorFigures};
 use crate::certificates::CertificateFacts;
 use crate::config::{Config, OPTIONS};
 use crate::master_key::age_s;
@@ -226,6 +227,27 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "lazyfree_pending_objects": facts.shard.freeing.pending_objects,
         "lazyfreed_objects": facts.shard.freeing.freed_objects,
         "mem_not_counted_for_evict": 0,
+    );
+    if let Some(of_allocator) = allocator::installed().and_then(|allocator| allocator.figures()) {
+        allocator_lines(of_allocator, resident, text);
+    }
+}
+
+/// Figures of the whole process, which may have several replicas.
+fn allocator_lines(of: AllocatorFigures, resident: u64, text: &mut String) {
+    let AllocatorFigures { allocated_bytes, active_bytes, resident_bytes } = of;
+    let ratio = |above: u64, below: u64| format!("{:.2}", above as f64 / below.max(1) as f64);
+    let more_than = |above: u64, below: u64| above as i64 - below as i64;
+    more!(text,
+        "allocator_allocated": allocated_bytes,
+        "allocator_active": active_bytes,
+        "allocator_resident": resident_bytes,
+        "allocator_frag_ratio": ratio(active_bytes, allocated_bytes),
+        "allocator_frag_bytes": more_than(active_bytes, allocated_bytes),
+        "allocator_rss_ratio": ratio(resident_bytes, active_bytes),
+        "allocator_rss_bytes": more_than(resident_bytes, active_bytes),
+        "rss_overhead_ratio": ratio(resident, resident_bytes),
+        "rss_overhead_bytes": more_than(resident, resident_bytes),
     );
 }
 
@@ -517,14 +539,13 @@ fn errorstats(facts: &Facts<'_>, text: &mut String) {
 
 fn latencystats(facts: &Facts<'_>, text: &mut String) {
     lines!(text, "Latencystats");
+    let wanted = &facts.config.latency_percentiles.0;
+    if wanted.is_empty() {
+        return;
+    }
     for (name, stats) in facts.replica.stats.by_command().into_iter().filter(|(_, stats)| stats.calls > 0) {
-        let _ = write!(
-            text,
-            "latency_percentiles_usec_{name}:p50={:.3},p99={:.3},p99.9={:.3}\r\n",
-            stats.percentile(0.5),
-            stats.percentile(0.99),
-            stats.percentile(0.999)
-        );
+        let shares = wanted.iter().map(|percent| format!("p{percent}={:.3}", stats.percentile(percent / 100.0)));
+        let _ = write!(text, "latency_percentiles_usec_{name}:{}\r\n", shares.collect::<Vec<_>>().join(","));
     }
 }
 
@@ -570,5 +591,18 @@ mod tests {
         text.clear();
         write_loading(&LoadInfo { total_bytes: 0, loaded_bytes: 0, left: None, ..info }, &mut text);
         assert!(text.ends_with("loading_loaded_perc:0.00\r\nloading_eta_seconds:1\r\n"), "{text}");
+    }
+
+    #[test]
+    fn the_allocator_is_described_in_valkeys_words() {
+        let mut text = String::new();
+        let figures = AllocatorFigures { allocated_bytes: 1_000, active_bytes: 1_500, resident_bytes: 3_000 };
+        allocator_lines(figures, 2_400, &mut text);
+        assert_eq!(
+            text.replace("\r\n", " "),
+            "allocator_allocated:1000 allocator_active:1500 allocator_resident:3000 allocator_frag_ratio:1.50 \
+             allocator_frag_bytes:500 allocator_rss_ratio:2.00 allocator_rss_bytes:1500 rss_overhead_ratio:0.80 \
+             rss_overhead_bytes:-600 "
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! ROLE, LASTSAVE and SHUTDOWN.
+//! ROLE, BGSAVE, LASTSAVE and SHUTDOWN.
 
-use fastness_shard::Standing;
+use fastness_shard::{SnapshotRequest, Standing};
 
 use super::call::{Call, SYNTAX, ServerCommand, is};
 use crate::resp_server::replication;
 
+pub(super) const BGSAVE: ServerCommand =
+    ServerCommand::reply("bgsave", "[SCHEDULE|CANCEL]", "Makes a snapshot of this replica in the background.", bgsave);
 pub(super) const LASTSAVE: ServerCommand =
     ServerCommand::reply("lastsave", "", "Returns the time of the last successful save to disk.", lastsave);
 pub(super) const ROLE: ServerCommand =
@@ -49,6 +51,34 @@ fn role(call: Call<'_, '_>) {
         _ => "connect",
     });
     call.out.integer(info.applied.0 as i64);
+}
+
+/// `BGSAVE [SCHEDULE|CANCEL]`: a snapshot of this replica, as those that it makes by itself. LASTSAVE and INFO
+/// persistence report it.
+fn bgsave(call: Call<'_, '_>) {
+    let is_word = |word: &str| call.args.try_get(1).is_some_and(|arg| is(arg, word));
+    match call.args.len() {
+        1 => {}
+        2 if is_word("schedule") => {}
+        2 if is_word("cancel") => return cancel_bgsave(call),
+        _ => return call.out.error(SYNTAX),
+    }
+    match call.shard.request_snapshot() {
+        SnapshotRequest::Accepted if call.shard.may_block() => call.out.simple("Background saving started"),
+        // Within a transaction.
+        SnapshotRequest::Accepted => call.out.simple("Background saving scheduled"),
+        SnapshotRequest::InProgress => call.out.error("ERR Background save already in progress"),
+        SnapshotRequest::NoStore => call.out.error("ERR this replica stores no snapshots"),
+    }
+}
+
+/// The log is purged when a snapshot has been written, so one that has begun ends.
+fn cancel_bgsave(call: Call<'_, '_>) {
+    call.out.error(if call.shard.has_snapshot_to_make() {
+        "ERR BGSAVE CANCEL is not implemented: a snapshot that has begun is finished"
+    } else {
+        "ERR Background saving is currently not in progress or scheduled"
+    });
 }
 
 /// `LASTSAVE`: everything that is committed is on stable storage now.
