@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -91,6 +92,7 @@ fn xadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     }
     let in_new_node = stream.and_then(|stream| stream.last_node()).is_none_or(|(_, node)| !node.admits(texts));
     engine.change_stream(&key, StreamChange::Add { id, in_new_node, fields: fields.into() }, env);
+    engine.notify(NotifyClasses::STREAM, "xadd", &key);
     if let Some(trim) = options.trim {
         engine.trim_stream(&key, trim, env)?;
     }
