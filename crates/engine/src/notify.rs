@@ -203,6 +203,14 @@ impl Notifications {
     }
 }
 
+/// What is wanted, and what the current unit has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Notifier {
+    /// What leads to a message ([`NotifyClasses::effective`]).
+    pub(crate) wanted: NotifyClasses,
+    pub(crate) unit: Notifications,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

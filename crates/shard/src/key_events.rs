@@ -17,12 +17,8 @@ use std::rc::Rc;
 
 use fastness_engine::Notifications;
 use fastness_types::limits::NOTIFICATION_BYTES_MAX;
-use fastness_types::{Durability, Seq};
+use fastness_types::Seq;
 use tokio::sync::Notify;
-
-use crate::leader::Leader;
-use crate::shard::Shard;
-use crate::state::{Primary, Replica};
 
 /// Notifications that the front end may publish, and how many it will never get.
 #[derive(Debug, Default)]
@@ -45,7 +41,7 @@ pub(crate) struct KeyEvents {
     bytes: usize,
     dropped: u64,
     undone: u64,
-    arrived: Rc<Notify>,
+    pub(crate) arrived: Rc<Notify>,
 }
 
 impl KeyEvents {
@@ -56,7 +52,7 @@ impl KeyEvents {
     }
 
     /// Takes the notifications of a unit. They leave after the commit of batch `after`, if there is one.
-    fn add(&mut self, after: Option<Seq>, unit: Notifications) {
+    pub(crate) fn add(&mut self, after: Option<Seq>, unit: Notifications) {
         self.dropped += unit.dropped();
         if self.bytes + unit.bytes() > NOTIFICATION_BYTES_MAX {
             self.dropped += unit.len() as u64;
@@ -100,7 +96,8 @@ impl KeyEvents {
         }
     }
 
-    fn take(&mut self) -> Option<PassedNotifications> {
+    /// Takes the next that may be published; `None`: there is nothing to report.
+    pub(crate) fn take(&mut self) -> Option<PassedNotifications> {
         let unit = self.ready.pop_front();
         if unit.is_none() && self.dropped == 0 && self.undone == 0 {
             return None;
@@ -109,48 +106,6 @@ impl KeyEvents {
         self.bytes -= unit.bytes();
         let (dropped, undone) = (std::mem::take(&mut self.dropped), std::mem::take(&mut self.undone));
         Some(PassedNotifications { unit, dropped, undone })
-    }
-}
-
-impl Primary<'_> {
-    /// Passes the notifications of the unit that has ended on: now, or when what it has staged has committed.
-    #[inline]
-    pub(crate) fn pass_notifications(&mut self, durability: Durability) {
-        if self.replica.data.engine.has_notifications() {
-            let after = (durability == Durability::Sync).then_some(&*self.leader);
-            self.replica.take_notifications(after);
-        }
-    }
-}
-
-impl Replica {
-    /// Passes on what commands have noted that only read committed data.
-    #[inline]
-    pub(crate) fn pass_notifications_of_read(&mut self) {
-        if self.data.engine.has_notifications() {
-            self.take_notifications(None);
-        }
-    }
-
-    #[cold]
-    fn take_notifications(&mut self, waits_for: Option<&Leader>) {
-        let unit = self.data.engine.take_notifications();
-        let staged = waits_for.map(|leader| (leader.stage.last_staged(), leader.committed));
-        self.key_events.add(staged.filter(|(last, committed)| last > committed).map(|(last, _)| last), unit);
-    }
-}
-
-impl Shard {
-    /// Resolves to the next notifications that may be published, in order. For one caller at a time.
-    pub async fn next_notifications(&self) -> PassedNotifications {
-        let arrived = self.inner.state.borrow().replica.key_events.arrived.clone();
-        loop {
-            let taken = self.inner.state.borrow_mut().replica.key_events.take();
-            match taken {
-                Some(taken) => return taken,
-                None => arrived.notified().await,
-            }
-        }
     }
 }
 

@@ -50,6 +50,7 @@ mod loading;
 mod log_walk;
 mod memory;
 mod mode;
+mod notifying;
 mod now;
 mod once;
 mod options;

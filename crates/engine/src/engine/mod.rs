@@ -22,6 +22,7 @@ use crate::env::Env;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
+use crate::notify::Notifier;
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
@@ -77,7 +78,7 @@ pub struct Engine {
     /// Values of an image being loaded that are not complete yet.
     pub(crate) loader: Loader,
     pub(crate) stats: Stats,
-    notifier: notify::Notifier,
+    notifier: Notifier,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
     memory_beside: u64,
@@ -101,7 +102,7 @@ impl Engine {
             image: None,
             loader: Loader::default(),
             stats: Stats::default(),
-            notifier: notify::Notifier::default(),
+            notifier: Notifier::default(),
             maxmemory: options.maxmemory,
             memory_beside: 0,
             newest_timestamp: WallMs(0),

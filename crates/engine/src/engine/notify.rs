@@ -7,14 +7,6 @@ use crate::keyspace::Key;
 use crate::notify::{Notifications, NotifyClasses};
 use fastness_types::WallMs;
 
-/// What is wanted, and what the current unit has done so far.
-#[derive(Debug, Default)]
-pub(crate) struct Notifier {
-    /// What leads to a message ([`NotifyClasses::effective`]).
-    wanted: NotifyClasses,
-    unit: Notifications,
-}
-
 impl Engine {
     /// Sets which classes of notifications are made from now on.
     pub fn set_notify_classes(&mut self, classes: NotifyClasses) {

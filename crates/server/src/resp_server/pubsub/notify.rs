@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fastness_engine::{Notification, Notifications, NotifyClasses};
 use fastness_types::limits::CHANNEL_BYTES_MAX;
 
-use super::publish::{ROOM_PAUSE, SLICE_TIME};
+use super::deliveries::{ROOM_PAUSE, SLICE_TIME};
 use super::subscriptions::ChannelKind;
 use crate::publications::message::{Lost, Publication};
 use crate::resp_server::ReplicaServer;
@@ -23,21 +23,22 @@ const KEYEVENT: &[u8] = b"__keyevent@0__:";
 
 /// Publishes notifications as they arrive, in slices between which others run.
 pub(super) async fn follow_notifications(server: &ReplicaServer) {
+    let mut began = Instant::now();
     loop {
+        // What is ready returns at once: many short units must not keep the thread.
         let passed = server.shard.next_notifications().await;
         let publications = &server.node.publications;
         publications.count_lost(Lost::TooManyEvents, passed.dropped);
         publications.count_lost(Lost::Undone, passed.undone);
-        publish_unit(server, &passed.unit).await;
+        publish_unit(server, &passed.unit, &mut began).await;
     }
 }
 
-async fn publish_unit(server: &ReplicaServer, unit: &Notifications) {
-    let mut began = Instant::now();
+async fn publish_unit(server: &ReplicaServer, unit: &Notifications, began: &mut Instant) {
     for one in unit.iter() {
         if began.elapsed() >= SLICE_TIME {
             tokio::task::yield_now().await;
-            began = Instant::now();
+            *began = Instant::now();
         }
         let has_subscribers = |kind| server.pubsub.channels.names_count(kind) > 0;
         if !has_subscribers(ChannelKind::Channel) && !has_subscribers(ChannelKind::Pattern) {

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastness_shard::{Outcome, Release};
 use fastness_types::limits::CHANNEL_MATCH_TIME_MAX;
 
-use super::deliveries::Delivery;
+use super::deliveries::{Delivery, ROOM_PAUSE, SLICE_TIME};
 use super::encoded;
 use super::notify::follow_notifications;
 use super::subscriptions::ChannelKind;
@@ -21,12 +21,8 @@ use crate::resp_server::stats::add;
 const AT_ONCE_MAX: usize = 64;
 /// Receivers of one slice.
 const SLICE_RECEIVERS: usize = 256;
-/// How long one slice compares with patterns, or takes messages of others.
-pub(super) const SLICE_TIME: Duration = Duration::from_millis(1);
 /// Bytes of messages that are taken from the queue at once.
 const TAKEN_BYTES: usize = 256 * 1024;
-/// Pause while deliveries have no room.
-pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// While the log keeps a subscriber's reply waiting, this multiple of the hard limit may wait for it.
 const HELD_FACTOR: u64 = 4;
 /// Subscribers that are told at once that the shard does not serve their channels any more.
