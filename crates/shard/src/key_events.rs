@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastness_engine::Notifications;
-use fastness_types::limits::NOTIFICATION_BYTES_MAX;
 use fastness_types::Seq;
+use fastness_types::limits::NOTIFICATION_BYTES_MAX;
 use tokio::sync::Notify;
 
 /// Notifications that the front end may publish, and how many it will never get.
@@ -155,7 +155,10 @@ mod tests {
         events.commit(Seq(1));
         events.end_tenure();
         let passed = events.take().unwrap_or_default();
-        assert_eq!((passed.unit.iter().map(|one| one.event).collect::<Vec<_>>(), passed.undone), (vec!["committed"], 1));
+        assert_eq!(
+            (passed.unit.iter().map(|one| one.event).collect::<Vec<_>>(), passed.undone),
+            (vec!["committed"], 1)
+        );
         assert!(events.take().is_none());
         assert_eq!(events.bytes(), 0);
     }

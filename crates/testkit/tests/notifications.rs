@@ -81,8 +81,7 @@ fn run(server: &Reference, classes: &str) -> Vec<String> {
             _ => _ = call(&request(command)),
         }
         let events = recorded.split(", ").filter_map(|event| event.split_once(':'));
-        let expected: Vec<&str> =
-            events.filter(|(class, _)| classes.contains(class)).map(|(_, event)| event).collect();
+        let expected: Vec<&str> = events.filter(|(class, _)| classes.contains(class)).map(|(_, event)| event).collect();
         let found = subscriber.received();
         if found != expected {
             wrong.push(format!("{classes}: {command}\n  expected {expected:?}\n  found    {found:?}"));

@@ -44,14 +44,8 @@ pub enum Lost {
 
 impl Lost {
     /// All of them.
-    pub const ALL: [Lost; 6] = [
-        Lost::ReplicaBusy,
-        Lost::NodeBusy,
-        Lost::NodeUnreachable,
-        Lost::Undone,
-        Lost::TooManyEvents,
-        Lost::LongKey,
-    ];
+    pub const ALL: [Lost; 6] =
+        [Lost::ReplicaBusy, Lost::NodeBusy, Lost::NodeUnreachable, Lost::Undone, Lost::TooManyEvents, Lost::LongKey];
 
     /// As metrics name it.
     #[must_use]

@@ -64,7 +64,7 @@ impl ReplicaServer {
             }
         }
         if channels.has(NotifyClasses::KEYEVENT) {
-            self.publish_own([KEYEVENT, &event].concat().into(), Bytes::copy_from_slice(one.key));
+            self.publish_own([KEYEVENT, one.event.as_bytes()].concat().into(), Bytes::copy_from_slice(one.key));
         }
     }
 
