@@ -6,7 +6,7 @@
 //!
 //! The modules, from the lowest to the highest; none imports a higher one:
 //!
-//! - [`random`], [`error`], `codec`: encodings, notations and interfaces that know nothing of the data.
+//! - [`random`], [`error`], [`notify`], `codec`: encodings, notations and interfaces that know nothing of the data.
 //! - [`keyspace`]: the keys of all hash slots, with deadlines, undo records and the account of memory.
 //! - [`effect`]: what a command changed, in a form that replicas repeat; [`mod@env`]: the environment of a command.
 //! - [`digest`], [`image`], [`watch`], [`stored`]: what reads data outside of commands, or observes changes.
@@ -44,6 +44,9 @@ pub mod hyperloglog;
 pub mod image;
 pub mod keyspace;
 pub mod list;
+pub mod notify;
+#[cfg(test)]
+mod notify_tests;
 pub(crate) mod pairs;
 pub mod random;
 pub(crate) mod sampling;
@@ -74,5 +77,6 @@ pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key, PackedLimits, TypeNumber};
+pub use notify::{Notification, Notifications, NotifyClasses};
 pub use random::Random;
 pub use transaction::TransactionState;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fastness_engine::PackedLimits;
+use fastness_engine::{NotifyClasses, PackedLimits};
 use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 use fastness_types::limits::USERS_MAX;
@@ -223,6 +223,8 @@ pub struct Config {
     pub cluster_announce_tls_port: u16,
     pub durability: Durability,
     pub durability_max_lag: Duration,
+    /// Which keyspace notifications this node publishes.
+    pub notify_keyspace_events: NotifyClasses,
     /// How far this node's wall clock may be off the median of all nodes'.
     pub clock_max_offset: Duration,
     /// When an election starts at the latest after a leader's last word; leases are half as long.

@@ -201,6 +201,7 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.shard.with_engine(|engine| {
         engine.set_maxmemory(config.maxmemory);
         engine.set_packed_limits(config.packed_limits);
+        engine.set_notify_classes(config.notify_keyspace_events);
     });
     if server.node.settings().max_lag.is_none() {
         server.shard.set_max_lag(config.durability_max_lag);

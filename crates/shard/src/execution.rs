@@ -134,6 +134,7 @@ impl Execution<'_> {
             self.show(replica);
         }
         self.execute_reading(&mut replica.data, spec, args);
+        replica.pass_notifications_of_read();
         if spec.shows_data { self.show_everything(state.primary()) } else { Outcome::REPLY }
     }
 
@@ -326,7 +327,9 @@ impl Execution<'_> {
             return false;
         }
         let staged = StagedUnit { kind: UnitKind::Write, before: unit.before, record };
-        if !primary.stage(staged, self.now) {
+        let has_effects = primary.stage(staged, self.now);
+        primary.pass_notifications(self.durability());
+        if !has_effects {
             return false;
         }
         let (stage, batching) = (&mut primary.leader.stage, &primary.replica.batching);

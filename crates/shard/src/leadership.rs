@@ -90,6 +90,7 @@ impl State {
         self.replica.data.engine.drop_undo();
         leader.waiting.wake_all();
         self.replica.key_waits.release_all();
+        self.replica.key_events.end_tenure();
     }
 
     /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
@@ -102,6 +103,7 @@ impl State {
         self.replica.phase = Phase::Stopped(reason);
         self.replica.waits.end_all();
         self.replica.key_waits.release_all();
+        self.replica.key_events.end_tenure();
     }
 }
 

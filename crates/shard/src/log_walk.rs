@@ -250,6 +250,7 @@ impl Primary<'_> {
         replica.counters.effect_bytes += batch.bytes as u64;
         leader.waiting.release(seq);
         replica.serve_committed(seq);
+        replica.key_events.commit(seq);
         Ok(true)
     }
 }

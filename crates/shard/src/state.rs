@@ -20,6 +20,7 @@ use crate::digest::{DigestError, Digests};
 use crate::edges::Edges;
 use crate::flow::FlowControl;
 use crate::idempotency::records::{IdempotencyLimits, Records};
+use crate::key_events::KeyEvents;
 use crate::key_waits::KeyWaits;
 use crate::leader::Leader;
 use crate::loading::Loading;
@@ -74,6 +75,8 @@ pub(crate) struct Replica {
     pub(crate) waits: Waits,
     /// Clients whose commands wait for keys.
     pub(crate) key_waits: KeyWaits,
+    /// Keyspace notifications for the front end.
+    pub(crate) key_events: KeyEvents,
     pub(crate) clients: ClientMemory,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
@@ -153,6 +156,7 @@ impl Replica {
             loading: Loading::new(options.clock.boot(), options.clock.wall()),
             waits: Waits::default(),
             key_waits: KeyWaits::default(),
+            key_events: KeyEvents::default(),
             clients: ClientMemory::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             peaks: Peaks::default(),
@@ -216,10 +220,11 @@ impl State {
     /// Passes the memory that counts against `maxmemory` besides the data to the engine.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
-        let Replica { data, records, position, snapshots, clients, .. } = &mut self.replica;
+        let Replica { data, records, position, snapshots, clients, key_events, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
         let waiting = position.fragments.bytes() as u64 + snapshots.waiting_bytes();
-        data.engine.set_memory_beside(open as u64 + waiting + clients.bytes() + records.bytes() as u64);
+        let clients = clients.bytes() + key_events.bytes() as u64;
+        data.engine.set_memory_beside(open as u64 + waiting + clients + records.bytes() as u64);
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
@@ -271,14 +276,14 @@ impl State {
 
 /// Memory of a replica by purpose.
 pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUse {
-    let Replica { data, records, position, snapshots, clients, .. } = replica;
+    let Replica { data, records, position, snapshots, clients, key_events, .. } = replica;
     MemoryUse {
         data: data.engine.memory_of_data(),
         image: data.engine.memory_of_image() + snapshots.waiting_bytes(),
         open_effects: leader.map_or(0, |leader| leader.stage.memory()) as u64,
         undo: data.engine.undo_bytes(),
         fragments: position.fragments.bytes() as u64,
-        clients: clients.bytes(),
+        clients: clients.bytes() + key_events.bytes() as u64,
         records: records.bytes() as u64,
     }
 }

@@ -263,6 +263,7 @@ impl Execution<'_> {
             let State { leader, replica } = &mut *state;
             Ran { shows_keys: execution.exec_one_reading(leader.as_ref(), replica, queued), is_over: false }
         });
+        state.replica.pass_notifications_of_read();
         match ran {
             Ok(shows_keys) if shows_keys || facts.whole => self.show_everything(state.primary()),
             Ok(_) => Outcome::REPLY,

@@ -111,6 +111,7 @@ impl State {
         replica.recorder.record(Event::WritesUndone { shard, term, units: units as u64, by_records });
         leader.waiting.wake_all();
         replica.key_waits.release_all();
+        replica.key_events.end_tenure();
         !by_records
     }
 }

@@ -106,6 +106,7 @@ impl Primary<'_> {
         if self.stage(StagedUnit { kind: UnitKind::Expiry, before, record: None }, now) {
             self.leader.stage.seal_cut();
         }
+        self.pass_notifications(self.replica.settings.mode.in_force());
         if removed > 0 {
             // The turn has read the clock just before.
             let took = self.replica.clock.boot().since(now.boot);

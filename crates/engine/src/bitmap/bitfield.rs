@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use crate::string::look_up::{check_length, check_string, text_of};
 use fastness_resp::Args;
 use smallvec::SmallVec;
@@ -104,6 +105,7 @@ fn change(engine: &mut Engine, args: Args<'_>, steps: &[Step], env: &mut Env<'_>
     let written = steps.iter().filter(|step| !matches!(step.access, Access::Get));
     let end = written.map(|step| step.field.end()).max().unwrap_or(0);
     check_length(end, 0)?;
+    let before = env.effects.len();
     env.reply.array(steps.len());
     for step in steps {
         match step.perform(engine, &key, env) {
@@ -113,6 +115,9 @@ fn change(engine: &mut Engine, args: Args<'_>, steps: &[Step], env: &mut Env<'_>
     }
     if with_text(engine, &key, <[u8]>::len) < end {
         engine.set_range(&key, end as u64 - 1, &[0], env);
+    }
+    if env.effects.len() > before {
+        engine.notify(NotifyClasses::STRING, "setbit", &key);
     }
     Ok(())
 }

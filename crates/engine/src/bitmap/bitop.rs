@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{ExpiryChange, ValueRef};
+use crate::notify::NotifyClasses;
 use crate::string::look_up::check_string;
 use fastness_resp::Args;
 use std::borrow::Cow;
@@ -105,9 +106,13 @@ fn bitop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     let result = operation.combine(&strings);
     let (destination, len) = (engine.key(args.get(2)), result.len());
     if result.is_empty() {
-        engine.unlink(&destination, env);
+        if engine.unlink(&destination, env) {
+            engine.notify(NotifyClasses::GENERIC, "del", &destination);
+        }
     } else {
+        engine.expire_replaced(&destination, env);
         engine.set_owned(&destination, result, ExpiryChange::Drop, env);
+        engine.notify(NotifyClasses::STRING, "set", &destination);
     }
     env.reply.integer(len as i64);
     Ok(())

@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use crate::string::look_up::text_of;
 use fastness_resp::Args;
 
@@ -37,6 +38,7 @@ fn setbit(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let new = if one { byte | mask } else { byte & !mask };
     if old != Some(new) {
         engine.set_range(&key, at as u64, &[new], env);
+        engine.notify(NotifyClasses::STRING, "setbit", &key);
     }
     env.reply.integer(i64::from(byte & mask != 0));
     Ok(())

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::effect::{EffectBuf, Items, KeyEffect};
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use crate::types::Type;
 use fastness_resp::Args;
 use fastness_types::limits::EXPIRY_UNIT_BYTES_MAX;
@@ -25,6 +26,7 @@ impl Engine {
             let bytes = entry.key().to_vec();
             let key = self.keyspace.key(&bytes);
             self.stage(KeyEffect::Unlink { key }, effects, now);
+            self.notify(NotifyClasses::EXPIRED, "expired", &key);
             removed += 1;
         }
         self.stats.expired += removed as u64;
@@ -52,6 +54,7 @@ impl Engine {
             let key = self.keyspace.key(&bytes);
             removed += names.len();
             self.stage(remove(key, Items::from(Args::owned(&names))), effects, now);
+            self.notify_removal(NotifyClasses::EXPIRED, "hexpired", &key);
         }
         self.stats.expired_fields += removed as u64;
         removed

@@ -3,7 +3,7 @@
 //! - [`execute`]: executes one command.
 //! - `read`, `write`: what commands do with the data; `expire`: removal of what has expired.
 //! - [`apply`]: applies effects on replicas and from the log.
-//! - [`undo`]: undoes uncommitted effects, and rolls back one unit.
+//! - [`undo`]: undoes uncommitted effects, and rolls back one unit. `notify`: what a unit has done, for subscribers.
 //! - `watch`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
 
 pub mod apply;
@@ -11,6 +11,7 @@ mod digest;
 pub mod execute;
 mod expire;
 mod image;
+mod notify;
 mod read;
 pub mod rebuild;
 pub mod undo;
@@ -21,6 +22,7 @@ use crate::env::Env;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
+use crate::notify::Notifier;
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
@@ -76,6 +78,7 @@ pub struct Engine {
     /// Values of an image being loaded that are not complete yet.
     pub(crate) loader: Loader,
     pub(crate) stats: Stats,
+    notifier: Notifier,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
     memory_beside: u64,
@@ -99,6 +102,7 @@ impl Engine {
             image: None,
             loader: Loader::default(),
             stats: Stats::default(),
+            notifier: Notifier::default(),
             maxmemory: options.maxmemory,
             memory_beside: 0,
             newest_timestamp: WallMs(0),
@@ -303,7 +307,8 @@ impl Engine {
         self.keyspace.freeing()
     }
 
-    /// Discards all data, timestamps and counters, and keeps the bound of memory and the slots. The old data counts as
+    /// Discards all data, timestamps and counters, and keeps the bound of memory, the slots and the classes of
+    /// notifications. The old data counts as
     /// memory in use until [`Engine::release_some`] has freed it.
     pub fn restart(&mut self) {
         self.drop_image();
@@ -311,6 +316,7 @@ impl Engine {
         self.loader = Loader::default();
         self.watchers = Watchers::default();
         self.stats = Stats::default();
+        self.forget_notifications(0);
         self.newest_timestamp = WallMs(0);
         self.leaves_access_times = false;
     }

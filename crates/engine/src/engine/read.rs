@@ -4,6 +4,7 @@ use super::Engine;
 use crate::effect::KeyEffect;
 use crate::env::Env;
 use crate::keyspace::{Entry, Key, ValueRef};
+use crate::notify::{Notifications, NotifyClasses};
 use fastness_types::WallMs;
 
 impl Engine {
@@ -20,6 +21,7 @@ impl Engine {
             self.find(key, env.now)
         } else {
             self.stats.misses += 1;
+            self.notify(NotifyClasses::KEY_MISS, "keymiss", key);
             None
         }
     }
@@ -35,21 +37,33 @@ impl Engine {
         self.is_alive(key, env).then(|| self.keyspace.find(key)).flatten()
     }
 
-    /// As [`Engine::read`], without setting the access time: for TTL, TYPE, EXISTS, OBJECT and the like.
+    /// As [`Engine::read`], without setting the access time: for TTL, TYPE, EXISTS and the like.
     pub fn peek_counted(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
         if self.is_alive(key, env) {
             self.stats.hits += 1;
             self.keyspace.find(key)
         } else {
             self.stats.misses += 1;
+            self.notify(NotifyClasses::KEY_MISS, "keymiss", key);
             None
         }
     }
 
-    /// Counts look-ups that a command made without [`Engine::read`].
-    pub(crate) fn count_look_ups(&mut self, hits: u64, misses: u64) {
+    /// As [`Engine::peek_counted`], for OBJECT, which notifies nobody of a missing key.
+    pub fn peek_quietly(&mut self, key: &Key<'_>, env: &mut Env<'_>) -> Option<&Entry> {
+        let alive = self.is_alive(key, env);
+        self.stats.hits += u64::from(alive);
+        self.stats.misses += u64::from(!alive);
+        alive.then(|| self.keyspace.find(key)).flatten()
+    }
+
+    /// Counts look-ups that a command made without [`Engine::read`], and notes the keys that it has missed.
+    pub(crate) fn count_look_ups(&mut self, hits: u64, misses: u64, missed: Option<&Notifications>) {
         self.stats.hits += hits;
         self.stats.misses += misses;
+        if let Some(missed) = missed {
+            self.notify_missed(missed);
+        }
     }
 
     /// Whether the key exists and has not expired. Removes an expired key, if the command may write.
@@ -63,6 +77,11 @@ impl Engine {
             self.stats.expired_fields += parts as u64;
             self.stats.expired += u64::from(parts == 0);
             self.stage(KeyEffect::Unlink { key: *key }, env.effects, env.now);
+            if parts == 0 {
+                self.notify(NotifyClasses::EXPIRED, "expired", key);
+            } else {
+                self.notify_removal(NotifyClasses::EXPIRED, "hexpired", key);
+            }
         }
         false
     }

@@ -26,8 +26,8 @@
 //! ```
 //!
 //! # Invariants
-//! - A unit that was rolled back leaves no trace in data, effects, touched keys, watching sessions and counters of
-//!   expired keys. (Counters of hits and misses stay: the look-ups did happen.)
+//! - A unit that was rolled back leaves no trace in data, effects, notifications, touched keys, watching sessions and
+//!   counters of expired keys. (Counters of hits and misses stay: the look-ups did happen.)
 //! - Records of the current unit are never dropped, so a roll-back is always possible; records of earlier units are not
 //!   read.
 //! - An image in progress stays valid: before the unit changed a value, the image wrote it as of the image's point, and
@@ -41,6 +41,8 @@ use fastness_types::{Plant, Seq};
 #[derive(Debug)]
 pub struct Savepoint {
     stats: Stats,
+    /// How many notifications there were.
+    notified: usize,
 }
 
 impl Engine {
@@ -64,12 +66,13 @@ impl Engine {
     pub fn begin_unit(&mut self, effects: &mut EffectBuf, bytes_max: usize) -> Savepoint {
         effects.begin_unit(bytes_max);
         self.watchers.begin_unit();
-        Savepoint { stats: self.stats() }
+        Savepoint { stats: self.stats(), notified: self.notified() }
     }
 
     /// Undoes what the unit has changed, and removes its effects. Records must be [kept](Engine::keep_undo).
     pub fn roll_back(&mut self, savepoint: Savepoint, effects: &mut EffectBuf) {
         effects.truncate_unit();
+        self.forget_notifications(savepoint.notified);
         self.watchers.roll_back_unit();
         let Stats { hits, misses, expired: _, expired_fields: _ } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::effect::{Effect, EffectBuf, KeyEffect};
 use crate::env::Env;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_types::WallMs;
 
 /// Writes. Each stages one effect and performs it, unless the unit would become too long with it; such a unit is rolled
@@ -15,6 +16,9 @@ impl Engine {
         let effect = effect.into();
         if effects.admits(&effect) {
             effects.push(&effect);
+            if self.notifies(NotifyClasses::NEW) {
+                return self.perform_noting_new(&effect, now);
+            }
             self.perform(&effect, now);
         }
     }

@@ -4,6 +4,7 @@ use crate::command::{Command, parse};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// COPY source destination \[DB destination-db] \[REPLACE]
@@ -22,7 +23,10 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     }
     let possible = engine.read(&from, env).is_some() && (engine.look_up(&to, env).is_none() || replace);
     if possible {
+        let mark = engine.notified();
         engine.copy(&from, &to, env);
+        engine.notify_new_since(mark, &to);
+        engine.notify(NotifyClasses::GENERIC, "copy_to", &to);
     }
     env.reply.integer(possible.into());
     Ok(())

@@ -4,6 +4,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// DEL key \[key ...]
@@ -16,7 +17,10 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let mut removed = 0;
     for key in args.skip(1).iter() {
         let key = engine.key(key);
-        removed += i64::from(engine.unlink(&key, env));
+        if engine.unlink(&key, env) {
+            engine.notify(NotifyClasses::GENERIC, "del", &key);
+            removed += 1;
+        }
     }
     env.reply.integer(removed);
     Ok(())

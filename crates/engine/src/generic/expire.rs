@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::{Decision, ExpiryCondition, ExpiryRequest, TimeUnit};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 const SYNTAX_S: &str = "<key> <seconds> [NX|XX|GT|LT]";
@@ -55,8 +56,14 @@ fn run(
     let decision = request.decide(engine.look_up(&key, env).map(|entry| entry.deadline()));
     match decision {
         Decision::Missing | Decision::Unchanged => {}
-        Decision::Expires(at) => engine.expire_at(&key, at, env),
-        Decision::Removed => _ = engine.unlink(&key, env),
+        Decision::Expires(at) => {
+            engine.expire_at(&key, at, env);
+            engine.notify(NotifyClasses::GENERIC, "expire", &key);
+        }
+        Decision::Removed => {
+            engine.unlink(&key, env);
+            engine.notify(NotifyClasses::EXPIRED, "expired", &key);
+        }
     }
     let is_changed = matches!(decision, Decision::Expires(_) | Decision::Removed);
     env.reply.integer(is_changed.into());

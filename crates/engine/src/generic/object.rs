@@ -33,7 +33,7 @@ fn about(
     answer: impl Fn(&Entry, &mut Env<'_>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let key = engine.key(args.get(2));
-    match engine.peek_counted(&key, env) {
+    match engine.peek_quietly(&key, env) {
         Some(entry) => answer(entry, env),
         None => {
             env.reply.null();

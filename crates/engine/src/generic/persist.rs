@@ -4,6 +4,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// PERSIST key
@@ -14,6 +15,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let expires = engine.look_up(&key, env).is_some_and(|entry| entry.deadline().is_some());
     if expires {
         engine.persist(&key, env);
+        engine.notify(NotifyClasses::GENERIC, "persist", &key);
     }
     env.reply.integer(expires.into());
     Ok(())

@@ -4,6 +4,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// RENAME key newkey
@@ -33,7 +34,11 @@ fn move_key(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, replace: boo
     if from.bytes == to.bytes || (engine.look_up(&to, env).is_some() && !replace) {
         return Ok(false);
     }
+    let mark = engine.notified();
     engine.rename(&from, &to, env);
+    engine.notify_new_since(mark, &to);
+    engine.notify(NotifyClasses::GENERIC, "rename_from", &from);
+    engine.notify(NotifyClasses::GENERIC, "rename_to", &to);
     Ok(true)
 }
 

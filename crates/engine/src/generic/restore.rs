@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 use fastness_types::limits::RESTORED_BYTES_MAX;
@@ -41,9 +42,17 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     };
     match expiry {
         ExpiryChange::At(at) if at <= env.now => {
-            engine.unlink(&key, env);
+            if engine.unlink(&key, env) {
+                engine.notify(NotifyClasses::GENERIC, "del", &key);
+            }
         }
-        expiry => put(engine, &key, expiry, env),
+        expiry => {
+            engine.expire_replaced(&key, env);
+            let mark = engine.notified();
+            put(engine, &key, expiry, env);
+            engine.notify_new_since(mark, &key);
+            engine.notify(NotifyClasses::GENERIC, "restore", &key);
+        }
     }
     env.reply.ok();
     Ok(())

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use crate::zset::look_up::read;
 use fastness_resp::Args;
 
@@ -57,7 +58,10 @@ pub(super) fn search(
     let score = |distance, score| if store.distances { distance } else { score };
     let members: Vec<(Vec<u8>, f64)> =
         found.iter().map(|one| (one.name.to_vec(), score(one.distance, one.score))).collect();
-    engine.put_scores(&engine.key(store.key), &members, env);
+    let destination = engine.key(store.key);
+    let existed = engine.put_scores(&destination, &members, env);
+    let event = if form.store == StoreForm::Always { "geosearchstore" } else { "georadiusstore" };
+    engine.notify_stored(NotifyClasses::ZSET, event, &destination, existed);
     env.reply.integer(members.len() as i64);
     Ok(())
 }

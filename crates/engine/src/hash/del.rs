@@ -6,6 +6,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// HDEL key field \[field ...]
@@ -29,7 +30,10 @@ fn hdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let hash = look_up(engine, &key, env)?;
     let exists = |field: &[u8]| hash.is_some_and(|hash| hash.get(field).is_some());
     let found = distinct(args.skip(2).iter(), exists);
-    engine.remove_fields(&key, Args::slices(&found), env);
+    if !found.is_empty() {
+        engine.remove_fields(&key, Args::slices(&found), env);
+        engine.notify_removal(NotifyClasses::HASH, "hdel", &key);
+    }
     env.reply.integer(found.len() as i64);
     Ok(())
 }
@@ -39,7 +43,10 @@ fn hgetdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     let key = engine.first_key(args, env);
     let hash = look_up(engine, &key, env)?;
     let removed = reply_removed(hash, fields, env.reply);
-    engine.remove_fields(&key, Args::slices(&removed), env);
+    if !removed.is_empty() {
+        engine.remove_fields(&key, Args::slices(&removed), env);
+        engine.notify_removal(NotifyClasses::HASH, "hdel", &key);
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::unit::{MISSING, NO_DEADLINE};
 use crate::expiry::{Decision, ExpiryCondition, ExpiryRequest, TimeUnit};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -95,8 +96,15 @@ fn run(
     }
     let changed: Vec<&[u8]> = changed.into_iter().collect();
     match request.deadline() {
-        Some(at) => engine.expire_fields_at(&key, at, Args::slices(&changed), env),
-        None => engine.remove_fields(&key, Args::slices(&changed), env),
+        _ if changed.is_empty() => {}
+        Some(at) => {
+            engine.expire_fields_at(&key, at, Args::slices(&changed), env);
+            engine.notify(NotifyClasses::HASH, "hexpire", &key);
+        }
+        None => {
+            engine.remove_fields(&key, Args::slices(&changed), env);
+            engine.notify_removal(NotifyClasses::HASH, "hexpired", &key);
+        }
     }
     Ok(())
 }
@@ -116,7 +124,10 @@ fn hpersist(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
         env.reply.integer(answer);
     }
     let changed: Vec<&[u8]> = changed.into_iter().collect();
-    engine.persist_fields(&key, Args::slices(&changed), env);
+    if !changed.is_empty() {
+        engine.persist_fields(&key, Args::slices(&changed), env);
+        engine.notify(NotifyClasses::HASH, "hpersist", &key);
+    }
     Ok(())
 }
 

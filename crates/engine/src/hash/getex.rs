@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::{Beside, Expiry, ExpiryOption};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// HGETEX key \[EX|PX|EXAT|PXAT time|PERSIST] FIELDS numfields field \[field ...]
@@ -36,7 +37,10 @@ fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let expiry = expiry.resolve(LEAST_TIME, env.now, "hgetex")?;
     if matches!(expiry, Expiry::At(at) if at <= env.now) {
         let removed = reply_removed(hash, fields, env.reply);
-        engine.remove_fields(&key, Args::slices(&removed), env);
+        if !removed.is_empty() {
+            engine.remove_fields(&key, Args::slices(&removed), env);
+            engine.notify_removal(NotifyClasses::HASH, "hexpired", &key);
+        }
         return Ok(());
     }
     reply_values(hash, fields, env.reply);
@@ -44,11 +48,17 @@ fn hgetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     match expiry {
         Expiry::At(at) => {
             let found = distinct(fields.iter(), |field| deadline_of(field).is_some());
-            engine.expire_fields_at(&key, at, Args::slices(&found), env);
+            if !found.is_empty() {
+                engine.expire_fields_at(&key, at, Args::slices(&found), env);
+                engine.notify(NotifyClasses::HASH, "hexpire", &key);
+            }
         }
         Expiry::Persist => {
             let found = distinct(fields.iter(), |field| deadline_of(field).flatten().is_some());
-            engine.persist_fields(&key, Args::slices(&found), env);
+            if !found.is_empty() {
+                engine.persist_fields(&key, Args::slices(&found), env);
+                engine.notify(NotifyClasses::HASH, "hpersist", &key);
+            }
         }
         Expiry::None | Expiry::Keep => {}
     }

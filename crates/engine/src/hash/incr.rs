@@ -1,6 +1,6 @@
 //! HINCRBY, HINCRBYFLOAT. The effect is the sum; the field keeps its deadline.
 
-use super::look_up::look_up;
+use super::look_up::{look_up, note_expired};
 use crate::codec::long_double::LongDouble;
 use crate::command::Command;
 use crate::command::parse::integer;
@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_resp::number;
 
@@ -39,7 +40,9 @@ fn hincrby(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
         old.map_or(Some(0), number::parse_int).ok_or(CommandError::Fixed("ERR hash value is not an integer"))?;
     let sum = number.checked_add(by).ok_or(CommandError::Overflow)?;
     let expiry = expiry(old);
+    note_expired(engine, &key, [field].into_iter(), env);
     engine.set_field(&key, field, itoa::Buffer::new().format(sum).as_bytes(), expiry, env);
+    engine.notify(NotifyClasses::HASH, "hincrby", &key);
     env.reply.integer(sum);
     Ok(())
 }
@@ -55,7 +58,9 @@ fn hincrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Resul
     let number = number.ok_or(CommandError::Fixed("ERR hash value is not a float"))?;
     let sum = number.add(by).ok_or(CommandError::NanOrInfinity)?.to_text();
     let expiry = expiry(old);
+    note_expired(engine, &key, [field].into_iter(), env);
     engine.set_field(&key, field, sum.as_bytes(), expiry, env);
+    engine.notify(NotifyClasses::HASH, "hincrbyfloat", &key);
     env.reply.bulk(&sum);
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{Entry, Key};
+use crate::notify::NotifyClasses;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::WallMs;
 use smallvec::SmallVec;
@@ -41,6 +42,21 @@ pub(super) fn distinct<'a>(named: impl Iterator<Item = &'a [u8]>, is_wanted: imp
     fields.sort_unstable();
     fields.dedup();
     fields
+}
+
+/// Notes that fields have expired which a command is about to set.
+pub(super) fn note_expired<'f>(
+    engine: &mut Engine,
+    key: &Key<'_>,
+    mut fields: impl Iterator<Item = &'f [u8]>,
+    env: &Env<'_>,
+) {
+    if engine.notifies(NotifyClasses::HASH) {
+        let hash = engine.keyspace().find(key).and_then(|entry| Hash::of(entry.value(), env.now));
+        if hash.is_some_and(|hash| fields.any(|field| hash.is_past(field))) {
+            engine.notify(NotifyClasses::HASH, "hexpired", key);
+        }
+    }
 }
 
 /// Replies with the value of a field, null if the field does not exist.

@@ -1,11 +1,12 @@
 //! HSET, HMSET, HSETNX.
 
-use super::look_up::{distinct, fields_of, look_up};
+use super::look_up::{distinct, fields_of, look_up, note_expired};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 const SYNTAX: &str = "<key> <field> <value> [<field> <value> ...]";
@@ -42,7 +43,9 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, name: &'static st
     let hash = look_up(engine, &key, env)?;
     let is_new = |field: &[u8]| hash.is_none_or(|hash| hash.get(field).is_none());
     let created = distinct(fields_of(pairs), is_new).len();
+    note_expired(engine, &key, fields_of(pairs), env);
     engine.set_fields(&key, pairs, ExpiryChange::Drop, env);
+    engine.notify(NotifyClasses::HASH, "hset", &key);
     Ok(created)
 }
 
@@ -50,7 +53,9 @@ fn hsetnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let key = engine.first_key(args, env);
     let missing = look_up(engine, &key, env)?.is_none_or(|hash| hash.get(args.get(2)).is_none());
     if missing {
+        note_expired(engine, &key, fields_of(args.skip(2)), env);
         engine.set_fields(&key, args.skip(2), ExpiryChange::Drop, env);
+        engine.notify(NotifyClasses::HASH, "hset", &key);
     }
     env.reply.integer(i64::from(missing));
     Ok(())

@@ -1,13 +1,14 @@
 //! HSETEX.
 
-use super::look_up::{distinct, fields_of, look_up};
+use super::look_up::{distinct, fields_of, look_up, note_expired};
 use super::options::{LEAST_TIME, counted, numfields, split};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::{Beside, Expiry, ExpiryOption};
-use crate::keyspace::ExpiryChange;
+use crate::keyspace::{ExpiryChange, Key};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// HSETEX key \[NX|XX] \[FNX|FXX] \[EX|PX|EXAT|PXAT time|KEEPTTL] FIELDS numfields field value \[field value ...]
@@ -83,24 +84,45 @@ fn hsetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         env.reply.integer(0);
         return Ok(());
     }
+    let is_new = hash.is_none();
     match expiry {
         ExpiryChange::At(at) if at <= env.now => {
             let found = distinct(fields_of(pairs), exists);
             engine.remove_fields(&key, Args::slices(&found), env);
+            note_set_and_expired(engine, &key, is_new);
         }
         ExpiryChange::Keep => {
             // A deadline that has passed is not kept: that field counts as missing.
             let is_past = |at: &usize| hash.is_some_and(|hash| hash.is_past(pairs.get(*at)));
             let (past, others): (Vec<usize>, Vec<usize>) = (0..pairs.len()).step_by(2).partition(is_past);
+            note_expired(engine, &key, fields_of(pairs), env);
             for (places, expiry) in [(past, ExpiryChange::Drop), (others, ExpiryChange::Keep)] {
                 let pairs: Vec<&[u8]> = places.iter().flat_map(|at| [pairs.get(*at), pairs.get(at + 1)]).collect();
                 engine.set_fields(&key, Args::slices(&pairs), expiry, env);
             }
+            engine.notify(NotifyClasses::HASH, "hset", &key);
         }
-        ExpiryChange::At(_) | ExpiryChange::Drop => engine.set_fields(&key, pairs, expiry, env),
+        ExpiryChange::At(_) | ExpiryChange::Drop => {
+            note_expired(engine, &key, fields_of(pairs), env);
+            engine.set_fields(&key, pairs, expiry, env);
+            engine.notify(NotifyClasses::HASH, "hset", &key);
+            if expiry != ExpiryChange::Drop {
+                engine.notify(NotifyClasses::HASH, "hexpire", &key);
+            }
+        }
     }
     env.reply.integer(1);
     Ok(())
+}
+
+/// Notes what Valkey does with a deadline that has passed: it sets the fields, and removes them as expired.
+fn note_set_and_expired(engine: &mut Engine, key: &Key<'_>, is_new: bool) {
+    if is_new {
+        engine.notify(NotifyClasses::NEW, "new", key);
+    }
+    engine.notify(NotifyClasses::HASH, "hset", key);
+    engine.notify(NotifyClasses::HASH, "hexpire", key);
+    engine.notify_removal(NotifyClasses::HASH, "hexpired", key);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ fn pfadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     env.reply.integer(i64::from(change.is_some()));
     if let Some(change) = change {
         change.make(engine, &key, env);
+        engine.notify(NotifyClasses::STRING, "pfadd", &key);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// PFMERGE
@@ -45,6 +46,7 @@ fn pfmerge(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     }
     merged.make_stale();
     Change::between(old, merged.into_bytes()).make(engine, &key, env);
+    engine.notify(NotifyClasses::STRING, "pfadd", &key);
     env.reply.ok();
     Ok(())
 }

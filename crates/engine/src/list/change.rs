@@ -25,6 +25,16 @@ impl ListEnd {
             Err(CommandError::Syntax)
         }
     }
+
+    /// The event of a push here.
+    pub(super) fn pushed(self) -> &'static str {
+        if self == ListEnd::Head { "lpush" } else { "rpush" }
+    }
+
+    /// The event of a pop here.
+    pub(super) fn popped(self) -> &'static str {
+        if self == ListEnd::Head { "lpop" } else { "rpop" }
+    }
 }
 
 /// What changes. Whatever names an element that does not exist changes nothing.

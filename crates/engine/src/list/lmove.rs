@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// LMOVE source destination LEFT | RIGHT LEFT | RIGHT
@@ -46,6 +47,8 @@ pub(super) fn run(
     if source.bytes == destination.bytes {
         // The list keeps its deadline, even if it has no other element.
         engine.change_list(&source, ListChange::Rotate { from, to }, env);
+        engine.notify(NotifyClasses::LIST, to.pushed(), &source);
+        engine.notify(NotifyClasses::LIST, from.popped(), &source);
     } else {
         look_up(engine, &destination, env)?;
         engine.push_elements(&destination, to, Args::slices(&[&element]), env);

@@ -8,6 +8,7 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// LREM key count element
@@ -53,7 +54,10 @@ fn lrem(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
         let found = list.iter_from(0).enumerate().filter(|(_, element)| wanted.is(*element)).take(most);
         found.map(|(position, _)| position).collect()
     };
-    engine.remove_elements(&key, &positions, env);
+    if !positions.is_empty() {
+        engine.remove_elements(&key, &positions, env);
+        engine.notify_removal(NotifyClasses::LIST, "lrem", &key);
+    }
     env.reply.integer(positions.len() as i64);
     Ok(())
 }
@@ -67,6 +71,7 @@ fn ltrim(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
         if head + tail > 0 {
             engine.change_list(&key, ListChange::Trim { head, tail }, env);
         }
+        engine.notify_removal(NotifyClasses::LIST, "ltrim", &key);
     }
     env.reply.ok();
     Ok(())

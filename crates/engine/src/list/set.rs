@@ -8,6 +8,7 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// LSET key index element
@@ -26,6 +27,7 @@ fn lset(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let list = look_up(engine, &key, env)?.ok_or(CommandError::NoSuchKey)?;
     let index = list.index(integer(args.get(2))?).ok_or(CommandError::Fixed("ERR index out of range"))?;
     engine.change_list(&key, ListChange::Set { index: index as u64, element: args.get(3) }, env);
+    engine.notify(NotifyClasses::LIST, "lset", &key);
     env.reply.ok();
     Ok(())
 }
@@ -48,6 +50,7 @@ fn linsert(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     };
     env.reply.integer(list.len() as i64 + 1);
     engine.change_list(&key, ListChange::Insert { pivot: pivot as u64, after, element: args.get(4) }, env);
+    engine.notify(NotifyClasses::LIST, "linsert", &key);
     Ok(())
 }
 

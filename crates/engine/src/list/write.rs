@@ -9,6 +9,7 @@ use crate::effect::Items;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 impl Engine {
@@ -18,18 +19,23 @@ impl Engine {
     }
 
     /// Replaces what a key holds by a list, with one effect for each of its nodes; without elements the key is removed.
-    pub(crate) fn put_list(&mut self, key: &Key<'_>, list: &NodeList, env: &mut Env<'_>) {
-        self.unlink(key, env);
+    /// Returns whether it held anything.
+    pub(crate) fn put_list(&mut self, key: &Key<'_>, list: &NodeList, env: &mut Env<'_>) -> bool {
+        let existed = self.unlink(key, env);
+        let mark = self.notified();
         for node in list.nodes.iter() {
             let elements: Vec<Vec<u8>> = node.iter().map(Packable::to_vec).collect();
             let elements = Items::from(Args::owned(&elements));
             self.change_list(key, ListChange::AddNode { plain: node.is_plain(), elements }, env);
         }
+        self.is_replaced(existed, mark);
+        existed
     }
 
     /// Adds elements at an end, at least one.
     pub(super) fn push_elements(&mut self, key: &Key<'_>, end: ListEnd, elements: Args<'_>, env: &mut Env<'_>) {
         self.change_list(key, ListChange::Push { end, elements: Items::from(elements) }, env);
+        self.notify(NotifyClasses::LIST, end.pushed(), key);
     }
 
     /// Removes elements from an end, and the key with its last element. Without elements nothing happens.
@@ -38,6 +44,7 @@ impl Engine {
         let (head, tail) = if end == ListEnd::Head { (count, 0) } else { (0, count) };
         if count > 0 {
             self.change_list(key, ListChange::Trim { head, tail }, env);
+            self.notify_removal(NotifyClasses::LIST, end.popped(), key);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::PackedLimits;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// SADD key member \[member ...]
@@ -29,6 +30,9 @@ fn sadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     };
     let added = distinct(named.iter(), |member| set.is_none_or(|set| !set.has(SetMember::Text(member))));
     engine.add_members(&key, Args::slices(&added), least, env);
+    if !added.is_empty() {
+        engine.notify(NotifyClasses::SET, "sadd", &key);
+    }
     env.reply.integer(added.len() as i64);
     Ok(())
 }

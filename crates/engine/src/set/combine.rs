@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Entry;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_types::limits::UNIT_BYTES_MAX;
 use std::cmp::Reverse;
@@ -51,7 +52,7 @@ pub const SINTERSTORE: Command = Command::data(
     |engine, args, env| {
         let operands = Operands::read(engine, args.skip(2), env)?;
         let members = collected(intersection(&operands, engine))?;
-        store(engine, args, &members, SetForm::Ints, env);
+        store(engine, args, (&members, SetForm::Ints), "sinterstore", env);
         Ok(())
     },
 );
@@ -75,7 +76,7 @@ pub const SUNIONSTORE: Command = Command::data(
     |engine, args, env| {
         let operands = Operands::read(engine, args.skip(2), env)?;
         let members = collected(Combined::union(&operands, engine).iter())?;
-        store(engine, args, &members, SetForm::Ints, env);
+        store(engine, args, (&members, SetForm::Ints), "sunionstore", env);
         Ok(())
     },
 );
@@ -100,7 +101,7 @@ pub const SDIFFSTORE: Command = Command::data(
         let operands = Operands::read(engine, args.skip(2), env)?;
         let (difference, least) = Combined::difference(&operands, engine);
         let members = collected(difference.iter())?;
-        store(engine, args, &members, least, env);
+        store(engine, args, (&members, least), "sdiffstore", env);
         Ok(())
     },
 );
@@ -242,9 +243,16 @@ fn collected_within<'m>(
 }
 
 /// Gives the destination, which is the first argument, these members and replies with their number.
-fn store(engine: &mut Engine, args: Args<'_>, members: &[Vec<u8>], least: SetForm, env: &mut Env<'_>) {
+fn store(
+    engine: &mut Engine,
+    args: Args<'_>,
+    (members, least): (&[Vec<u8>], SetForm),
+    event: &'static str,
+    env: &mut Env<'_>,
+) {
     let key = engine.first_key(args, env);
-    engine.put_members(&key, Args::owned(members), least, env);
+    let existed = engine.put_members(&key, Args::owned(members), least, env);
+    engine.notify_stored(NotifyClasses::SET, event, &key, existed);
     env.reply.integer(members.len() as i64);
 }
 

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{Key, PackedLimits};
+use crate::notify::NotifyClasses;
 use crate::random::Random;
 use crate::sampling::{self, Sampled, different};
 use fastness_resp::{Args, ReplyBuf};
@@ -40,12 +41,16 @@ fn spop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     };
     if count < set.len() {
         pop_some(engine, &key, count, env);
+        if count > 0 {
+            engine.notify(NotifyClasses::SET, "spop", &key);
+        }
         return Ok(());
     }
     env.reply.reserve(set.heap_bytes());
     env.reply.set(set.len());
     set.iter().for_each(|member| member.write(env.reply));
     engine.unlink(&key, env);
+    engine.notify_removal(NotifyClasses::SET, "spop", &key);
     Ok(())
 }
 
@@ -59,6 +64,7 @@ fn pop_one(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     member.write(env.reply);
     let member = member.to_vec();
     engine.remove_members(&key, Args::slices(&[&member]), false, env);
+    engine.notify_removal(NotifyClasses::SET, "spop", &key);
     Ok(())
 }
 

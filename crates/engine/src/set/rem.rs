@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// SREM key member \[member ...]
@@ -25,7 +26,10 @@ fn srem(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let set = look_up(engine, &key, env)?;
     let has = |member: &[u8]| set.is_some_and(|set| set.has(SetMember::Text(member)));
     let removed = distinct(args.skip(2).iter(), has);
-    engine.remove_members(&key, Args::slices(&removed), false, env);
+    if !removed.is_empty() {
+        engine.remove_members(&key, Args::slices(&removed), false, env);
+        engine.notify_removal(NotifyClasses::SET, "srem", &key);
+    }
     env.reply.integer(removed.len() as i64);
     Ok(())
 }
@@ -44,8 +48,10 @@ fn smove(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
             let has_already = destination?.unwrap_or(false);
             if held && from.bytes != to.bytes {
                 engine.remove_members(&from, Args::slices(&moved), false, env);
+                engine.notify_removal(NotifyClasses::SET, "srem", &from);
                 if !has_already {
                     engine.add_members(&to, Args::slices(&moved), SetForm::Ints, env);
+                    engine.notify(NotifyClasses::SET, "sadd", &to);
                 }
             }
             held

@@ -26,9 +26,12 @@ impl Engine {
     }
 
     /// Gives a key a set of these distinct members, in the place of what it holds; without members the key is removed.
-    /// The set has at least the form `least`.
-    pub fn put_members(&mut self, key: &Key<'_>, members: Args<'_>, least: SetForm, env: &mut Env<'_>) {
-        self.unlink(key, env);
+    /// The set has at least the form `least`. Returns whether the key held anything.
+    pub fn put_members(&mut self, key: &Key<'_>, members: Args<'_>, least: SetForm, env: &mut Env<'_>) -> bool {
+        let existed = self.unlink(key, env);
+        let mark = self.notified();
         self.add_members(key, members, least, env);
+        self.is_replaced(existed, mark);
+        existed
     }
 }

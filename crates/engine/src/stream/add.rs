@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::PackedLimits;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_types::WallMs;
 
@@ -93,6 +94,7 @@ fn xadd(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let last_node = stream.and_then(|stream| stream.last_node()).map(|(_, node)| node);
     let in_new_node = last_node.is_none_or(|node| !node.admits(texts, limits));
     engine.change_stream(&key, StreamChange::Add { id, in_new_node, fields: fields.into() }, env);
+    engine.notify(NotifyClasses::STREAM, "xadd", &key);
     if let Some(trim) = options.trim {
         engine.trim_stream(&key, trim, env)?;
     }

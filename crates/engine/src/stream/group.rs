@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -103,6 +104,7 @@ fn create(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         return Err(CommandError::Fixed("BUSYGROUP Consumer Group name already exists"));
     }
     engine.change_stream(&key, StreamChange::CreateGroup { group, last, read }, env);
+    engine.notify(NotifyClasses::STREAM, "xgroup-create", &key);
     env.reply.ok();
     Ok(())
 }
@@ -123,6 +125,7 @@ fn set_id(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         text => StreamId::parse_bound(text, 0)?,
     };
     engine.change_stream(&key, StreamChange::SetGroup { group, last, read }, env);
+    engine.notify(NotifyClasses::STREAM, "xgroup-setid", &key);
     env.reply.ok();
     Ok(())
 }
@@ -133,6 +136,7 @@ fn destroy(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     let exists = existing(engine, &key, env)?.group(group).is_some();
     if exists {
         engine.change_stream(&key, StreamChange::DestroyGroup { group }, env);
+        engine.notify(NotifyClasses::STREAM, "xgroup-destroy", &key);
     }
     env.reply.integer(i64::from(exists));
     Ok(())
@@ -147,6 +151,7 @@ fn create_consumer(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Re
     if !exists {
         let seen = env.now.0 as i64;
         engine.change_stream(&key, StreamChange::SetConsumer { group: name, consumer, seen, active: -1 }, env);
+        engine.notify(NotifyClasses::STREAM, "xgroup-createconsumer", &key);
     }
     env.reply.integer(i64::from(!exists));
     Ok(())
@@ -160,6 +165,7 @@ fn delete_consumer(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Re
     let pending = group.consumer(consumer).map(|consumer| consumer.pending.len());
     if pending.is_some() {
         engine.change_stream(&key, StreamChange::DeleteConsumer { group: name, consumer }, env);
+        engine.notify(NotifyClasses::STREAM, "xgroup-delconsumer", &key);
     }
     env.reply.integer(pending.unwrap_or(0) as i64);
     Ok(())

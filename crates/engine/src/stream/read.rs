@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::WallMs;
 use std::ops::Range;
@@ -333,6 +334,9 @@ pub(super) fn note_seen(
 ) {
     if old != Some((seen, active)) {
         engine.change_stream(key, StreamChange::SetConsumer { group, consumer, seen, active }, env);
+    }
+    if old.is_none() {
+        engine.notify(NotifyClasses::STREAM, "xgroup-createconsumer", key);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use std::collections::BTreeSet;
 
@@ -39,6 +40,7 @@ fn xdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     if !found.is_empty() {
         let ids = write_ids(found.iter().copied());
         engine.change_stream(&key, StreamChange::Delete { ids: &ids }, env);
+        engine.notify(NotifyClasses::STREAM, "xdel", &key);
     }
     env.reply.integer(found.len() as i64);
     Ok(())
@@ -81,6 +83,7 @@ fn xsetid(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let added = added.unwrap_or(stream.added);
     let max_deleted = if max_deleted == StreamId::MIN { stream.max_deleted } else { max_deleted };
     engine.change_stream(&key, StreamChange::SetCounters { last, added, max_deleted }, env);
+    engine.notify(NotifyClasses::STREAM, "xsetid", &key);
     env.reply.ok();
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{Key, PackedLimits};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// Entries that an approximate trim removes at most, if it names no limit: those of so many nodes, but not more than
@@ -169,6 +170,9 @@ impl Engine {
         let Removed { nodes, entries, total } = trim.removes(stream);
         if nodes > 0 || entries > 0 {
             self.change_stream(key, StreamChange::Trim { nodes, entries }, env);
+        }
+        if total > 0 {
+            self.notify(NotifyClasses::STREAM, "xtrim", key);
         }
         Ok(total)
     }

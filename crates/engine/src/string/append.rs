@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// APPEND
@@ -36,6 +37,7 @@ fn append(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
         check_length(len, tail.len())?;
     }
     engine.append(&key, tail, env);
+    engine.notify(NotifyClasses::STRING, "append", &key);
     env.reply.integer((len.unwrap_or(0) + tail.len()) as i64);
     Ok(())
 }
@@ -50,6 +52,7 @@ fn setrange(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
     }
     check_length(offset, bytes.len())?;
     engine.set_range(&key, offset as u64, bytes, env);
+    engine.notify(NotifyClasses::STRING, "setrange", &key);
     env.reply.integer(len.max(offset + bytes.len()) as i64);
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// DELIFEQ
@@ -19,6 +20,7 @@ fn delifeq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
     };
     if equal {
         engine.unlink(&key, env);
+        engine.notify(NotifyClasses::GENERIC, "del", &key);
     }
     env.reply.integer(i64::from(equal));
     Ok(())

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// GET
@@ -55,6 +56,7 @@ fn getset(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let entry = engine.read(&key, env);
     reply_string_or_null(entry, env.reply)?;
     engine.set(&key, args.get(2), ExpiryChange::Drop, env);
+    engine.notify(NotifyClasses::STRING, "set", &key);
     Ok(())
 }
 
@@ -62,7 +64,9 @@ fn getdel(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     let key = engine.first_key(args, env);
     let entry = engine.read(&key, env);
     reply_string_or_null(entry, env.reply)?;
-    engine.unlink(&key, env);
+    if engine.unlink(&key, env) {
+        engine.notify(NotifyClasses::GENERIC, "del", &key);
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::Expiry;
 use crate::keyspace::Entry;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// GETEX
@@ -30,10 +31,15 @@ fn getex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     match expiry {
         Expiry::At(at) if at <= env.now => {
             engine.unlink(&key, env);
+            engine.notify(NotifyClasses::EXPIRED, "expired", &key);
         }
-        Expiry::At(at) => engine.expire_at(&key, at, env),
+        Expiry::At(at) => {
+            engine.expire_at(&key, at, env);
+            engine.notify(NotifyClasses::GENERIC, "expire", &key);
+        }
         Expiry::Persist if engine.keyspace().find(&key).and_then(Entry::deadline).is_some() => {
             engine.persist(&key, env);
+            engine.notify(NotifyClasses::GENERIC, "persist", &key);
         }
         Expiry::Persist | Expiry::None | Expiry::Keep => {}
     }

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::{TypeNumber, ValueRef};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_resp::number;
 
@@ -50,6 +51,7 @@ fn add(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, by: i64) -> Resul
     };
     let new = old.checked_add(by).ok_or(CommandError::Overflow)?;
     engine.set_int(&key, new, env);
+    engine.notify(NotifyClasses::STRING, "incrby", &key);
     env.reply.integer(new);
     Ok(())
 }

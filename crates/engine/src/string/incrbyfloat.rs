@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// INCRBYFLOAT
@@ -27,6 +28,7 @@ fn incrbyfloat(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result
     let sum = old.add(parse(args.get(2))?).ok_or(CommandError::NanOrInfinity)?;
     let text = sum.to_text();
     engine.set(&key, text.as_bytes(), ExpiryChange::Keep, env);
+    engine.notify(NotifyClasses::STRING, "incrbyfloat", &key);
     env.reply.bulk(&text);
     Ok(())
 }

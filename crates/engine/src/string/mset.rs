@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::ExpiryChange;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// MSET
@@ -34,7 +35,9 @@ fn check_pairs(args: Args<'_>, name: &'static str) -> Result<(), CommandError> {
 fn set_all(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) {
     for i in (1..args.len()).step_by(2) {
         let key = engine.key(args.get(i));
+        engine.expire_replaced(&key, env);
         engine.set(&key, args.get(i + 1), ExpiryChange::Drop, env);
+        engine.notify(NotifyClasses::STRING, "set", &key);
     }
 }
 

@@ -6,6 +6,9 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::expiry::Expiry;
+use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_resp::number;
 
@@ -46,11 +49,27 @@ fn msetex(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), 
     if holds {
         for i in (0..pairs.len()).step_by(2) {
             let key = engine.key(pairs.get(i));
+            if matches!(expiry, Expiry::At(at) if at <= env.now) {
+                note_set(engine, &key, env);
+            }
             store(engine, &key, pairs.get(i + 1), expiry, env);
         }
     }
     env.reply.integer(i64::from(holds));
     Ok(())
+}
+
+/// Notes what Valkey does with a deadline that has passed: it sets the key, which then expires.
+fn note_set(engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) {
+    let is_new = !engine.is_alive(key, env);
+    if is_new {
+        engine.notify(NotifyClasses::NEW, "new", key);
+    }
+    engine.notify(NotifyClasses::STRING, "set", key);
+    engine.notify(NotifyClasses::GENERIC, "expire", key);
+    if is_new {
+        engine.notify(NotifyClasses::EXPIRED, "expired", key);
+    }
 }
 
 #[cfg(test)]

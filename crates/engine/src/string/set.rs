@@ -9,6 +9,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::expiry::{Expiry, TimeUnit};
 use crate::keyspace::{ExpiryChange, Key};
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 
 /// SET
@@ -52,7 +53,9 @@ fn set(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
     let key = engine.first_key(args, env);
     if args.len() == 3 {
         // The common case needs no look-up: an expired value is replaced like any other.
+        engine.expire_replaced(&key, env);
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
+        engine.notify(NotifyClasses::STRING, "set", &key);
         env.reply.ok();
         return Ok(());
     }
@@ -97,7 +100,9 @@ fn holds(
 pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Expiry, env: &mut Env<'_>) {
     let change = match expiry {
         Expiry::At(at) if at <= env.now => {
-            engine.unlink(key, env);
+            if engine.unlink(key, env) {
+                engine.notify(NotifyClasses::EXPIRED, "expired", key);
+            }
             return;
         }
         Expiry::At(at) => ExpiryChange::At(at),
@@ -108,7 +113,12 @@ pub(super) fn store(engine: &mut Engine, key: &Key<'_>, value: &[u8], expiry: Ex
         }
         Expiry::None | Expiry::Persist => ExpiryChange::Drop,
     };
+    engine.expire_replaced(key, env);
     engine.set(key, value, change, env);
+    engine.notify(NotifyClasses::STRING, "set", key);
+    if matches!(change, ExpiryChange::At(_)) {
+        engine.notify(NotifyClasses::GENERIC, "expire", key);
+    }
 }
 
 fn setnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
@@ -116,6 +126,7 @@ fn setnx(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), C
     let missing = engine.look_up(&key, env).is_none();
     if missing {
         engine.set(&key, args.get(2), ExpiryChange::Drop, env);
+        engine.notify(NotifyClasses::STRING, "set", &key);
     }
     env.reply.integer(i64::from(missing));
     Ok(())

@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -131,6 +132,9 @@ pub(crate) fn add(
     let added = added(given, options, |name| set.and_then(|set| set.score(name)))?;
     if !added.changed.is_empty() || becomes_table {
         engine.set_scores(&key, &added.changed, to_table, env);
+    }
+    if !added.changed.is_empty() {
+        engine.notify(NotifyClasses::ZSET, if options.increments { "zincr" } else { "zadd" }, &key);
     }
     if options.increments {
         super::look_up::reply_score(added.last, env.reply);

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Entry;
+use crate::notify::NotifyClasses;
 use crate::set::{Set, SetMember};
 use fastness_resp::Args;
 use fastness_resp::number::parse_int;
@@ -350,7 +351,8 @@ fn zintercard(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<
 fn store(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, form: CombineForm) -> Result<(), CommandError> {
     let found = Combination::find(engine, args.skip(2), env, form)?.sorted();
     let key = engine.first_key(args, env);
-    engine.put_scores(&key, &found, env);
+    let existed = engine.put_scores(&key, &found, env);
+    engine.notify_stored(NotifyClasses::ZSET, form.name, &key, existed);
     env.reply.integer(found.len() as i64);
     Ok(())
 }

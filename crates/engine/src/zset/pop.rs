@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::keyspace::Key;
+use crate::notify::NotifyClasses;
 use crate::pairs::reply_head;
 use fastness_resp::number::parse_int;
 use fastness_resp::{Args, ReplyBuf};
@@ -43,6 +44,11 @@ pub(super) enum PopEnd {
 }
 
 impl PopEnd {
+    /// The event of a removal here.
+    fn popped(self) -> &'static str {
+        if self == PopEnd::Min { "zpopmin" } else { "zpopmax" }
+    }
+
     /// The ranks of so many members.
     fn ranks(self, count: usize, len: usize) -> Range<usize> {
         let count = count.min(len);
@@ -97,6 +103,7 @@ fn zpop(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, end: PopEnd) -> 
         }
     };
     engine.remove_ranks(&key, ranks, len, env);
+    engine.notify_removal(NotifyClasses::ZSET, end.popped(), &key);
     Ok(())
 }
 
@@ -152,6 +159,7 @@ impl MemberPopArguments {
 
 /// Members that a reply has, to be removed.
 pub(super) struct PoppedMembers {
+    end: PopEnd,
     ranks: Range<usize>,
     /// The number of all members.
     len: usize,
@@ -160,6 +168,7 @@ pub(super) struct PoppedMembers {
 impl PoppedMembers {
     pub(super) fn remove(self, engine: &mut Engine, key: &Key<'_>, env: &mut Env<'_>) {
         engine.remove_ranks(key, self.ranks, self.len, env);
+        engine.notify_removal(NotifyClasses::ZSET, self.end.popped(), key);
     }
 }
 
@@ -178,7 +187,7 @@ pub(super) fn reply_of(
         reply.double(score);
     };
     let (ranks, len) = reply_popped(set, from, reply, |reply, count| reply.array(count), each);
-    PoppedMembers { ranks, len }
+    PoppedMembers { end: from.0, ranks, len }
 }
 
 /// Replies with a key, its first or last member and the score, as BZPOPMIN does.
@@ -190,7 +199,7 @@ pub(super) fn reply_one(set: SortedSet<'_>, key: &Key<'_>, end: PopEnd, reply: &
         reply.double(score);
     };
     let (ranks, len) = reply_popped(set, (end, 1), reply, |_, _| {}, each);
-    PoppedMembers { ranks, len }
+    PoppedMembers { end, ranks, len }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::command::parse::integer;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use std::ops::Range;
 
@@ -200,7 +201,8 @@ fn zrangestore(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result
     let found: Vec<(Vec<u8>, f64)> = read(engine, &from, env)?.map_or_else(Vec::new, |set| {
         set.range(request.ranks(set), false).map(|(name, score)| (name.to_vec(), score)).collect()
     });
-    engine.put_scores(&to, &found, env);
+    let existed = engine.put_scores(&to, &found, env);
+    engine.notify_stored(NotifyClasses::ZSET, "zrangestore", &to, existed);
     env.reply.integer(found.len() as i64);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
+use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -25,7 +26,7 @@ pub const ZREMRANGEBYRANK: Command = Command::data(
     "Removes the members of a sorted set within a range of ranks.",
     |engine, args, env| {
         let range = RankRange::parse(args.get(2), args.get(3))?;
-        remove(engine, args, env, |set| range.of(set.len()))
+        remove(engine, args, env, "zremrangebyrank", |set| range.of(set.len()))
     },
 );
 /// ZREMRANGEBYSCORE key min max
@@ -35,7 +36,7 @@ pub const ZREMRANGEBYSCORE: Command = Command::data(
     "Removes the members of a sorted set with scores in a range.",
     |engine, args, env| {
         let range = ScoreRange::parse(args.get(2), args.get(3))?;
-        remove(engine, args, env, |set| set.with_scores(&range))
+        remove(engine, args, env, "zremrangebyscore", |set| set.with_scores(&range))
     },
 );
 /// ZREMRANGEBYLEX key min max
@@ -45,7 +46,7 @@ pub const ZREMRANGEBYLEX: Command = Command::data(
     "Removes the members of a sorted set with names in a range.",
     |engine, args, env| {
         let range = NameRange::parse(args.get(2), args.get(3))?;
-        remove(engine, args, env, |set| set.with_names(&range, false))
+        remove(engine, args, env, "zremrangebylex", |set| set.with_names(&range, false))
     },
 );
 
@@ -56,7 +57,10 @@ fn zrem(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Co
     let mut found: SmallVec<[&[u8]; 8]> = args.skip(2).iter().filter(exists).collect();
     found.sort_unstable();
     found.dedup();
-    engine.remove_scores(&key, Args::slices(&found), env);
+    if !found.is_empty() {
+        engine.remove_scores(&key, Args::slices(&found), env);
+        engine.notify_removal(NotifyClasses::ZSET, "zrem", &key);
+    }
     env.reply.integer(found.len() as i64);
     Ok(())
 }
@@ -65,6 +69,7 @@ fn remove(
     engine: &mut Engine,
     args: Args<'_>,
     env: &mut Env<'_>,
+    event: &'static str,
     ranks: impl Fn(SortedSet<'_>) -> Range<usize>,
 ) -> Result<(), CommandError> {
     let key = engine.first_key(args, env);
@@ -72,6 +77,7 @@ fn remove(
     let (ranks, len) = found.unwrap_or((0..0, 0));
     if !ranks.is_empty() {
         engine.remove_ranks(&key, ranks.clone(), len, env);
+        engine.notify_removal(NotifyClasses::ZSET, event, &key);
     }
     env.reply.integer(ranks.len() as i64);
     Ok(())

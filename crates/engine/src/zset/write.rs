@@ -32,13 +32,17 @@ impl Engine {
         self.stage(ZsetEffect::Add { key: *key, members, to_table }, env.effects, env.now);
     }
 
-    /// Replaces what a key holds by a sorted set of these members; without members the key is removed.
-    pub fn put_scores(&mut self, key: &Key<'_>, members: &[(Vec<u8>, f64)], env: &mut Env<'_>) {
-        self.unlink(key, env);
+    /// Replaces what a key holds by a sorted set of these members; without members the key is removed. Returns whether
+    /// it held anything.
+    pub fn put_scores(&mut self, key: &Key<'_>, members: &[(Vec<u8>, f64)], env: &mut Env<'_>) -> bool {
+        let existed = self.unlink(key, env);
+        let mark = self.notified();
         for chunk in members.chunks(MEMBERS_PER_EFFECT) {
             let chunk: Vec<Member<'_>> = chunk.iter().map(|(name, score)| (&name[..], *score)).collect();
             self.set_scores(key, &chunk, false, env);
         }
+        self.is_replaced(existed, mark);
+        existed
     }
 
     /// Removes members that exist, each named once, and the key with the last of them. Without members nothing happens.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fastness_engine::PackedLimits;
+use fastness_engine::{NotifyClasses, PackedLimits};
 use fastness_types::Durability;
 
 use super::value::{self, Problem};
@@ -61,6 +61,7 @@ enum Kind {
     LogFormat(Field<LogFormat>),
     OutputLimits(Field<OutputLimits>),
     Percentiles(Field<Percentiles>),
+    NotifyClasses(Field<NotifyClasses>),
     Fixed,
 }
 
@@ -125,6 +126,9 @@ impl OptionSpec {
         {
             return Err(Problem::PercentTooLarge);
         }
+        if let Kind::NotifyClasses(_) = self.kind {
+            return self.assign(config, &words).ok_or(Problem::EventClass);
+        }
         self.assign(config, &words)
             .ok_or_else(|| Problem::Expected { expected: self.range.to_owned(), found: words.join(" ") })
     }
@@ -181,6 +185,7 @@ impl OptionSpec {
                 format!("{} {}", text("normal", normal), text("pubsub", pubsub))
             }
             Kind::Percentiles(field) => field(config).to_string(),
+            Kind::NotifyClasses(field) => field(config).text(),
             Kind::Fixed => self.default.trim_matches('"').to_owned(),
         }
     }
@@ -220,6 +225,7 @@ impl Kind {
             Kind::CommandAccess(field) => *field(config) = value_of(&COMMAND_ACCESS, word)?,
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
+            Kind::NotifyClasses(field) => *field(config) = NotifyClasses::parse(word)?,
             Kind::Words(_) | Kind::OutputLimits(_) | Kind::Percentiles(_) | Kind::Fixed => return None,
         }
         Some(())
@@ -518,6 +524,9 @@ pub static OPTIONS: &[OptionSpec] = &[
         "lets `fastness lab` inject faults into this node's disk and links; refused unless the node's certificate allows it, as those of `fastness dev` do"),
     option!("enable-debug-command", "no", "no, local or yes", Start, Kind::CommandAccess(|c| &mut c.enable_debug_command),
         "whether clients may use DEBUG, which is for tests and can block a shard: no client, those on this machine, or all; its user needs the right to it in any case"),
+    option!("notify-keyspace-events", "\"\"", "letters of Ag$lshzxetdmnKE; empty: none", Running,
+        Kind::NotifyClasses(|c| &mut c.notify_keyspace_events),
+        "keyspace notifications of this node: K to __keyspace@0__:<key>, E to __keyevent@0__:<event>; g generic, $ strings, l lists, s sets, h hashes, z sorted sets, x expired, e evicted, t streams, d modules, A all of these, m key misses, n new keys"),
     // Options of Valkey that have one value here.
     fixed("cluster-enabled", "yes", "cluster mode is the only mode"),
     fixed("cluster-databases", "1", "numbered databases are not implemented"),
@@ -527,7 +536,6 @@ pub static OPTIONS: &[OptionSpec] = &[
     fixed("cluster-preferred-endpoint-type", "ip", "cluster-announce-ip may be a host name"),
     fixed("save", "\"\"", "there are no RDB save points: the transaction log is always on"),
     fixed("appendonly", "no", "there is no append-only file: the transaction log is always on"),
-    fixed("notify-keyspace-events", "\"\"", "keyspace notifications are not implemented"),
     fixed("maxmemory-samples", "5", "keys are never evicted"),
     fixed("replica-read-only", "yes", "replicas never take writes"),
     fixed("replicaof", "\"\"", "the cluster chooses primaries and replicas"),
@@ -582,6 +590,7 @@ impl Config {
             cluster_announce_port: 0,
             cluster_announce_tls_port: 0,
             durability: Durability::Sync,
+            notify_keyspace_events: NotifyClasses::NONE,
             durability_max_lag: Duration::ZERO,
             clock_max_offset: Duration::ZERO,
             failover_timeout: Duration::ZERO,

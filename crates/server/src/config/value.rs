@@ -16,6 +16,9 @@ pub enum Problem {
     /// A percentage over 100, in Valkey's words.
     #[error("percentage argument must be less or equal to 100")]
     PercentTooLarge,
+    /// A class of keyspace notifications that does not exist, in Valkey's words.
+    #[error("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")]
+    EventClass,
     /// The option belongs to Valkey and has one value here.
     #[error("is always '{0}' here")]
     Fixed(&'static str),

@@ -34,13 +34,18 @@ pub enum Lost {
     NodeBusy,
     /// A node is not connected, or the connection has broken.
     NodeUnreachable,
-    /// The transaction that had published it was undone.
+    /// The transaction that had published it was undone, or the write that it notifies of.
     Undone,
+    /// A keyspace notification, while too many waited.
+    TooManyEvents,
+    /// A keyspace notification to the channel of a key whose name is too long for a channel.
+    LongKey,
 }
 
 impl Lost {
     /// All of them.
-    pub const ALL: [Lost; 4] = [Lost::ReplicaBusy, Lost::NodeBusy, Lost::NodeUnreachable, Lost::Undone];
+    pub const ALL: [Lost; 6] =
+        [Lost::ReplicaBusy, Lost::NodeBusy, Lost::NodeUnreachable, Lost::Undone, Lost::TooManyEvents, Lost::LongKey];
 
     /// As metrics name it.
     #[must_use]
@@ -50,6 +55,8 @@ impl Lost {
             Lost::NodeBusy => "node_busy",
             Lost::NodeUnreachable => "node_unreachable",
             Lost::Undone => "undone",
+            Lost::TooManyEvents => "too_many_events",
+            Lost::LongKey => "long_key",
         }
     }
 }

@@ -15,7 +15,7 @@
 //! - A subscriber that does not read is closed at `client-output-buffer-limit pubsub`.
 //!
 //! - [`subscriptions`]: those of one connection. [`channels`]: those of all. [`encoded`]: a message for its receivers.
-//! - [`deliveries`], [`awaiting`]: what waits. `publish`: the way of a message.
+//! - [`deliveries`], [`awaiting`]: what waits. `publish`: the way of a message. `notify`: keyspace notifications.
 //! - [`monitors`]: who sees every command of this replica; `show` passes them on.
 //!
 //! How messages reach other replicas and nodes is [`crate::publications`]'s.
@@ -25,6 +25,7 @@ pub mod channels;
 pub mod deliveries;
 pub mod encoded;
 pub mod monitors;
+mod notify;
 pub(crate) mod publish;
 mod show;
 pub mod subscriptions;

@@ -43,7 +43,8 @@ impl Reference {
         let process = Command::new(&server)
             .args(["--port", &ports.at(0).to_string(), "--cluster-port", &ports.at(1).to_string()])
             .args(["--bind", "127.0.0.1", "--cluster-enabled", "yes"])
-            .args(["--save", "", "--appendonly", "no", "--databases", "1", "--dir"])
+            .args(["--save", "", "--appendonly", "no", "--databases", "1"])
+            .args(["--enable-debug-command", "local", "--dir"])
             .arg(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -138,6 +139,14 @@ impl ReferenceConnection {
             bytes.extend_from_slice(b"\r\n");
         }
         self.stream.write_all(&bytes)?;
+        self.receive()
+    }
+
+    /// Returns the bytes of the next reply or message.
+    ///
+    /// # Errors
+    /// If the connection ends, or nothing arrives.
+    pub fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
         loop {
             if let Some((_, length)) = value::parse(&self.buffer)? {
                 return Ok(self.buffer.drain(..length).collect());

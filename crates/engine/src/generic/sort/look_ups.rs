@@ -1,9 +1,11 @@
 //! The keys that the patterns of BY and GET name, and their values.
 
 use crate::codec::listpack::Packable;
+use crate::engine::Engine;
 use crate::error::CommandError;
 use crate::hash::Hash;
 use crate::keyspace::{Keyspace, ValueRef};
+use crate::notify::{Notifications, NotifyClasses};
 use fastness_types::WallMs;
 use fastness_types::limits::SORT_LOOK_UPS_MAX;
 
@@ -62,11 +64,15 @@ pub(super) struct LookUps<'e> {
     misses: u64,
     /// How many more keys may be read; one with a long name, and a field of a packed hash, count as several.
     pub(super) left: usize,
+    /// The keys that do not exist; `None`: nobody wants to know.
+    missed: Option<Notifications>,
 }
 
 impl<'e> LookUps<'e> {
-    pub(super) fn new(keyspace: &'e Keyspace, now: WallMs) -> LookUps<'e> {
-        LookUps { keyspace, now, name: Vec::new(), hits: 0, misses: 0, left: SORT_LOOK_UPS_MAX }
+    pub(super) fn new(engine: &'e Engine, now: WallMs) -> LookUps<'e> {
+        let missed = engine.notifies(NotifyClasses::KEY_MISS).then(Notifications::default);
+        let keyspace = engine.keyspace();
+        LookUps { keyspace, now, name: Vec::new(), hits: 0, misses: 0, left: SORT_LOOK_UPS_MAX, missed }
     }
 
     /// Counts what is read of `bytes` bytes.
@@ -75,9 +81,9 @@ impl<'e> LookUps<'e> {
         Ok(())
     }
 
-    /// How many keys were found, and how many not.
-    pub(super) fn counted(&self) -> (u64, u64) {
-        (self.hits, self.misses)
+    /// How many keys were found, how many not, and which.
+    pub(super) fn ended(self) -> (u64, u64, Option<Notifications>) {
+        (self.hits, self.misses, self.missed)
     }
 
     /// The value for an element: that of a string, or of a field of a hash.
@@ -103,6 +109,9 @@ impl<'e> LookUps<'e> {
         let entry = keyspace.find(&keyspace.key(&self.name)).filter(|entry| !entry.is_expired(self.now));
         let Some(entry) = entry else {
             self.misses += 1;
+            if let Some(missed) = &mut self.missed {
+                missed.push(NotifyClasses::KEY_MISS, "keymiss", &self.name);
+            }
             return Ok(None);
         };
         self.hits += 1;

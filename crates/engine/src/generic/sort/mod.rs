@@ -28,6 +28,7 @@ use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
 use crate::list::NodeList;
+use crate::notify::NotifyClasses;
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::limits::{SORT_LOOK_UPS_MAX, UNIT_BYTES_MAX};
 
@@ -75,7 +76,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, may_store: bool) 
         Some(entry) if Sortable::of(entry.value()).is_none() => return Err(CommandError::WrongType),
         entry => entry.is_some(),
     };
-    let mut look_ups = LookUps::new(engine.keyspace(), env.now);
+    let mut look_ups = LookUps::new(engine, env.now);
     let entry = engine.keyspace().find(&key).filter(|_| exists);
     let sortable = entry.and_then(|entry| Sortable::of(entry.value())).unwrap_or(Sortable::Missing);
     if options.look_ups(sortable.len()) > SORT_LOOK_UPS_MAX {
@@ -85,16 +86,17 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>, may_store: bool) 
     let count = options.range(sortable.len()).len() * options.gets.len();
     let Some(destination) = options.store else {
         reply(count, elements, &options, &mut look_ups, env.reply)?;
-        let (hits, misses) = look_ups.counted();
-        engine.count_look_ups(hits, misses);
+        let (hits, misses, missed) = look_ups.ended();
+        engine.count_look_ups(hits, misses, missed.as_ref());
         return Ok(());
     };
     let empty = NodeList::unpacked(engine.keyspace().list_node_limit());
     let list = gathered(elements, &options, &mut look_ups, (empty, UNIT_BYTES_MAX))?;
-    let (hits, misses) = look_ups.counted();
-    engine.count_look_ups(hits, misses);
+    let (hits, misses, missed) = look_ups.ended();
+    engine.count_look_ups(hits, misses, missed.as_ref());
     let destination = engine.key(destination);
-    engine.put_list(&destination, &list, env);
+    let existed = engine.put_list(&destination, &list, env);
+    engine.notify_stored(NotifyClasses::LIST, "sortstore", &destination, existed);
     env.reply.integer(count as i64);
     Ok(())
 }

@@ -257,7 +257,7 @@ fn patterns_need_the_right_to_read_every_key() {
 #[test]
 fn what_is_stored_is_bounded() {
     let keyspace_of = Bench::new();
-    let mut look_ups = LookUps::new(keyspace_of.engine.keyspace(), keyspace_of.now);
+    let mut look_ups = LookUps::new(&keyspace_of.engine, keyspace_of.now);
     let words: [&[u8]; 2] = [b"sort", b"l"];
     let options = SortOptions::parse(Args::slices(&words), true, true).unwrap();
     let elements = [Packable::Text(b"abc"), Packable::Int(17)];

@@ -145,7 +145,7 @@ impl Refusal {
     fn of(problem: Problem) -> Refusal {
         match problem {
             Problem::Fixed(value) => Refusal::Fixed(value),
-            Problem::Expected { .. } | Problem::PercentTooLarge => Refusal::Value(problem),
+            Problem::Expected { .. } | Problem::PercentTooLarge | Problem::EventClass => Refusal::Value(problem),
         }
     }
 }
@@ -195,6 +195,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError>
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
     call.shard.engine_mut().set_maxmemory(changed.maxmemory);
     call.shard.engine_mut().set_packed_limits(changed.packed_limits);
+    call.shard.engine_mut().set_notify_classes(changed.notify_keyspace_events);
     if call.replica.settings_server.is_some() {
         // Another client may have changed it since then; the map is authoritative. A node's options have the password
         // of the config file only.

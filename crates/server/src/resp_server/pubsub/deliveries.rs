@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastness_types::limits::DELIVERY_BYTES_MAX;
 use tokio::sync::Notify;
@@ -14,6 +14,11 @@ use super::encoded::Encoded;
 use super::subscriptions::ChannelKind;
 use crate::publications::message::Publication;
 use crate::resp_server::clients::Client;
+
+/// How long one slice compares with patterns, or takes messages of others.
+pub(super) const SLICE_TIME: Duration = Duration::from_millis(1);
+/// Pause while deliveries have no room.
+pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(1);
 
 /// A message that is being delivered.
 pub struct Delivery {

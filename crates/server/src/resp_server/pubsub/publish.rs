@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fastness_shard::{Outcome, Release};
 use fastness_types::limits::CHANNEL_MATCH_TIME_MAX;
 
-use super::deliveries::Delivery;
+use super::deliveries::{Delivery, ROOM_PAUSE, SLICE_TIME};
 use super::encoded;
+use super::notify::follow_notifications;
 use super::subscriptions::ChannelKind;
 use crate::publications::message::{Lost, Publication};
 use crate::publications::queue::MessageQueue;
@@ -20,12 +21,8 @@ use crate::resp_server::stats::add;
 const AT_ONCE_MAX: usize = 64;
 /// Receivers of one slice.
 const SLICE_RECEIVERS: usize = 256;
-/// How long one slice compares with patterns, or takes messages of others.
-const SLICE_TIME: Duration = Duration::from_millis(1);
 /// Bytes of messages that are taken from the queue at once.
 const TAKEN_BYTES: usize = 256 * 1024;
-/// Pause while deliveries have no room.
-const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// While the log keeps a subscriber's reply waiting, this multiple of the hard limit may wait for it.
 const HELD_FACTOR: u64 = 4;
 /// Subscribers that are told at once that the shard does not serve their channels any more.
@@ -47,7 +44,7 @@ impl ReplicaServer {
     }
 
     /// Delivers a message to the subscribers of this replica; returns how many.
-    fn publish_here(&self, message: &Arc<Publication>) -> usize {
+    pub(super) fn publish_here(&self, message: &Arc<Publication>) -> usize {
         let pubsub = &self.pubsub;
         let receivers = pubsub.channels.receivers(message, Instant::now() + CHANNEL_MATCH_TIME_MAX);
         let mut delivery = Delivery::new(message.clone(), receivers);
@@ -158,7 +155,12 @@ impl ReplicaServer {
 /// Everything that a replica does with messages beside commands, until it is dropped. `from_others`: the messages for
 /// its subscribers that come from elsewhere.
 pub(crate) async fn run(server: Rc<ReplicaServer>, from_others: Arc<MessageQueue>) {
-    tokio::join!(deliver(&server), receive(&server, &from_others), follow_commits(&server));
+    tokio::join!(
+        deliver(&server),
+        receive(&server, &from_others),
+        follow_commits(&server),
+        follow_notifications(&server)
+    );
 }
 
 /// Delivers what waits, in slices between which others run.
