@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::CommandSpec;
-use fastness_engine::{Engine, Key, RebuildError};
+use fastness_engine::{Engine, EvictionOptions, Key, RebuildError};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot, WallMs};
+use tokio::sync::Notify;
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::client_pause::PauseKind;
@@ -146,6 +147,8 @@ pub struct ShardView<'a> {
     pub(crate) replica: &'a mut Replica,
     pub(crate) now: Now,
     pub(crate) handle: &'a GroupHandle,
+    /// Wakes the loop.
+    pub(crate) work: &'a Notify,
     /// `false` inside of EXEC: nothing may block.
     pub(crate) may_block: bool,
 }
@@ -161,6 +164,16 @@ impl ShardView<'_> {
     /// The data, only to set options (`maxmemory`). The data itself is changed only by commands.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.replica.data.engine
+    }
+
+    /// Sets `maxmemory` and the options of eviction, which starts at once if memory is over the bound.
+    pub fn set_memory_bound(&mut self, maxmemory: u64, eviction: EvictionOptions) {
+        let engine = &mut self.replica.data.engine;
+        engine.set_maxmemory(maxmemory);
+        engine.set_eviction(eviction);
+        if engine.eviction_excess() > 0 {
+            self.work.notify_one();
+        }
     }
 
     /// Figures for INFO, CLUSTER and metrics.

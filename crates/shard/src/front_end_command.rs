@@ -35,7 +35,8 @@ impl Execution<'_> {
         (spec, args): (&'static CommandSpec, Args<'_>),
         may_block: bool,
     ) -> FrontEndOutcome {
-        let mut view = ShardView { leader, replica, now: self.now, handle: &self.edges.handle, may_block };
+        let (handle, work) = (&self.edges.handle, &self.edges.work);
+        let mut view = ShardView { leader, replica, now: self.now, handle, work, may_block };
         self.front_end.run(spec, args, self.session, &mut view, self.out)
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
+use fastness_engine::MemoryBeside;
 use fastness_types::{BootNs, Clock, LogIndex, ShardId};
 
 use crate::counters::{Counters, Peaks};
@@ -23,7 +24,7 @@ use crate::idempotency::records::{IdempotencyLimits, Records};
 use crate::key_waits::KeyWaits;
 use crate::leader::Leader;
 use crate::loading::Loading;
-use crate::memory::{ClientMemory, MemoryUse};
+use crate::memory::{ClientMemory, MemoryUse, Overrun};
 use crate::now::Now;
 use crate::options::{Batching, ShardOptions};
 use crate::outcome::{WaitAnswer, WaitRequest};
@@ -75,6 +76,8 @@ pub(crate) struct Replica {
     /// Clients whose commands wait for keys.
     pub(crate) key_waits: KeyWaits,
     pub(crate) clients: ClientMemory,
+    /// For how long memory was over its bound.
+    pub(crate) overrun: Overrun,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
     /// Number of sessions created so far. The engine identifies the watched keys of a session by its number.
@@ -154,6 +157,7 @@ impl Replica {
             waits: Waits::default(),
             key_waits: KeyWaits::default(),
             clients: ClientMemory::default(),
+            overrun: Overrun::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             peaks: Peaks::default(),
             sessions: 0,
@@ -218,8 +222,9 @@ impl State {
     pub(crate) fn count_memory(&mut self) {
         let Replica { data, records, position, snapshots, clients, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        let waiting = position.fragments.bytes() as u64 + snapshots.waiting_bytes();
-        data.engine.set_memory_beside(open as u64 + waiting + clients.bytes() + records.bytes() as u64);
+        let rest = position.fragments.bytes() as u64 + clients.bytes() + records.bytes() as u64;
+        let image = snapshots.waiting_bytes();
+        data.engine.set_memory_beside(MemoryBeside { uncommitted: open as u64, image, rest });
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {

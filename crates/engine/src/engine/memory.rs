@@ -41,7 +41,8 @@ pub struct MemoryBeside {
 pub enum Room {
     /// It may.
     Enough,
-    /// Not yet: enough memory will be free when what is staged has committed and was freed, or more can be evicted then.
+    /// Not yet: enough memory will be free when what is staged has committed and was freed, or more can be evicted
+    /// then.
     AfterCommit,
     /// No.
     Lacking,

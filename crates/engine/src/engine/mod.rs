@@ -284,8 +284,8 @@ impl Engine {
         self.keyspace.freeing()
     }
 
-    /// Discards all data, timestamps and counters, and keeps the bound of memory, the options of eviction and the slots. The old data counts as
-    /// memory in use until [`Engine::release_some`] has freed it.
+    /// Discards all data, timestamps and counters, and keeps the bound of memory, the options of eviction and the slots.
+    /// The old data counts as memory in use until [`Engine::release_some`] has freed it.
     pub fn restart(&mut self) {
         self.drop_image();
         self.keyspace.restart();

@@ -109,15 +109,15 @@ mod tests {
         bench.engine.set_eviction(with(EvictionPolicy::VolatileLfu));
         bench.script("SET a 1 => +OK | OBJECT FREQ a => :5 | GET a => $1 1 | GET a => $1 1 | OBJECT FREQ a => :7");
         bench.script("INCR a => :2 | OBJECT FREQ a => :8 | SET a 1 => +OK | OBJECT FREQ a => :9");
-        bench.script("RENAME a b => +OK | OBJECT FREQ b => :9 | COPY b a => :1 | OBJECT FREQ a => :5");
-        bench.script("wait 180000 | OBJECT FREQ b => :6 | OBJECT FREQ c => $-1 | OBJECT IDLETIME c => $-1");
+        bench.script("RENAME a b => +OK | OBJECT FREQ b => :10 | COPY b a => :1 | OBJECT FREQ a => :5");
+        bench.script("OBJECT FREQ b => :11 | wait 180000 | OBJECT FREQ b => :8 | OBJECT FREQ c => $-1 | OBJECT IDLETIME c => $-1");
         let refused = |bench: &mut Bench, what: &str| String::from_utf8(bench.run(&[b"OBJECT", what.as_bytes(), b"b"]));
         let idle = refused(&mut bench, "IDLETIME").unwrap();
         assert!(idle.starts_with("-ERR An LFU maxmemory policy is selected, idle time not tracked."), "{idle}");
         bench.engine.set_eviction(with(EvictionPolicy::AllKeysLru));
         let frequency = refused(&mut bench, "FREQ").unwrap();
         assert!(frequency.starts_with("-ERR An LFU maxmemory policy is not selected"), "{frequency}");
-        bench.script("GET b => $1 2 | wait 3000 | OBJECT IDLETIME b => :3");
+        bench.script("GET b => $1 1 | wait 3000 | OBJECT IDLETIME b => :3");
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub const fn size_class(size: usize) -> usize {
 pub struct Account {
     /// Bytes in use: entries, values, buckets and directories.
     pub bytes: u64,
-    /// Those among them of removed data that is not freed yet: it is retired, or a FLUSHALL that may be undone removed it.
+    /// Those among them of removed data that is not freed yet: it is retired, or a FLUSHALL that may be undone has
+    /// removed it.
     pub removed: u64,
     /// Entries moved between buckets since the start: the cost of growing tables.
     pub moved: u64,

@@ -12,7 +12,8 @@ impl Keyspace {
         let mut visited = 0;
         for _ in 0..count {
             let Some(table) = self.random_table(random) else { return };
-            let mut place = random.next_u64();
+            // A bucket's number is a cursor at it.
+            let mut place = random.below(table.buckets() as u64);
             for _ in 0..table.buckets().min(count) {
                 place = table.scan(place, |entry| {
                     visited += 1;

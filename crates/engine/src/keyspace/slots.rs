@@ -494,8 +494,8 @@ impl Keyspace {
     }
 
     /// Replaces all data by that of `new`, which has the same seed. The limits of packed values and the mode of access
-    /// records stay, and so does the undo log, whose records must not name old data. The account counts the old data until [`Keyspace::release`] has
-    /// freed it.
+    /// records stay, and so does the undo log, whose records must not name old data. The account counts the old data
+    /// until [`Keyspace::release`] has freed it.
     pub(crate) fn exchange(&mut self, new: Keyspace) {
         let mut old = std::mem::replace(self, new);
         self.packed_limits = old.packed_limits;
