@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fastness_engine::{NotifyClasses, PackedLimits};
+use fastness_engine::{EvictionOptions, NotifyClasses, PackedLimits};
 use fastness_log::{KeyFileError, MasterKey};
 use fastness_types::Durability;
 use fastness_types::limits::USERS_MAX;
@@ -239,6 +239,8 @@ pub struct Config {
     pub loop_stall_max: Duration,
     pub master_key_file: Option<PathBuf>,
     pub maxmemory: u64,
+    /// Which keys leave when memory is full.
+    pub eviction: EvictionOptions,
     /// Bytes of log after which a replica makes a snapshot; 0: only on request.
     pub snapshot_log_bytes: u64,
     /// `watch-log-bytes`.

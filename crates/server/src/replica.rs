@@ -139,6 +139,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
     let config = options.node.config.load();
     let (maxmemory, max_lag) = (config.maxmemory, config.durability_max_lag);
     let (snapshot_log_bytes, lease_wait_max) = (config.snapshot_log_bytes, config.lease_wait_max);
+    let eviction = config.eviction;
     drop(config);
     let copies = Copies { group: options.group.clone() };
     let shard_options = ShardOptions {
@@ -160,6 +161,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
         lease_wait_max,
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
+    shard.set_memory_bound(maxmemory, eviction);
     let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports)
         .with_settings_server(options.settings_server);
     (Rc::new(server), shard_loop)
@@ -199,10 +201,10 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.close_stuck();
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bounds.
     server.shard.with_engine(|engine| {
-        engine.set_maxmemory(config.maxmemory);
         engine.set_packed_limits(config.packed_limits);
         engine.set_notify_classes(config.notify_keyspace_events);
     });
+    server.shard.set_memory_bound(config.maxmemory, config.eviction);
     if server.node.settings().max_lag.is_none() {
         server.shard.set_max_lag(config.durability_max_lag);
     }
@@ -232,6 +234,7 @@ fn sample_latency(server: &ReplicaServer, threshold: Duration) {
     for (event, span) in [
         (LatencyEvent::Commit, peaks.commit),
         (LatencyEvent::ExpireCycle, peaks.expiry),
+        (LatencyEvent::EvictionCycle, peaks.eviction),
         (LatencyEvent::EventLoop, late),
         (LatencyEvent::LogFsync, fsync.unwrap_or_default()),
     ] {

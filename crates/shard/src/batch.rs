@@ -62,7 +62,7 @@ const LAG_BOUND: u8 = 1;
 pub enum UnitKind {
     /// Effects of a client's command or transaction.
     Write = 1,
-    /// Effects of the primary itself: the removal of expired keys.
+    /// Effects of the primary itself: the removal of keys that have expired, or that it evicts.
     Expiry = 2,
     /// The shard's durability mode changes.
     Mode = 3,

@@ -32,6 +32,7 @@ impl Execution<'_> {
         spec: &'static CommandSpec,
         args: Args<'_>,
         first: Option<Key<'_>>,
+        memory: MemoryCheck,
     ) -> Outcome {
         let attempt = match self.attempt(primary, || payload_of_command(args)) {
             Attempt::Runs(attempt) => attempt,
@@ -40,7 +41,7 @@ impl Execution<'_> {
         let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
         self.asked = Some(Box::new(self.ask(primary.replica, spec, args)));
-        self.execute(primary, spec, args, first, MemoryCheck::Needed);
+        self.execute(primary, spec, args, first, memory);
         let Some(wait) = self.asked.take().and_then(|asked| asked.wait) else {
             let wrote = self.end_recorded(primary, unit, recording);
             return self.reply(primary, wrote, |primary| depends_on(primary, spec, args, first));

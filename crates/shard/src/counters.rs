@@ -38,4 +38,6 @@ pub struct Peaks {
     pub commit: Duration,
     /// The removal of expired keys in one turn of the loop.
     pub expiry: Duration,
+    /// The removal of keys because memory is full: one slice.
+    pub eviction: Duration,
 }

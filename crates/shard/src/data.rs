@@ -70,7 +70,8 @@ impl Data {
 
     /// Replaces the engine by an empty one; returns the old one.
     pub(crate) fn replace(&mut self) -> Engine {
-        let empty = empty_engine(self.options, &self.slots);
+        let mut empty = empty_engine(self.options, &self.slots);
+        empty.set_eviction(*self.engine.eviction());
         std::mem::replace(&mut self.engine, empty)
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Edges {
     pub(crate) work: Notify,
     /// Wakes commands whose outcome was [`crate::Outcome::Busy`].
     pub(crate) unblocked: Notify,
+    /// Wakes commands that wait for memory.
+    pub(crate) room: Notify,
     /// Wakes commands that wait for a primary.
     pub(crate) primary_found: Notify,
     /// The newest reading of the wall clock: the time of the reading, its value, and whether it is close to the clocks
@@ -49,6 +51,7 @@ impl Edges {
             commands: options.commands,
             work: Notify::new(),
             unblocked: Notify::new(),
+            room: Notify::new(),
             primary_found: Notify::new(),
             wall: Cell::new((BootNs(0), WallMs(0), true)),
         }

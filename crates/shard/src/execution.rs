@@ -17,6 +17,7 @@ use crate::batch::UnitKind;
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::data::Data;
 use crate::edges::Edges;
+use crate::evict::MadeRoom;
 use crate::flow::FlowControl;
 use crate::front_end::FrontEnd;
 use crate::idempotency::IdempotencyKey;
@@ -97,8 +98,11 @@ impl Execution<'_> {
                 if self.is_paused(flow, request.writes) || self.is_slowed(flow, may_slow) {
                     return Outcome::Busy;
                 }
+                let MadeRoom::Runs(memory) = self.make_room(&mut primary, spec.flags.has(Flags::DENYOOM)) else {
+                    return Outcome::Busy;
+                };
                 if spec.flags.has(Flags::BLOCKING) {
-                    return self.data_blocking(&mut primary, spec, args, first);
+                    return self.data_blocking(&mut primary, spec, args, first, memory);
                 }
                 let attempt = match self.attempt(&mut primary, || payload_of_command(args)) {
                     Attempt::Runs(attempt) => attempt,
@@ -106,7 +110,7 @@ impl Execution<'_> {
                 };
                 let recording = self.record(attempt);
                 let unit = self.begin_unit(&mut primary);
-                self.execute(&mut primary, spec, args, first, MemoryCheck::Needed);
+                self.execute(&mut primary, spec, args, first, memory);
                 let wrote = self.end_recorded(&mut primary, unit, recording);
                 return self.reply(&mut primary, wrote, |primary| depends_on(primary, spec, args, first));
             }

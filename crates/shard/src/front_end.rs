@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
 use fastness_engine::command::CommandSpec;
-use fastness_engine::{Engine, Key, RebuildError};
+use fastness_engine::{Engine, EvictionOptions, Key, RebuildError};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, NodeId, Slot, WallMs};
 use tokio::sync::Notify;
@@ -175,6 +175,16 @@ impl ShardView<'_> {
     /// The data, only to set options (`maxmemory`). The data itself is changed only by commands.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.replica.data.engine
+    }
+
+    /// Sets `maxmemory` and the options of eviction, which starts at once if memory is over the bound.
+    pub fn set_memory_bound(&mut self, maxmemory: u64, eviction: EvictionOptions) {
+        let engine = &mut self.replica.data.engine;
+        engine.set_maxmemory(maxmemory);
+        engine.set_eviction(eviction);
+        if engine.eviction_excess() > 0 {
+            self.work.notify_one();
+        }
     }
 
     /// Figures for INFO, CLUSTER and metrics.

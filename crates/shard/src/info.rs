@@ -85,6 +85,10 @@ pub struct ShardInfo {
     pub open_bytes: usize,
     /// Memory that is in use and counts against `maxmemory`.
     pub memory: MemoryUse,
+    /// How long it has been over `maxmemory`; 0: it is not.
+    pub over_maxmemory: Duration,
+    /// How long it was in all.
+    pub over_maxmemory_total: Duration,
     /// Memory of removed data that is not freed yet; it is freed in slices.
     pub freeing: Freeing,
     /// Batches committed by this replica as primary.
@@ -172,6 +176,8 @@ impl ShardInfo {
             committed_seq: leader.map_or(Seq(0), |leader| leader.committed),
             open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
             memory: memory_use(leader, replica),
+            over_maxmemory: replica.overrun.current(now.boot),
+            over_maxmemory_total: replica.overrun.total(now.boot),
             freeing: replica.data.engine.freeing(),
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: counters.batches,

@@ -30,6 +30,7 @@ mod digest;
 mod dirty;
 mod dispatch;
 mod edges;
+mod evict;
 mod execution;
 mod flow;
 pub mod fragment;

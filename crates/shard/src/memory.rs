@@ -11,6 +11,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
+
+use fastness_types::BootNs;
 
 /// Memory of one replica by purpose, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +80,35 @@ impl Drop for ClientShare {
     }
 }
 
+/// For how long memory was over its bound.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overrun {
+    since: Option<BootNs>,
+    before: Duration,
+}
+
+impl Overrun {
+    /// Records whether memory is over its bound now.
+    pub(crate) fn follow(&mut self, is_over: bool, now: BootNs) {
+        if !is_over {
+            self.before += self.current(now);
+            self.since = None;
+        } else if self.since.is_none() {
+            self.since = Some(now);
+        }
+    }
+
+    /// How long it has been over its bound; 0: it is not.
+    pub(crate) fn current(&self, now: BootNs) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// How long it was in all.
+    pub(crate) fn total(&self, now: BootNs) -> Duration {
+        self.before + self.current(now)
+    }
+}
+
 /// The memory of all connections.
 #[derive(Debug, Default)]
 pub(crate) struct ClientMemory(Rc<Cell<u64>>);
@@ -97,6 +129,15 @@ impl ClientMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_over_the_bound_add_up() {
+        let (mut overrun, at) = (Overrun::default(), |ms: u64| BootNs(ms * 1_000_000));
+        [(false, 1), (true, 10), (true, 15), (false, 20), (false, 30), (true, 40)]
+            .map(|(is_over, ms)| overrun.follow(is_over, at(ms)));
+        let ms = |span: Duration| span.as_millis();
+        assert_eq!((ms(overrun.current(at(45))), ms(overrun.total(at(45)))), (5, 15));
+    }
 
     #[test]
     fn shares_add_up_and_are_returned() {

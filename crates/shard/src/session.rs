@@ -56,6 +56,8 @@ pub enum WaitsFor {
     Lag(BootNs),
     /// The lease has lapsed and no other primary is known: [`crate::Shard::primary_found`].
     Primary(BootNs),
+    /// Memory is full, and what was evicted has not committed: [`crate::Shard::room_made`].
+    Room,
     /// None of its keys has what it removes or reads: [`KeyWaiter::ready`] of [`Session::key_wait`].
     Keys,
 }

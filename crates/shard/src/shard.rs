@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_engine::Digest;
+use fastness_engine::{Digest, EvictionOptions};
 use fastness_engine::command::{CommandSpec, CommandTable};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, LogIndex};
@@ -186,6 +186,33 @@ impl Shard {
                 () = woken => {}
                 () = self.inner.edges.pause.pause(BUSY_LOOK_EVERY) => {}
             }
+        }
+    }
+
+    /// Resolves when a command that waits for [`WaitsFor::Room`] may be tried again.
+    pub async fn room_made(&self) {
+        loop {
+            let woken = self.inner.edges.room.notified();
+            if !self.inner.state.borrow().awaits_room(self.inner.edges.clock.boot()) {
+                return;
+            }
+            // Polls as well, because an expired lease ends the wait without a notification.
+            tokio::select! {
+                biased;
+                () = woken => {}
+                () = self.inner.edges.pause.pause(BUSY_LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Sets `maxmemory` and the options of eviction, which starts at once if memory is over the bound.
+    pub fn set_memory_bound(&self, maxmemory: u64, eviction: EvictionOptions) {
+        let mut state = self.inner.state.borrow_mut();
+        let engine = &mut state.replica.data.engine;
+        engine.set_maxmemory(maxmemory);
+        engine.set_eviction(eviction);
+        if engine.eviction_excess() > 0 {
+            self.inner.edges.work.notify_one();
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
+use fastness_engine::MemoryBeside;
 use fastness_types::{BootNs, Clock, LogIndex, ShardId};
 
 use crate::counters::{Counters, Peaks};
@@ -24,7 +25,7 @@ use crate::key_events::KeyEvents;
 use crate::key_waits::KeyWaits;
 use crate::leader::Leader;
 use crate::loading::Loading;
-use crate::memory::{ClientMemory, MemoryUse};
+use crate::memory::{ClientMemory, MemoryUse, Overrun};
 use crate::now::Now;
 use crate::options::{Batching, ShardOptions};
 use crate::outcome::{WaitAnswer, WaitRequest};
@@ -78,6 +79,8 @@ pub(crate) struct Replica {
     /// Keyspace notifications for the front end.
     pub(crate) key_events: KeyEvents,
     pub(crate) clients: ClientMemory,
+    /// For how long memory was over its bound.
+    pub(crate) overrun: Overrun,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
     /// Number of sessions created so far. The engine identifies the watched keys of a session by its number.
@@ -158,6 +161,7 @@ impl Replica {
             key_waits: KeyWaits::default(),
             key_events: KeyEvents::default(),
             clients: ClientMemory::default(),
+            overrun: Overrun::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             peaks: Peaks::default(),
             sessions: 0,
@@ -222,9 +226,10 @@ impl State {
     pub(crate) fn count_memory(&mut self) {
         let Replica { data, records, position, snapshots, clients, key_events, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        let waiting = position.fragments.bytes() as u64 + snapshots.waiting_bytes();
         let clients = clients.bytes() + key_events.bytes() as u64;
-        data.engine.set_memory_beside(open as u64 + waiting + clients + records.bytes() as u64);
+        let rest = position.fragments.bytes() as u64 + clients + records.bytes() as u64;
+        let image = snapshots.waiting_bytes();
+        data.engine.set_memory_beside(MemoryBeside { uncommitted: open as u64, image, rest });
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {

@@ -8,6 +8,7 @@ use fastness_resp::Args;
 
 use crate::admit::{Admitted, Denied, Request};
 use crate::data::Data;
+use crate::evict::MadeRoom;
 use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::front_end::{ExecutedQueued, FrontEndOutcome};
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
@@ -123,6 +124,15 @@ impl Execution<'_> {
             Admitted::Primary(mut primary) => {
                 if self.is_slowed(&primary.replica.flow, facts.writes) {
                     return Outcome::Busy;
+                }
+                match self.make_room(&mut primary, facts.needs_memory) {
+                    MadeRoom::Waits => return Outcome::Busy,
+                    MadeRoom::Runs(MemoryCheck::Needed)
+                        if facts.needs_memory && primary.replica.data.engine.is_out_of_memory() =>
+                    {
+                        return self.abort(primary.replica, &Refusal::OutOfMemory);
+                    }
+                    MadeRoom::Runs(_) => {}
                 }
                 let payload = self.session.data.commands();
                 let payload = self.idempotency.map_or(0, |_| payload_of_queue(payload));
@@ -350,7 +360,8 @@ impl Execution<'_> {
     }
 }
 
-/// Whether a command that needs memory is refused because `maxmemory` is exceeded.
+/// Whether a command that needs memory is refused because `maxmemory` is exceeded, and no key can be evicted.
 fn lacks_memory(state: &State, needs_memory: bool) -> bool {
-    needs_memory && state.leader.is_some() && state.replica.data.engine.is_out_of_memory()
+    let engine = &state.replica.data.engine;
+    needs_memory && state.leader.is_some() && engine.is_out_of_memory() && !engine.can_evict()
 }

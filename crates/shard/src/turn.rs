@@ -4,7 +4,8 @@
 //! 2. the log: entries committed since the last turn, in slices (a primary marks its batches as committed and releases
 //!    replies; a replica applies them, or restores memory)
 //! 3. a tenure starts, if it can, and the desired mode is staged, if the log has another
-//! 4. expired keys are removed, or only a timestamp is staged, and old idempotency records leave (primary)
+//! 4. expired keys are removed, or only a timestamp is staged, keys are evicted if memory is full, and old idempotency
+//!    records leave (primary)
 //! 5. the open batch is closed and proposed, if it is time
 //! 6. the lag gate is moved
 //! 7. a snapshot is cut, or a slice of one written
@@ -94,7 +95,7 @@ pub(crate) async fn run(inner: Rc<Inner>) {
 
 /// How long the loop waits if nothing wakes it; `None`: without limit.
 struct NextTurn {
-    /// For expired keys, the open batch, memory to be freed and the next slice of a snapshot.
+    /// For expired keys, eviction, the open batch, memory to be freed and the next slice of a snapshot.
     work: Option<Duration>,
     /// For the lag gate.
     gate: Option<Duration>,
@@ -147,6 +148,7 @@ fn stop(inner: &Inner, reason: Arc<str>) {
     state.stop(reason);
     inner.edges.handle.report_ready(false);
     inner.edges.unblocked.notify_waiters();
+    inner.edges.room.notify_waiters();
     inner.edges.primary_found.notify_waiters();
 }
 
@@ -166,6 +168,7 @@ impl State {
         let expiry = self.expire(now);
         let time = self.keep_time(handle, now);
         let records = self.drop_old_records(now);
+        let eviction = self.evict(now);
         let close = self.primary().and_then(|mut primary| primary.close_batch(handle, now.boot));
         let gate = self.move_gate(now.boot);
         let snapshot = if behind { None } else { self.follow_snapshot(edges, now.boot) };
@@ -178,12 +181,17 @@ impl State {
         // change.
         let clock = (self.replica.role.is_leader() && !now.trusted).then_some(CLOCK_CHECK_EVERY);
         let frees = self.replica.data.free(&*edges.clock);
+        self.follow_overrun(now.boot);
+        if !self.awaits_room(now.boot) {
+            edges.room.notify_waiters();
+        }
         let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
         let copies = self.follow_waits(edges, now.boot);
         let keys = self.follow_key_waits(now.boot);
         NextTurn {
             work: [
-                expiry, time, records, close, snapshot, digest, clock, copies, keys, opening, served, confirm, frees,
+                expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, opening, served, confirm,
+                frees,
             ]
             .into_iter()
             .flatten()

@@ -28,6 +28,7 @@ fn spawn(mut client: Client, line: &str) -> JoinHandle<(Client, Reply)> {
                 WaitsFor::Pause => client.shard.unpaused().await,
                 WaitsFor::Primary(until) => client.shard.primary_found(until).await,
                 WaitsFor::Shard => client.shard.unblocked().await,
+                WaitsFor::Room => client.shard.room_made().await,
                 WaitsFor::Lag(until) => client.shard.slowed(until).await,
             }
         }

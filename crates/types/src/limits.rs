@@ -24,9 +24,9 @@ pub const UNIT_FLUSHES_MAX: usize = 1024;
 pub const TRANSACTION_BYTES_MAX: usize = UNIT_BYTES_MAX;
 /// Size to which a payload of RESTORE may expand, in bytes; more could not be one unit. A larger payload is refused.
 pub const RESTORED_BYTES_MAX: usize = UNIT_BYTES_MAX;
-/// Key names that one unit of expired keys removes, in bytes; the last one may exceed the limit.
+/// Key names that one unit of expired or evicted keys removes, in bytes; the last one may exceed the limit.
 pub const EXPIRY_UNIT_BYTES_MAX: usize = 256 * KIB;
-/// Keys and fields that one unit of expired keys removes.
+/// Keys and fields that one unit of expired or evicted keys removes.
 pub const EXPIRY_UNIT_KEYS_MAX: usize = 200;
 /// Largest log entry, in bytes of payload. Asserted where a batch is sealed.
 pub const ENTRY_BYTES_MAX: usize = 64 * MIB;

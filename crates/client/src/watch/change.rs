@@ -93,7 +93,7 @@ impl From<v1::WatchedValue> for CurrentValue {
 pub enum ChangeCause {
     /// A client's command or transaction.
     Command,
-    /// Keys or fields have expired.
+    /// The shard itself has removed keys or fields: they have expired, or were evicted because memory was full.
     Expiry,
     /// A newer server has another cause.
     Other,

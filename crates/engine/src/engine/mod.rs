@@ -2,15 +2,18 @@
 //!
 //! - [`execute`]: executes one command.
 //! - `read`, `write`: what commands do with the data; `expire`: removal of what has expired.
+//! - [`memory`]: what counts against `maxmemory`; [`evict`]: removal of keys when it is reached.
 //! - [`apply`]: applies effects on replicas and from the log.
 //! - [`undo`]: undoes uncommitted effects, and rolls back one unit. `notify`: what a unit has done, for subscribers.
 //! - `watch`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
 
 pub mod apply;
 mod digest;
+pub mod evict;
 pub mod execute;
 mod expire;
 mod image;
+pub mod memory;
 mod notify;
 mod read;
 pub mod rebuild;
@@ -19,6 +22,8 @@ mod watch;
 mod write;
 
 use crate::env::Env;
+use crate::eviction::choice::Choice;
+use crate::eviction::policy::EvictionOptions;
 use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
@@ -26,6 +31,7 @@ use crate::notify::Notifier;
 use crate::watch::Watchers;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
+use memory::MemoryBeside;
 use std::ops::RangeInclusive;
 
 /// The configuration of an engine.
@@ -33,11 +39,11 @@ use std::ops::RangeInclusive;
 pub struct EngineOptions {
     /// The cluster's hash seed, from group 0, so that SCAN's cursors are valid on every replica.
     pub seed: HashSeed,
-    /// Bytes of memory above which commands that need more are refused; 0: no bound.
+    /// Bytes of memory above which keys are evicted, or commands that need more are refused; 0: no bound.
     pub maxmemory: u64,
 }
 
-/// Counters of look-ups and expired keys since the start, for INFO; they differ between replicas.
+/// Counters of look-ups, expired and evicted keys since the start, for INFO; they differ between replicas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Reads that found their key.
@@ -48,6 +54,8 @@ pub struct Stats {
     pub expired: u64,
     /// Parts of values (fields of hashes) removed because their deadline had passed.
     pub expired_fields: u64,
+    /// Keys removed because memory was full.
+    pub evicted: u64,
 }
 
 /// Numbers of keys, for INFO's keyspace section.
@@ -81,7 +89,9 @@ pub struct Engine {
     notifier: Notifier,
     maxmemory: u64,
     /// See [`Engine::set_memory_beside`].
-    memory_beside: u64,
+    memory_beside: MemoryBeside,
+    eviction: EvictionOptions,
+    choice: Choice,
     newest_timestamp: WallMs,
     /// Whether reads keep access times unchanged; see [`Engine::leave_access_times`].
     leaves_access_times: bool,
@@ -104,7 +114,9 @@ impl Engine {
             stats: Stats::default(),
             notifier: Notifier::default(),
             maxmemory: options.maxmemory,
-            memory_beside: 0,
+            memory_beside: MemoryBeside::default(),
+            eviction: EvictionOptions::default(),
+            choice: Choice::default(),
             newest_timestamp: WallMs(0),
             leaves_access_times: false,
             slots: vec![0..=SLOTS as u16 - 1],
@@ -184,31 +196,6 @@ impl Engine {
         self.newest_timestamp = timestamp;
     }
 
-    /// Bytes in use: by the data, by an image in progress, by undo records, and what the owner has reported with
-    /// [`Engine::set_memory_beside`].
-    #[must_use]
-    pub fn memory_used(&self) -> u64 {
-        self.memory_of_data() + self.image_bytes() + self.undo_bytes() + self.memory_beside
-    }
-
-    /// Bytes in use by keys and values, with their tables.
-    #[must_use]
-    pub fn memory_of_data(&self) -> u64 {
-        self.keyspace.account().bytes
-    }
-
-    /// Bytes in use by an image in progress.
-    #[must_use]
-    pub fn memory_of_image(&self) -> u64 {
-        self.image_bytes()
-    }
-
-    /// Sets how many bytes outside of the engine count against the bound of memory: clients' buffers and the like.
-    #[inline]
-    pub fn set_memory_beside(&mut self, bytes: u64) {
-        self.memory_beside = bytes;
-    }
-
     /// The bound of [`Engine::memory_used`]; 0: no bound.
     #[must_use]
     pub fn maxmemory(&self) -> u64 {
@@ -223,12 +210,6 @@ impl Engine {
     /// Sets up to which size values are packed from now on, within the upper bounds of [`PackedLimits`].
     pub fn set_packed_limits(&mut self, limits: PackedLimits) {
         self.keyspace.set_packed_limits(limits);
-    }
-
-    /// Whether more memory is in use than allowed.
-    #[must_use]
-    pub fn is_out_of_memory(&self) -> bool {
-        self.maxmemory > 0 && self.memory_used() > self.maxmemory
     }
 
     /// Sets which slots the shard owns, in maximal ranges: CLUSTERSCAN continues on another shard after each range.
@@ -307,9 +288,8 @@ impl Engine {
         self.keyspace.freeing()
     }
 
-    /// Discards all data, timestamps and counters, and keeps the bound of memory, the slots and the classes of
-    /// notifications. The old data counts as
-    /// memory in use until [`Engine::release_some`] has freed it.
+    /// Discards all data, timestamps and counters, and keeps the bound of memory, the options of eviction, the slots and
+    /// the classes of notifications. The old data counts as memory in use until [`Engine::release_some`] has freed it.
     pub fn restart(&mut self) {
         self.drop_image();
         self.keyspace.restart();
@@ -317,6 +297,7 @@ impl Engine {
         self.watchers = Watchers::default();
         self.stats = Stats::default();
         self.forget_notifications(0);
+        self.choice.reset();
         self.newest_timestamp = WallMs(0);
         self.leaves_access_times = false;
     }

@@ -52,6 +52,7 @@ impl Engine {
         }
         let mut loaded = Engine::new(EngineOptions { seed: self.keyspace.seed(), maxmemory: 0 });
         loaded.set_packed_limits(self.keyspace.packed_limits());
+        loaded.keyspace.set_access_mode(self.keyspace.access_clock().mode());
         let timestamp = self.newest_timestamp();
         self.begin_image(RECORD_BYTES_MAX);
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);

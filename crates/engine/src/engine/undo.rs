@@ -27,7 +27,7 @@
 //!
 //! # Invariants
 //! - A unit that was rolled back leaves no trace in data, effects, notifications, touched keys, watching sessions and
-//!   counters of expired keys. (Counters of hits and misses stay: the look-ups did happen.)
+//!   counters of expired and evicted keys. (Counters of hits and misses stay: the look-ups did happen.)
 //! - Records of the current unit are never dropped, so a roll-back is always possible; records of earlier units are not
 //!   read.
 //! - An image in progress stays valid: before the unit changed a value, the image wrote it as of the image's point, and
@@ -74,7 +74,7 @@ impl Engine {
         effects.truncate_unit();
         self.forget_notifications(savepoint.notified);
         self.watchers.roll_back_unit();
-        let Stats { hits, misses, expired: _, expired_fields: _ } = self.stats;
+        let Stats { hits, misses, .. } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };
         if Plant::SavepointKept.is_on() {
             return;

@@ -50,21 +50,30 @@ fn encoding(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
 }
 
 fn freq(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    about(engine, args, env, |_, _| {
-        Err(CommandError::Fixed(
+    let clock = *engine.keyspace().access_clock();
+    about(engine, args, env, |entry, env| match clock.frequency(entry.access(), env.now) {
+        Some(frequency) => {
+            env.reply.integer(frequency.into());
+            Ok(())
+        }
+        None => Err(CommandError::Fixed(
             "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
              switching between policies at runtime LRU and LFU data will take some time to adjust.",
-        ))
+        )),
     })
 }
 
 fn idletime(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), CommandError> {
-    about(engine, args, env, |entry, env| {
-        /// The access time has 24 bits of seconds, which wrap around twice a year.
-        const MASK: u32 = 0x00ff_ffff;
-        let now = (env.now.0 / 1000) as u32;
-        env.reply.integer((now.wrapping_sub(entry.access()) & MASK).into());
-        Ok(())
+    let clock = *engine.keyspace().access_clock();
+    about(engine, args, env, |entry, env| match clock.idle_seconds(entry.access(), env.now) {
+        Some(seconds) => {
+            env.reply.integer(seconds.into());
+            Ok(())
+        }
+        None => Err(CommandError::Fixed(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+             policies at runtime LRU and LFU data will take some time to adjust.",
+        )),
     })
 }
 
@@ -77,7 +86,8 @@ fn refcount(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::check;
+    use crate::eviction::policy::{EvictionOptions, EvictionPolicy};
+    use crate::testing::{Bench, check};
 
     #[test]
     fn encodings() {
@@ -90,6 +100,24 @@ mod tests {
     #[test]
     fn a_missing_key_is_null() {
         check("OBJECT ENCODING a => $-1 | OBJECT FREQ a => $-1 | OBJECT IDLETIME a => $-1 | OBJECT REFCOUNT a => $-1");
+    }
+
+    #[test]
+    fn the_policy_decides_what_is_recorded() {
+        let mut bench = Bench::new();
+        let with = |policy| EvictionOptions { policy, lfu_log_factor: 0, ..EvictionOptions::default() };
+        bench.engine.set_eviction(with(EvictionPolicy::VolatileLfu));
+        bench.script("SET a 1 => +OK | OBJECT FREQ a => :5 | GET a => $1 1 | GET a => $1 1 | OBJECT FREQ a => :7");
+        bench.script("INCR a => :2 | OBJECT FREQ a => :8 | SET a 1 => +OK | OBJECT FREQ a => :9");
+        bench.script("RENAME a b => +OK | OBJECT FREQ b => :10 | COPY b a => :1 | OBJECT FREQ a => :5");
+        bench.script("OBJECT FREQ b => :11 | wait 180000 | OBJECT FREQ b => :8 | OBJECT FREQ c => $-1 | OBJECT IDLETIME c => $-1");
+        let refused = |bench: &mut Bench, what: &str| String::from_utf8(bench.run(&[b"OBJECT", what.as_bytes(), b"b"]));
+        let idle = refused(&mut bench, "IDLETIME").unwrap();
+        assert!(idle.starts_with("-ERR An LFU maxmemory policy is selected, idle time not tracked."), "{idle}");
+        bench.engine.set_eviction(with(EvictionPolicy::AllKeysLru));
+        let frequency = refused(&mut bench, "FREQ").unwrap();
+        assert!(frequency.starts_with("-ERR An LFU maxmemory policy is not selected"), "{frequency}");
+        bench.script("GET b => $1 1 | wait 3000 | OBJECT IDLETIME b => :3");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::command::{Command, parse};
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::CommandError;
-use crate::keyspace::ExpiryChange;
+use crate::keyspace::{ExpiryChange, Key};
 use crate::notify::NotifyClasses;
 use fastness_resp::Args;
 use fastness_types::WallMs;
@@ -50,6 +50,7 @@ fn run(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(), Com
             engine.expire_replaced(&key, env);
             let mark = engine.notified();
             put(engine, &key, expiry, env);
+            options.note_accesses(engine, &key, env.now);
             engine.notify_new_since(mark, &key);
             engine.notify(NotifyClasses::GENERIC, "restore", &key);
         }
@@ -69,35 +70,35 @@ fn restored_within(payload: &[u8], now: WallMs, bytes_max: usize) -> Result<Put,
     (form.restore)(kind, &mut input, now)
 }
 
-/// The options. IDLETIME and FREQ are checked and not stored, because no eviction policy reads them.
+/// The options. Of IDLETIME and FREQ the one has effect that the eviction policy reads. Neither is replicated, because
+/// each replica keeps records of accesses of its own.
 #[derive(Default)]
 struct RestoreOptions {
     replace: bool,
     absolute: bool,
+    idle_seconds: Option<u64>,
+    frequency: Option<u8>,
 }
 
 impl RestoreOptions {
     fn parse(options: Args<'_>) -> Result<RestoreOptions, CommandError> {
         let mut parsed = RestoreOptions::default();
-        let (mut idle_time, mut frequency) = (false, false);
         let mut at = 0;
         while let Some(option) = options.try_get(at) {
             let value = options.try_get(at + 1);
             match (option.to_ascii_lowercase().as_slice(), value) {
                 (b"replace", _) => parsed.replace = true,
                 (b"absttl", _) => parsed.absolute = true,
-                (b"idletime", Some(value)) if !frequency => {
-                    if parse::integer(value)? < 0 {
-                        return Err(CommandError::Fixed("ERR Invalid IDLETIME value, must be >= 0"));
-                    }
-                    idle_time = true;
+                (b"idletime", Some(value)) if parsed.frequency.is_none() => {
+                    let seconds = u64::try_from(parse::integer(value)?);
+                    let seconds = seconds.map_err(|_| CommandError::Fixed("ERR Invalid IDLETIME value, must be >= 0"))?;
+                    parsed.idle_seconds = Some(seconds);
                     at += 1;
                 }
-                (b"freq", Some(value)) if !idle_time => {
-                    if !(0..=255).contains(&parse::integer(value)?) {
-                        return Err(CommandError::Fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"));
-                    }
-                    frequency = true;
+                (b"freq", Some(value)) if parsed.idle_seconds.is_none() => {
+                    const RANGE: &str = "ERR Invalid FREQ value, must be >= 0 and <= 255";
+                    let frequency = u8::try_from(parse::integer(value)?);
+                    parsed.frequency = Some(frequency.map_err(|_| CommandError::Fixed(RANGE))?);
                     at += 1;
                 }
                 _ => return Err(CommandError::Syntax),
@@ -106,12 +107,22 @@ impl RestoreOptions {
         }
         Ok(parsed)
     }
+
+    /// Records what the options say of the key's accesses.
+    fn note_accesses(&self, engine: &mut Engine, key: &Key<'_>, now: WallMs) {
+        let clock = engine.keyspace.access_clock();
+        let of_frequency = self.frequency.and_then(|frequency| clock.with_frequency(frequency, now));
+        let of_idle_time = self.idle_seconds.and_then(|seconds| clock.with_idle_seconds(seconds, now));
+        let access = of_frequency.or(of_idle_time).unwrap_or_else(|| clock.fresh(now));
+        engine.keyspace.set_access(key, access);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::rdb::seal;
+    use crate::eviction::policy::{EvictionOptions, EvictionPolicy};
     use crate::string::dump::dump_text;
     use crate::testing::{Bench, check};
 
@@ -126,6 +137,25 @@ mod tests {
         bench.script("PTTL a => :-1");
         assert_eq!(bench.run(&[b"RESTORE", b"a", b"5", &payload, b"ABSTTL", b"REPLACE"]), b"+OK\r\n");
         bench.script("EXISTS a => :0");
+    }
+
+    #[test]
+    fn the_record_of_accesses_is_restored_as_the_policy_reads_it() {
+        let mut bench = Bench::new();
+        let payload = dump_text(b"hello");
+        let restored: [&[u8]; 7] = [b"RESTORE", b"a", b"0", &payload, b"REPLACE", b"IDLETIME", b"1000"];
+        bench.run(&restored);
+        bench.script("OBJECT IDLETIME a => :1000");
+        let mut of_frequency = restored;
+        (of_frequency[5], of_frequency[6]) = (b"FREQ", b"100");
+        bench.run(&of_frequency);
+        bench.script("OBJECT IDLETIME a => :0");
+        let policy = EvictionPolicy::AllKeysLfu;
+        bench.engine.set_eviction(EvictionOptions { policy, ..EvictionOptions::default() });
+        bench.run(&of_frequency);
+        bench.script("OBJECT FREQ a => :100");
+        bench.run(&restored);
+        bench.script("OBJECT FREQ a => :5");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, Object};
 use super::key::Key;
-use super::slots::{Keyspace, seconds};
+use super::slots::Keyspace;
 use super::undo::UndoLog;
 use super::value::Value;
 use fastness_types::WallMs;
@@ -29,7 +29,7 @@ impl Keyspace {
         write_undo: impl FnOnce(&V, &mut Vec<u8>),
         change: impl FnOnce(&mut V),
     ) -> bool {
-        let mut undo = self.undo.take();
+        let (mut undo, mut access) = (self.undo.take(), self.access);
         let changed = self.entry_mut(key).and_then(|entry| {
             let before = entry.heap_bytes();
             let value = entry.object_mut()?.downcast_mut::<V>()?;
@@ -37,10 +37,10 @@ impl Keyspace {
                 undo.in_place(key.bytes, |record| write_undo(value, record));
             }
             change(value);
-            entry.set_access(seconds(now));
+            entry.set_access(access.written(entry.access(), key.hash, now));
             Some((before, entry.heap_bytes()))
         });
-        self.undo = undo;
+        (self.undo, self.access) = (undo, access);
         if let Some((before, after)) = changed {
             self.recount(before, after);
         }

@@ -96,6 +96,33 @@ impl Deadlines {
         runs.map(|run| run.partition_point(|(deadline, _)| *deadline < at)).sum()
     }
 
+    /// The marks with these places in the order of marks, which are sorted. Walks the runs once.
+    #[must_use]
+    pub fn at_ranks(&self, ranks: &[usize]) -> Vec<Mark> {
+        let (mut marks, mut before) = (Vec::with_capacity(ranks.len()), 0);
+        for run in self.runs.values() {
+            while let Some(mark) = ranks.get(marks.len()).and_then(|rank| run.get(rank.checked_sub(before)?)) {
+                marks.push(*mark);
+            }
+            if marks.len() == ranks.len() {
+                break;
+            }
+            before += run.len();
+        }
+        marks
+    }
+
+    /// The lowest mark that is not below this one; the lowest of all, if all are below.
+    #[must_use]
+    pub fn at_or_after(&self, mark: Mark) -> Option<Mark> {
+        let (bound, run) = self.runs.range(..=mark).next_back()?;
+        let here = run.get(run.partition_point(|held| *held < mark)).copied();
+        here.or_else(|| {
+            let mut later = self.runs.range((Excluded(*bound), Unbounded));
+            later.find_map(|(_, run)| run.first().copied()).or_else(|| self.first())
+        })
+    }
+
     fn resize(&mut self, (new, old): (usize, usize)) {
         self.bytes = self.bytes + new - old;
     }
@@ -200,6 +227,13 @@ mod tests {
         assert_eq!(deadlines.first(), model.first().copied());
         assert_eq!(deadlines.last(), model.last().copied());
         assert!(deadlines.iter().eq(model.iter().copied()));
+        let ranks: Vec<usize> = (0..model.len()).step_by(3).flat_map(|rank| [rank, rank]).collect();
+        let expected: Vec<Mark> = model.iter().step_by(3).flat_map(|mark| [*mark, *mark]).collect();
+        assert_eq!(deadlines.at_ranks(&ranks), expected);
+        for mark in [(WallMs(0), 0), (WallMs(7), 1), (WallMs(200), 2), (WallMs(9_999), 0)] {
+            let expected = model.range(mark..).next().or_else(|| model.first()).copied();
+            assert_eq!(deadlines.at_or_after(mark), expected);
+        }
         for at in [0, 1, 200, 400, 3_000].map(WallMs) {
             assert_eq!(deadlines.count_before(at), model.iter().filter(|(deadline, _)| *deadline < at).count());
         }

@@ -15,6 +15,8 @@ pub(super) struct Flushed {
     pub(super) tables: Option<Box<[EntryTable]>>,
     pub(super) groups: Groups,
     pub(super) len: u64,
+    /// Bytes that the account counts of it, in entries, values and tables.
+    pub(super) bytes: u64,
     pub(super) due: Deadlines,
     pub(super) parts_due: Deadlines,
 }

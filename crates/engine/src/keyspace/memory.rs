@@ -18,6 +18,9 @@ pub const fn size_class(size: usize) -> usize {
 pub struct Account {
     /// Bytes in use: entries, values, buckets and directories.
     pub bytes: u64,
+    /// Those among them of removed data that is not freed yet: it is retired, or a FLUSHALL that may be undone has
+    /// removed it.
+    pub removed: u64,
     /// Entries moved between buckets since the start: the cost of growing tables.
     pub moved: u64,
 }
@@ -26,6 +29,28 @@ impl Account {
     /// Counts a new allocation.
     pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// Counts removed data that was not counted any more.
+    pub fn add_removed(&mut self, bytes: usize) {
+        self.add(bytes);
+        self.removed += bytes as u64;
+    }
+
+    /// Counts everything as removed data.
+    pub fn remove_all(&mut self) {
+        self.removed = self.bytes;
+    }
+
+    /// Records that only removed data was freed since `before`.
+    pub fn freed_since(&mut self, before: Account) {
+        self.removed = (before.removed + self.bytes).saturating_sub(before.bytes);
+    }
+
+    /// Bytes of the data that exists.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.bytes.saturating_sub(self.removed)
     }
 
     /// Counts a freed allocation.

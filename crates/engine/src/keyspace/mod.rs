@@ -1,5 +1,6 @@
 //! The keyspace: every key of one replica, one table per hash slot.
 //!
+//! - [`access`]: what entries record of their accesses; `sample`: keys at random, among which eviction chooses.
 //! - [`entry`]: one key with its value in one allocation. The only folder of the engine with `unsafe` code.
 //! - [`bucket`]: seven entries on one cache line, found by one-byte tags.
 //! - [`table`]: the buckets of one slot, growing and shrinking by one bucket at a time (linear hashing).
@@ -17,6 +18,7 @@
 //! alone, so that two replicas that apply the same log hold the same data; only the place of an entry in memory
 //! differs.
 
+pub mod access;
 pub mod bucket;
 pub mod budget;
 mod change;
@@ -28,6 +30,7 @@ pub mod key;
 pub mod memory;
 pub mod packed_limits;
 pub mod retired;
+mod sample;
 pub mod slots;
 pub mod table;
 pub mod text;
@@ -44,6 +47,7 @@ mod table_tests;
 #[cfg(test)]
 mod undo_tests;
 
+pub use access::{AccessClock, AccessMode};
 pub use entry::{Entry, NewValue, Object, ValueRef};
 pub use key::{ExpiryChange, Key};
 pub use packed_limits::PackedLimits;

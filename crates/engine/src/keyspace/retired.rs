@@ -6,7 +6,7 @@
 //! until nothing is left, with or without further commands.
 //!
 //! # Invariants
-//! - The account counts retired data until it is freed.
+//! - The account counts retired data until it is freed, and tells it from the data that exists (`Account::removed`).
 //! - `objects` is the number of retired keys and tables of parts; `objects` plus `freed` only grows.
 //! - One slice frees at most [`SLICE_BYTES`](super::budget::SLICE_BYTES), plus what its last step frees: a bucket, a
 //!   part of a text, or an entry's name with the rest of its value.
@@ -81,14 +81,14 @@ impl Retired {
     /// Takes an index of deadlines, which the account does not count any more.
     pub(super) fn push_deadlines(&mut self, deadlines: Deadlines, account: &mut Account) {
         if !deadlines.is_empty() {
-            account.add(deadlines.bytes());
+            account.add_removed(deadlines.bytes());
             self.deadlines.push(deadlines);
         }
     }
 
     /// Takes entries of `bytes` bytes, which the account does not count any more.
     pub(super) fn push_entries(&mut self, entries: &mut Vec<Entry>, bytes: usize, account: &mut Account) {
-        account.add(bytes);
+        account.add_removed(bytes);
         self.objects += entries.len() as u64;
         self.entries.append(entries);
     }
@@ -101,7 +101,7 @@ impl Retired {
                 self.push_object(object, account);
             }
         } else if entry.size() > TEXT_PART {
-            account.add(entry.size());
+            account.add_removed(entry.size());
             self.objects += 1;
             self.entries.push(entry);
         }
@@ -111,13 +111,13 @@ impl Retired {
     pub(super) fn push_object(&mut self, object: Object, account: &mut Account) {
         match object.into_remains() {
             Remains::Parts(table, bytes, deadlines) => {
-                account.add(bytes);
+                account.add_removed(bytes);
                 self.objects += 1;
                 self.parts.push(table);
                 deadlines.into_iter().for_each(|deadlines| self.push_deadlines(*deadlines, account));
             }
             Remains::Text(text) if text.capacity() > TEXT_PART => {
-                account.add(size_class(text.capacity()));
+                account.add_removed(size_class(text.capacity()));
                 self.objects += 1;
                 self.texts.push(text);
             }

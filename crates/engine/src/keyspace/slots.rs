@@ -1,5 +1,6 @@
 //! All slots of one replica.
 
+use super::access::{AccessClock, AccessMode};
 use super::budget::FreeBudget;
 use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue, Object, ValueRef};
@@ -41,20 +42,18 @@ pub struct Keyspace {
     pub(super) slots: Box<[EntryTable]>,
     groups: Groups,
     len: u64,
-    due: Deadlines,
+    pub(super) due: Deadlines,
     parts_due: Deadlines,
     account: Account,
     pub(super) undo: UndoLog,
     /// Removed data that is freed in slices.
     retired: Retired,
+    /// Makes what entries record of their accesses.
+    pub(super) access: AccessClock,
 }
 
 fn empty_slots() -> Box<[EntryTable]> {
     (0..SLOTS).map(|_| EntryTable::default()).collect()
-}
-
-pub(super) fn seconds(now: WallMs) -> u32 {
-    (now.0 / 1_000) as u32
 }
 
 /// A key's mark in the index of deadlines: its slot and the low bits of its hash.
@@ -94,6 +93,7 @@ impl Keyspace {
             account,
             undo: None,
             retired: Retired::default(),
+            access: AccessClock::new(seed),
         }
     }
 
@@ -120,6 +120,24 @@ impl Keyspace {
 
     pub(crate) fn seed(&self) -> HashSeed {
         self.seed
+    }
+
+    /// What entries record of their accesses.
+    #[must_use]
+    pub fn access_clock(&self) -> &AccessClock {
+        &self.access
+    }
+
+    /// Sets what entries record of their accesses from now on.
+    pub(crate) fn set_access_mode(&mut self, mode: AccessMode) {
+        self.access.set_mode(mode);
+    }
+
+    /// Sets what a key's entry records of its accesses.
+    pub(crate) fn set_access(&mut self, key: &Key<'_>, bits: u32) {
+        if let Some(entry) = self.entry_mut(key) {
+            entry.set_access(bits);
+        }
     }
 
     /// The key's hash under the seed.
@@ -192,11 +210,11 @@ impl Keyspace {
         self.table(key.slot).find(key.hash, key.bytes)
     }
 
-    /// The key's entry, after its access time was set to `now`.
+    /// The key's entry, after an access at `now` was noted.
     #[inline]
     pub fn find_touched(&mut self, key: &Key<'_>, now: WallMs) -> Option<&Entry> {
         let entry = self.slots[usize::from(key.slot.0)].find_mut(key.hash, key.bytes)?;
-        entry.set_access(seconds(now));
+        entry.set_access(self.access.accessed(entry.access(), key.hash, now));
         Some(entry)
     }
 
@@ -220,17 +238,19 @@ impl Keyspace {
         let table = &mut self.slots[usize::from(key.slot.0)];
         let Some(entry) = table.find_mut(key.hash, key.bytes) else {
             let value = value(false);
-            return self.insert(key, Entry::new(key.bytes, value, expiry.after(None), seconds(now)));
+            let access = self.access.fresh(now);
+            return self.insert(key, Entry::new(key.bytes, value, expiry.after(None), access));
         };
         let old = entry.deadline();
         let new = expiry.after(old);
         let bytes_before = entry.heap_bytes();
+        let access = self.access.written(entry.access(), key.hash, now);
         // A value that takes long to free is removed as a whole.
         if entry.parts().is_some() || bytes_before > TEXT_PART {
             self.unlink(key);
-            return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, seconds(now)));
+            return self.insert(key, Entry::new(key.bytes, value(old.is_some()), new, access));
         }
-        overwrite(&mut self.undo, entry, value(old.is_some()), new, seconds(now));
+        overwrite(&mut self.undo, entry, value(old.is_some()), new, access);
         let (bytes_after, first_of_parts) = (entry.heap_bytes(), entry.first_part_deadline());
         self.recount(bytes_before, bytes_after);
         self.reschedule(key, old, new);
@@ -360,7 +380,7 @@ impl Keyspace {
         }
         let Some(entry) = self.find(from) else { return };
         let object = entry.object().cloned().map(Arc::new);
-        let copied = remade(to.bytes, entry, object, entry.deadline(), seconds(now));
+        let copied = remade(to.bytes, entry, object, entry.deadline(), self.access.fresh(now));
         self.unlink(to);
         self.insert(to, copied);
     }
@@ -375,9 +395,12 @@ impl Keyspace {
     /// Removes every key, and lends the old tables to the caller if `lend` is set; the account counts them until they
     /// are [given back](Keyspace::give_back_tables) and freed.
     pub fn take_tables(&mut self, lend: bool) -> Option<Box<[EntryTable]>> {
+        let bytes = self.account.live();
+        self.account.remove_all();
         self.account.add(SLOTS * size_of::<EntryTable>());
         let mut flushed = Flushed {
             tables: None,
+            bytes,
             groups: std::mem::replace(&mut self.groups, [0; SLOTS / GROUP]),
             len: std::mem::take(&mut self.len),
             due: std::mem::take(&mut self.due),
@@ -405,6 +428,8 @@ impl Keyspace {
             return;
         };
         let empty = std::mem::replace(&mut self.slots, tables);
+        self.account.remove_all();
+        self.account.removed -= flushed.bytes;
         self.retire(empty);
         (self.groups, self.len) = (flushed.groups, flushed.len);
         (self.due, self.parts_due) = (flushed.due, flushed.parts_due);
@@ -436,12 +461,17 @@ impl Keyspace {
 
     /// Frees retired entries, in one slice of `steps` steps.
     pub(super) fn release_entries(&mut self, steps: usize) {
+        let before = self.account;
         self.retired.free_entries(&mut FreeBudget::new(steps), &mut self.account);
+        self.account.freed_since(before);
     }
 
     /// Frees a slice of retired data, in at most `steps` steps (see [`super::retired`]); returns whether there is more.
     pub fn release(&mut self, steps: usize) -> bool {
-        self.retired.free(&mut FreeBudget::new(steps), &mut self.account)
+        let before = self.account;
+        let is_left = self.retired.free(&mut FreeBudget::new(steps), &mut self.account);
+        self.account.freed_since(before);
+        is_left
     }
 
     /// Whether [`Keyspace::release`] has data to free.
@@ -463,15 +493,18 @@ impl Keyspace {
         self.exchange(Keyspace::new(self.seed));
     }
 
-    /// Replaces all data by that of `new`, which has the same seed. The limits of packed values stay, and so does the
-    /// undo log, whose records must not name old data. The account counts the old data until [`Keyspace::release`] has
-    /// freed it.
+    /// Replaces all data by that of `new`, which has the same seed. The limits of packed values and the mode of access
+    /// records stay, and so does the undo log, whose records must not name old data. The account counts the old data
+    /// until [`Keyspace::release`] has freed it.
     pub(crate) fn exchange(&mut self, new: Keyspace) {
         let mut old = std::mem::replace(self, new);
         self.packed_limits = old.packed_limits;
+        self.access.set_mode(old.access.mode());
         self.undo = old.undo.take();
         let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.parts_due)];
+        old.account.remove_all();
         self.account.bytes += old.account.bytes;
+        self.account.removed += old.account.removed;
         self.retired.append(old.retired);
         self.retired.push_tables(old.slots);
         due.into_iter().for_each(|due| self.retired.push_deadlines(due, &mut self.account));
@@ -495,10 +528,15 @@ impl Keyspace {
         now: WallMs,
         deadline_of: impl Fn(&Entry) -> Option<WallMs>,
     ) -> Option<&Entry> {
-        let (at, mark) = first?;
-        if at >= now {
-            return None;
-        }
+        first.filter(|(at, _)| *at < now).and_then(|first| self.entry_of(first, deadline_of))
+    }
+
+    /// The key of a mark in one of the indexes of deadlines.
+    pub(super) fn entry_of(
+        &self,
+        (at, mark): Mark,
+        deadline_of: impl Fn(&Entry) -> Option<WallMs>,
+    ) -> Option<&Entry> {
         let slot = Slot((mark >> DUE_HASH_BITS) as u16);
         let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && deadline_of(entry) == Some(at);
         let entry = self.table(slot).find_by(mark & ((1 << DUE_HASH_BITS) - 1), is_it);
@@ -607,6 +645,11 @@ impl Keyspace {
 
     /// A uniformly random entry.
     pub fn random(&self, random: &mut dyn Random) -> Option<&Entry> {
+        self.random_table(random)?.random(|bound| random.below(bound))
+    }
+
+    /// The table of a random slot: each is chosen in proportion to its keys.
+    pub(super) fn random_table(&self, random: &mut dyn Random) -> Option<&EntryTable> {
         if self.len == 0 {
             return None;
         }
@@ -617,12 +660,11 @@ impl Keyspace {
             here
         })?;
         let slots = &self.slots[group * GROUP..(group + 1) * GROUP];
-        let table = slots.iter().find(|table| {
+        slots.iter().find(|table| {
             let here = nth < table.len() as u64;
             nth -= if here { 0 } else { table.len() as u64 };
             here
-        })?;
-        table.random(|bound| random.below(bound))
+        })
     }
 
     /// Prefetches the slot's table.

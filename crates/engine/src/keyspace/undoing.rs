@@ -146,6 +146,12 @@ impl Keyspace {
         self.undo.as_ref().is_some_and(|undo| !undo.is_empty())
     }
 
+    /// Whether records hold more than half of their bound.
+    #[must_use]
+    pub(crate) fn is_undo_half_full(&self) -> bool {
+        self.undo.as_ref().is_some_and(|undo| undo.held() > undo.bytes_max / 2)
+    }
+
     /// Bytes that records hold besides the data.
     #[must_use]
     pub fn undo_bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fastness_engine::{NotifyClasses, PackedLimits};
+use fastness_engine::{EvictionOptions, EvictionPolicy, NotifyClasses, PackedLimits};
 use fastness_types::Durability;
 
 use super::value::{self, Problem};
@@ -62,6 +62,7 @@ enum Kind {
     OutputLimits(Field<OutputLimits>),
     Percentiles(Field<Percentiles>),
     NotifyClasses(Field<NotifyClasses>),
+    EvictionPolicy(Field<EvictionPolicy>),
     Fixed,
 }
 
@@ -177,6 +178,7 @@ impl OptionSpec {
             Kind::CommandAccess(field) => word_of(&COMMAND_ACCESS, *field(config)).to_owned(),
             Kind::LogLevel(field) => word_of(&LOG_LEVELS, *field(config)).to_owned(),
             Kind::LogFormat(field) => word_of(&LOG_FORMATS, *field(config)).to_owned(),
+            Kind::EvictionPolicy(field) => field(config).name().to_owned(),
             Kind::OutputLimits(field) => {
                 let OutputLimits { normal, pubsub } = *field(config);
                 let text = |class: &str, limit: OutputLimit| {
@@ -226,6 +228,7 @@ impl Kind {
             Kind::LogLevel(field) => *field(config) = value_of(&LOG_LEVELS, word)?,
             Kind::LogFormat(field) => *field(config) = value_of(&LOG_FORMATS, word)?,
             Kind::NotifyClasses(field) => *field(config) = NotifyClasses::parse(word)?,
+            Kind::EvictionPolicy(field) => *field(config) = value_of(&EvictionPolicy::NAMES, word)?,
             Kind::Words(_) | Kind::OutputLimits(_) | Kind::Percentiles(_) | Kind::Fixed => return None,
         }
         Some(())
@@ -375,11 +378,25 @@ pub static OPTIONS: &[OptionSpec] = &[
         "the key that encrypts the keys of all files on disk: 32 bytes or 64 hexadecimal digits, mode 600. `fastness cluster rotate-master-key` exchanges it for the one in the file of this name with .new at its end"),
     // Memory and clients.
     option!("maxmemory", "0", "bytes, 0: no limit", Running, Kind::Bytes { field: |c| &mut c.maxmemory, min: 0, max: u64::MAX },
-        "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which commands that need more are refused with OOM"),
+        "memory of one replica (data, a snapshot in progress, uncommitted effects, client buffers) above which keys are evicted by maxmemory-policy, or commands that need more are refused with OOM"),
     option!("maxmemory-clients", "25%", "bytes, or a percentage from 1% to 100% of maxmemory, and of the memory that the node may use while maxmemory is 0; 0: no limit of its own", Running,
         Kind::MemoryBound(|c| &mut c.maxmemory_clients),
         "what the connections of one replica may take together, as part of maxmemory; 1 MiB at least; a connection may have as many unread replies as are left of it, and over it the largest are closed, except those with CLIENT NO-EVICT (crates/LIMITS.md)"),
-    fixed("maxmemory-policy", "noeviction", "keys are never evicted"),
+    option!("maxmemory-policy", "noeviction", "volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random or noeviction", Running,
+        Kind::EvictionPolicy(|c| &mut c.eviction.policy),
+        "which keys the primary removes when memory is full; set it on every node, because any replica may become the primary. Replicas apply what the primary evicts, and evict nothing themselves"),
+    option!("maxmemory-samples", "5", "a number from 1 to 64", Running,
+        Kind::Number { field: |c| &mut c.eviction.samples, min: 1, max: EvictionOptions::SAMPLES_MAX },
+        "keys that an LRU or LFU policy compares for each key that it removes"),
+    option!("maxmemory-eviction-tenacity", "10", "a number from 0 to 100", Running,
+        Kind::Number { field: |c| &mut c.eviction.tenacity, min: 0, max: EvictionOptions::TENACITY_MAX },
+        "how long one slice of evictions may take: 0.5 ms at 10, more above, and 200 keys in any case"),
+    option!("lfu-log-factor", "10", "a number from 0 to 2147483647", Running,
+        Kind::Number { field: |c| &mut c.eviction.lfu_log_factor, min: 0, max: i32::MAX as u64 },
+        "how much slower the counter of a key's accesses grows the higher it is, under an LFU policy"),
+    option!("lfu-decay-time", "1", "minutes from 0 to 2147483647, 0: never", Running,
+        Kind::Number { field: |c| &mut c.eviction.lfu_decay_minutes, min: 0, max: i32::MAX as u64 },
+        "time after which the counter of a key's accesses loses one, under an LFU policy"),
     option!("hash-max-listpack-entries", "512", "a number; more than 512 counts as 512", Running,
         Kind::Number { field: |c| &mut c.packed_limits.hash_fields, min: 0, max: COUNT_MAX },
         "fields up to which a hash is kept in the compact form that OBJECT ENCODING calls listpack; set it on every node, because each replica decides for itself"),
@@ -536,7 +553,6 @@ pub static OPTIONS: &[OptionSpec] = &[
     fixed("cluster-preferred-endpoint-type", "ip", "cluster-announce-ip may be a host name"),
     fixed("save", "\"\"", "there are no RDB save points: the transaction log is always on"),
     fixed("appendonly", "no", "there is no append-only file: the transaction log is always on"),
-    fixed("maxmemory-samples", "5", "keys are never evicted"),
     fixed("replica-read-only", "yes", "replicas never take writes"),
     fixed("replicaof", "\"\"", "the cluster chooses primaries and replicas"),
     fixed("slaveof", "\"\"", "the cluster chooses primaries and replicas"),
@@ -600,6 +616,7 @@ impl Config {
             loop_stall_max: Duration::ZERO,
             master_key_file: None,
             maxmemory: 0,
+            eviction: EvictionOptions::default(),
             snapshot_log_bytes: 256 << 20,
             watch_log_bytes: 0,
             disk_budget: 0,

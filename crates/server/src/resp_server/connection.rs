@@ -382,7 +382,7 @@ impl Driver {
                 self.start_waiting();
                 Box::pin(wait_for_keys(shard, self.client.clone(), waiter))
             }
-            WaitsFor::Shard => {
+            WaitsFor::Shard | WaitsFor::Room => {
                 add(&self.server.stats.stalled, 1);
                 // A command that has ended since then was progress.
                 let last_ended = self.core.last_ended();
@@ -390,7 +390,10 @@ impl Driver {
                     // Not since then: the command may have waited for keys, or arrived long after.
                     self.client.busy_since.set(Some(Instant::now()));
                 }
-                Box::pin(async move { shard.unblocked().await })
+                match waits_for {
+                    WaitsFor::Room => Box::pin(async move { shard.room_made().await }),
+                    _ => Box::pin(async move { shard.unblocked().await }),
+                }
             }
         }
     }

@@ -29,22 +29,25 @@ pub enum LatencyEvent {
     EventLoop,
     /// The removal of expired keys in one turn of the loop.
     ExpireCycle,
+    /// The removal of keys because memory is full: one slice.
+    EvictionCycle,
     /// A synced write of this node's log.
     LogFsync,
 }
 
 impl LatencyEvent {
     /// All of them.
-    pub const ALL: [LatencyEvent; 6] = [
+    pub const ALL: [LatencyEvent; 7] = [
         LatencyEvent::Command,
         LatencyEvent::FastCommand,
         LatencyEvent::Commit,
         LatencyEvent::EventLoop,
         LatencyEvent::ExpireCycle,
+        LatencyEvent::EvictionCycle,
         LatencyEvent::LogFsync,
     ];
 
-    /// The name in LATENCY. Commands and the removal of expired keys have Valkey's names.
+    /// The name in LATENCY. Commands, and the removal of expired and evicted keys, have Valkey's names.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -53,6 +56,7 @@ impl LatencyEvent {
             LatencyEvent::Commit => "commit",
             LatencyEvent::EventLoop => "event-loop",
             LatencyEvent::ExpireCycle => "expire-cycle",
+            LatencyEvent::EvictionCycle => "eviction-cycle",
             LatencyEvent::LogFsync => "log-fsync",
         }
     }
@@ -83,6 +87,10 @@ impl LatencyEvent {
             }
             LatencyEvent::ExpireCycle => {
                 "many keys expire at the same time, or large ones do: spread their deadlines, and split large keys."
+            }
+            LatencyEvent::EvictionCycle => {
+                "keys are evicted in long slices: lower maxmemory-eviction-tenacity or maxmemory-samples, and split large \
+                 keys."
             }
             LatencyEvent::LogFsync => {
                 "the disk of the log is slow: give it a disk of its own with fast fsyncs, and look for other programs \

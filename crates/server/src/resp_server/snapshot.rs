@@ -1,7 +1,7 @@
 //! The figures of one replica, as INFO and metrics show them.
 
 use fastness_consensus::observed::PeerObservation;
-use fastness_engine::{Engine, KeyspaceStats, Stats};
+use fastness_engine::{Engine, EvictionPolicy, KeyspaceStats, Stats};
 use fastness_shard::ShardInfo;
 
 use super::ReplicaServer;
@@ -19,6 +19,8 @@ pub struct Figures {
     pub lookups: Stats,
     /// The bound of the memory in use; 0: none.
     pub maxmemory: u64,
+    /// Which keys leave when memory is full.
+    pub policy: EvictionPolicy,
     /// Sessions that watch, and keys they watch.
     pub watches: (usize, usize),
 }
@@ -31,6 +33,7 @@ impl Figures {
             keyspace: engine.keyspace_stats(),
             lookups: engine.stats(),
             maxmemory: engine.maxmemory(),
+            policy: engine.eviction().policy,
             watches: engine.watch_counts(),
         }
     }

@@ -185,6 +185,7 @@ impl Driver {
                     WaitsFor::Primary(until) => shard.primary_found(until).await,
                     WaitsFor::Pause => shard.unpaused().await,
                     WaitsFor::Shard => shard.unblocked().await,
+                    WaitsFor::Room => shard.room_made().await,
                     WaitsFor::Keys => {
                         if let Some(key_wait) = key_wait {
                             key_wait.ready().await;

@@ -1,8 +1,8 @@
 //! One key with its value, in one allocation.
 //!
 //! ```text
-//! 0    u32   kind (8 bits: value 2, deadline 1, raw 1, type of a packed value 4) and time of the last access (24 bits,
-//!            seconds)
+//! 0    u32   kind (8 bits: value 2, deadline 1, raw 1, type of a packed value 4) and what is recorded of accesses (24
+//!            bits, which `super::access` makes and reads)
 //! 4    u32   length of the key
 //! 8    u32   length of the value          only of a text or a packed value
 //! ..   u64   deadline, ms                 only with KIND_DEADLINE; NO_DEADLINE: none, the space stays
@@ -236,7 +236,7 @@ fn layout(size: usize) -> Layout {
 }
 
 impl Entry {
-    /// A new entry. `access` is the time of its creation in seconds.
+    /// A new entry. `access` is what it records of its accesses (24 bits).
     ///
     /// # Panics
     /// If key or text are 4 GiB or longer; requests are bounded far below.
@@ -604,17 +604,17 @@ impl Entry {
         }
     }
 
-    /// Time of the last access: the low 24 bits of its Unix time in seconds.
+    /// What it records of its accesses: 24 bits.
     #[must_use]
     pub fn access(&self) -> u32 {
         // SAFETY: every entry has its first 8 bytes initialised.
         unsafe { self.read_u32(0) >> 8 }
     }
 
-    /// Notes an access.
+    /// Sets what it records of its accesses.
     #[inline]
-    pub fn set_access(&mut self, seconds: u32) {
-        let head = (seconds & ACCESS_MASK) << 8 | u32::from(self.kind());
+    pub fn set_access(&mut self, access: u32) {
+        let head = (access & ACCESS_MASK) << 8 | u32::from(self.kind());
         // SAFETY: every entry has its first 8 bytes.
         unsafe { self.write_u32(0, head) };
     }

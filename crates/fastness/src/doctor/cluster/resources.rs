@@ -70,7 +70,7 @@ fn clients(facts: &ClusterFacts, node: &NodeFacts, figures: &ShowFiguresResponse
     })
 }
 
-/// Only replicas that are near `maxmemory`: nothing is evicted.
+/// Only replicas that are near `maxmemory`.
 fn replicas(facts: &ClusterFacts, node: &NodeFacts, figures: &ShowFiguresResponse) -> Vec<Finding> {
     let near = |replica: &&fastness_wire::admin::v1::ReplicaFigures| {
         is_near(replica.memory_bytes, replica.memory_max_bytes, MEMORY_PERCENT)
@@ -81,7 +81,7 @@ fn replicas(facts: &ClusterFacts, node: &NodeFacts, figures: &ShowFiguresRespons
             format!("its replica of shard {} takes {} of maxmemory {}", replica.shard, human(used), human(limit));
         let next = facts.access.config_set(&node.spec, "maxmemory", &(limit.saturating_add(limit / 2)).to_string());
         Finding::ok(CHECK, node.name(), observed)
-            .but(CheckResult::Warning, "at the limit writes are answered OOM, because nothing is evicted")
+            .but(CheckResult::Warning, "at the limit writes are answered OOM, or keys are evicted if maxmemory-policy allows it")
             .then(next)
     });
     found.collect()

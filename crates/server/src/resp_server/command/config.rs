@@ -193,7 +193,7 @@ fn checked(call: &Call<'_, '_>) -> Result<(Config, Vec<&'static str>), SetError>
 
 /// Applies the changes to this node. Its other replicas follow within a second (`replica::housekeeping`).
 fn store(call: &mut Call<'_, '_>, mut changed: Config, of_cluster: &[&str]) {
-    call.shard.engine_mut().set_maxmemory(changed.maxmemory);
+    call.shard.set_memory_bound(changed.maxmemory, changed.eviction);
     call.shard.engine_mut().set_packed_limits(changed.packed_limits);
     call.shard.engine_mut().set_notify_classes(changed.notify_keyspace_events);
     if call.replica.settings_server.is_some() {
