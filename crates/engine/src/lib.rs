@@ -66,6 +66,7 @@ pub use codec::glob;
 pub use digest::Digest;
 pub use effect::EffectBuf;
 pub use engine::apply::ApplyError;
+pub use engine::changed::ChangedKeys;
 pub use engine::rebuild::RebuildError;
 pub use engine::undo::Savepoint;
 pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};

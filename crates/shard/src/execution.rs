@@ -326,6 +326,7 @@ impl Execution<'_> {
             return false;
         }
         let staged = StagedUnit { kind: UnitKind::Write, before: unit.before, record };
+        primary.replica.tracking.awaits_commit = self.durability() == Durability::Sync;
         if !primary.stage(staged, self.now) {
             return false;
         }

@@ -250,6 +250,7 @@ impl Primary<'_> {
         replica.counters.effect_bytes += batch.bytes as u64;
         leader.waiting.release(seq);
         replica.serve_committed(seq);
+        replica.report_committed(seq);
         Ok(true)
     }
 }
@@ -292,6 +293,7 @@ impl Replica {
         }
         self.data.engine.advance_timestamp(batch.header.timestamp);
         self.counters.batches_applied += 1;
+        self.report_applied();
         Ok(true)
     }
 }

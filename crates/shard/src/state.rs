@@ -36,6 +36,7 @@ use crate::snapshots::Snapshots;
 use crate::stage::StagedUnit;
 use crate::tenures::Tenures;
 use crate::time::CommittedTime;
+use crate::tracking::Tracking;
 use crate::waits::{Acknowledged, Waiting, Waits};
 
 /// The state of one replica.
@@ -74,6 +75,8 @@ pub(crate) struct Replica {
     pub(crate) waits: Waits,
     /// Clients whose commands wait for keys.
     pub(crate) key_waits: KeyWaits,
+    /// Who is informed of changed keys.
+    pub(crate) tracking: Tracking,
     pub(crate) clients: ClientMemory,
     pub(crate) counters: Counters,
     pub(crate) peaks: Peaks,
@@ -104,6 +107,9 @@ impl Primary<'_> {
         self.end_unit(now);
         if !waited_for.is_empty() {
             self.replica.serve_changed(&waited_for, self.leader.stage.last_staged());
+        }
+        if self.replica.data.engine.notes_changes() {
+            self.report_staged();
         }
         true
     }
@@ -153,6 +159,7 @@ impl Replica {
             loading: Loading::new(options.clock.boot(), options.clock.wall()),
             waits: Waits::default(),
             key_waits: KeyWaits::default(),
+            tracking: Tracking::default(),
             clients: ClientMemory::default(),
             counters: Counters { restores: 1, ..Counters::default() },
             peaks: Peaks::default(),
@@ -216,10 +223,11 @@ impl State {
     /// Passes the memory that counts against `maxmemory` besides the data to the engine.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
-        let Replica { data, records, position, snapshots, clients, .. } = &mut self.replica;
+        let Replica { data, records, position, snapshots, clients, tracking, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
         let waiting = position.fragments.bytes() as u64 + snapshots.waiting_bytes();
-        data.engine.set_memory_beside(open as u64 + waiting + clients.bytes() + records.bytes() as u64);
+        let beside = clients.bytes() + tracking.memory.bytes() + records.bytes() as u64;
+        data.engine.set_memory_beside(open as u64 + waiting + beside);
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
@@ -271,7 +279,7 @@ impl State {
 
 /// Memory of a replica by purpose.
 pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUse {
-    let Replica { data, records, position, snapshots, clients, .. } = replica;
+    let Replica { data, records, position, snapshots, clients, tracking, .. } = replica;
     MemoryUse {
         data: data.engine.memory_of_data(),
         image: data.engine.memory_of_image() + snapshots.waiting_bytes(),
@@ -279,6 +287,7 @@ pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUs
         undo: data.engine.undo_bytes(),
         fragments: position.fragments.bytes() as u64,
         clients: clients.bytes(),
+        tracking: tracking.memory.bytes(),
         records: records.bytes() as u64,
     }
 }

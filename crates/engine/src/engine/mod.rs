@@ -4,9 +4,10 @@
 //! - `read`, `write`: what commands do with the data; `expire`: removal of what has expired.
 //! - [`apply`]: applies effects on replicas and from the log.
 //! - [`undo`]: undoes uncommitted effects, and rolls back one unit.
-//! - `watch`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
+//! - `watch`, `changed`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
 
 pub mod apply;
+pub mod changed;
 mod digest;
 pub mod execute;
 mod expire;
@@ -22,6 +23,7 @@ use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
 use crate::watch::Watchers;
+use changed::ChangedKeys;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
@@ -71,6 +73,8 @@ pub struct KeyspaceStats {
 pub struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) watchers: Watchers,
+    /// Names of changed keys, for the owner; see [`changed`].
+    changed: ChangedKeys,
     /// The image in progress; see [`crate::image`].
     pub(crate) image: Option<Box<Image>>,
     /// Values of an image being loaded that are not complete yet.
@@ -96,6 +100,7 @@ impl Engine {
         Engine {
             keyspace: Keyspace::new(options.seed),
             watchers: Watchers::default(),
+            changed: ChangedKeys::default(),
             image: None,
             loader: Loader::default(),
             stats: Stats::default(),
@@ -310,6 +315,7 @@ impl Engine {
         self.keyspace.restart();
         self.loader = Loader::default();
         self.watchers = Watchers::default();
+        self.clear_changed();
         self.stats = Stats::default();
         self.newest_timestamp = WallMs(0);
         self.leaves_access_times = false;

@@ -71,6 +71,7 @@ impl Engine {
     pub fn roll_back(&mut self, savepoint: Savepoint, effects: &mut EffectBuf) {
         effects.truncate_unit();
         self.watchers.roll_back_unit();
+        self.clear_changed();
         let Stats { hits, misses, expired: _, expired_fields: _ } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };
         if Plant::SavepointKept.is_on() {
@@ -102,6 +103,7 @@ impl Engine {
         let Some(timestamp) = self.keyspace.undo() else { return false };
         self.go_back_to(timestamp);
         self.touch_every_watcher();
+        self.clear_changed();
         true
     }
 
