@@ -57,8 +57,8 @@ pub trait KeyTracker {
     /// All batches up to `seq` have committed.
     fn committed(&self, seq: Seq);
 
-    /// Any key may have changed, including by what was undone: everybody is to be informed at once, and no batch that
-    /// was named before commits.
+    /// Any key may have changed, including by what was undone: everybody is to be informed at once. What waits for a
+    /// batch need not wait any longer.
     fn lost(&self);
 }
 

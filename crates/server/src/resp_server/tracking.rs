@@ -206,7 +206,8 @@ impl Tracking {
             if keys.len() <= keys_max && keys.bytes() <= bytes_max {
                 return false;
             }
-            let Some((name, readers)) = keys.take_at(rand::random_range(0..keys.len())) else { return false };
+            let place = rand::random_range(0..keys.len().max(1));
+            let Some((name, readers)) = keys.take_at(place) else { return false };
             self.outbox.borrow_mut().add(Change::Key { name, readers }, None);
             self.wake.notify_one();
         }

@@ -1,6 +1,7 @@
 //! Prefixes of keys whose changes are passed on whether anybody has read them or not: CLIENT TRACKING BCAST.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::rc::Rc;
 
 use fastness_types::limits::{TRACKING_PREFIX_BYTES_MAX, TRACKING_PREFIXES_MAX, TRACKING_PREFIXES_PER_CLIENT_MAX};
@@ -103,7 +104,8 @@ impl Prefixes {
     /// Passes the prefixes that a key has to `each`, the longest first, until it returns `false`.
     fn each_of(&self, name: &[u8], mut each: impl FnMut(&Rc<[u8]>) -> bool) {
         let mut until = name;
-        while let Some((prefix, _)) = self.prefixes.range::<[u8], _>(..=until).next_back() {
+        let up_to = |until| self.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(until))).next_back();
+        while let Some((prefix, _)) = up_to(until) {
             let common = prefix.iter().zip(name).take_while(|(one, other)| one == other).count();
             let mut shorter = common;
             if common == prefix.len() {
