@@ -9,8 +9,8 @@
 //! informed at once, or when a batch has committed:
 //!
 //! - In `async` and `disabled` they are informed at once, because a new read is answered at once, too.
-//! - In `sync`, and for a write with a durability override, they are informed when the batch has committed: what has not
-//!   committed may be undone, and a client that reads again would only wait for the same commit.
+//! - In `sync`, and for a write with a durability override, they are informed when the batch has committed: what has
+//!   not committed may be undone, and a client that reads again would only wait for the same commit.
 //!
 //! A read may run between both moments. It shows the change, its reply waits for the commit, and its key is remembered
 //! when it runs. *Look up who has read the key when the batch commits* is then wrong: that would forget this reader as
@@ -18,17 +18,17 @@
 //! end takes those who have read the key out of its table when the change is **staged**, and keeps them until the
 //! commit. Whoever reads afterwards is entered anew, and informed of the next change.
 //!
-//! Example: R has read `a`. W stages `SET a 2` in batch 4: R leaves the table, and waits with batch 4. R reads `a` again:
-//! it is entered again, and its reply waits for batch 4. Batch 4 commits: R gets "`a` is invalid" and the reply `2`, in
-//! either order. W stages `SET a 3` in batch 5: R is in the table.
+//! Example: R has read `a`. W stages `SET a 2` in batch 4: R leaves the table, and waits with batch 4. R reads `a`
+//! again: it is entered again, and its reply waits for batch 4. Batch 4 commits: R gets "`a` is invalid" and the reply
+//! `2`, in either order. W stages `SET a 3` in batch 5: R is in the table.
 //!
 //! # What invalidates everything
 //!
 //! Effects that remove all keys do, at the same moments as other changes. At once: an undo, because what was read may
-//! never have happened; memory that is restored from a snapshot or from the start of the log, because nobody knows which
-//! keys differ; the start and the end of a tenure, and a lease that has lapsed for [`LAPSE_MAX`], because another primary
-//! may have accepted writes that this replica does not know. While memory is restored nothing is reported, and nothing
-//! is served.
+//! never have happened; memory that is restored from a snapshot or from the start of the log, because nobody knows
+//! which keys differ; the start and the end of a tenure, and a lease that has lapsed for [`LAPSE_MAX`], because another
+//! primary may have accepted writes that this replica does not know. While memory is restored nothing is reported, and
+//! nothing is served.
 //!
 //! A replica reports what it applies, after it has applied it: readers are informed at once.
 

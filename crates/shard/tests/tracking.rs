@@ -167,7 +167,7 @@ fn everything_is_invalid_when_a_tenure_starts_or_ends() {
             world.lose_to_other(2).await;
             let words = noted.take();
             assert!(words.starts_with("lost lost") && !words.contains("committed"), "deposed, then undone: {words}");
-            assert!(words.split(' ').all(|word| word == "lost"), "nothing is reported while memory is restored: {words}");
+            assert!(words.split(' ').all(|word| word == "lost"), "nothing else while memory is restored: {words}");
             world.lead(3).await;
             assert!(noted.take().starts_with("lost"), "a tenure has started");
             // Without anything uncommitted.

@@ -289,6 +289,3 @@ impl KeyTracker for Tracking {
         self.wake.notify_one();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,5 @@
-//! The message that keys are invalid, as its receivers get it: encoded when it is first needed, once for each version of
-//! the protocol.
+//! The message that keys are invalid, as its receivers get it: encoded when it is first needed, once for each version
+//! of the protocol.
 
 use std::cell::OnceCell;
 use std::sync::Arc;

@@ -159,3 +159,53 @@ impl Outbox {
         *self = Outbox::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str, readers: &[u64]) -> Change {
+        Change::Key { name: Rc::from(name.as_bytes()), readers: Readers::from_slice(readers) }
+    }
+
+    fn due(outbox: &mut Outbox) -> Vec<String> {
+        let text = |name: &Rc<[u8]>| String::from_utf8_lossy(name).into_owned();
+        let mut all = Vec::new();
+        while let Some(Delivery { invalid, .. }) = outbox.take() {
+            all.push(match invalid {
+                Invalid::Key(name) => text(&name),
+                Invalid::Keys(names) => names.keys().map(text).collect(),
+                Invalid::Everything => "*".to_owned(),
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn changes_wait_for_their_batch() {
+        let mut outbox = Outbox::default();
+        outbox.add(key("a", &[1]), Some(Seq(4)));
+        outbox.add(Change::Prefixed { name: Rc::from(&b"p"[..]), writer: 7 }, Some(Seq(4)));
+        outbox.add(Change::Everything, Some(Seq(5)));
+        outbox.add(key("b", &[1, 2]), Some(Seq(6)));
+        outbox.add(key("now", &[3]), None);
+        assert_eq!(due(&mut outbox), ["now"]);
+        assert!(outbox.commit(Seq(3)).is_empty() && outbox.is_idle());
+        assert_eq!(outbox.commit(Seq(5)), [(Rc::from(&b"p"[..]), 7)]);
+        assert_eq!(due(&mut outbox), ["a", "*"]);
+        assert!(outbox.bytes() > 0, "one waits still");
+        outbox.commit(Seq(6));
+        assert_eq!(due(&mut outbox), ["b"]);
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn everything_is_invalid_once_until_it_was_passed_on() {
+        let mut outbox = Outbox::default();
+        outbox.add(Change::Everything, None);
+        outbox.add(Change::Everything, None);
+        assert_eq!(due(&mut outbox), ["*"]);
+        outbox.add(Change::Everything, None);
+        assert_eq!(due(&mut outbox), ["*"]);
+    }
+}
