@@ -179,6 +179,7 @@ impl Tracking {
             self.keys.borrow_mut().enter(name, client.id);
             self.shrink(EVICTED_AT_ONCE);
         }
+        self.bound_waiting();
         self.count();
     }
 

@@ -89,9 +89,9 @@ async fn clear_up(server: &ReplicaServer) {
             continue;
         }
         let tracks = |id: u64| server.clients.get(id).is_some_and(|client| is_reader(&client));
-        let mut from = Some(0);
-        while let Some(place) = from {
-            from = tracking.keys.borrow_mut().clear_up(place, SLICE_CLEARED, tracks);
+        let mut below = usize::MAX;
+        while below > 0 {
+            below = tracking.keys.borrow_mut().clear_up(below, SLICE_CLEARED, tracks);
             tracking.count();
             tokio::time::sleep(CLEAR_PAUSE).await;
         }

@@ -110,12 +110,14 @@ impl ReadKeys {
         }
     }
 
-    /// Removes readers that do not track any more, of at most `count` keys from `from` on; returns where to continue,
-    /// `None`: all were walked through.
-    pub(super) fn clear_up(&mut self, from: usize, count: usize, tracks: impl Fn(u64) -> bool) -> Option<usize> {
-        let mut place = from;
+    /// Removes readers that do not track any more, of at most `count` keys below the place `below`; returns below which
+    /// place to continue, 0: all were walked through. Downwards, because a key that is removed meanwhile is replaced by
+    /// the last one, which was walked through before.
+    pub(super) fn clear_up(&mut self, below: usize, count: usize, tracks: impl Fn(u64) -> bool) -> usize {
+        let mut place = below.min(self.keys.len());
         for _ in 0..count {
-            let key = self.keys.get_mut(place)?;
+            let Some(key) = place.checked_sub(1).and_then(|before| self.keys.get_mut(before)) else { return 0 };
+            place -= 1;
             self.bytes -= key.bytes();
             let before = key.readers.len();
             key.readers.retain(|reader| tracks(*reader));
@@ -123,13 +125,10 @@ impl ReadKeys {
             self.bytes += key.bytes();
             self.items -= before - key.readers.len();
             if key.readers.is_empty() {
-                // Another key takes its place.
                 self.take_at(place);
-            } else {
-                place += 1;
             }
         }
-        Some(place)
+        place
     }
 
     /// Frees at most `count` keys; returns whether any is left.
@@ -177,9 +176,9 @@ mod tests {
                 keys.enter(format!("key{i}").as_bytes(), (i + client) % 16);
             }
         }
-        let (mut from, mut slices) = (Some(0), 0);
-        while let Some(place) = from {
-            from = keys.clear_up(place, 100, |client| client < 2);
+        let (mut below, mut slices) = (usize::MAX, 0);
+        while below > 0 {
+            below = keys.clear_up(below, 100, |client| client < 2);
             slices += 1;
         }
         assert!(slices >= 10, "in slices: {slices}");
