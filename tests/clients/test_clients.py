@@ -10,15 +10,19 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import glide
 import redis
 import redis.cluster
+import redis.connection
 import valkey
 import valkey.cluster
 from glide_shared.config import TlsAdvancedConfiguration
+from redis.cache import CacheConfig
 
 BINARY = os.environ["FASTNESS_BIN"]
 AZS = ["a", "b", "c"]
@@ -249,6 +253,42 @@ class ValkeyPyDurabilityOverride(DurabilityOverride, unittest.TestCase):
     client_class = "ValkeyCluster"
     plain_class = "Valkey"
     connect_hook = "valkey_connect_func"
+
+
+class RedisPyClientSideCache(unittest.TestCase):
+    """redis-py keeps what it has read until the server informs it that a key has changed."""
+
+    def connect(self, **options):
+        host, port = CLUSTER.listeners(tls=False)[0]
+        return redis.cluster.RedisCluster(host=host, port=port, decode_responses=True, protocol=3, **options)
+
+    def test_a_cached_value_is_read_again_after_a_change(self):
+        # It would cache nothing of a server that calls itself valkey.
+        with unittest.mock.patch.object(redis.connection.CacheProxyConnection, "DEFAULT_SERVER_NAME", "valkey"):
+            cached, other = self.connect(cache_config=CacheConfig()), self.connect()
+            for n in range(6):
+                key = f"cached{n}"
+                node = other.get_node_from_key(key)
+
+                def gets():
+                    return other.info("commandstats", target_nodes=node)["cmdstat_get"]["calls"]
+
+                other.set(key, "1")
+                self.assertEqual(cached.get(key), "1")
+                before = gets()
+                self.assertEqual([cached.get(key) for _ in range(5)], ["1"] * 5)
+                self.assertEqual(gets(), before, "they were answered from the cache")
+                other.set(key, "2")
+                deadline = time.monotonic() + 10
+                while cached.get(key) != "2":
+                    self.assertLess(time.monotonic(), deadline, "the old value is served for ever")
+                    time.sleep(0.01)
+                other.delete(key)
+                while cached.get(key) is not None:
+                    self.assertLess(time.monotonic(), deadline, "the removed value is served for ever")
+                    time.sleep(0.01)
+            cached.close()
+            other.close()
 
 
 class Glide(unittest.TestCase):

@@ -70,6 +70,7 @@ pub use codec::glob;
 pub use digest::Digest;
 pub use effect::EffectBuf;
 pub use engine::apply::ApplyError;
+pub use engine::changed::ChangedKeys;
 pub use engine::evict::{Evicted, EvictionEnd};
 pub use engine::memory::{MemoryBeside, Room};
 pub use engine::rebuild::RebuildError;

@@ -267,6 +267,7 @@ pub struct Config {
     pub grpc_memory: u64,
     pub client_query_buffer_limit: u64,
     pub client_output_buffer_limit: OutputLimits,
+    pub tracking_table_max_keys: u64,
     pub proto_max_bulk_len: u64,
     /// Of slow commands, large requests and large replies.
     pub command_logs: [CommandLogBounds; 3],

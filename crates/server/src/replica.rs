@@ -29,7 +29,7 @@ use crate::resp_server::latency::LatencyEvent;
 use crate::resp_server::pubsub::publish;
 use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::{ClientStream, SocketStream};
-use crate::resp_server::{ReplicaServer, serve};
+use crate::resp_server::{ReplicaServer, serve, tracking};
 use crate::settings::SettingsServer;
 use crate::shared::{ModeReport, NodeShared};
 use crate::snapshots::SnapshotFiles;
@@ -103,6 +103,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
     let (server, shard_loop) = open(options);
     let messages_of_others = server.node.publications.enter(shard_id);
     tokio::task::spawn_local(publish::run(server.clone(), messages_of_others));
+    tokio::task::spawn_local(tracking::run(server.clone()));
     let mut shard_loop = tokio::task::spawn_local(shard_loop);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -199,10 +200,14 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.clients.close_idle(config.timeout);
     server.evict_clients();
     server.close_stuck();
+    server.tracking.set_bounds(&config);
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bounds.
     server.shard.with_engine(|engine| {
         engine.set_packed_limits(config.packed_limits);
         engine.set_notify_classes(config.notify_keyspace_events);
+        if engine.notes_changes() && !server.tracking.is_any() {
+            engine.note_changes(false);
+        }
     });
     server.shard.set_memory_bound(config.maxmemory, config.eviction);
     if server.node.settings().max_lag.is_none() {

@@ -7,7 +7,7 @@
 //! - [`serve`]: a connection's task. [`connection`]: one connection's life, and the order in which its replies leave.
 //! - [`command`]: the commands that need more than the data (HELLO, CLIENT, CLUSTER, INFO, …).
 //! - [`clients`], [`stats`], [`command_log`], [`latency`], [`event_loop`]: what those commands show.
-//! - [`pubsub`]: channels and their subscribers.
+//! - [`pubsub`]: channels and their subscribers. [`tracking`]: client-side caching.
 //! - [`eviction`]: what all connections may take together.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
@@ -30,8 +30,10 @@ pub mod serve;
 pub mod snapshot;
 pub mod stats;
 pub mod stream;
+pub mod tracking;
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fastness_shard::Shard;
@@ -49,6 +51,7 @@ use eviction::Eviction;
 use latency::LatencyMonitor;
 use pubsub::Pubsub;
 use stats::{RespStats, add};
+use tracking::Tracking;
 
 /// One replica's front end: what its connections share. On the loop's thread.
 pub struct ReplicaServer {
@@ -64,6 +67,8 @@ pub struct ReplicaServer {
     pub eviction: Eviction,
     /// Channels and their subscribers.
     pub pubsub: Pubsub,
+    /// Client-side caching.
+    pub tracking: Rc<Tracking>,
     /// The counters.
     pub stats: RespStats,
     /// The newest commands that were slow or large.
@@ -96,6 +101,8 @@ impl ReplicaServer {
         group: Arc<dyn GroupView>,
         ports: (u16, u16),
     ) -> ReplicaServer {
+        let tracking = Rc::new(Tracking::new(shard.tracker_share()));
+        shard.set_key_tracker(tracking.clone());
         ReplicaServer {
             node,
             shard_id,
@@ -103,6 +110,7 @@ impl ReplicaServer {
             clients: Clients::default(),
             eviction: Eviction::default(),
             pubsub: Pubsub::default(),
+            tracking,
             stats: RespStats::default(),
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),

@@ -37,6 +37,7 @@ fn check_sum(client: &mut Client) {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
     };
     let beside = of("mem_clients_normal")
+        + of("mem_client_tracking")
         + of("mem_uncommitted_effects")
         + of("mem_undo_log")
         + of("mem_log_fragments")

@@ -331,6 +331,7 @@ impl Execution<'_> {
             return false;
         }
         let staged = StagedUnit { kind: UnitKind::Write, before: unit.before, record };
+        primary.replica.tracking.awaits_commit = self.durability() == Durability::Sync;
         let has_effects = primary.stage(staged, self.now);
         primary.pass_notifications(self.durability());
         if !has_effects {

@@ -64,9 +64,11 @@ impl State {
         if let Some(leader) = &mut self.leader {
             let is_still =
                 matches!(&self.replica.role, SeenRole::Leader { lease, .. } if lease.epoch() == leader.epoch);
-            leader.deposed = !is_still;
+            let was_deposed = std::mem::replace(&mut leader.deposed, !is_still);
             if leader.deposed && leader.stage.is_clean() {
                 self.end_tenure();
+            } else if leader.deposed && !was_deposed {
+                self.replica.report_lost();
             }
         }
         match &self.replica.role {
@@ -79,6 +81,9 @@ impl State {
     pub(crate) fn start_tenure(&mut self, now: Now) {
         if self.leader.is_none() {
             self.leader = self.replica.lead(now);
+            if self.leader.is_some() {
+                self.replica.report_lost();
+            }
         }
     }
 
@@ -91,6 +96,7 @@ impl State {
         leader.waiting.wake_all();
         self.replica.key_waits.release_all();
         self.replica.key_events.end_tenure();
+        self.replica.report_lost();
     }
 
     /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
@@ -104,6 +110,7 @@ impl State {
         self.replica.waits.end_all();
         self.replica.key_waits.release_all();
         self.replica.key_events.end_tenure();
+        self.replica.report_lost();
     }
 }
 

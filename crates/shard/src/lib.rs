@@ -78,6 +78,7 @@ mod stage;
 mod state;
 mod tenures;
 mod time;
+mod tracking;
 mod transaction;
 mod turn;
 mod undo;
@@ -113,3 +114,4 @@ pub use snapshot_check::{ReplayError, SnapshotCheck, SnapshotReplay, SnapshotRep
 pub use snapshot_format::UnusableSnapshot;
 pub use snapshot_store::{SinkError, SnapshotPart, SnapshotSink, SnapshotSource, SnapshotStore, SourceError};
 pub use snapshots::SnapshotInfo;
+pub use tracking::KeyTracker;

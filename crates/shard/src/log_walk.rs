@@ -251,6 +251,7 @@ impl Primary<'_> {
         leader.waiting.release(seq);
         replica.serve_committed(seq);
         replica.key_events.commit(seq);
+        replica.report_committed(seq);
         Ok(true)
     }
 }
@@ -293,6 +294,7 @@ impl Replica {
         }
         self.data.engine.advance_timestamp(batch.header.timestamp);
         self.counters.batches_applied += 1;
+        self.report_applied();
         Ok(true)
     }
 }

@@ -30,6 +30,8 @@ pub struct MemoryUse {
     pub fragments: u64,
     /// Memory of connections, and keyspace notifications that wait for their commit or delivery.
     pub clients: u64,
+    /// What clients have read that cache it (CLIENT TRACKING).
+    pub tracking: u64,
     /// Idempotency records.
     pub records: u64,
 }
@@ -44,7 +46,8 @@ impl MemoryUse {
     /// All but the data.
     #[must_use]
     pub fn overhead(&self) -> u64 {
-        self.image + self.open_effects + self.undo + self.fragments + self.clients + self.records
+        let clients = self.clients + self.tracking;
+        self.image + self.open_effects + self.undo + self.fragments + clients + self.records
     }
 }
 

@@ -20,6 +20,7 @@ impl Replica {
     /// Empties memory, to be restored from snapshot and log.
     pub(crate) fn restart_from_log(&mut self) {
         self.data.restart();
+        self.report_lost();
         self.records.restart();
         fail_point!("shard::restore");
         self.position.restart();

@@ -34,6 +34,7 @@ use crate::release::Released;
 use crate::reply_queue::Waiter;
 use crate::session::{Session, WaitsFor};
 use crate::state::{Replica, State};
+use crate::tracking::KeyTracker;
 
 /// How often a command with the outcome [`Outcome::Busy`] is tried again without a notification.
 const BUSY_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -391,6 +392,17 @@ impl Shard {
     #[must_use]
     pub fn client_share(&self) -> ClientShare {
         self.inner.state.borrow().replica.clients.share()
+    }
+
+    /// Sets who is informed of changed keys while the engine notes them (`Engine::note_changes`).
+    pub fn set_key_tracker(&self, tracker: Rc<dyn KeyTracker>) {
+        self.inner.state.borrow_mut().replica.tracking.set_tracker(tracker);
+    }
+
+    /// The tracker's share in the memory that counts against `maxmemory`, initially 0.
+    #[must_use]
+    pub fn tracker_share(&self) -> ClientShare {
+        self.inner.state.borrow().replica.tracking.memory.share()
     }
 
     /// The sum of all connections' shares, bytes.

@@ -38,6 +38,7 @@ use crate::snapshots::Snapshots;
 use crate::stage::StagedUnit;
 use crate::tenures::Tenures;
 use crate::time::CommittedTime;
+use crate::tracking::Tracking;
 use crate::waits::{Acknowledged, Waiting, Waits};
 
 /// The state of one replica.
@@ -78,6 +79,8 @@ pub(crate) struct Replica {
     pub(crate) key_waits: KeyWaits,
     /// Keyspace notifications for the front end.
     pub(crate) key_events: KeyEvents,
+    /// Who is informed of changed keys.
+    pub(crate) tracking: Tracking,
     pub(crate) clients: ClientMemory,
     /// For how long memory was over its bound.
     pub(crate) overrun: Overrun,
@@ -110,6 +113,9 @@ impl Primary<'_> {
         self.end_unit(now);
         if !waited_for.is_empty() {
             self.replica.serve_changed(&waited_for, self.leader.stage.last_staged());
+        }
+        if self.replica.data.engine.notes_changes() {
+            self.report_staged();
         }
         true
     }
@@ -160,6 +166,7 @@ impl Replica {
             waits: Waits::default(),
             key_waits: KeyWaits::default(),
             key_events: KeyEvents::default(),
+            tracking: Tracking::default(),
             clients: ClientMemory::default(),
             overrun: Overrun::default(),
             counters: Counters { restores: 1, ..Counters::default() },
@@ -224,9 +231,9 @@ impl State {
     /// Passes the memory that counts against `maxmemory` besides the data to the engine.
     #[inline]
     pub(crate) fn count_memory(&mut self) {
-        let Replica { data, records, position, snapshots, clients, key_events, .. } = &mut self.replica;
+        let Replica { data, records, position, snapshots, clients, key_events, tracking, .. } = &mut self.replica;
         let open = self.leader.as_ref().map_or(0, |leader| leader.stage.memory());
-        let clients = clients.bytes() + key_events.bytes() as u64;
+        let clients = clients.bytes() + key_events.bytes() as u64 + tracking.memory.bytes();
         let rest = position.fragments.bytes() as u64 + clients + records.bytes() as u64;
         let image = snapshots.waiting_bytes();
         data.engine.set_memory_beside(MemoryBeside { uncommitted: open as u64, image, rest });
@@ -281,7 +288,7 @@ impl State {
 
 /// Memory of a replica by purpose.
 pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUse {
-    let Replica { data, records, position, snapshots, clients, key_events, .. } = replica;
+    let Replica { data, records, position, snapshots, clients, key_events, tracking, .. } = replica;
     MemoryUse {
         data: data.engine.memory_of_data(),
         image: data.engine.memory_of_image() + snapshots.waiting_bytes(),
@@ -289,6 +296,7 @@ pub(crate) fn memory_use(leader: Option<&Leader>, replica: &Replica) -> MemoryUs
         undo: data.engine.undo_bytes(),
         fragments: position.fragments.bytes() as u64,
         clients: clients.bytes() + key_events.bytes() as u64,
+        tracking: tracking.memory.bytes(),
         records: records.bytes() as u64,
     }
 }

@@ -11,7 +11,8 @@
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. reports to consensus: applied position, readiness, drained
 //! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
-//! 10. clients in WAIT are answered, and waits for keys whose time is over are ended
+//! 10. clients in WAIT are answered, waits for keys whose time is over are ended, and clients that cache what they have
+//!     read are informed of a lease that has lapsed
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes the loop, which then runs after the connections that were woken before it, so that their writes share the
@@ -188,10 +189,11 @@ impl State {
         let confirm = self.leader.as_mut().and_then(|leader| leader.confirm_reads(edges, now.boot));
         let copies = self.follow_waits(edges, now.boot);
         let keys = self.follow_key_waits(now.boot);
+        let tracking = self.follow_tracking(now.boot);
         NextTurn {
             work: [
-                expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, opening, served, confirm,
-                frees,
+                expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, tracking, opening,
+                served, confirm, frees,
             ]
             .into_iter()
             .flatten()

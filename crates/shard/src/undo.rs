@@ -30,7 +30,8 @@
 //! # What else is undone
 //!
 //! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
-//! or CLUSTERDOWN where they only read. Clients that wait for keys are released. A staged mode or lag bound is
+//! or CLUSTERDOWN where they only read. Clients that wait for keys are released, and those that cache what they have
+//! read are informed that nothing of it is valid. A staged mode or lag bound is
 //! forgotten. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
 //! with an error.
 //!
@@ -112,6 +113,7 @@ impl State {
         leader.waiting.wake_all();
         replica.key_waits.release_all();
         replica.key_events.end_tenure();
+        replica.report_lost();
         !by_records
     }
 }

@@ -179,6 +179,17 @@ pub const CHANNEL_INBOX_BYTES_MAX: usize = 16 * MIB;
 /// Messages of channels that wait to be sent to one other node, bytes; one more may exceed it.
 pub const CHANNEL_LINK_BYTES_MAX: usize = 16 * MIB;
 
+/// What a replica remembers of who has read which key (CLIENT TRACKING), bytes.
+pub const TRACKING_BYTES_MAX: usize = 512 * MIB;
+/// Changes of keys that clients have not been informed of, on one replica, bytes; also those that wait for a commit.
+pub const TRACKING_PENDING_BYTES_MAX: usize = 64 * MIB;
+/// Longest prefix of CLIENT TRACKING, bytes.
+pub const TRACKING_PREFIX_BYTES_MAX: usize = KIB;
+/// Prefixes of one connection.
+pub const TRACKING_PREFIXES_PER_CLIENT_MAX: usize = 256;
+/// Prefixes of all connections of one replica.
+pub const TRACKING_PREFIXES_MAX: usize = 100_000;
+
 /// Sources (an IPv4 address, or the first 64 bits of an IPv6 address) whose new connections a node remembers; those
 /// that arrived least recently are forgotten.
 pub const CONNECTION_SOURCES_MAX: usize = 20_000;

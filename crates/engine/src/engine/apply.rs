@@ -63,9 +63,10 @@ impl Engine {
         effect.perform(&mut self.keyspace, now);
     }
 
-    /// Informs watches and an image in progress before memory changes.
+    /// Informs watches, whoever follows changed keys, and an image in progress before memory changes.
     pub(crate) fn announce(&mut self, effect: &Effect<'_>, now: WallMs) {
         self.watchers.before(effect, &self.keyspace, now);
+        self.note_changed(effect.keys());
         if self.image.is_some() {
             self.image_before(effect);
         }

@@ -5,9 +5,11 @@
 //! - [`memory`]: what counts against `maxmemory`; [`evict`]: removal of keys when it is reached.
 //! - [`apply`]: applies effects on replicas and from the log.
 //! - [`undo`]: undoes uncommitted effects, and rolls back one unit. `notify`: what a unit has done, for subscribers.
-//! - `watch`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image of itself.
+//! - `watch`, `changed`, `image`, `digest`: what observes changes, or reads all data; `rebuild`: all data from an image
+//!   of itself.
 
 pub mod apply;
+pub mod changed;
 mod digest;
 pub mod evict;
 pub mod execute;
@@ -29,6 +31,7 @@ use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
 use crate::notify::Notifier;
 use crate::watch::Watchers;
+use changed::ChangedKeys;
 use fastness_resp::Args;
 use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
 use memory::MemoryBeside;
@@ -81,6 +84,8 @@ pub struct KeyspaceStats {
 pub struct Engine {
     pub(crate) keyspace: Keyspace,
     pub(crate) watchers: Watchers,
+    /// Names of changed keys, for the owner; see [`changed`].
+    changed: ChangedKeys,
     /// The image in progress; see [`crate::image`].
     pub(crate) image: Option<Box<Image>>,
     /// Values of an image being loaded that are not complete yet.
@@ -109,6 +114,7 @@ impl Engine {
         Engine {
             keyspace: Keyspace::new(options.seed),
             watchers: Watchers::default(),
+            changed: ChangedKeys::default(),
             image: None,
             loader: Loader::default(),
             stats: Stats::default(),
@@ -295,6 +301,7 @@ impl Engine {
         self.keyspace.restart();
         self.loader = Loader::default();
         self.watchers = Watchers::default();
+        self.clear_changed();
         self.stats = Stats::default();
         self.forget_notifications(0);
         self.choice.reset();

@@ -74,6 +74,7 @@ impl Engine {
         effects.truncate_unit();
         self.forget_notifications(savepoint.notified);
         self.watchers.roll_back_unit();
+        self.clear_changed();
         let Stats { hits, misses, .. } = self.stats;
         self.stats = Stats { hits, misses, ..savepoint.stats };
         if Plant::SavepointKept.is_on() {
@@ -105,6 +106,7 @@ impl Engine {
         let Some(timestamp) = self.keyspace.undo() else { return false };
         self.go_back_to(timestamp);
         self.touch_every_watcher();
+        self.clear_changed();
         true
     }
 

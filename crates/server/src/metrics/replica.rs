@@ -56,6 +56,7 @@ const FIGURES: &[Figure] = &[
     gauge("redis_memory_used_bytes", |s, _| s.shard.memory.total() as f64),
     gauge("fastness_memory_data_bytes", |s, _| s.shard.memory.data as f64),
     gauge("fastness_memory_clients_bytes", |s, _| s.shard.memory.clients as f64),
+    gauge("fastness_memory_client_tracking_bytes", |s, _| s.shard.memory.tracking as f64),
     gauge("fastness_memory_uncommitted_effects_bytes", |s, _| s.shard.memory.open_effects as f64),
     gauge("fastness_memory_idempotency_records_bytes", |s, _| s.shard.memory.records as f64),
     gauge("fastness_memory_snapshot_bytes", |s, _| s.shard.memory.image as f64),

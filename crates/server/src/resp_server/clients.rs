@@ -17,6 +17,7 @@ use fastness_types::limits::{LOG_WAIT_MAX, UNREAD_MAX};
 use tokio::sync::Notify;
 
 use super::pubsub::subscriptions::{ChannelKind, Subscriptions};
+use super::tracking::client::ClientTracking;
 use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
 use crate::auth::Origin;
 use crate::settings::Answered;
@@ -117,6 +118,8 @@ pub struct Client {
     pub blocked: Cell<bool>,
     /// Its subscriptions, and the messages of channels that wait for it.
     pub subscriptions: Subscriptions,
+    /// CLIENT TRACKING.
+    pub tracking: ClientTracking,
     /// Whether monitors have seen its command, which waits for keys.
     pub is_shown: Cell<bool>,
     /// After MONITOR; [`super::pubsub::monitors`] sets it.
@@ -136,6 +139,7 @@ pub struct Client {
     unblock: Cell<Option<Unblock>>,
     unblock_notify: Notify,
     killed: Cell<bool>,
+    called: Cell<bool>,
     wake: Notify,
 }
 
@@ -208,6 +212,7 @@ impl Client {
             memory: Cell::new(0),
             blocked: Cell::new(false),
             subscriptions: Subscriptions::default(),
+            tracking: ClientTracking::default(),
             is_shown: Cell::new(false),
             monitors: Cell::new(false),
             held_since: Cell::new(None),
@@ -219,6 +224,7 @@ impl Client {
             unblock: Cell::new(None),
             unblock_notify: Notify::new(),
             killed: Cell::new(false),
+            called: Cell::new(false),
             wake: Notify::new(),
         }
     }
@@ -356,9 +362,20 @@ impl Client {
         self.killed.get()
     }
 
-    /// Resolves once it was asked to close.
-    pub async fn killed(&self) {
-        while !self.killed.get() {
+    /// Asks the connection's task to check for push messages, which it does not wait for if nothing says that it gets
+    /// any.
+    pub fn call(&self) {
+        self.called.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Resolves once it was asked to close (`true`), or [called](Client::call).
+    pub async fn killed_or_called(&self) -> bool {
+        loop {
+            let called = self.called.take();
+            if called || self.killed.get() {
+                return self.killed.get();
+            }
             self.wake.notified().await;
         }
     }
@@ -393,6 +410,9 @@ impl Client {
             (self.is_subscribed(), 'P'),
             (self.queued.get() >= 0, 'x'),
             (self.blocked.get(), 'b'),
+            (self.tracking.is_on(), 't'),
+            (self.tracking.is_broken(), 'R'),
+            (self.tracking.is_bcast(), 'B'),
             (self.readonly.get(), 'r'),
             (self.no_evict.get(), 'e'),
             (self.no_touch.get(), 'T'),
@@ -417,7 +437,7 @@ impl Client {
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={} db=0 sub={} psub={} ssub={} multi={} \
              watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
-             events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
+             events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} \
              tot-cmds={}",
             self.id,
             self.address,
@@ -441,6 +461,7 @@ impl Client {
             self.memory.get(),
             self.command.get(),
             self.user_name(),
+            self.tracking.redirect().map_or(-1, |redirect| redirect as i64),
             self.protocol.get().number(),
             text(&self.library_name),
             text(&self.library_version),
@@ -497,6 +518,15 @@ impl Clients {
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Rc<Client>> {
         self.by_id.borrow().get(&id).cloned()
+    }
+
+    /// Those with higher numbers than `after`, at most `count_max`, and the last number if there may be more.
+    #[must_use]
+    pub fn some_after(&self, after: u64, count_max: usize) -> (Vec<Rc<Client>>, Option<u64>) {
+        let clients = self.by_id.borrow();
+        let some: Vec<_> = clients.range(after + 1..).take(count_max).map(|(_, client)| client.clone()).collect();
+        let last = some.last().filter(|_| some.len() == count_max).map(|client| client.id);
+        (some, last)
     }
 
     /// All, oldest first.

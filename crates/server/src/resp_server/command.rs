@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod client_filter;
 mod client_pause;
+mod client_tracking;
 mod cluster;
 mod cluster_change;
 mod config;

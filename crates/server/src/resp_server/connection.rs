@@ -173,6 +173,7 @@ impl Driver {
         self.blocked = None;
         self.server.pubsub.channels.leave(&self.client);
         self.server.pubsub.monitors.leave(&self.client);
+        self.server.tracking.leave(&self.client);
         self.client.subscriptions.drop_pushes();
         while let Ok(pending) = self.send()
             && (self.core.unsent() > 0 || self.stream.wants_flush())
@@ -259,7 +260,7 @@ impl Driver {
         };
         tokio::select! {
             biased;
-            () = client.killed() => Event::Killed,
+            is_killed = client.killed_or_called() => if is_killed { Event::Killed } else { Event::Released },
             () = released => Event::Released,
             answer = unblocked(blocked) => Event::Unblocked(answer),
             ready = socket => Event::Socket(ready),

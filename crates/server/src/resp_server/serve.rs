@@ -25,6 +25,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.server.pubsub.channels.leave(&self.client);
         self.server.pubsub.monitors.leave(&self.client);
+        self.server.tracking.leave(&self.client);
         self.server.clients.leave(&self.client);
     }
 }

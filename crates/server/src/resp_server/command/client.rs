@@ -58,12 +58,6 @@ pub(super) const DURABILITY: ServerCommand = ServerCommand::reply(
 .changing_connection();
 pub(super) const GETNAME: ServerCommand =
     ServerCommand::reply("client|getname", "", "Returns the name of this connection.", getname);
-pub(super) const GETREDIR: ServerCommand = ServerCommand::reply(
-    "client|getredir",
-    "",
-    "Returns the id of the client that receives the invalidation messages of this connection.",
-    getredir,
-);
 pub(super) const ID: ServerCommand = ServerCommand::reply("client|id", "", "Returns the id of this connection.", id);
 pub(super) const IDEMPOTENCY: ServerCommand = ServerCommand::reply(
     "client|idempotency",
@@ -121,12 +115,6 @@ pub(super) const SETINFO: ServerCommand = ServerCommand::reply(
 pub(super) const SETNAME: ServerCommand =
     ServerCommand::reply("client|setname", "<name>", "Sets the name of this connection.", setname)
         .changing_connection();
-pub(super) const TRACKINGINFO: ServerCommand = ServerCommand::reply(
-    "client|trackinginfo",
-    "",
-    "Describes the client-side caching of this connection.",
-    trackinginfo,
-);
 pub(super) const QUIT: ServerCommand =
     ServerCommand::outcome("quit", "", "Closes this connection.", quit).running_while_queueing().changing_connection();
 pub(super) const RESET: ServerCommand =
@@ -178,21 +166,6 @@ fn setinfo(call: Call<'_, '_>) {
     }
     *field.borrow_mut() = value.to_vec();
     call.out.ok();
-}
-
-fn getredir(call: Call<'_, '_>) {
-    call.out.integer(-1);
-}
-
-fn trackinginfo(call: Call<'_, '_>) {
-    call.out.map(3);
-    call.out.bulk("flags");
-    call.out.set(1);
-    call.out.bulk("off");
-    call.out.bulk("redirect");
-    call.out.integer(-1);
-    call.out.bulk("prefixes");
-    call.out.array(0);
 }
 
 fn info(call: Call<'_, '_>) {
@@ -355,6 +328,7 @@ fn reset(mut call: Call<'_, '_>) {
     call.shard.reset(call.session);
     call.replica.pubsub.channels.leave(call.client);
     call.replica.pubsub.monitors.leave(call.client);
+    call.replica.tracking.leave(call.client);
     call.client.reset();
     // Without success it has to authenticate.
     let _ = call.replica.let_in(call.client);

@@ -343,6 +343,9 @@ impl Host for ConnectionFrontEnd<'_> {
 
     fn set_running(&mut self, running: bool) {
         self.replica.executing.set(running);
+        if self.client.tracking.is_noloop() {
+            self.replica.tracking.set_writer(self.client, running);
+        }
         if running {
             fail_point!("server::executing");
         }
@@ -361,6 +364,7 @@ impl Host for ConnectionFrontEnd<'_> {
                 return Some(self.refuse_http());
             }
             add(&self.client.commands, 1);
+            self.client.tracking.end_command(None, reply);
             self.note_refused_request(args, reply);
             return None;
         };
@@ -376,6 +380,12 @@ impl Host for ConnectionFrontEnd<'_> {
                     self.client.trace.executed(&self.replica.shard, (request_bytes, reply_bytes), outcome);
                 }
             }
+        }
+        if self.client.tracking.is_on() {
+            if reply != QUEUED && !is_rejection(reply) {
+                self.replica.tracking.note_read(self.client, (spec, args), self.config());
+            }
+            self.client.tracking.end_command(Some(spec), reply);
         }
         // EXEC reports each command that it runs, see `FrontEnd::executed_queued`.
         if reply != QUEUED {
@@ -436,6 +446,9 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
     fn executed_queued(&mut self, executed: &ExecutedQueued<'_>) {
         let ExecutedQueued { spec, args, took, reply_bytes, reply } = *executed;
         let request_bytes = fastness_resp::request::encoded_len(args);
+        if self.client.tracking.is_on() {
+            self.replica.tracking.note_read(self.client, (spec, args), self.config());
+        }
         self.note_run((spec, args), CommandCost { took, request_bytes, reply_bytes }, reply);
         self.show(spec, args, reply);
     }

@@ -172,7 +172,7 @@ fn clients(facts: &Facts<'_>, text: &mut String) {
         "client_recent_max_input_buffer": largest(|client| client.query_bytes.get()),
         "client_recent_max_output_buffer": largest(|client| client.unsent_bytes.get()),
         "blocked_clients": clients.iter().filter(|client| client.blocked.get()).count(),
-        "tracking_clients": 0,
+        "tracking_clients": facts.replica.tracking.figures().clients,
         "pubsub_clients": clients.iter().filter(|client| client.is_subscribed()).count(),
         "watching_clients": facts.figures.watches.0,
         "clients_in_timeout_table": facts.shard.key_waits.with_timeout,
@@ -218,6 +218,7 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "mem_fragmentation_ratio": format!("{fragmentation:.2}"),
         "mem_fragmentation_bytes": resident as i64 - used as i64,
         "mem_clients_normal": memory.clients,
+        "mem_client_tracking": memory.tracking,
         "mem_uncommitted_effects": memory.open_effects,
         "mem_undo_log": memory.undo,
         "mem_log_fragments": memory.fragments,
@@ -382,6 +383,7 @@ fn durability(facts: &Facts<'_>, text: &mut String) {
 fn stats(facts: &Facts<'_>, text: &mut String) {
     let stats = &facts.replica.stats;
     let access = &facts.replica.node.access;
+    let tracked = facts.replica.tracking.figures();
     let [commands, bytes_in, bytes_out] = stats.per_second();
     lines!(text, "Stats",
         "total_connections_received": stats.connections.get(),
@@ -411,7 +413,9 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "migrate_cached_sockets": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
-        "tracking_total_keys": 0,
+        "tracking_total_keys": tracked.keys,
+        "tracking_total_items": tracked.items,
+        "tracking_total_prefixes": tracked.prefixes,
         "unexpected_error_replies": 0,
         "total_error_replies": stats.errors.get(),
         "total_reads_processed": stats.reads.get(),

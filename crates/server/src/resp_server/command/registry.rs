@@ -8,7 +8,8 @@ use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 
 use super::call::{RunServer, ServerCommand};
 use super::{
-    acl, client, client_pause, cluster, config, debug, hello, info, latency, log, memory, monitor, pubsub, role,
+    acl, client, client_pause, client_tracking, cluster, config, debug, hello, info, latency, log, memory, monitor,
+    pubsub, role,
 };
 
 #[rustfmt::skip]
@@ -21,7 +22,6 @@ const COMMANDS: &[ServerCommand] = &[
     client::CAPA,
     client::DURABILITY,
     client::GETNAME,
-    client::GETREDIR,
     client::ID,
     client::IDEMPOTENCY,
     client::INFO,
@@ -33,10 +33,13 @@ const COMMANDS: &[ServerCommand] = &[
     client::REPLY,
     client::SETINFO,
     client::SETNAME,
-    client::TRACKINGINFO,
     client_pause::PAUSE,
     client_pause::UNBLOCK,
     client_pause::UNPAUSE,
+    client_tracking::CACHING,
+    client_tracking::GETREDIR,
+    client_tracking::TRACKING,
+    client_tracking::TRACKINGINFO,
     // cluster
     cluster::ASKING,
     cluster::READONLY,

@@ -117,7 +117,7 @@ impl ReplicaServer {
     }
 
     /// Passes a push message to a connection, or closes it if it does not read.
-    pub(super) fn push_to(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
+    pub(crate) fn push_to(&self, client: &Client, message: &Arc<Vec<u8>>, hard_bytes: u64) {
         if client.is_killed() {
             return;
         }
