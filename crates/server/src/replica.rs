@@ -141,6 +141,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
     let (snapshot_log_bytes, lease_wait_max) = (config.snapshot_log_bytes, config.lease_wait_max);
     drop(config);
     let copies = Copies { group: options.group.clone() };
+    let snapshot_files = options.snapshots.clone();
     let shard_options = ShardOptions {
         shard: options.shard,
         node: options.node.node,
@@ -161,7 +162,8 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
     };
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
     let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports)
-        .with_settings_server(options.settings_server);
+        .with_settings_server(options.settings_server)
+        .with_snapshot_files(snapshot_files);
     (Rc::new(server), shard_loop)
 }
 

@@ -23,7 +23,7 @@ use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
 use crate::watch::Watchers;
 use fastness_resp::Args;
-use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
+use fastness_types::{FormatLevel, HashSeed, SLOTS, Slot, WallMs};
 use std::ops::RangeInclusive;
 
 /// The configuration of an engine.
@@ -84,6 +84,8 @@ pub struct Engine {
     leaves_access_times: bool,
     /// The ranges of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
     slots: Vec<RangeInclusive<u16>>,
+    /// See [`Engine::set_format`].
+    format: FormatLevel,
 }
 
 /// Steps of one slice of [`Engine::release_some`], which take some tens of microseconds.
@@ -104,6 +106,7 @@ impl Engine {
             newest_timestamp: WallMs(0),
             leaves_access_times: false,
             slots: vec![0..=SLOTS as u16 - 1],
+            format: FormatLevel::CURRENT,
         }
     }
 
@@ -231,6 +234,17 @@ impl Engine {
     /// Initially all slots.
     pub fn set_slots(&mut self, runs: Vec<RangeInclusive<u16>>) {
         self.slots = runs;
+    }
+
+    /// Sets the format level that all members of the group support: of two forms of an effect, commands stage the one
+    /// that every member can read. Initially that of this version.
+    pub fn set_format(&mut self, level: FormatLevel) {
+        self.format = level;
+    }
+
+    /// See [`Engine::set_format`].
+    pub(crate) fn format(&self) -> FormatLevel {
+        self.format
     }
 
     /// The slots that the shard owns, in order.

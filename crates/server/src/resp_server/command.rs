@@ -18,6 +18,7 @@ mod latency;
 mod log;
 mod memory;
 mod monitor;
+mod psync;
 mod pubsub;
 mod registry;
 mod role;
