@@ -64,7 +64,14 @@ impl SnapshotExport {
         // Neither the digest nor the file depends on the seed of the cluster: the order of keys does not matter.
         let engine = Engine::new(EngineOptions { seed: HashSeed([0; 16]), maxmemory: 0 });
         let rdb = RdbWriter::begin(start.dialect, start.facts, start.keys, out);
-        Ok(SnapshotExport { engine, records: Records::default(), head, rdb, loaded: 0, written: WrittenKeys::default() })
+        Ok(SnapshotExport {
+            engine,
+            records: Records::default(),
+            head,
+            rdb,
+            loaded: 0,
+            written: WrittenKeys::default(),
+        })
     }
 
     /// Takes the next chunk, and appends what is due of the file to `out`.

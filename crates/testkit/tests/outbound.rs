@@ -128,10 +128,7 @@ fn load(connection: &mut ReferenceConnection, prefix: &str) -> Result<()> {
         ),
     )?;
     // Within one slot.
-    run(
-        connection,
-        &format!("MULTI|SET {{{prefix}}}a 1|RPUSH {{{prefix}}}b 1 2|HSET {{{prefix}}}c f v|EXEC"),
-    )?;
+    run(connection, &format!("MULTI|SET {{{prefix}}}a 1|RPUSH {{{prefix}}}b 1 2|HSET {{{prefix}}}c f v|EXEC"))?;
     for kind in ["x", "l", "h", "z", "t"] {
         let dump = connection.call(&words(&["DUMP", &format!("{prefix}:{kind}")]))?;
         let Some((Value::Bulk(payload), _)) = parse(&dump)? else { bail!("no payload of {kind}") };
@@ -211,7 +208,11 @@ fn wait_for_same(source: &mut ReferenceConnection, replica: &mut ReferenceConnec
         if Instant::now() > until {
             let differs: Vec<_> = expected.iter().filter(|key| !found.contains(key)).take(3).collect();
             let instead: Vec<_> = found.iter().filter(|key| !expected.contains(key)).take(3).collect();
-            bail!("{} keys, {} in the replica; missing there: {differs:#?}; only there: {instead:#?}", expected.len(), found.len());
+            bail!(
+                "{} keys, {} in the replica; missing there: {differs:#?}; only there: {instead:#?}",
+                expected.len(),
+                found.len()
+            );
         }
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -315,7 +316,8 @@ async fn tools_get_a_file_and_commands_and_slow_ones_are_cut_off() -> Result<()>
         run(&mut source, &format!("SET big{i} {value}"))?;
     }
     let is_cut_off = |event: &fastness_testkit::cluster::SeenEvent| {
-        event.is("outbound_ended", &[]) && event.text_of("reason").is_some_and(|reason| reason.contains("takes nothing"))
+        event.is("outbound_ended", &[])
+            && event.text_of("reason").is_some_and(|reason| reason.contains("takes nothing"))
     };
     cluster.wait_for_event(Duration::from_secs(120), is_cut_off)?;
     ensure!(begun.elapsed() > Duration::from_secs(55), "after {:?}", begun.elapsed());

@@ -69,7 +69,10 @@ fn golden_bytes() {
             list(ListChange::Insert { pivot: 5, value: Some(b"b"), after: false, element: b"a" }),
             "9a0104036b6579010501620161",
         ),
-        (list(ListChange::Insert { pivot: 5, value: Some(b"b"), after: true, element: b"a" }), "9c0104036b6579010501620161"),
+        (
+            list(ListChange::Insert { pivot: 5, value: Some(b"b"), after: true, element: b"a" }),
+            "9c0104036b6579010501620161",
+        ),
         (list(ListChange::Remove { positions: &positions }), "8c0102036b6579020102"),
         (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Tail }), "8e0101036b6579"),
         (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }), "900101036b6579"),

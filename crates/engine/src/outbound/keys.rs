@@ -89,7 +89,9 @@ pub(super) fn write_zset(effect: &ZsetEffect<'_>, out: &mut CommandWriter<'_>) {
         ZsetEffect::Add { key, members, .. } => {
             let args = out.start("ZADD", 1 + members.len()).arg(key.bytes);
             for (name, score) in scored(members) {
-                args.arg(score_text(score).as_bytes()).arg(name);
+                let mut text = Vec::new();
+                fastness_resp::double::write(score, &mut text);
+                args.arg(&text).arg(name);
             }
         }
         ZsetEffect::Remove { key, members } => named("ZREM", key.bytes, members, out),
@@ -98,12 +100,4 @@ pub(super) fn write_zset(effect: &ZsetEffect<'_>, out: &mut CommandWriter<'_>) {
 
 fn named(command: &str, key: &[u8], names: Items<'_>, out: &mut CommandWriter<'_>) {
     out.start(command, 1 + names.len()).arg(key).args(names.iter());
-}
-
-/// The shortest text that is read as exactly this score.
-fn score_text(score: f64) -> String {
-    if score.is_infinite() {
-        return if score > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    format!("{score:e}")
 }

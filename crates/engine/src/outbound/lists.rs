@@ -1,6 +1,6 @@
 //! Effects of lists as commands.
 
-use super::unit::Untranslated;
+use super::untranslated::Untranslated;
 use super::writer::CommandWriter;
 use crate::list::change::{ListChange, ListEnd, read_positions};
 use crate::list::effect::ListEffect;

@@ -1,13 +1,13 @@
 //! Effects of streams as commands.
 
-use super::unit::Untranslated;
+use super::untranslated::Untranslated;
 use super::writer::CommandWriter;
 use crate::stream::change::{Delivery, StreamChange, read_deliveries, read_ids};
 use crate::stream::{StreamId, node_entries};
 
 /// The counters of a stream that are set once its nodes were added: XADD refuses ids up to the last one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counters<'a> {
+pub(super) struct StreamCounters<'a> {
     pub(super) key: &'a [u8],
     pub(super) last: StreamId,
     pub(super) added: u64,
@@ -16,7 +16,7 @@ pub(super) struct Counters<'a> {
     pub(super) entries: u64,
 }
 
-impl Counters<'_> {
+impl StreamCounters<'_> {
     /// Writes them. `marker`: a group that no stream has.
     ///
     /// # Errors
@@ -46,7 +46,9 @@ pub(super) fn write_stream(
     out: &mut CommandWriter<'_>,
 ) -> Result<u64, Untranslated> {
     match *change {
-        StreamChange::Add { id, fields, .. } => _ = out.start("XADD", 2 + fields.len()).arg(key).id(id).args(fields.iter()),
+        StreamChange::Add { id, fields, .. } => {
+            _ = out.start("XADD", 2 + fields.len()).arg(key).id(id).args(fields.iter())
+        }
         StreamChange::AddNode { id, live, deleted, bytes } => {
             let entries = node_entries(id, (live, deleted), bytes).unwrap_or_default();
             for (id, fields) in &entries {

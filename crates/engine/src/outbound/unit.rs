@@ -1,35 +1,19 @@
 //! The effects of one unit as commands.
 
 use super::dialect::Dialect;
-use super::streams::Counters;
+use super::streams::StreamCounters;
+use super::untranslated::Untranslated;
 use super::writer::CommandWriter;
 use super::{keys, lists, streams};
-use crate::effect::{DecodeError, Decoder, Effect};
+use crate::effect::{Decoder, Effect};
 use crate::keyspace::Key;
 use crate::list::change::ListChange;
 use crate::stream::change::StreamChange;
 use fastness_types::Slot;
 
-/// Why effects cannot be translated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Untranslated {
-    /// They are not effects of this version.
-    #[error("{0}")]
-    Effects(#[from] DecodeError),
-    /// An older version staged the effect of this command, without what the translation needs.
-    #[error("an effect of {0} that was written before all nodes had this version")]
-    Older(&'static str),
-    /// The counters of a restored stream contradict its entries; no command sets such counters.
-    #[error("the counters of a restored stream contradict its entries")]
-    Counters,
-    /// The effect is of a type that Valkey does not have.
-    #[error("an effect of a type that no command changes")]
-    Type,
-}
-
 /// Where the commands of a unit are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum UnitPlace {
     Start { is_several: bool },
     Within { is_several: bool },
     End,
@@ -41,8 +25,8 @@ pub struct UnitCommands<'a> {
     effects: Decoder<'a>,
     dialect: Dialect,
     marker: &'a [u8],
-    place: Place,
-    counters: Option<Counters<'a>>,
+    place: UnitPlace,
+    counters: Option<StreamCounters<'a>>,
     has_left_off_deadlines: bool,
 }
 
@@ -65,7 +49,7 @@ impl<'a> UnitCommands<'a> {
             effects: Decoder::new(effects),
             dialect,
             marker,
-            place: Place::Start { is_several },
+            place: UnitPlace::Start { is_several },
             counters: None,
             has_left_off_deadlines: false,
         })
@@ -78,15 +62,15 @@ impl<'a> UnitCommands<'a> {
     pub fn write_next(&mut self, out: &mut Vec<u8>) -> Result<bool, Untranslated> {
         let mut out = CommandWriter::new(out);
         let is_several = match self.place {
-            Place::End => return Ok(false),
-            Place::Start { is_several } => {
+            UnitPlace::End => return Ok(false),
+            UnitPlace::Start { is_several } => {
                 if is_several {
                     out.command("MULTI", &[]);
                 }
-                self.place = Place::Within { is_several };
+                self.place = UnitPlace::Within { is_several };
                 is_several
             }
-            Place::Within { is_several } => is_several,
+            UnitPlace::Within { is_several } => is_several,
         };
         match self.effects.next(key_of)? {
             Some(effect) => self.write(&effect, &mut out).map(|()| true),
@@ -95,7 +79,7 @@ impl<'a> UnitCommands<'a> {
                 if is_several {
                     out.command("EXEC", &[]);
                 }
-                self.place = Place::End;
+                self.place = UnitPlace::End;
                 Ok(false)
             }
         }
@@ -119,7 +103,7 @@ impl<'a> UnitCommands<'a> {
             Effect::Set(effect) => keys::write_set(effect, out),
             Effect::Zset(effect) => keys::write_zset(effect, out),
             Effect::List(effect) => return lists::write_list(effect, self.marker, out),
-            #[allow(unreachable_patterns, reason = "types that exist in tests only")]
+            // Streams were written above; others exist in tests only.
             _ => return Err(Untranslated::Type),
         }
         Ok(())
@@ -136,7 +120,7 @@ impl<'a> UnitCommands<'a> {
             self.write_counters(out)?;
         }
         if let StreamChange::SetCounters { last, added, max_deleted } = *change {
-            self.counters = Some(Counters { key, last, added, max_deleted, entries: 0 });
+            self.counters = Some(StreamCounters { key, last, added, max_deleted, entries: 0 });
         }
         let entries = streams::write_stream(key, change, out)?;
         if let Some(counters) = &mut self.counters {

@@ -8,7 +8,23 @@ use fastness_resp::number::parse_int;
 
 /// Longest address that a reader may announce, bytes.
 const ADDRESS_BYTES_MAX: usize = 255;
-const NO_INTEGER: &str = "ERR value is not an integer or out of range";
+
+/// Why an option of REPLCONF is refused, in Valkey's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplconfError {
+    /// The value is no number, or out of range.
+    #[error("ERR value is not an integer or out of range")]
+    NoInteger,
+    /// The address is too long.
+    #[error("ERR REPLCONF ip-address provided by replica instance is too long: {0} bytes")]
+    Address(usize),
+    /// There is no such part of a file.
+    #[error("ERR Unsupported rdb-filter-only option: {0}")]
+    Filter(String),
+    /// The option is unknown.
+    #[error("ERR Unrecognized REPLCONF option: {0}")]
+    Unknown(String),
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -27,18 +43,18 @@ impl ReplicaFacts {
     /// Notes an option of REPLCONF.
     ///
     /// # Errors
-    /// The reply, if the option is unknown or the value is not one of it.
-    pub fn set(&self, option: &[u8], value: &[u8]) -> Result<(), String> {
+    /// The option is unknown, or the value is not one of it.
+    pub fn set(&self, option: &[u8], value: &[u8]) -> Result<(), ReplconfError> {
         let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-        let number = || parse_int(value).ok_or_else(|| NO_INTEGER.to_owned());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let number = || parse_int(value).ok_or(ReplconfError::NoInteger);
         if is("listening-port") {
-            self.port.set(u16::try_from(number()?).map_err(|_| NO_INTEGER.to_owned())?);
+            self.port.set(u16::try_from(number()?).map_err(|_| ReplconfError::NoInteger)?);
         } else if is("ip-address") {
             if value.len() > ADDRESS_BYTES_MAX {
-                let len = value.len();
-                return Err(format!("ERR REPLCONF ip-address provided by replica instance is too long: {len} bytes"));
+                return Err(ReplconfError::Address(value.len()));
             }
-            self.address.replace(String::from_utf8_lossy(value).into_owned());
+            self.address.replace(text(value));
         } else if is("capa") {
             // As in Valkey, what is not known is ignored.
             self.knows_marks.set(self.knows_marks.get() || value.eq_ignore_ascii_case(b"eof"));
@@ -49,11 +65,11 @@ impl ReplicaFacts {
         } else if is("rdb-filter-only") {
             // There are no functions to be sent: either filter leaves nothing.
             if !value.is_empty() && !value.eq_ignore_ascii_case(b"functions") {
-                return Err(format!("ERR Unsupported rdb-filter-only option: {}", String::from_utf8_lossy(value)));
+                return Err(ReplconfError::Filter(text(value)));
             }
             self.without_data.set(true);
         } else {
-            return Err(format!("ERR Unrecognized REPLCONF option: {}", String::from_utf8_lossy(option)));
+            return Err(ReplconfError::Unknown(text(option)));
         }
         Ok(())
     }
@@ -125,12 +141,13 @@ mod tests {
     fn others_are_refused_in_valkeys_words() {
         let facts = ReplicaFacts::default();
         for (option, value, expected) in [
-            ("listening-port", "x", NO_INTEGER),
-            ("listening-port", "70000", NO_INTEGER),
+            ("listening-port", "x", "ERR value is not an integer or out of range"),
+            ("listening-port", "70000", "ERR value is not an integer or out of range"),
             ("rdb-filter-only", "keys", "ERR Unsupported rdb-filter-only option: keys"),
             ("rdb-channel", "1", "ERR Unrecognized REPLCONF option: rdb-channel"),
         ] {
-            assert_eq!(facts.set(option.as_bytes(), value.as_bytes()), Err(expected.to_owned()), "{option}");
+            let refused = facts.set(option.as_bytes(), value.as_bytes()).map_err(|error| error.to_string());
+            assert_eq!(refused, Err(expected.to_owned()), "{option}");
         }
         assert!(facts.set(b"ip-address", &[b'a'; 256]).is_err());
     }

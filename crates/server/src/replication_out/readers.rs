@@ -192,7 +192,10 @@ mod tests {
         one.acknowledge(12);
         one.end("first");
         one.end("second");
-        assert_eq!((one.acknowledged().map(|(offset, _)| offset), one.end_reason().as_deref()), (Some(12), Some("first")));
+        assert_eq!(
+            (one.acknowledged().map(|(offset, _)| offset), one.end_reason().as_deref()),
+            (Some(12), Some("first"))
+        );
         drop((one, other));
         assert!(readers.of_shard(ShardId(1)).is_empty());
         assert_eq!((readers.started(), readers.count()), (2, 0));

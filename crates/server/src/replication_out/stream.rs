@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastness_consensus::handle::{GroupHandle, Role};
 use fastness_engine::outbound::dialect::Dialect;
-use fastness_engine::outbound::unit::{UnitCommands, Untranslated};
+use fastness_engine::outbound::unit::UnitCommands;
+use fastness_engine::outbound::untranslated::Untranslated;
 use fastness_events::Event;
 use fastness_shard::batch::UnitKind;
 use fastness_shard::changes::{ChangeError, ChangePosition, ChangeReader, ChangeStart, CommittedBatch};
@@ -73,7 +74,7 @@ pub struct OutboundRequest {
 }
 
 /// Why a stream ends.
-enum StreamEnd {
+enum OutboundEnd {
     /// The connection is gone.
     Gone,
     /// Nothing was to follow the file.
@@ -84,23 +85,23 @@ enum StreamEnd {
     Slow(String),
 }
 
-impl From<FileError> for StreamEnd {
-    fn from(error: FileError) -> StreamEnd {
-        StreamEnd::Source(error.to_string())
+impl From<FileError> for OutboundEnd {
+    fn from(error: FileError) -> OutboundEnd {
+        OutboundEnd::Source(error.to_string())
     }
 }
 
-impl From<Untranslated> for StreamEnd {
-    fn from(error: Untranslated) -> StreamEnd {
-        StreamEnd::Source(format!("the stream has to start again: {error}"))
+impl From<Untranslated> for OutboundEnd {
+    fn from(error: Untranslated) -> OutboundEnd {
+        OutboundEnd::Source(format!("the stream has to start again: {error}"))
     }
 }
 
-impl From<ChangeError> for StreamEnd {
-    fn from(error: ChangeError) -> StreamEnd {
+impl From<ChangeError> for OutboundEnd {
+    fn from(error: ChangeError) -> OutboundEnd {
         match error {
-            ChangeError::Purged { .. } => StreamEnd::Slow(format!("the reader has fallen behind: {error}")),
-            error => StreamEnd::Source(error.to_string()),
+            ChangeError::Purged { .. } => OutboundEnd::Slow(format!("the reader has fallen behind: {error}")),
+            error => OutboundEnd::Source(error.to_string()),
         }
     }
 }
@@ -154,10 +155,10 @@ impl OutboundStream {
     async fn run(&mut self) {
         let Err(end) = self.follow().await;
         match end {
-            StreamEnd::Gone => self.reader.end("the connection was closed"),
-            StreamEnd::Complete => self.reader.end("complete: only the file was requested"),
-            StreamEnd::Source(reason) => self.reader.end(reason),
-            StreamEnd::Slow(reason) => {
+            OutboundEnd::Gone => self.reader.end("the connection was closed"),
+            OutboundEnd::Complete => self.reader.end("complete: only the file was requested"),
+            OutboundEnd::Source(reason) => self.reader.end(reason),
+            OutboundEnd::Slow(reason) => {
                 self.source.node.outbound.count_cut_off();
                 self.reader.end(reason);
             }
@@ -167,14 +168,14 @@ impl OutboundStream {
         self.source.node.events.record(Event::OutboundEnded { shard, reader, reason });
     }
 
-    async fn follow(&mut self) -> Result<std::convert::Infallible, StreamEnd> {
+    async fn follow(&mut self) -> Result<std::convert::Infallible, OutboundEnd> {
         let greeting = std::mem::take(&mut self.request.greeting);
         self.out.extend_from_slice(&greeting);
         self.flush().await?;
         let index = if self.request.with_data { self.snapshot().await? } else { self.source.handle.applied() };
         self.send_file(index).await?;
         if self.request.only_file {
-            return Err(StreamEnd::Complete);
+            return Err(OutboundEnd::Complete);
         }
         let start = ChangeStart::After(ChangePosition::end_of(index));
         let large = self.source.node.outbound.large.clone();
@@ -187,7 +188,7 @@ impl OutboundStream {
     }
 
     /// Waits for the snapshot with which the stream starts.
-    async fn snapshot(&mut self) -> Result<LogIndex, StreamEnd> {
+    async fn snapshot(&mut self) -> Result<LogIndex, OutboundEnd> {
         let until = Instant::now() + OUTBOUND_SNAPSHOT_WAIT_MAX;
         let mut newline_at = Instant::now() + NEWLINE_EVERY;
         loop {
@@ -197,7 +198,7 @@ impl OutboundStream {
             self.check()?;
             let now = Instant::now();
             if now >= until {
-                return Err(StreamEnd::Source("no snapshot was made in time; the node's log says why".to_owned()));
+                return Err(OutboundEnd::Source("no snapshot was made in time; the node's log says why".to_owned()));
             }
             if now >= newline_at {
                 newline_at = now + NEWLINE_EVERY;
@@ -209,14 +210,14 @@ impl OutboundStream {
     }
 
     /// Waits, unless the connection ends.
-    async fn pause(&self, span: Duration) -> Result<(), StreamEnd> {
+    async fn pause(&self, span: Duration) -> Result<(), OutboundEnd> {
         tokio::select! {
-            () = self.to.closed() => Err(StreamEnd::Gone),
+            () = self.to.closed() => Err(OutboundEnd::Gone),
             () = tokio::time::sleep(span) => Ok(()),
         }
     }
 
-    async fn send_file(&mut self, index: LogIndex) -> Result<(), StreamEnd> {
+    async fn send_file(&mut self, index: LogIndex) -> Result<(), OutboundEnd> {
         self.reader.set_state(OutboundState::SendsFile);
         let made_at = SystemClock.wall().0 / 1_000;
         let facts = FileFacts::new(self.reader.shard, self.request.dialect, self.source.keys, made_at);
@@ -245,7 +246,7 @@ impl OutboundStream {
         Ok(())
     }
 
-    fn begin_file(&mut self, length: impl FnOnce() -> Result<u64, FileError>) -> Result<(), StreamEnd> {
+    fn begin_file(&mut self, length: impl FnOnce() -> Result<u64, FileError>) -> Result<(), OutboundEnd> {
         let head = match &self.request.form {
             FileForm::Mark(mark) => format!("$EOF:{mark}\r\n"),
             FileForm::Length => format!("${}\r\n", length()?),
@@ -254,14 +255,14 @@ impl OutboundStream {
         Ok(())
     }
 
-    async fn end_file(&mut self) -> Result<(), StreamEnd> {
+    async fn end_file(&mut self) -> Result<(), OutboundEnd> {
         if let FileForm::Mark(mark) = &self.request.form {
             self.out.extend_from_slice(mark.as_bytes());
         }
         self.flush().await
     }
 
-    async fn send_commands(&mut self, log: &mut ChangeReader) -> Result<std::convert::Infallible, StreamEnd> {
+    async fn send_commands(&mut self, log: &mut ChangeReader) -> Result<std::convert::Infallible, OutboundEnd> {
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ping_at = Instant::now() + PING_EVERY;
@@ -283,7 +284,7 @@ impl OutboundStream {
                     self.flush().await?;
                     tokio::select! {
                         () = log.moved() => tokio::time::sleep_until(read_at + READ_EVERY).await,
-                        () = self.to.closed() => return Err(StreamEnd::Gone),
+                        () = self.to.closed() => return Err(OutboundEnd::Gone),
                         _ = check.tick() => {}
                     }
                     read_at = Instant::now();
@@ -292,7 +293,7 @@ impl OutboundStream {
         }
     }
 
-    async fn send_batch(&mut self, batch: &CommittedBatch) -> Result<(), StreamEnd> {
+    async fn send_batch(&mut self, batch: &CommittedBatch) -> Result<(), OutboundEnd> {
         let marker = self.marker.clone();
         self.large_until = batch.is_assembled().then(|| Instant::now() + OUTBOUND_LARGE_TIME_MAX);
         for unit in batch.units()? {
@@ -327,17 +328,17 @@ impl OutboundStream {
 
     /// Passes on what was made, in pieces. Waits while the queue is full; the connection closes it if its reader takes
     /// nothing.
-    async fn flush(&mut self) -> Result<(), StreamEnd> {
+    async fn flush(&mut self) -> Result<(), OutboundEnd> {
         let mut rest = Bytes::from(std::mem::take(&mut self.out));
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES));
             let len = piece.len();
             let sent = self.to.send(piece);
             match self.large_until {
-                None => sent.await.map_err(|_| StreamEnd::Gone)?,
+                None => sent.await.map_err(|_| OutboundEnd::Gone)?,
                 Some(until) => {
-                    let slow = |_| StreamEnd::Slow("the reader takes a large transaction too slowly".to_owned());
-                    tokio::time::timeout_at(until, sent).await.map_err(slow)?.map_err(|_| StreamEnd::Gone)?;
+                    let slow = |_| OutboundEnd::Slow("the reader takes a large transaction too slowly".to_owned());
+                    tokio::time::timeout_at(until, sent).await.map_err(slow)?.map_err(|_| OutboundEnd::Gone)?;
                 }
             }
             if self.in_commands {
@@ -348,21 +349,21 @@ impl OutboundStream {
     }
 
     /// Checks what ends a stream beside its reader.
-    fn check(&mut self) -> Result<(), StreamEnd> {
+    fn check(&mut self) -> Result<(), OutboundEnd> {
         let now = SystemClock.boot();
         let has_contact = match &**self.source.handle.role() {
             Role::Leader { lease, .. } => lease.holds(now),
             Role::Follower { .. } => self.source.handle.hears_leader(now),
-            Role::Stopped { .. } => return Err(StreamEnd::Source("the replica has stopped".to_owned())),
+            Role::Stopped { .. } => return Err(OutboundEnd::Source("the replica has stopped".to_owned())),
         };
         if has_contact {
             self.contact = now;
         } else if now.since(self.contact) > CONTACT_LOST_MAX {
-            return Err(StreamEnd::Source("the replica has lost contact with its primary".to_owned()));
+            return Err(OutboundEnd::Source("the replica has lost contact with its primary".to_owned()));
         }
         // What was committed until now was sent, or is read from another replica.
         if self.source.node.phase() >= Phase::Waiting {
-            return Err(StreamEnd::Source("the node stops".to_owned()));
+            return Err(OutboundEnd::Source("the node stops".to_owned()));
         }
         Ok(())
     }

@@ -11,13 +11,9 @@ pub(super) const PSYNC: ServerCommand = ServerCommand::reply(
     psync,
 )
 .changing_connection();
-pub(super) const SYNC: ServerCommand = ServerCommand::reply(
-    "sync",
-    "",
-    "As PSYNC, for tools that do not know it: without a reply before the data.",
-    sync,
-)
-.changing_connection();
+pub(super) const SYNC: ServerCommand =
+    ServerCommand::reply("sync", "", "As PSYNC, for tools that do not know it: without a reply before the data.", sync)
+        .changing_connection();
 pub(super) const REPLCONF: ServerCommand = ServerCommand::reply(
     "replconf",
     "[<option> <value> ...]",
@@ -41,8 +37,8 @@ fn replconf(call: Call<'_, '_>) {
         if is(option, "ack") || is(option, "getack") {
             return;
         }
-        if let Err(text) = facts.set(option, value) {
-            return call.out.error(text);
+        if let Err(error) = facts.set(option, value) {
+            return call.out.error(error.to_string());
         }
     }
     call.out.ok();
@@ -83,7 +79,7 @@ fn attach(call: Call<'_, '_>, greeting: Vec<u8>) {
     let Some(files) = replica.snapshot_files.clone() else {
         return out.error("ERR this node stores no snapshots, with which a replica outside of the cluster starts");
     };
-    let spec = super::registry::table().named(client.command.get().as_bytes());
+    let spec = replica.node.accounts.table().named(client.command.get().as_bytes());
     let (Some(spec), Some(place)) = (spec, replica.node.outbound.take_place()) else {
         return out.error("ERR as many replicas outside of the cluster read from this node as it serves");
     };
