@@ -9,7 +9,7 @@
 //! - [`clients`], [`stats`], [`command_log`], [`latency`], [`event_loop`]: what those commands show.
 //! - [`pubsub`]: channels and their subscribers.
 //! - [`eviction`]: what all connections may take together.
-//! - [`outbound`]: a connection that has become that of a replica outside of the cluster.
+//! - `outbound`: a connection that has become that of a replica outside of the cluster.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;

@@ -1,7 +1,7 @@
 //! A snapshot as an RDB file, for readers outside of the cluster.
 //!
 //! The chunks of the snapshot pass through an engine of its own: what is whole is written and forgotten, so that of a
-//! snapshot of any size about [`DRAINED_BYTES`], the largest value and the idempotency records are in memory. The file
+//! snapshot of any size about 1 MiB, the largest value and the idempotency records are in memory. The file
 //! ends only if everything that was written has the digest in the snapshot's tail.
 
 use fastness_engine::outbound::dialect::Dialect;

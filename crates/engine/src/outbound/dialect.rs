@@ -3,8 +3,8 @@
 /// The version of the RDB format that a reader understands, and with it commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// Version 11: Valkey before 9, Redis from 7.2 on, and readers that do not say which they are. Fields of hashes have
-    /// no deadlines.
+    /// Version 11: Valkey before 9, Redis from 7.2 on, and readers that do not say which they are. Fields of hashes
+    /// have no deadlines.
     Rdb11,
     /// Version 80: Valkey from 9 on.
     Rdb80,

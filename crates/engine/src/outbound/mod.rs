@@ -8,7 +8,7 @@
 //! # Rules
 //! - An effect is translated by itself, without the data that it changes. What a command needs beside the effect is
 //!   in the effect ([`FormatLevel::OUTBOUND`](fastness_types::FormatLevel)). Effects of older versions that lack it are
-//!   refused ([`untranslated::Untranslated`]); their reader starts again with an RDB file that has what they have changed.
+//!   refused ([`untranslated::Untranslated`]); their reader starts again with an RDB file that has their changes.
 //! - A unit that is more than one command is sent between MULTI and EXEC, so that it is applied as a whole or not at
 //!   all.
 //! - Commands remove what has expired; a reader need not do it, and a replica of Valkey does not.

@@ -36,8 +36,8 @@ fn key_of(bytes: &[u8]) -> Key<'_> {
 }
 
 impl<'a> UnitCommands<'a> {
-    /// The commands for the encoded effects of a unit. `marker` is a text that nobody uses as an element of a list or as
-    /// the name of a consumer group: some changes need one for the time of the unit.
+    /// The commands for the encoded effects of a unit. `marker` is a text that nobody uses as an element of a list or
+    /// as the name of a consumer group: some changes need one for the time of the unit.
     ///
     /// # Errors
     /// The bytes are not effects of this version.

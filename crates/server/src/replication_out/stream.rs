@@ -156,7 +156,8 @@ impl OutboundStream {
         let Err(end) = self.follow().await;
         match end {
             OutboundEnd::Gone => self.reader.end("the connection was closed"),
-            OutboundEnd::Complete => self.reader.end("complete: only the file was requested"),
+            // The event of the file says it.
+            OutboundEnd::Complete => return,
             OutboundEnd::Source(reason) => self.reader.end(reason),
             OutboundEnd::Slow(reason) => {
                 self.source.node.outbound.count_cut_off();
