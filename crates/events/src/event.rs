@@ -426,8 +426,8 @@ events! {
         /// Why.
         reason: String,
     }
-    /// A replica outside of the cluster is not sent the deadlines of fields of hashes, because its version does not know
-    /// them.
+    /// A replica outside of the cluster is not sent the deadlines of fields of hashes, because its version does not
+    /// know them.
     OutboundWithoutDeadlines = "outbound_without_deadlines", WARN,
         "a replica outside of the cluster is not sent the deadlines of fields: its version does not know them" {
         /// The shard.

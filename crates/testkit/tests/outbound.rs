@@ -99,7 +99,7 @@ fn connect(cluster: &Cluster, node: u64) -> Result<ReferenceConnection> {
     ReferenceConnection::open(&endpoint.host, endpoint.port, Protocol::Resp2)
 }
 
-/// Data of every type, small and large. `prefix` tells its keys from others.
+/// Data of every type, small and large. `prefix` tells its keys from others, and has them in one slot.
 fn load(connection: &mut ReferenceConnection, prefix: &str) -> Result<()> {
     let long = "v".repeat(30_000);
     for i in 0..300 {
@@ -127,8 +127,7 @@ fn load(connection: &mut ReferenceConnection, prefix: &str) -> Result<()> {
              SET {prefix}:soon v PX 40|HPEXPIRE {prefix}:h 40 FIELDS 1 f9|GETEX {prefix}:s3 PX 700000"
         ),
     )?;
-    // Within one slot.
-    run(connection, &format!("MULTI|SET {{{prefix}}}a 1|RPUSH {{{prefix}}}b 1 2|HSET {{{prefix}}}c f v|EXEC"))?;
+    run(connection, &format!("MULTI|SET {prefix}:ma 1|RPUSH {prefix}:mb 1 2|HSET {prefix}:mc f v|EXEC"))?;
     for kind in ["x", "l", "h", "z", "t"] {
         let dump = connection.call(&words(&["DUMP", &format!("{prefix}:{kind}")]))?;
         let Some((Value::Bulk(payload), _)) = parse(&dump)? else { bail!("no payload of {kind}") };
@@ -225,11 +224,11 @@ async fn a_valkey_replica_has_the_same_data_and_follows_another_node_after_a_fai
     let primary = cluster.primary(1, PATIENCE).await?;
     let others = cluster.others(primary)?;
     let mut source = connect(&cluster, primary)?;
-    load(&mut source, "before")?;
+    load(&mut source, "{before}")?;
     let replica = ValkeyReplica::start(&server)?;
     // Of a node that is not the primary.
     let mut seen = replica.follow(&cluster, others[0])?;
-    load(&mut source, "after")?;
+    load(&mut source, "{after}")?;
     let keys = wait_for_same(&mut source, &mut seen)?;
     eprintln!("the replica has the same {keys} keys");
 
@@ -244,7 +243,7 @@ async fn a_valkey_replica_has_the_same_data_and_follows_another_node_after_a_fai
 
     // The node dies; the replica goes on at another one, which may be the new primary.
     cluster.kill(others[0])?;
-    load(&mut source, "later")?;
+    load(&mut source, "{later}")?;
     let mut seen = replica.follow(&cluster, others[1])?;
     wait_for_same(&mut source, &mut seen)?;
     cluster.kill(primary)?;
@@ -282,7 +281,7 @@ async fn tools_get_a_file_and_commands_and_slow_ones_are_cut_off() -> Result<()>
     let cluster = Cluster::start(&ClusterOptions::default())?;
     let primary = cluster.primary(1, PATIENCE).await?;
     let mut source = connect(&cluster, primary)?;
-    load(&mut source, "a")?;
+    load(&mut source, "{a}")?;
 
     // A file by its length alone, in the oldest form.
     let mut tool = dial(&cluster, primary)?;

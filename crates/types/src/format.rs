@@ -26,8 +26,8 @@ impl FormatLevel {
     pub const CONTROL_SNAPSHOTS: FormatLevel = FormatLevel(5);
     /// Effects of lists, sets, sorted sets and streams, and their records in images.
     pub const COLLECTIONS: FormatLevel = FormatLevel(6);
-    /// Effects of LINSERT and of trims of streams with what a reader needs that does not have the data: the value beside
-    /// which an element is added, and the last removed id.
+    /// Effects of LINSERT and of trims of streams with what a reader needs that does not have the data: the value
+    /// beside which an element is added, and the last removed id.
     pub const OUTBOUND: FormatLevel = FormatLevel(7);
     /// The level that this version announces.
     pub const CURRENT: FormatLevel = FormatLevel::OUTBOUND;

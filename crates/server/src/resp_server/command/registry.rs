@@ -111,14 +111,14 @@ const MANAGED: &str = "ERR slots and nodes are managed by the cluster itself; se
 const HAND_OVER: &str = "ERR the cluster chooses primaries itself; move one with 'fastness cluster hand-over'";
 const REPLICAS: &str = "ERR the cluster chooses primaries and replicas itself; see 'fastness cluster hand-over' and \
      'fastness cluster replace-replica'";
-const SNAPSHOTS: &str = "ERR the cluster takes snapshots itself; start one with 'fastness cluster snapshot', or copy all \
-     data with 'valkey-cli --rdb'";
+const SNAPSHOTS: &str = "ERR the cluster takes snapshots itself; start one with 'fastness cluster snapshot', or copy \
+     all data with 'valkey-cli --rdb'";
 const LOG: &str = "ERR the log is shortened by snapshots; start one with 'fastness cluster snapshot'";
-const CONFIG_FILE: &str = "ERR the config file is not rewritten: the cluster keeps its settings itself, and options of a \
-     node are changed in its file";
+const CONFIG_FILE: &str = "ERR the config file is not rewritten: the cluster keeps its settings itself, and options of \
+     a node are changed in its file";
 const MODULES: &str = "ERR modules cannot be loaded; COMMAND LIST shows what is built in";
-const MIGRATE: &str = "ERR keys are not migrated by the server; copy some with DUMP and RESTORE, or all with a replica that \
-     attaches to this node";
+const MIGRATE: &str = "ERR keys are not migrated by the server; copy some with DUMP and RESTORE, or all with a replica \
+     that attaches to this node";
 const RESTORE: &str = "ERR slots are moved by the cluster itself; use RESTORE";
 
 /// HELP of the containers, and what is refused in every form: what the cluster does itself, or is done in another way.
