@@ -120,7 +120,7 @@ fn load(connection: &mut ReferenceConnection, prefix: &str) -> Result<()> {
              HPERSIST {prefix}:h FIELDS 1 f2|HINCRBY {prefix}:h g 4|SADD {prefix}:ints 1 2 3|SREM {prefix}:t 5|\
              LINSERT {prefix}:l BEFORE b new|LREM {prefix}:l 20 a|LREM {prefix}:l -3 b|LSET {prefix}:l 4 set|\
              LTRIM {prefix}:l 2 -3|LMOVE {prefix}:l {prefix}:l LEFT RIGHT|ZINCRBY {prefix}:z 0.1 m4|ZPOPMIN {prefix}:z|\
-             ZADD {prefix}:z inf top -0.0 zero|XTRIM {prefix}:x MAXLEN 120|XGROUP CREATE {prefix}:x g 0|\
+             ZADD {prefix}:z inf top -inf low|XTRIM {prefix}:x MAXLEN 120|XGROUP CREATE {prefix}:x g 0|\
              XREADGROUP GROUP g c COUNT 9 STREAMS {prefix}:x >|XAUTOCLAIM {prefix}:x g d 0 0 COUNT 2|\
              XADD {prefix}:x MAXLEN 100 * f v|XGROUP CREATE {prefix}:empty g 0 MKSTREAM|PFADD {prefix}:p a b c|\
              COPY {prefix}:x {prefix}:copy REPLACE|RENAME {prefix}:s1 {prefix}:renamed|DEL {prefix}:s2|\
@@ -299,6 +299,16 @@ async fn tools_get_a_file_and_commands_and_slow_ones_are_cut_off() -> Result<()>
     let mut tool = dial(&cluster, primary)?;
     tool.write_all(b"REPLCONF capa eof version 9.1.0\r\nPSYNC ? -1\r\n")?;
     let mut read = Vec::new();
+    read_until(&mut tool, &mut read, b"$EOF:")?;
+    let at = read.windows(5).position(|window| window == b"$EOF:").context("no mark")?;
+    while read.len() < at + 47 || !read[at + 47..].ends_with(&read[at + 5..at + 45].to_vec()) {
+        let mut chunk = [0; 65_536];
+        let len = tool.read(&mut chunk)?;
+        ensure!(len > 0, "the connection has ended within the file");
+        read.extend_from_slice(&chunk[..len]);
+    }
+    // Nothing follows the mark before it was found.
+    tool.write_all(b"REPLCONF ACK 0\r\n")?;
     read_until(&mut tool, &mut read, b"SELECT\r\n")?;
     ensure!(read.windows(12).any(|window| window == b"+FULLRESYNC "), "{}", read[..80].escape_ascii());
     ensure!(read.windows(9).any(|window| window == b"VALKEY080"), "{}", read[..300].escape_ascii());

@@ -16,6 +16,8 @@ pub enum OutboundState {
     WaitsForSnapshot,
     /// The RDB file is being sent.
     SendsFile,
+    /// It was sent, and the reader has not confirmed it.
+    AwaitsReader,
     /// Commands are sent.
     Online,
 }
@@ -26,7 +28,7 @@ impl OutboundState {
     pub fn name(self) -> &'static str {
         match self {
             OutboundState::WaitsForSnapshot => "wait_bgsave",
-            OutboundState::SendsFile => "send_bulk",
+            OutboundState::SendsFile | OutboundState::AwaitsReader => "send_bulk",
             OutboundState::Online => "online",
         }
     }

@@ -27,6 +27,8 @@ use crate::snapshots::SnapshotFiles;
 const PIECE_BYTES: usize = 64 * 1024;
 /// How often it is checked whether the replica still serves, and whether the snapshot is complete.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How often it is checked whether the reader has found the end of the file.
+const READY_EVERY: Duration = Duration::from_millis(20);
 /// Time between two signs of life while there is nothing to send before the file: readers wait a minute.
 const NEWLINE_EVERY: Duration = Duration::from_secs(1);
 /// Time between two PINGs in the stream (Valkey's `repl-ping-replica-period`).
@@ -178,6 +180,7 @@ impl OutboundStream {
         if self.request.only_file {
             return Err(OutboundEnd::Complete);
         }
+        self.reader_is_ready().await?;
         let start = ChangeStart::After(ChangePosition::end_of(index));
         let large = self.source.node.outbound.large.clone();
         let mut log = ChangeReader::open(self.source.handle.clone(), start, large).await?;
@@ -208,6 +211,20 @@ impl OutboundStream {
             }
             self.pause(CHECK_EVERY).await?;
         }
+    }
+
+    /// Waits until the reader has confirmed the file. One that finds its end by a mark looks for that at the end of what
+    /// it has received, so nothing may follow before it has found it.
+    async fn reader_is_ready(&mut self) -> Result<(), OutboundEnd> {
+        if self.request.form == FileForm::Length {
+            return Ok(());
+        }
+        self.reader.set_state(OutboundState::AwaitsReader);
+        while self.reader.acknowledged().is_none() {
+            self.check()?;
+            self.pause(READY_EVERY).await?;
+        }
+        Ok(())
     }
 
     /// Waits, unless the connection ends.

@@ -1,8 +1,8 @@
 //! The connection of a reader outside of the cluster, once it has become a replica (PSYNC, SYNC): it is sent what its
 //! stream makes ([`crate::replication_out`]), and says how far it is (`REPLCONF ACK`). No command of it runs any more.
 //!
-//! A reader that takes nothing although something waits for it, or that has confirmed offsets and confirms none any
-//! more, is cut off after [`OUTBOUND_STALL_MAX`].
+//! A reader that takes nothing although something waits for it, that does not confirm the file, or that has confirmed
+//! offsets and confirms none any more, is cut off after [`OUTBOUND_STALL_MAX`].
 
 use std::io;
 use std::rc::Rc;
@@ -21,7 +21,9 @@ use super::clients::Client;
 use super::received::Filled;
 use super::stats::add;
 use super::stream::ClientStream;
-use crate::replication_out::{self, OutboundReader, OutboundRequest, OutboundSource, Outlet, QueuedBytes};
+use crate::replication_out::{
+    self, OutboundReader, OutboundRequest, OutboundSource, OutboundState, Outlet, QueuedBytes,
+};
 use crate::snapshots::SnapshotFiles;
 
 /// Bytes that a reader may send without a complete request.
@@ -195,11 +197,15 @@ impl Feed<'_> {
 
     /// Checks whether the reader is too slow, and whether its user may still read. `waits`: something waits for it.
     fn check(&mut self, waits: bool) -> Next {
-        let slow = if waits && self.moved_at.elapsed() > OUTBOUND_STALL_MAX {
+        let is_late = |at: Instant| at.elapsed() > OUTBOUND_STALL_MAX;
+        // Tools that know SYNC alone confirm once, and never again.
+        let confirmed = self.reader.acknowledged().filter(|_| self.spec.name == "psync");
+        let slow = if waits && is_late(self.moved_at) {
             Some("it takes nothing")
+        } else if self.reader.state() == OutboundState::AwaitsReader && is_late(self.moved_at) {
+            Some("it does not confirm the file")
         } else {
-            let confirmed = self.reader.acknowledged();
-            confirmed.filter(|(_, at)| at.elapsed() > OUTBOUND_STALL_MAX).map(|_| "it confirms nothing")
+            confirmed.filter(|(_, at)| is_late(*at)).map(|_| "it confirms nothing")
         };
         if let Some(slow) = slow {
             self.server.node.outbound.count_cut_off();
