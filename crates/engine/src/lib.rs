@@ -17,6 +17,7 @@
 //!   effects, changes and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings.
 //!   [`geo`]: positions as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands
 //!   that belong to no type.
+//! - [`outbound`]: effects as commands of Valkey, and data as an RDB file, for readers outside of the cluster.
 //! - [`transaction`]: MULTI and EXEC. [`blocking`]: commands that wait for keys.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
@@ -48,6 +49,7 @@ pub mod list;
 pub mod notify;
 #[cfg(test)]
 mod notify_tests;
+pub mod outbound;
 pub(crate) mod pairs;
 pub mod random;
 pub(crate) mod sampling;

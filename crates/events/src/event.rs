@@ -406,6 +406,35 @@ events! {
         /// The error.
         reason: String,
     }
+    /// A replica outside of the cluster was sent all data of a shard.
+    OutboundSent = "outbound_sent", INFO, "a replica outside of the cluster was sent all data" {
+        /// The shard.
+        shard: GroupId,
+        /// Its address.
+        reader: String,
+        /// The log position of the data.
+        index: LogIndex,
+        /// Number of keys.
+        keys: u64,
+    }
+    /// The stream to a replica outside of the cluster has ended.
+    OutboundEnded = "outbound_ended", WARN, "the stream to a replica outside of the cluster has ended" {
+        /// The shard.
+        shard: GroupId,
+        /// Its address.
+        reader: String,
+        /// Why.
+        reason: String,
+    }
+    /// A replica outside of the cluster is not sent the deadlines of fields of hashes, because its version does not
+    /// know them.
+    OutboundWithoutDeadlines = "outbound_without_deadlines", WARN,
+        "a replica outside of the cluster is not sent the deadlines of fields: its version does not know them" {
+        /// The shard.
+        shard: GroupId,
+        /// Its address.
+        reader: String,
+    }
     /// Memory of a replica equals the log again, after a start, an undo or an installed snapshot.
     MemoryRestored = "memory_restored", INFO, "memory is restored" {
         /// The shard.

@@ -57,6 +57,7 @@ pub mod publications;
 mod replace;
 pub mod replica;
 pub mod replicas;
+pub mod replication_out;
 pub mod resp_server;
 pub mod settings;
 pub mod shared;

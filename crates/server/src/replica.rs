@@ -143,6 +143,7 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
     let eviction = config.eviction;
     drop(config);
     let copies = Copies { group: options.group.clone() };
+    let snapshot_files = options.snapshots.clone();
     let shard_options = ShardOptions {
         shard: options.shard,
         node: options.node.node,
@@ -164,7 +165,8 @@ fn open(options: ReplicaOptions) -> (Rc<ReplicaServer>, impl Future<Output = ()>
     let (shard, shard_loop) = Shard::start(shard_options, options.handle);
     shard.set_memory_bound(maxmemory, eviction);
     let server = ReplicaServer::new(options.node, options.shard, shard, options.group, options.ports)
-        .with_settings_server(options.settings_server);
+        .with_settings_server(options.settings_server)
+        .with_snapshot_files(snapshot_files);
     (Rc::new(server), shard_loop)
 }
 

@@ -9,6 +9,7 @@
 //! - [`clients`], [`stats`], [`command_log`], [`latency`], [`event_loop`]: what those commands show.
 //! - [`pubsub`]: channels and their subscribers. [`tracking`]: client-side caching.
 //! - [`eviction`]: what all connections may take together.
+//! - `outbound`: a connection that has become that of a replica outside of the cluster.
 //! - [`pipe`]: connections in memory, for other front ends of the node.
 
 pub mod accept;
@@ -22,6 +23,7 @@ pub mod event_loop;
 pub mod eviction;
 mod evictor;
 pub mod latency;
+mod outbound;
 pub mod pipe;
 pub mod pubsub;
 pub mod received;
@@ -44,6 +46,7 @@ use crate::auth::{self, AuthRefusal};
 use crate::group_view::GroupView;
 use crate::settings::SettingsServer;
 use crate::shared::NodeShared;
+use crate::snapshots::SnapshotFiles;
 use crate::topology::View;
 use clients::{Client, Clients, Stuck};
 use command_log::CommandLogs;
@@ -81,6 +84,8 @@ pub struct ReplicaServer {
     pub ports: (u16, u16),
     /// Changes the cluster's settings; `None`: there is no control plane, the node's own options are all there is.
     pub settings_server: Option<SettingsServer>,
+    /// Where the replica's snapshots are kept; `None`: it makes none.
+    pub(crate) snapshot_files: Option<SnapshotFiles>,
     /// A command is being run: a panic of a connection's task leaves the data in a state that nobody knows.
     pub(crate) executing: Cell<bool>,
     /// Such a panic has happened: the replica ends.
@@ -117,6 +122,7 @@ impl ReplicaServer {
             group,
             ports,
             settings_server: None,
+            snapshot_files: None,
             executing: Cell::new(false),
             broken: Notify::new(),
             read_buffer: Cell::default(),
@@ -128,6 +134,12 @@ impl ReplicaServer {
     #[must_use]
     pub fn with_settings_server(self, settings_server: Option<SettingsServer>) -> ReplicaServer {
         ReplicaServer { settings_server, ..self }
+    }
+
+    /// Lets replicas outside of the cluster attach, which start with a snapshot.
+    #[must_use]
+    pub fn with_snapshot_files(self, snapshot_files: Option<SnapshotFiles>) -> ReplicaServer {
+        ReplicaServer { snapshot_files, ..self }
     }
 
     /// Lets a client in that needs no password.

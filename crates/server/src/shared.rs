@@ -30,6 +30,7 @@ use crate::journal::Journal;
 use crate::lab::Lab;
 use crate::node_disk::NodeDisk;
 use crate::publications::Publications;
+use crate::replication_out::readers::OutboundReaders;
 use crate::settings;
 use crate::sources::Sources;
 use crate::throttle::Throttles;
@@ -91,6 +92,8 @@ pub struct NodeShared {
     pub forwarded: AtomicU64,
     /// Streams of changes.
     pub watchers: Watchers,
+    /// Streams to readers outside of the cluster.
+    pub outbound: OutboundReaders,
     /// Messages of channels between replicas and nodes.
     pub publications: Publications,
     /// The users that this node's files define: it goes by them until the cluster has users of its own.
@@ -209,6 +212,7 @@ impl NodeShared {
             log: OnceLock::new(),
             messages,
             watchers: Watchers::default(),
+            outbound: OutboundReaders::default(),
             publications: Publications::default(),
             first_users: Arc::new(first_users),
             accounts,

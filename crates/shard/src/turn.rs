@@ -163,7 +163,9 @@ impl State {
         self.replica.flow.set_draining(handle.drain() == Drain::Requested, now.boot);
         self.start_tenure(now);
         if let Some(leader) = &mut self.leader {
-            leader.stage.follow_format(handle.format());
+            let level = handle.format();
+            leader.stage.follow_format(level);
+            self.replica.data.engine.set_format(level);
         }
         self.follow_desired(handle, now);
         let expiry = self.expire(now);

@@ -26,8 +26,11 @@ impl FormatLevel {
     pub const CONTROL_SNAPSHOTS: FormatLevel = FormatLevel(5);
     /// Effects of lists, sets, sorted sets and streams, and their records in images.
     pub const COLLECTIONS: FormatLevel = FormatLevel(6);
+    /// Effects of LINSERT and of trims of streams with what a reader needs that does not have the data: the value
+    /// beside which an element is added, and the last removed id.
+    pub const OUTBOUND: FormatLevel = FormatLevel(7);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::COLLECTIONS;
+    pub const CURRENT: FormatLevel = FormatLevel::OUTBOUND;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

@@ -151,6 +151,19 @@ pub const WATCH_STALL_MAX: Duration = Duration::from_secs(10);
 pub const WATCH_LARGE_BATCHES_MAX: usize = 1;
 /// How long a client may take to receive such a batch. Then it is cut off.
 pub const WATCH_LARGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Replicas outside of the cluster (PSYNC, SYNC) that a node serves at a time. Each has a thread.
+pub const OUTBOUND_STREAMS_MAX: usize = 8;
+/// What was made for one such replica and not sent, bytes; a single command or value may be longer.
+pub const OUTBOUND_QUEUE_BYTES_MAX: usize = MIB;
+/// How long such a replica may take nothing while something waits for it, or confirm nothing after it has confirmed an
+/// offset. Then it is cut off.
+pub const OUTBOUND_STALL_MAX: Duration = Duration::from_secs(60);
+/// How long the snapshot with which its stream starts is awaited.
+pub const OUTBOUND_SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Batches of several log entries that the streams of a node to such replicas have in memory at a time; others wait.
+pub const OUTBOUND_LARGE_BATCHES_MAX: usize = 1;
+/// How long such a replica may take to receive such a batch. Then it is cut off.
+pub const OUTBOUND_LARGE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Streams of the topology that a node serves at a time.
 pub const TOPOLOGY_STREAMS_MAX: usize = 10_000;
 

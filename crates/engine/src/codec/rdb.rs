@@ -16,7 +16,7 @@ pub(crate) const VERSION: u16 = 80;
 /// The versions that are read: those of Redis before Valkey was forked, and Valkey's own.
 const READ: [std::ops::RangeInclusive<u16>; 2] = [1..=11, 80..=VERSION];
 /// Version and checksum.
-const FOOTER_BYTES: usize = 10;
+pub(crate) const FOOTER_BYTES: usize = 10;
 
 /// Checks a payload, which may expand to `bytes_max` bytes; returns the RDB type of its value, and the value. Bytes
 /// after the value are ignored, as in Valkey.
@@ -206,6 +206,14 @@ pub(crate) fn seal(mut out: Vec<u8>) -> Vec<u8> {
 
 /// The checksum of Valkey's files, computed sixteen bytes at a time, because the shard waits for it: up to 512 MB.
 static CRC: crc::Crc<u64, crc::Table<16>> = crc::Crc::<u64, crc::Table<16>>::new(&crc::CRC_64_REDIS);
+
+/// A checksum of bytes that come piece by piece.
+pub(crate) type RunningCrc = crc::Digest<'static, u64, crc::Table<16>>;
+
+/// Starts a checksum.
+pub(crate) fn running_crc() -> RunningCrc {
+    CRC.digest()
+}
 
 pub(crate) fn crc64(bytes: &[u8]) -> u64 {
     CRC.checksum(bytes)

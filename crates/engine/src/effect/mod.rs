@@ -50,6 +50,8 @@
 //! | 74 | LROTATE RIGHT RIGHT | key | removes the last element and adds it again |
 //! | 75 | LADD NODE | key, element+ | adds a node of elements at the tail |
 //! | 76 | LADD PLAIN NODE | key, element | adds a node of one element, plain, at the tail |
+//! | 77 | LINSERT BEFORE VALUE | key, position, value, element | as 68; names the value of the other element |
+//! | 78 | LINSERT AFTER VALUE | key, position, value, element | as 69; names the value of the other element |
 //! | 96 | SADD | key, member+ | adds members |
 //! | 97 | SADD TEXTS | key, member+ | adds members; a set of integers becomes one of texts |
 //! | 98 | SADD TABLE | key, member+ | adds members; a packed set becomes a table |
@@ -71,6 +73,7 @@
 //! | 170 | XGROUP DELCONSUMER | key, group, consumer | removes a consumer and what is pending for it |
 //! | 171 | XCLAIM | key, group, consumer, deliveries | makes entries pending for a consumer |
 //! | 172 | XACK | key, group, ids | ends that entries are pending |
+//! | 173 | XTRIM UP TO | key, number, number, id | as 164; names the last entry that is removed |
 //!
 //! Positions count from the head, from 0 on. Those of LREM are one argument: a varint for the first, and one for each
 //! distance to the next. Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit

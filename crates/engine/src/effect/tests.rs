@@ -63,8 +63,16 @@ fn golden_bytes() {
         (list(ListChange::Push { end: ListEnd::Tail, elements: fields }), "820103036b657901610162"),
         (list(ListChange::Trim { head: 2, tail: 300 }), "840103036b6579010202ac02"),
         (list(ListChange::Set { index: 5, element: b"a" }), "860103036b657901050161"),
-        (list(ListChange::Insert { pivot: 5, after: false, element: b"a" }), "880103036b657901050161"),
-        (list(ListChange::Insert { pivot: 5, after: true, element: b"a" }), "8a0103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, value: None, after: false, element: b"a" }), "880103036b657901050161"),
+        (list(ListChange::Insert { pivot: 5, value: None, after: true, element: b"a" }), "8a0103036b657901050161"),
+        (
+            list(ListChange::Insert { pivot: 5, value: Some(b"b"), after: false, element: b"a" }),
+            "9a0104036b6579010501620161",
+        ),
+        (
+            list(ListChange::Insert { pivot: 5, value: Some(b"b"), after: true, element: b"a" }),
+            "9c0104036b6579010501620161",
+        ),
         (list(ListChange::Remove { positions: &positions }), "8c0102036b6579020102"),
         (list(ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Tail }), "8e0101036b6579"),
         (list(ListChange::Rotate { from: ListEnd::Tail, to: ListEnd::Head }), "900101036b6579"),
@@ -96,7 +104,8 @@ fn golden_bytes_of_streams() {
         (stream(StreamChange::Add { id, in_new_node: true, fields }), "c20204036b657902050101610162"),
         (stream(StreamChange::AddNode { id, live: 1, deleted: 2, bytes: b"x" }), "c40205036b6579020501010101020178"),
         (stream(StreamChange::Delete { ids: &[5, 1] }), "c60202036b6579020501"),
-        (stream(StreamChange::Trim { nodes: 2, entries: 300 }), "c80203036b6579010202ac02"),
+        (stream(StreamChange::Trim { nodes: 2, entries: 300, last: None }), "c80203036b6579010202ac02"),
+        (stream(StreamChange::Trim { nodes: 2, entries: 300, last: Some(id) }), "da0204036b6579010202ac02020501"),
         (stream(StreamChange::SetCounters { last: id, added: 7, max_deleted: id }), "ca0204036b65790205010107020501"),
         (stream(StreamChange::CreateGroup { group: b"g", last: id, read: -1 }), "cc0204036b657901670205010101"),
         (stream(StreamChange::SetGroup { group: b"g", last: id, read: 3 }), "ce0204036b657901670205010106"),
@@ -198,7 +207,8 @@ proptest! {
         let end = ListEnd::Head;
         for change in [
             ListChange::Push { end, elements: items },
-            ListChange::Insert { pivot: 1, after: true, element: &value },
+            ListChange::Insert { pivot: 1, value: None, after: true, element: &value },
+            ListChange::Insert { pivot: 1, value: Some(&value), after: false, element: &value },
             ListChange::Set { index: 0, element: &value },
             ListChange::Rotate { from: end, to: end },
             ListChange::AddNode { plain: false, elements: items },
@@ -225,7 +235,7 @@ proptest! {
             StreamChange::Delete { ids: &[9, 9] },
             StreamChange::SetCounters { last: id, added: 9, max_deleted: id },
             StreamChange::AddNode { id: StreamId::MAX, live: 1, deleted: 0, bytes: &value },
-            StreamChange::Trim { nodes: 1, entries: 1 },
+            StreamChange::Trim { nodes: 1, entries: 1, last: Some(id) },
             StreamChange::DestroyGroup { group },
         ] {
             buf.push(&StreamEffect { key, change });

@@ -33,7 +33,7 @@ use crate::notify::Notifier;
 use crate::watch::Watchers;
 use changed::ChangedKeys;
 use fastness_resp::Args;
-use fastness_types::{HashSeed, SLOTS, Slot, WallMs};
+use fastness_types::{FormatLevel, HashSeed, SLOTS, Slot, WallMs};
 use memory::MemoryBeside;
 use std::ops::RangeInclusive;
 
@@ -102,6 +102,8 @@ pub struct Engine {
     leaves_access_times: bool,
     /// The ranges of slots that this replica's shard owns, in order; see [`Engine::set_slots`].
     slots: Vec<RangeInclusive<u16>>,
+    /// See [`Engine::set_format`].
+    format: FormatLevel,
 }
 
 /// Steps of one slice of [`Engine::release_some`], which take some tens of microseconds.
@@ -126,6 +128,7 @@ impl Engine {
             newest_timestamp: WallMs(0),
             leaves_access_times: false,
             slots: vec![0..=SLOTS as u16 - 1],
+            format: FormatLevel::CURRENT,
         }
     }
 
@@ -222,6 +225,17 @@ impl Engine {
     /// Initially all slots.
     pub fn set_slots(&mut self, runs: Vec<RangeInclusive<u16>>) {
         self.slots = runs;
+    }
+
+    /// Sets the format level that all members of the group support: of two forms of an effect, commands stage the one
+    /// that every member can read. Initially that of this version.
+    pub fn set_format(&mut self, level: FormatLevel) {
+        self.format = level;
+    }
+
+    /// See [`Engine::set_format`].
+    pub(crate) fn format(&self) -> FormatLevel {
+        self.format
     }
 
     /// The slots that the shard owns, in order.

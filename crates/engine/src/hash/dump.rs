@@ -31,6 +31,11 @@ fn dump(entry: &Entry, now: WallMs) -> Option<Vec<u8>> {
     Hash::of(entry.value(), now).map(dump_hash)
 }
 
+/// The payload of a hash for readers that do not know deadlines of fields: without them.
+pub(crate) fn dump_without_deadlines(entry: &Entry) -> Option<Vec<u8>> {
+    Hash::of(entry.value(), WallMs(0)).map(|hash| write_hash(hash, false))
+}
+
 fn restore(kind: u8, input: &mut Input<'_>, now: WallMs) -> Result<Put, PayloadError> {
     let fields = restore_hash(kind, input, now)?;
     Ok(Box::new(move |engine, key, expiry, env| put(engine, key, &fields, expiry, env)))
@@ -57,7 +62,10 @@ fn put(engine: &mut Engine, key: &Key<'_>, fields: &[Field], expiry: ExpiryChang
 type Field = (Vec<u8>, Vec<u8>, Option<WallMs>);
 
 fn dump_hash(hash: Hash<'_>) -> Vec<u8> {
-    let has_deadlines = hash.has_deadlines();
+    write_hash(hash, hash.has_deadlines())
+}
+
+fn write_hash(hash: Hash<'_>, has_deadlines: bool) -> Vec<u8> {
     let mut out = vec![if has_deadlines { TYPE_HASH_2 } else { TYPE_HASH }];
     write_len(hash.len(), &mut out);
     for ((field, value), deadline) in hash.iter_with_deadlines() {

@@ -6,7 +6,7 @@
 
 pub mod all;
 pub mod del;
-mod dump;
+pub(crate) mod dump;
 pub mod effect;
 pub mod expire;
 pub mod fields;

@@ -65,6 +65,9 @@ pub enum ListChange<'a> {
     Insert {
         /// The position of the other one.
         pivot: u64,
+        /// The value of the other one, which no element before it has; `None`: not recorded, by an older version. It
+        /// decides nothing: it is for readers that do not have the list.
+        value: Option<&'a [u8]>,
         /// Whether it is added after that one, not before.
         after: bool,
         /// The element.

@@ -20,6 +20,8 @@ mod op {
     pub(super) const LROTATE_RIGHT_RIGHT: u16 = 74;
     pub(super) const LADD_NODE: u16 = 75;
     pub(super) const LADD_PLAIN_NODE: u16 = 76;
+    pub(super) const LINSERT_BEFORE_VALUE: u16 = 77;
+    pub(super) const LINSERT_AFTER_VALUE: u16 = 78;
 }
 
 /// A change of the list at a key. See the table of [`crate::effect`].
@@ -36,6 +38,7 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
         Some(match op {
             op::LPUSH | op::RPUSH | op::LADD_NODE => count >= 2,
             op::LTRIM | op::LSET | op::LINSERT_BEFORE | op::LINSERT_AFTER => count == 3,
+            op::LINSERT_BEFORE_VALUE | op::LINSERT_AFTER_VALUE => count == 4,
             op::LREM | op::LADD_PLAIN_NODE => count == 2,
             op::LROTATE_LEFT_RIGHT | op::LROTATE_RIGHT_LEFT => count == 1,
             op::LROTATE_LEFT_LEFT | op::LROTATE_RIGHT_RIGHT => count == 1,
@@ -56,7 +59,12 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
             op::LSET => ListChange::Set { index: arguments.number()?, element: arguments.bytes()? },
             op::LINSERT_BEFORE | op::LINSERT_AFTER => {
                 let (pivot, element) = (arguments.number()?, arguments.bytes()?);
-                ListChange::Insert { pivot, after: op == op::LINSERT_AFTER, element }
+                ListChange::Insert { pivot, value: None, after: op == op::LINSERT_AFTER, element }
+            }
+            op::LINSERT_BEFORE_VALUE | op::LINSERT_AFTER_VALUE => {
+                let (pivot, value) = (arguments.number()?, Some(arguments.bytes()?));
+                let after = op == op::LINSERT_AFTER_VALUE;
+                ListChange::Insert { pivot, value, after, element: arguments.bytes()? }
             }
             op::LREM => ListChange::Remove { positions: arguments.bytes()? },
             op::LROTATE_LEFT_RIGHT => ListChange::Rotate { from: ListEnd::Head, to: ListEnd::Tail },
@@ -81,9 +89,13 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
             }
             ListChange::Trim { head, tail } => to.keyed(op::LTRIM, 3, key).number_arg(head).number_arg(tail),
             ListChange::Set { index, element } => to.keyed(op::LSET, 3, key).number_arg(index).bytes_arg(element),
-            ListChange::Insert { pivot, after, element } => {
+            ListChange::Insert { pivot, value: None, after, element } => {
                 let op = if after { op::LINSERT_AFTER } else { op::LINSERT_BEFORE };
                 to.keyed(op, 3, key).number_arg(pivot).bytes_arg(element)
+            }
+            ListChange::Insert { pivot, value: Some(value), after, element } => {
+                let op = if after { op::LINSERT_AFTER_VALUE } else { op::LINSERT_BEFORE_VALUE };
+                to.keyed(op, 4, key).number_arg(pivot).bytes_arg(value).bytes_arg(element)
             }
             ListChange::Remove { positions } => to.keyed(op::LREM, 2, key).bytes_arg(positions),
             ListChange::Rotate { from, to: end } => {
@@ -106,7 +118,11 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
         let key = self.key.bytes.len();
         key + match &self.change {
             ListChange::Push { elements, .. } | ListChange::AddNode { elements, .. } => items_max(elements),
-            ListChange::Set { element, .. } | ListChange::Insert { element, .. } => element.len(),
+            ListChange::Set { element, .. } => element.len(),
+            // A fourth length.
+            ListChange::Insert { element, value, .. } => {
+                element.len() + value.map_or(0, |value| value.len() + size_of::<u64>())
+            }
             ListChange::Remove { positions } => positions.len(),
             ListChange::Trim { .. } | ListChange::Rotate { .. } => 0,
         }
@@ -114,7 +130,10 @@ impl<'a> TypeEffect<'a> for ListEffect<'a> {
 
     #[inline]
     fn level(&self) -> FormatLevel {
-        FormatLevel::COLLECTIONS
+        match self.change {
+            ListChange::Insert { value: Some(_), .. } => FormatLevel::OUTBOUND,
+            _ => FormatLevel::COLLECTIONS,
+        }
     }
 
     #[inline]

@@ -109,7 +109,7 @@ fn apply(keyspaces: &mut [Keyspace], model: &mut Elements, change: Change) {
             model[index(at) as usize] = element;
         }
         Change::Insert(at, after, element) if len > 0 => {
-            change_list(keyspaces, &ListChange::Insert { pivot: index(at), after, element: &element });
+            change_list(keyspaces, &ListChange::Insert { pivot: index(at), value: None, after, element: &element });
             model.insert(index(at) as usize + usize::from(after), element);
         }
         Change::Remove(at) if len > 0 => {

@@ -114,7 +114,7 @@ impl NodeList {
                 self.note_smaller();
             }
             ListChange::Set { index, element } => self.set(index as usize, element),
-            ListChange::Insert { pivot, after, element } => self.insert(pivot as usize, after, element),
+            ListChange::Insert { pivot, after, element, .. } => self.insert(pivot as usize, after, element),
             ListChange::Remove { positions } => self.remove(&read_positions(positions).collect::<Vec<_>>()),
             ListChange::Rotate { from, to } => self.rotate(from, to),
             ListChange::AddNode { plain, elements } => self.add_node(plain, elements),

@@ -10,6 +10,7 @@ use crate::env::Env;
 use crate::error::CommandError;
 use crate::notify::NotifyClasses;
 use fastness_resp::Args;
+use fastness_types::FormatLevel;
 
 /// LSET key index element
 pub const LSET: Command =
@@ -49,7 +50,8 @@ fn linsert(engine: &mut Engine, args: Args<'_>, env: &mut Env<'_>) -> Result<(),
         return Ok(());
     };
     env.reply.integer(list.len() as i64 + 1);
-    engine.change_list(&key, ListChange::Insert { pivot: pivot as u64, after, element: args.get(4) }, env);
+    let value = (engine.format() >= FormatLevel::OUTBOUND).then(|| args.get(3));
+    engine.change_list(&key, ListChange::Insert { pivot: pivot as u64, value, after, element: args.get(4) }, env);
     engine.notify(NotifyClasses::LIST, "linsert", &key);
     Ok(())
 }

@@ -40,6 +40,9 @@ pub enum StreamChange<'a> {
         nodes: u64,
         /// How many entries of the node after them; not all.
         entries: u64,
+        /// The id of the last one that is removed; `None`: not recorded, by an older version. It decides nothing: it is
+        /// for readers that do not have the stream.
+        last: Option<StreamId>,
     },
     /// Sets the counters; a missing key becomes an empty stream.
     SetCounters {

@@ -22,6 +22,7 @@ mod op {
     pub(super) const CONSUMER_DELETE: u16 = 170;
     pub(super) const DELIVER: u16 = 171;
     pub(super) const XACK: u16 = 172;
+    pub(super) const XTRIM_UP_TO: u16 = 173;
 }
 
 /// Upper bound, in bytes, on an encoded id.
@@ -73,7 +74,7 @@ impl<'a> TypeEffect<'a> for StreamEffect<'a> {
         Some(match op {
             op::XADD | op::XADD_IN_NEW_NODE => count >= 4 && count.is_multiple_of(2),
             op::XADD_NODE | op::CONSUMER_SET => count == 5,
-            op::XSETID | op::GROUP_CREATE | op::GROUP_SETID | op::DELIVER => count == 4,
+            op::XSETID | op::GROUP_CREATE | op::GROUP_SETID | op::DELIVER | op::XTRIM_UP_TO => count == 4,
             op::XTRIM | op::CONSUMER_DELETE | op::XACK => count == 3,
             op::XDEL | op::GROUP_DESTROY => count == 2,
             _ => return None,
@@ -97,7 +98,10 @@ impl<'a> TypeEffect<'a> for StreamEffect<'a> {
                 StreamChange::AddNode { id, live, deleted, bytes: from.bytes()? }
             }
             op::XDEL => StreamChange::Delete { ids: from.bytes()? },
-            op::XTRIM => StreamChange::Trim { nodes: from.number()?, entries: from.number()? },
+            op::XTRIM => StreamChange::Trim { nodes: from.number()?, entries: from.number()?, last: None },
+            op::XTRIM_UP_TO => {
+                StreamChange::Trim { nodes: from.number()?, entries: from.number()?, last: Some(id(from)?) }
+            }
             op::XSETID => StreamChange::SetCounters { last: id(from)?, added: from.number()?, max_deleted: id(from)? },
             op::GROUP_CREATE => {
                 StreamChange::CreateGroup { group: from.bytes()?, last: id(from)?, read: integer(from)? }
@@ -130,7 +134,12 @@ impl<'a> TypeEffect<'a> for StreamEffect<'a> {
                 id_arg(to.keyed(op::XADD_NODE, 5, key), id).number_arg(live).number_arg(deleted).bytes_arg(bytes)
             }
             StreamChange::Delete { ids } => to.keyed(op::XDEL, 2, key).bytes_arg(ids),
-            StreamChange::Trim { nodes, entries } => to.keyed(op::XTRIM, 3, key).number_arg(nodes).number_arg(entries),
+            StreamChange::Trim { nodes, entries, last: None } => {
+                to.keyed(op::XTRIM, 3, key).number_arg(nodes).number_arg(entries)
+            }
+            StreamChange::Trim { nodes, entries, last: Some(last) } => {
+                id_arg(to.keyed(op::XTRIM_UP_TO, 4, key).number_arg(nodes).number_arg(entries), last)
+            }
             StreamChange::SetCounters { last, added, max_deleted } => {
                 id_arg(id_arg(to.keyed(op::XSETID, 4, key), last).number_arg(added), max_deleted)
             }
@@ -163,7 +172,7 @@ impl<'a> TypeEffect<'a> for StreamEffect<'a> {
             StreamChange::Add { fields, .. } => ID_MAX + items_max(fields),
             StreamChange::AddNode { bytes, .. } => ID_MAX + bytes.len(),
             StreamChange::Delete { ids } => ids.len(),
-            StreamChange::Trim { .. } => 0,
+            StreamChange::Trim { last, .. } => last.map_or(0, |_| ID_MAX + size_of::<u64>()),
             StreamChange::SetCounters { .. } => 2 * ID_MAX,
             StreamChange::CreateGroup { group, .. } | StreamChange::SetGroup { group, .. } => ID_MAX + group.len(),
             StreamChange::DestroyGroup { group } => group.len(),
@@ -180,7 +189,10 @@ impl<'a> TypeEffect<'a> for StreamEffect<'a> {
 
     #[inline]
     fn level(&self) -> FormatLevel {
-        FormatLevel::COLLECTIONS
+        match self.change {
+            StreamChange::Trim { last: Some(_), .. } => FormatLevel::OUTBOUND,
+            _ => FormatLevel::COLLECTIONS,
+        }
     }
 
     #[inline]

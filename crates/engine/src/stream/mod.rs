@@ -42,6 +42,21 @@ use crate::command::typed::TypeCommands;
 pub use entries::Stream;
 pub use id::StreamId;
 
+/// The live entries of a node of an [`change::StreamChange::AddNode`], in order: of each its id, and its fields with
+/// their values, one after the other. `None`: the bytes are no such node, and the change adds nothing.
+pub(crate) fn node_entries(
+    id: StreamId,
+    (live, deleted): (u64, u64),
+    bytes: &[u8],
+) -> Option<Vec<(StreamId, Vec<Vec<u8>>)>> {
+    let node = node::StreamNode::of_bytes(id, live, deleted, bytes)?;
+    let texts = |entry: node::NodeEntry<'_>| {
+        let pairs = entry.fields().flat_map(|(field, value)| [field.to_vec(), value.to_vec()]);
+        (entry.id, pairs.collect())
+    };
+    Some(node.all(id).filter(|entry| !entry.is_deleted).map(texts).collect())
+}
+
 /// The commands and the DUMP form of streams.
 #[rustfmt::skip]
 pub(crate) const COMMANDS: TypeCommands = TypeCommands {

@@ -12,6 +12,7 @@ use crate::error::CommandError;
 use crate::keyspace::{Key, PackedLimits};
 use crate::notify::NotifyClasses;
 use fastness_resp::Args;
+use fastness_types::FormatLevel;
 
 /// Entries that an approximate trim removes at most, if it names no limit: those of so many nodes, but not more than
 /// [`LIMIT_MAX`], and [`LIMIT_OF_ANY`] if nodes have any number of entries.
@@ -127,6 +128,8 @@ struct Removed {
     entries: u64,
     /// Entries in all.
     total: u64,
+    /// The id of the last one.
+    last: Option<StreamId>,
 }
 
 impl Trim {
@@ -144,6 +147,7 @@ impl Trim {
             if whole {
                 removed.nodes += 1;
                 removed.total += node.live();
+                removed.last = node.all_back(id).find(|entry| !entry.is_deleted).map(|entry| entry.id).or(removed.last);
                 len -= node.live();
                 continue;
             }
@@ -156,6 +160,8 @@ impl Trim {
                     }
                 };
                 removed.total += removed.entries;
+                let live = node.all(id).filter(|entry| !entry.is_deleted);
+                removed.last = live.take(removed.entries as usize).last().map(|entry| entry.id).or(removed.last);
             }
             break;
         }
@@ -167,9 +173,10 @@ impl Engine {
     /// Trims a stream; returns how many entries were removed.
     pub(super) fn trim_stream(&mut self, key: &Key<'_>, trim: Trim, env: &mut Env<'_>) -> Result<u64, CommandError> {
         let Some(stream) = look_up(self, key, env)? else { return Ok(0) };
-        let Removed { nodes, entries, total } = trim.removes(stream);
+        let Removed { nodes, entries, total, last } = trim.removes(stream);
         if nodes > 0 || entries > 0 {
-            self.change_stream(key, StreamChange::Trim { nodes, entries }, env);
+            let last = last.filter(|_| self.format() >= FormatLevel::OUTBOUND);
+            self.change_stream(key, StreamChange::Trim { nodes, entries, last }, env);
         }
         if total > 0 {
             self.notify(NotifyClasses::STREAM, "xtrim", key);

@@ -89,7 +89,7 @@ impl Stream {
                 }
             }
             StreamChange::Delete { ids } => self.delete(read_ids(ids), trail),
-            StreamChange::Trim { nodes, entries } => self.trim(nodes, entries, trail),
+            StreamChange::Trim { nodes, entries, .. } => self.trim(nodes, entries, trail),
             StreamChange::SetCounters { last, added, max_deleted } => {
                 self.record_counters(trail);
                 (self.last, self.added, self.max_deleted) = (last, added, max_deleted);

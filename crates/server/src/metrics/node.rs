@@ -47,6 +47,10 @@ impl Metrics {
         let watchers = &node.watchers;
         text.one("fastness_watchers", "gauge", &[], watchers.count() as f64);
         text.one("fastness_watch_units_total", "counter", &[], watchers.units() as f64);
+        let outbound = &node.outbound;
+        text.one("fastness_outbound_replicas", "gauge", &[], outbound.count() as f64);
+        text.one("fastness_outbound_replicas_started_total", "counter", &[], outbound.started() as f64);
+        text.one("fastness_outbound_replicas_cut_off_total", "counter", &[], outbound.cut_off() as f64);
         text.one("fastness_watchers_cut_off_total", "counter", &[], watchers.cut_off() as f64);
         text.one("fastness_log_suppressed_total", "counter", &[], log_counts::suppressed() as f64);
         text.one("fastness_traces_exported_total", "counter", &[], node.tracer.exported() as f64);

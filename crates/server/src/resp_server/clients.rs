@@ -20,6 +20,8 @@ use super::pubsub::subscriptions::{ChannelKind, Subscriptions};
 use super::tracking::client::ClientTracking;
 use crate::accounts::{Account, AccountBook, Accounts, DEFAULT_USER};
 use crate::auth::Origin;
+use crate::replication_out::Outlet;
+use crate::replication_out::facts::ReplicaFacts;
 use crate::settings::Answered;
 use crate::traces::live::ConnectionTrace;
 
@@ -124,6 +126,12 @@ pub struct Client {
     pub is_shown: Cell<bool>,
     /// After MONITOR; [`super::pubsub::monitors`] sets it.
     pub monitors: Cell<bool>,
+    /// What REPLCONF has said of it.
+    pub replica_facts: ReplicaFacts,
+    /// After PSYNC or SYNC: it is that of a replica outside of the cluster.
+    pub is_outbound: Cell<bool>,
+    /// What PSYNC or SYNC has left for its task, until that takes it.
+    pub outlet: RefCell<Option<Outlet>>,
     /// Since when its oldest held reply waits for the log.
     pub held_since: Cell<Option<Instant>>,
     /// Since when its command waits for the log.
@@ -215,6 +223,9 @@ impl Client {
             tracking: ClientTracking::default(),
             is_shown: Cell::new(false),
             monitors: Cell::new(false),
+            replica_facts: ReplicaFacts::default(),
+            is_outbound: Cell::new(false),
+            outlet: RefCell::default(),
             held_since: Cell::new(None),
             busy_since: Cell::new(None),
             unread_since: Cell::new(None),
@@ -407,6 +418,7 @@ impl Client {
         let mut flags = String::new();
         let all = [
             (self.monitors.get(), 'O'),
+            (self.is_outbound.get(), 'S'),
             (self.is_subscribed(), 'P'),
             (self.queued.get() >= 0, 'x'),
             (self.blocked.get(), 'b'),
@@ -608,13 +620,14 @@ impl Clients {
     }
 
     /// Closes those that have sent nothing for longer than `timeout` (zero: none), wait for nothing, have no
-    /// subscriptions and do not monitor.
+    /// subscriptions, do not monitor and are not replicas.
     pub fn close_idle(&self, timeout: Duration) {
         if timeout.is_zero() {
             return;
         }
         for client in self.by_id.borrow().values() {
-            let is_served = client.blocked.get() || client.is_subscribed() || client.monitors.get();
+            let is_sent = client.is_subscribed() || client.monitors.get() || client.is_outbound.get();
+            let is_served = client.blocked.get() || is_sent;
             if !is_served && client.active_at.get().elapsed() > timeout {
                 client.kill();
             }

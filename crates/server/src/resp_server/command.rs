@@ -19,6 +19,7 @@ mod latency;
 mod log;
 mod memory;
 mod monitor;
+mod psync;
 mod pubsub;
 mod registry;
 mod role;

@@ -23,9 +23,11 @@ use super::ReplicaServer;
 use super::blocked::{Blocked, unblocked, wait, wait_for_keys};
 use super::clients::{Client, Unblock};
 use super::command::ConnectionFrontEnd;
+use super::outbound;
 use super::received::{Closed, Filled};
 use super::stats::add;
 use super::stream::ClientStream;
+use crate::replication_out::Outlet;
 
 /// Replies of a closing connection that are pending or unsent get this long to be sent.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -128,6 +130,10 @@ impl Driver {
             if self.client.is_killed() {
                 return End::Now;
             }
+            if let Some(outlet) = self.take_outlet() {
+                outbound::feed(&self.server, &self.client, &mut self.stream, outlet).await;
+                return End::AfterReplies;
+            }
             if self.has_more_to_send || self.core.has_more_to_run(&self.front_end()) {
                 // Fairness: others on this thread run between two slices.
                 tokio::task::yield_now().await;
@@ -191,6 +197,14 @@ impl Driver {
         if self.client.subscriptions.has_pushes() {
             self.core.push(&mut ConnectionFrontEnd::new(&self.server, &self.client));
         }
+    }
+
+    /// What PSYNC or SYNC has left, once every reply before it has left.
+    fn take_outlet(&self) -> Option<Outlet> {
+        if self.core.unsent() > 0 || self.stream.wants_flush() {
+            return None;
+        }
+        self.client.outlet.take()
     }
 
     fn front_end(&self) -> ConnectionFrontEnd<'_> {

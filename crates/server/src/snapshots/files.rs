@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use fastness_log::{SnapshotError, SnapshotFolder};
+use fastness_log::{SnapshotError, SnapshotFolder, SnapshotReader};
 use fastness_types::{GroupId, LogIndex};
 use parking_lot::Mutex;
 
@@ -54,6 +54,16 @@ impl SnapshotFiles {
             drafts: Arc::default(),
             under_way: Arc::default(),
         }
+    }
+
+    /// The index of the newest snapshot that is complete.
+    pub(crate) fn newest(&self) -> Option<LogIndex> {
+        self.folder.list().unwrap_or_default().first().copied()
+    }
+
+    /// Opens a snapshot. It can be read to its end even if it is removed meanwhile.
+    pub(crate) fn open(&self, index: LogIndex) -> Result<SnapshotReader, SnapshotError> {
+        self.folder.read(index)
     }
 
     /// Bytes on the disk of snapshots, and of drafts.

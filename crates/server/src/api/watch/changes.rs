@@ -281,7 +281,7 @@ fn of_list(effect: ListEffect<'_>) -> Box<dyn Iterator<Item = (WatchChange, usiz
             let (key, element) = (writer.name(name), Some(writer.element(element)));
             Change::ListSet(v1::ListSetChange { key, position: index, element })
         }
-        ListChange::Insert { pivot, after, element } => {
+        ListChange::Insert { pivot, after, element, .. } => {
             let (key, element) = (writer.name(name), Some(writer.element(element)));
             Change::ListInsert(v1::ListInsertChange { key, position: pivot.saturating_add(u64::from(after)), element })
         }
@@ -524,7 +524,7 @@ mod tests {
                 Change::ListSet(v1::ListSetChange { key: name.clone(), position: 3, element: element("new") }),
             ),
             (
-                ListChange::Insert { pivot: 3, after: true, element: b"new" },
+                ListChange::Insert { pivot: 3, value: None, after: true, element: b"new" },
                 Change::ListInsert(v1::ListInsertChange { key: name.clone(), position: 4, element: element("new") }),
             ),
             (

@@ -396,7 +396,7 @@ fn stats(facts: &Facts<'_>, text: &mut String) {
         "rejected_connections": facts.replica.node.rejected.load(Ordering::Relaxed),
         "source_refused_connections": facts.replica.node.sources.refused(Excess::Connections),
         "source_refused_handshakes": facts.replica.node.sources.refused(Excess::Handshakes),
-        "sync_full": 0,
+        "sync_full": facts.replica.node.outbound.started(),
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
         "expired_keys": facts.figures.lookups.expired,
@@ -480,6 +480,21 @@ fn replication(facts: &Facts<'_>, text: &mut String) {
             "slave_read_only": 1,
             "replica_announced": 1,
             "connected_slaves": 0,
+        );
+    }
+    // Apart from the replicas: nothing that these have read is durable.
+    let outbound = facts.replica.node.outbound.of_shard(facts.replica.shard_id);
+    let _ = write!(text, "outbound_replicas:{}\r\n", outbound.len());
+    for (i, reader) in outbound.iter().enumerate() {
+        let (acknowledged, lag) =
+            reader.acknowledged().map_or((0, -1), |(offset, at)| (offset, at.elapsed().as_secs() as i64));
+        let _ = write!(
+            text,
+            "outbound_replica{i}:ip={},port={},state={},offset={},acknowledged={acknowledged},lag={lag}\r\n",
+            reader.ip,
+            reader.port,
+            reader.state().name(),
+            reader.offset(),
         );
     }
     let history = names::history(facts.replica.node.cluster, facts.replica.shard_id);

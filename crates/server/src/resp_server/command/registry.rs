@@ -9,7 +9,7 @@ use fastness_engine::command::{self, Command, CommandSpec, CommandTable};
 use super::call::{RunServer, ServerCommand};
 use super::{
     acl, client, client_pause, client_tracking, cluster, config, debug, hello, info, latency, log, memory, monitor,
-    pubsub, role,
+    psync, pubsub, role,
 };
 
 #[rustfmt::skip]
@@ -103,6 +103,9 @@ const COMMANDS: &[ServerCommand] = &[
     memory::PURGE,
     memory::STATS,
     monitor::MONITOR,
+    psync::PSYNC,
+    psync::REPLCONF,
+    psync::SYNC,
     role::BGSAVE,
     role::LASTSAVE,
     role::MODULE_LIST,
@@ -112,7 +115,20 @@ const COMMANDS: &[ServerCommand] = &[
 
 const MANAGED: &str = "ERR slots and nodes are managed by the cluster itself; see 'fastness cluster --help'";
 
-/// HELP of the containers, and what is refused in every form.
+const HAND_OVER: &str = "ERR the cluster chooses primaries itself; move one with 'fastness cluster hand-over'";
+const REPLICAS: &str = "ERR the cluster chooses primaries and replicas itself; see 'fastness cluster hand-over' and \
+     'fastness cluster replace-replica'";
+const SNAPSHOTS: &str = "ERR the cluster takes snapshots itself; start one with BGSAVE or 'fastness cluster snapshot', or \
+     copy all data with 'valkey-cli --rdb'";
+const LOG: &str = "ERR the log is shortened by snapshots; start one with 'fastness cluster snapshot'";
+const CONFIG_FILE: &str = "ERR the config file is not rewritten: the cluster keeps its settings itself, and options of \
+     a node are changed in its file";
+const MODULES: &str = "ERR modules cannot be loaded; COMMAND LIST shows what is built in";
+const MIGRATE: &str = "ERR keys are not migrated by the server; copy some with DUMP and RESTORE, or all with a replica \
+     that attaches to this node";
+const RESTORE: &str = "ERR slots are moved by the cluster itself; use RESTORE";
+
+/// HELP of the containers, and what is refused in every form: what the cluster does itself, or is done in another way.
 const OTHERS: &[Command] = &[
     command::help("client|help"),
     command::help("commandlog|help"),
@@ -127,15 +143,28 @@ const OTHERS: &[Command] = &[
     Command::refused("cluster|cancelslotmigrations", MANAGED),
     Command::refused("cluster|delslots", MANAGED),
     Command::refused("cluster|delslotsrange", MANAGED),
-    Command::refused("cluster|failover", MANAGED),
+    Command::refused("cluster|failover", HAND_OVER),
     Command::refused("cluster|flushslots", MANAGED),
     Command::refused("cluster|forget", MANAGED),
     Command::refused("cluster|meet", MANAGED),
     Command::refused("cluster|migrateslots", MANAGED),
     Command::refused("cluster|replicate", MANAGED),
     Command::refused("cluster|reset", MANAGED),
+    Command::refused("cluster|saveconfig", MANAGED),
     Command::refused("cluster|set-config-epoch", MANAGED),
     Command::refused("cluster|setslot", MANAGED),
+    Command::refused("cluster|syncslots", MANAGED),
+    Command::refused("bgrewriteaof", LOG),
+    Command::refused("config|rewrite", CONFIG_FILE),
+    Command::refused("failover", HAND_OVER),
+    Command::refused("migrate", MIGRATE),
+    Command::refused("module|load", MODULES),
+    Command::refused("module|loadex", MODULES),
+    Command::refused("module|unload", MODULES),
+    Command::refused("replicaof", REPLICAS),
+    Command::refused("restore-asking", RESTORE),
+    Command::refused("save", SNAPSHOTS),
+    Command::refused("slaveof", REPLICAS),
     Command::refused("swapdb", "ERR SWAPDB is not allowed in cluster mode"),
 ];
 
