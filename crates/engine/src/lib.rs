@@ -17,6 +17,7 @@
 //!   effects, changes and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings.
 //!   [`geo`]: positions as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands
 //!   that belong to no type.
+//! - [`functions`]: libraries of functions as data; what runs them is the shard.
 //! - [`transaction`]: MULTI and EXEC. [`blocking`]: commands that wait for keys.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
 //!
@@ -35,6 +36,7 @@ pub mod engine;
 pub mod env;
 pub mod error;
 pub mod expiry;
+pub mod functions;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod generic;
@@ -72,6 +74,7 @@ pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
 pub use env::Env;
 pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
+pub use keyspace::libraries::Libraries;
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key, PackedLimits, TypeNumber};
 pub use random::Random;

@@ -26,8 +26,10 @@ impl FormatLevel {
     pub const CONTROL_SNAPSHOTS: FormatLevel = FormatLevel(5);
     /// Effects of lists, sets, sorted sets and streams, and their records in images.
     pub const COLLECTIONS: FormatLevel = FormatLevel(6);
+    /// Effects of libraries of functions, and their records in images.
+    pub const FUNCTIONS: FormatLevel = FormatLevel(7);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::COLLECTIONS;
+    pub const CURRENT: FormatLevel = FormatLevel::FUNCTIONS;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

@@ -5,6 +5,7 @@ use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key, seeded_hash};
+use super::libraries::Libraries;
 use super::memory::Account;
 use super::packed_limits::PackedLimits;
 use super::retired::{Freeing, Retired, TEXT_PART};
@@ -43,6 +44,7 @@ pub struct Keyspace {
     len: u64,
     due: Deadlines,
     parts_due: Deadlines,
+    pub(super) libraries: Libraries,
     account: Account,
     pub(super) undo: UndoLog,
     /// Removed data that is freed in slices.
@@ -91,6 +93,7 @@ impl Keyspace {
             len: 0,
             due: Deadlines::default(),
             parts_due: Deadlines::default(),
+            libraries: Libraries::default(),
             account,
             undo: None,
             retired: Retired::default(),
@@ -472,6 +475,7 @@ impl Keyspace {
         self.undo = old.undo.take();
         let due = [std::mem::take(&mut old.due), std::mem::take(&mut old.parts_due)];
         self.account.bytes += old.account.bytes;
+        self.account.sub(old.libraries.bytes());
         self.retired.append(old.retired);
         self.retired.push_tables(old.slots);
         due.into_iter().for_each(|due| self.retired.push_deadlines(due, &mut self.account));
