@@ -1,0 +1,12 @@
+//! Lua scripts and functions as Valkey has them. A run executes in steps on a stack of its own: it stops whenever it
+//! wants a command executed and whenever it has executed enough instructions, and the driver decides when it resumes.
+//!
+//! Does not know data, users, clocks, connections or replication.
+
+mod run;
+mod script;
+mod scripts;
+
+pub use run::{Answer, CallerFacts, Failure, Outcome, Run, Step};
+pub use script::{FunctionSpec, LibrarySpec, ScriptFlags, Sha};
+pub use scripts::{Options, Origin, Program, ScriptError, Scripts, StartError};
