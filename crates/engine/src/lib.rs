@@ -74,7 +74,7 @@ pub use engine::{Engine, EngineOptions, KeyspaceStats, Stats};
 pub use env::Env;
 pub use error::CommandError;
 pub use image::{ImageError, ImageLost, ImageSum};
-pub use keyspace::libraries::Libraries;
+pub use keyspace::libraries::{Libraries, Library};
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key, PackedLimits, TypeNumber};
 pub use random::Random;

@@ -65,6 +65,9 @@ impl State {
             let is_still =
                 matches!(&self.replica.role, SeenRole::Leader { lease, .. } if lease.epoch() == leader.epoch);
             leader.deposed = !is_still;
+        }
+        self.fit_script_to_role();
+        if let Some(leader) = &self.leader {
             if leader.deposed && leader.stage.is_clean() {
                 self.end_tenure();
             }
@@ -94,6 +97,7 @@ impl State {
 
     /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
     pub(crate) fn stop(&mut self, reason: Arc<str>) {
+        self.abandon_script();
         if let Some(mut leader) = self.leader.take() {
             self.replica.tenures.record_end(leader.tenure, leader.committed, self.replica.position.applied);
             self.replica.data.engine.drop_undo();

@@ -10,7 +10,8 @@
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. reports to consensus: applied position, readiness, drained
 //! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
-//! 10. clients in WAIT are answered, and waits for keys whose time is over are ended
+//! 10. a script that is suspended is ended, if it takes too long (before the steps that it keeps from running)
+//! 11. clients in WAIT are answered, and waits for keys whose time is over are ended
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
 //! wakes the loop, which then runs after the connections that were woken before it, so that their writes share the
@@ -162,6 +163,7 @@ impl State {
         if let Some(leader) = &mut self.leader {
             leader.stage.follow_format(handle.format());
         }
+        let script = self.follow_script(now.boot);
         self.follow_desired(handle, now);
         let expiry = self.expire(now);
         let time = self.keep_time(handle, now);
@@ -184,6 +186,7 @@ impl State {
         NextTurn {
             work: [
                 expiry, time, records, close, snapshot, digest, clock, copies, keys, opening, served, confirm, frees,
+                script,
             ]
             .into_iter()
             .flatten()
@@ -211,6 +214,9 @@ impl State {
 
     /// Computes a slice of a digest, if one is requested; returns when to continue.
     fn follow_digest(&mut self) -> Option<Duration> {
+        if self.replica.scripts.is_suspended() {
+            return None;
+        }
         let position = self.digest_position();
         let Replica { digests, data, records, snapshots, .. } = &mut self.replica;
         digests.follow((&mut data.engine, records), position, snapshots.is_in_progress())

@@ -71,7 +71,7 @@
 //! | 170 | XGROUP DELCONSUMER | key, group, consumer | removes a consumer and what is pending for it |
 //! | 171 | XCLAIM | key, group, consumer, deliveries | makes entries pending for a consumer |
 //! | 172 | XACK | key, group, ids | ends that entries are pending |
-//! | 192 | FUNCTION SET | name, code | sets a library of functions |
+//! | 192 | FUNCTION SET | name, code, functions | sets a library of functions |
 //! | 193 | FUNCTION DELETE | name | removes a library |
 //! | 194 | FUNCTION FLUSH | – | removes every library |
 //!

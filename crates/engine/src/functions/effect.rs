@@ -20,7 +20,7 @@ pub const LIBRARIES_HASH: u64 = 0x6c69_6272_6172_6965;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the table in the module's documentation")]
 pub enum FunctionEffect<'a> {
-    Set { name: &'a [u8], code: &'a [u8] },
+    Set { name: &'a [u8], code: &'a [u8], functions: &'a [u8] },
     Delete { name: &'a [u8] },
     Flush,
 }
@@ -28,7 +28,7 @@ pub enum FunctionEffect<'a> {
 impl<'a> TypeEffect<'a> for FunctionEffect<'a> {
     fn takes(op: u16, count: u64) -> Option<bool> {
         Some(match op {
-            op::FUNCTION_SET => count == 2,
+            op::FUNCTION_SET => count == 3,
             op::FUNCTION_DELETE => count == 1,
             op::FUNCTION_FLUSH => count == 0,
             _ => return None,
@@ -41,7 +41,10 @@ impl<'a> TypeEffect<'a> for FunctionEffect<'a> {
         arguments: &mut Arguments<'_, 'a, F>,
     ) -> Result<Self, DecodeError> {
         Ok(match op {
-            op::FUNCTION_SET => FunctionEffect::Set { name: arguments.bytes()?, code: arguments.bytes()? },
+            op::FUNCTION_SET => {
+                let (name, code) = (arguments.bytes()?, arguments.bytes()?);
+                FunctionEffect::Set { name, code, functions: arguments.bytes()? }
+            }
             op::FUNCTION_DELETE => FunctionEffect::Delete { name: arguments.bytes()? },
             op::FUNCTION_FLUSH => FunctionEffect::Flush,
             other => return Err(DecodeError::UnknownOp(u64::from(other))),
@@ -50,8 +53,8 @@ impl<'a> TypeEffect<'a> for FunctionEffect<'a> {
 
     fn encode(&self, to: &mut Encoder) {
         match *self {
-            FunctionEffect::Set { name, code } => {
-                to.head(op::FUNCTION_SET, 2).bytes_arg(name).bytes_arg(code);
+            FunctionEffect::Set { name, code, functions } => {
+                to.head(op::FUNCTION_SET, 3).bytes_arg(name).bytes_arg(code).bytes_arg(functions);
             }
             FunctionEffect::Delete { name } => _ = to.head(op::FUNCTION_DELETE, 1).bytes_arg(name),
             FunctionEffect::Flush => _ = to.head(op::FUNCTION_FLUSH, 0),
@@ -61,7 +64,7 @@ impl<'a> TypeEffect<'a> for FunctionEffect<'a> {
 
     fn arguments_max(&self) -> usize {
         match self {
-            FunctionEffect::Set { name, code } => name.len() + code.len(),
+            FunctionEffect::Set { name, code, functions } => name.len() + code.len() + functions.len(),
             FunctionEffect::Delete { name } => name.len(),
             FunctionEffect::Flush => 0,
         }
@@ -79,7 +82,7 @@ impl<'a> TypeEffect<'a> for FunctionEffect<'a> {
 
     fn perform(&self, keyspace: &mut Keyspace, _: WallMs) {
         let changed = match *self {
-            FunctionEffect::Set { name, code } => keyspace.libraries().with(name, code),
+            FunctionEffect::Set { name, code, functions } => keyspace.libraries().with(name, code, functions),
             FunctionEffect::Delete { name } => keyspace.libraries().without(name),
             FunctionEffect::Flush => Libraries::default(),
         };

@@ -1,14 +1,15 @@
 //! Libraries of functions as data of the shard: their effects, and how a whole set of them is written as Valkey's
 //! FUNCTION DUMP does.
 //!
-//! The engine knows a library by its name and its code. What functions the code registers is known to whoever runs it
-//! (the shard), which checks a library before it stages its effect; replicas store what the effect says.
+//! The engine stores a library and runs none of its code. The shard's primary runs it once to find out which functions
+//! it registers, and stages both; replicas store what the effect says.
 //!
-//! - `effect`: the effects. [`payload`]: FUNCTION DUMP and RESTORE.
+//! - [`effect`]: the effects. [`spec`]: the functions of a library. [`payload`]: FUNCTION DUMP and RESTORE.
 //! - Storage, digest and undo: [`crate::keyspace::libraries`]; images: `image/record.rs`.
 
 pub mod effect;
 pub mod payload;
+pub mod spec;
 
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,9 @@ impl Engine {
         self.keyspace.libraries()
     }
 
-    /// Stages a library, which may replace the one of this name.
-    pub fn set_library(&mut self, name: &[u8], code: &[u8], effects: &mut EffectBuf, now: WallMs) {
-        self.stage(FunctionEffect::Set { name, code }, effects, now);
+    /// Stages a library with its functions, encoded ([`spec`]); it may replace the one of this name.
+    pub fn set_library(&mut self, name: &[u8], (code, functions): (&[u8], &[u8]), effects: &mut EffectBuf, now: WallMs) {
+        self.stage(FunctionEffect::Set { name, code, functions }, effects, now);
     }
 
     /// Stages the removal of a library.

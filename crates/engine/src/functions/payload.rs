@@ -34,9 +34,9 @@ pub enum LibrariesPayloadError {
 #[must_use]
 pub fn dump(libraries: &Libraries) -> Vec<u8> {
     let mut out = Vec::with_capacity(libraries.bytes() + 16);
-    for (_, code) in libraries.iter() {
+    for (_, library) in libraries.iter() {
         out.push(LIBRARY);
-        rdb::write_text(code, &mut out);
+        rdb::write_text(&library.code, &mut out);
     }
     rdb::seal(out)
 }

@@ -116,7 +116,8 @@ impl Loader {
                 START => self.load_start(keyspace, key, deadline, timestamp, &mut reader)?,
                 LIBRARY if deadline.is_some() => return Err(ImageError::Unknown(head)),
                 LIBRARY => {
-                    let loaded = keyspace.libraries().with(key, reader.bytes()?);
+                    let (code, functions) = (reader.bytes()?, reader.bytes()?);
+                    let loaded = keyspace.libraries().with(key, code, functions);
                     keyspace.set_libraries(loaded);
                 }
                 PART | FIELDS if deadline.is_some() || !key.is_empty() => return Err(ImageError::Unknown(head)),

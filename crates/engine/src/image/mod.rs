@@ -47,7 +47,7 @@ use smallvec::SmallVec;
 
 use crate::digest::{self, Digest};
 use crate::effect::{Effect, Impact, TypeEffect};
-use crate::keyspace::libraries::Libraries;
+use crate::keyspace::libraries::{Libraries, Library};
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Key, Keyspace, Object};
@@ -128,8 +128,8 @@ pub(crate) struct Image {
     ahead: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
     ahead_bytes: usize,
     pending: Pending,
-    /// The libraries of functions at the point that have not been written, names and code.
-    libraries: VecDeque<(Box<[u8]>, Arc<[u8]>)>,
+    /// The libraries of functions at the point that have not been written.
+    libraries: VecDeque<(Box<[u8]>, Library)>,
     /// Walks through large values, by their ids. The newest advances first, so that a part is finished before its value
     /// continues.
     walks: BTreeMap<u64, Walk>,
@@ -477,8 +477,8 @@ impl Image {
         let start = out.len();
         let mut budget = StepBudget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {
-            if let Some((name, code)) = self.libraries.pop_front() {
-                record::write_library(&name, &code, out);
+            if let Some((name, library)) = self.libraries.pop_front() {
+                record::write_library(&name, &library, out);
                 continue;
             }
             if let Some(len) = self.pending.next_len() {
@@ -514,8 +514,8 @@ impl Image {
     /// Starts an image of the present data; see [`Engine::begin_image`](crate::Engine::begin_image).
     pub(crate) fn begin(record_bytes_max: usize, libraries: &Libraries) -> Image {
         let mut image = Image::new(record_bytes_max);
-        for (name, code) in libraries.iter() {
-            image.libraries.push_back((name.into(), code.clone()));
+        for (name, library) in libraries.iter() {
+            image.libraries.push_back((name.into(), library.clone()));
         }
         image.sum.digest = Digest(libraries.digest());
         image

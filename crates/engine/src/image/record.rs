@@ -19,7 +19,8 @@
 //!               the list is packed) and the length and bytes of its elements, packed as in kind 10
 //!           kinds 12 and 13, small and large sorted set: see `zset/image.rs`
 //!           kind 14, stream: see `stream/image.rs`
-//!           kind 15, library of functions: the key is its name; varint length, its code
+//!           kind 15, library of functions: the key is its name; varint length, its code;
+//!               varint length, its functions (`functions/spec.rs`)
 //! ```
 //!
 //! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
@@ -49,6 +50,7 @@ use fastness_types::WallMs;
 
 use super::codec::write_bytes;
 use crate::codec::varint;
+use crate::keyspace::libraries::Library;
 use crate::keyspace::{Entry, ValueRef};
 use crate::types::Type;
 
@@ -121,10 +123,11 @@ pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
 }
 
 /// Writes a library of functions as one record, however long its code is.
-pub(super) fn write_library(name: &[u8], code: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_library(name: &[u8], library: &Library, out: &mut Vec<u8>) {
     write_bytes(name, out);
     write_head(LIBRARY, None, out);
-    write_bytes(code, out);
+    write_bytes(&library.code, out);
+    write_bytes(&library.functions, out);
 }
 
 fn write_head(kind: u8, deadline: Option<WallMs>, out: &mut Vec<u8>) {
