@@ -54,6 +54,9 @@ pub trait FrontEnd {
     /// A script has run a command.
     fn executed_in_script(&mut self, _executed: &ExecutedQueued<'_>) {}
 
+    /// A script was undone: nothing of what its commands did counts.
+    fn script_undone(&mut self) {}
+
     /// EXEC has run a command of its transaction.
     fn executed_queued(&mut self, _executed: &ExecutedQueued<'_>) {}
 

@@ -14,6 +14,7 @@ use crate::loading::LoadInfo;
 use crate::memory::MemoryUse;
 use crate::now::Now;
 use crate::role::{Phase, SeenRole};
+use crate::scripts::ScriptCounts;
 use crate::snapshots::SnapshotInfo;
 use crate::state::{Replica, memory_use};
 
@@ -87,6 +88,8 @@ pub struct ShardInfo {
     pub memory: MemoryUse,
     /// Memory of removed data that is not freed yet; it is freed in slices.
     pub freeing: Freeing,
+    /// Scripts and functions.
+    pub scripts: ScriptCounts,
     /// Batches committed by this replica as primary.
     pub batches: u64,
     /// Units in them.
@@ -173,6 +176,7 @@ impl ShardInfo {
             open_batches: leader.map_or(0, |leader| leader.stage.open_batches()),
             memory: memory_use(leader, replica),
             freeing: replica.data.engine.freeing(),
+            scripts: replica.scripts.counts(),
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: counters.batches,
             units: counters.units,

@@ -145,6 +145,12 @@ impl Session {
         self.key_wait.clone()
     }
 
+    /// Whether its last command is a script that is suspended.
+    #[must_use]
+    pub fn runs_script(&self) -> bool {
+        self.script.is_some()
+    }
+
     /// Gives up what its command holds, the place in the queues of keys or the run of a script: the command has replied, or
     /// will not run again.
     pub fn stop_waiting(&mut self) {

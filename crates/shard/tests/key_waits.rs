@@ -29,6 +29,8 @@ fn spawn(mut client: Client, line: &str) -> JoinHandle<(Client, Reply)> {
                 WaitsFor::Primary(until) => client.shard.primary_found(until).await,
                 WaitsFor::Shard => client.shard.unblocked().await,
                 WaitsFor::Lag(until) => client.shard.slowed(until).await,
+                WaitsFor::Script(until) => client.shard.script_ended(until).await,
+                WaitsFor::Turn => tokio::task::yield_now().await,
             }
         }
     })

@@ -105,7 +105,8 @@ impl Scripting {
             cached_bytes: self.runtime.script_bytes(),
             libraries: self.installed.len(),
             functions: self.runtime.libraries().map(|library| library.functions.len()).sum(),
-            lua_bytes: of_scripts + of_functions,
+            lua_bytes_of_scripts: of_scripts,
+            lua_bytes_of_functions: of_functions,
         }
     }
 }
@@ -121,6 +122,8 @@ pub struct ScriptCounts {
     pub libraries: usize,
     /// Their functions.
     pub functions: usize,
-    /// Bytes that Lua uses.
-    pub lua_bytes: usize,
+    /// Bytes that the Lua state of scripts uses.
+    pub lua_bytes_of_scripts: usize,
+    /// Bytes that the Lua state of functions uses.
+    pub lua_bytes_of_functions: usize,
 }

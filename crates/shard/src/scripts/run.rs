@@ -298,6 +298,7 @@ impl Execution<'_> {
     fn resume(&mut self, state: &mut State, ticket: Rc<RunTicket>) -> Option<Outcome> {
         let is_held = |suspended: &Suspended| Rc::ptr_eq(&suspended.ticket, &ticket);
         if !state.replica.scripts.suspended.as_deref().is_some_and(is_held) {
+            self.front_end.script_undone();
             return match ticket.end.take() {
                 Some(RunEnd::TooLong) => {
                     let time_max = state.replica.scripts.time_max;
@@ -392,7 +393,10 @@ impl Execution<'_> {
             }
             Driven::Done(outcome) => outcome.reply,
             // The reply will be an error.
-            Driven::Overflowed => Vec::new(),
+            Driven::Overflowed => {
+                self.front_end.script_undone();
+                Vec::new()
+            }
         };
         let ScriptRun { depends_on, now, .. } = run;
         // The unit has the time that its commands have seen.

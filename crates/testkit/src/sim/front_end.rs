@@ -185,6 +185,8 @@ impl Driver {
                     WaitsFor::Primary(until) => shard.primary_found(until).await,
                     WaitsFor::Pause => shard.unpaused().await,
                     WaitsFor::Shard => shard.unblocked().await,
+                    WaitsFor::Script(until) => shard.script_ended(until).await,
+                    WaitsFor::Turn => tokio::task::yield_now().await,
                     WaitsFor::Keys => {
                         if let Some(key_wait) = key_wait {
                             key_wait.ready().await;
