@@ -3,9 +3,18 @@
 //!
 //! Does not know data, users, clocks, connections or replication.
 
+mod cache;
+mod coroutine;
+mod from_reply;
+mod inner;
+mod library;
+mod program;
 mod run;
+mod sandbox;
 mod script;
 mod scripts;
+mod shebang;
+mod to_reply;
 
 pub use run::{Answer, CallerFacts, Failure, Outcome, Run, Step};
 pub use script::{FunctionSpec, LibrarySpec, ScriptFlags, Sha};

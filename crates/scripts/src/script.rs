@@ -10,10 +10,11 @@ impl Sha {
     /// The name of a source.
     #[must_use]
     pub fn of(source: &[u8]) -> Sha {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, source);
         let mut hex = [0; 40];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(digest.as_ref()) {
-            pair.copy_from_slice(&[b"0123456789abcdef"[usize::from(byte >> 4)], b"0123456789abcdef"[usize::from(byte & 15)]]);
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
         Sha(hex)
     }
@@ -46,6 +47,21 @@ pub struct ScriptFlags {
     pub allow_cross_slot_keys: bool,
     /// A script without `#!`: each of its commands is checked when it is called instead, as before there were flags.
     pub is_compatible: bool,
+}
+
+impl ScriptFlags {
+    /// Sets the flag with this name; whether there is one.
+    pub(crate) fn set(&mut self, name: &[u8]) -> bool {
+        match name {
+            b"no-writes" => self.no_writes = true,
+            b"allow-oom" => self.allow_oom = true,
+            b"allow-stale" => self.allow_stale = true,
+            b"no-cluster" => self.no_cluster = true,
+            b"allow-cross-slot-keys" => self.allow_cross_slot_keys = true,
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// A function of a library.
