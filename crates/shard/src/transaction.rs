@@ -75,7 +75,12 @@ impl Execution<'_> {
 
     /// Queues a command of a transaction, after the same checks as if it ran now.
     pub(crate) fn queue(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        let request = self.request(spec, args, None);
+        let mut request = self.request(spec, args, None);
+        if let Run::Script(command) = spec.run
+            && command.runs()
+        {
+            request.writes = state.replica.may_script_write(command, args);
+        }
         let admitted = state.admit(request, self.now, self.front_end).map(drop);
         let refusal = match admitted {
             Ok(()) | Err(Denied::Busy) => {

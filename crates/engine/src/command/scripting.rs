@@ -18,7 +18,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command::script("function|load", "[REPLACE] <code>", "Creates a library of functions.", ScriptCommand::FunctionLoad),
     Command::script("function|restore", "<payload> [FLUSH|APPEND|REPLACE]", "Creates the libraries that FUNCTION DUMP returned.", ScriptCommand::FunctionRestore),
     Command::script("function|stats", "", "Describes the function that is running, and the engine.", ScriptCommand::FunctionStats),
-    Command::script("script|debug", "<mode>", "Is refused: there is no debugger of scripts.", ScriptCommand::ScriptDebug),
+    Command::refused("script|debug", "ERR scripts cannot be debugged here: a debugger would stop every client of the shard"),
     Command::script("script|exists", "<sha1> [<sha1> ...]", "Reports which scripts this replica's cache has.", ScriptCommand::ScriptExists),
     Command::script("script|flush", "[ASYNC|SYNC]", "Empties this replica's cache of scripts.", ScriptCommand::ScriptFlush),
     Command::script("script|kill", "", "Ends the script that is running, if it has not written.", ScriptCommand::ScriptKill),

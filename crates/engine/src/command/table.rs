@@ -78,7 +78,6 @@ pub enum ScriptCommand {
     EvalshaRo,
     Fcall,
     FcallRo,
-    ScriptDebug,
     ScriptExists,
     ScriptFlush,
     ScriptKill,

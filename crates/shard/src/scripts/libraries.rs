@@ -1,6 +1,7 @@
 //! FUNCTION: the libraries of functions. Their code is data of the shard; the runtime of each replica installs it when
 //! it is first asked for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastness_engine::command::ScriptCommand;
@@ -42,6 +43,9 @@ impl Replica {
         // A run keeps the functions that it has started with.
         if scripts.installed.is_same(libraries) || scripts.suspended.is_some() {
             return;
+        }
+        if libraries.is_empty() {
+            scripts.runtime.flush_functions();
         }
         for (name, installed) in scripts.installed.iter() {
             if libraries.get(name) != Some(installed) {
@@ -286,9 +290,10 @@ fn too_many() -> Vec<u8> {
 /// Whether the functions of new libraries have names that no other function has.
 fn check_names(others: &Libraries, new: &[LibrarySpec]) -> Result<(), Vec<u8>> {
     let stored = others.iter().flat_map(|(_, library)| spec::decode(&library.functions).unwrap_or_default());
-    let mut names: std::collections::BTreeSet<Vec<u8>> = stored.map(|function| function.name).collect();
+    // Upper and lower case are the same, as in Valkey.
+    let mut names: BTreeSet<Vec<u8>> = stored.map(|function| function.name.to_ascii_lowercase()).collect();
     for function in new.iter().flat_map(|library| &library.functions) {
-        if !names.insert(function.name.clone()) {
+        if !names.insert(function.name.to_ascii_lowercase()) {
             return Err([b"ERR Function ", &*function.name, b" already exists"].concat());
         }
     }

@@ -136,9 +136,6 @@ impl Execution<'_> {
             ScriptCommand::ScriptKill => self.kill(replica, false),
             ScriptCommand::FunctionKill => self.kill(replica, true),
             ScriptCommand::FunctionStats => self.function_stats(replica),
-            ScriptCommand::ScriptDebug => {
-                self.out.error("ERR scripts cannot be debugged here: a debugger would stop every client of the shard");
-            }
             _ => self.refuse(&replica.flow, &Refusal::ReadOnly),
         }
     }

@@ -65,7 +65,7 @@ pub(crate) struct Scripting {
 impl Default for Scripting {
     fn default() -> Scripting {
         Scripting {
-            runtime: Scripts::new(Options::default()),
+            runtime: Scripts::new(Options { cache_bytes_max: limits::SCRIPT_CACHE_BYTES_MAX, ..Options::default() }),
             installed: Libraries::default(),
             suspended: None,
             busy_after: Duration::from_secs(5),
@@ -104,7 +104,7 @@ impl Scripting {
             cached: self.runtime.script_count(),
             cached_bytes: self.runtime.script_bytes(),
             libraries: self.installed.len(),
-            functions: self.runtime.libraries().map(|library| library.functions.len()).sum(),
+            functions: self.runtime.libraries().iter().map(|library| library.functions.len()).sum(),
             lua_bytes_of_scripts: of_scripts,
             lua_bytes_of_functions: of_functions,
         }

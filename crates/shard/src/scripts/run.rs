@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastness_engine::command::{CommandSpec, ScriptCommand};
 use fastness_engine::functions::effect::LIBRARIES_HASH;
 use fastness_resp::Args;
-use fastness_scripts::{Answer, CallerFacts, Origin, Program, Run, ScriptFlags, Sha, StartError, Step};
+use fastness_scripts::{Answer, CallerFacts, Origin, Program, Run, ScriptFlags, Scripts, Sha, StartError, Step};
 use fastness_types::{BootNs, Seq, limits};
 
 use super::place::Place;
@@ -132,7 +132,7 @@ impl Execution<'_> {
         if command.is_of_function() {
             replica.install_libraries();
             // As in Valkey, which finds the function first.
-            let flags = replica.scripts.runtime.find_function(args.get(1));
+            let flags = replica.scripts.runtime.find_function(args.get(1)).map(|(_, flags)| flags);
             let keys = match flags {
                 Some(_) => key_count(args, b"ERR Bad number of keys provided")?,
                 None => 0,
@@ -225,6 +225,7 @@ impl Execution<'_> {
         let run = place.replica().scripts.runtime.start(program, keys, rest, facts).map_err(|error| match error {
             StartError::Busy => "ERR another script is running",
             StartError::Unknown => NO_SCRIPT,
+            StartError::OutOfMemory => "ERR not enough memory to run a script",
         })?;
         let depends_on = match place {
             Place::Primary(primary) if command.is_of_function() => primary.leader.dirty.last_change(LIBRARIES_HASH),
@@ -460,6 +461,22 @@ impl Execution<'_> {
             Driven::Suspended(_) => return None,
         }
         Some(true)
+    }
+}
+
+impl Replica {
+    /// Whether a script that a transaction queues may write, as far as is known of it.
+    pub(crate) fn may_script_write(&mut self, command: ScriptCommand, args: Args<'_>) -> bool {
+        let flags = match command {
+            _ if command.is_read_only() => return false,
+            ScriptCommand::Eval => Scripts::flags(args.get(1)).ok(),
+            ScriptCommand::Evalsha => Sha::from_argument(args.get(1)).and_then(|sha| self.scripts.runtime.find(sha)),
+            _ => {
+                self.install_libraries();
+                self.scripts.runtime.find_function(args.get(1)).map(|(_, flags)| flags)
+            }
+        };
+        flags.is_none_or(|flags| !flags.no_writes)
     }
 }
 

@@ -479,8 +479,13 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
     }
 
     fn executed_in_script(&mut self, executed: &ExecutedQueued<'_>) {
-        let ExecutedQueued { spec, args, took, reply, .. } = *executed;
+        let ExecutedQueued { spec, args, took, reply_bytes, reply } = *executed;
         self.replica.stats.count(spec, took, reply);
+        if !spec.flags.has(Flags::SKIP_COMMANDLOG) {
+            let request_bytes = fastness_resp::request::encoded_len(args);
+            let cost = CommandCost { took, request_bytes, reply_bytes };
+            self.replica.command_logs.note((spec, args), cost, self.client, self.config());
+        }
         if self.replica.pubsub.monitors.is_any() && monitors::is_shown(spec) {
             self.replica.show_line(&"lua", spec, args);
         }
