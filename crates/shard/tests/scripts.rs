@@ -4,13 +4,12 @@
 
 mod support;
 
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastness_shard::{Batching, DigestError, Outcome, Release, WaitsFor};
 use fastness_types::Durability;
-use support::{Client, MemorySnapshots, OTHER, Reply, Setup, World, script};
+use support::{Client, OTHER, Reply, Setup, World, script};
 
 const OK: &str = "+OK\r\n";
 /// Writes a key, then runs for many slices.
@@ -110,9 +109,7 @@ fn an_error_keeps_what_was_written_and_a_unit_that_is_too_long_leaves_nothing() 
 #[test]
 fn commands_are_checked_as_valkey_checks_them() {
     script(async {
-        let mut setup = Setup::mode(Durability::Async);
-        setup.slots = [0..=8_000, 8_002..=16_383].into_iter().collect();
-        let world = World::primary(setup).await;
+        let world = World::primary(Setup::mode(Durability::Async)).await;
         let mut client = world.client();
         let error = |text: &str, line: u32| format!("-ERR {text} script: on @user_script:{line}.\r\n");
         for (code, keys, text, line) in [
@@ -350,9 +347,7 @@ const LIBRARY: &str = "#!lua name=lib\n\
 #[test]
 fn functions_are_data_of_the_shard() {
     script(async {
-        let snapshots = Rc::new(MemorySnapshots::default());
-        let setup = || Setup { snapshots: Some(snapshots.clone()), ..Setup::mode(Durability::Sync) };
-        let world = World::primary(setup()).await;
+        let world = World::primary(Setup::mode(Durability::Sync)).await;
         let mut client = world.client();
         let load: [&[u8]; 3] = [b"FUNCTION", b"LOAD", LIBRARY.as_bytes()];
         let loaded = client.run_args(&load);
@@ -368,7 +363,7 @@ fn functions_are_data_of_the_shard() {
         client.expect("FCALL_RO take 1 k", "$1\r\nv\r\n");
         client.expect("FCALL_RO put 1 k v", "-ERR Can not execute a script with write flag using *_ro command.\r\n");
         client.expect("FCALL none 1 k", "-ERR Function not found\r\n");
-        client.expect("FLUSHALL", OK);
+        assert_eq!(client.run("FLUSHALL").text, OK);
         world.commit_all().await;
         client.expect("FCALL take 1 k", "$-1\r\n");
         let dumped = client.run("FUNCTION DUMP").text;

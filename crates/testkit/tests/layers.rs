@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("client", 3, &["wire"]),
     ("console", 3, &["wire"]),
     ("consensus", 3, &["types", "events", "log", "wire"]),
-    ("shard", 4, &["types", "events", "resp", "engine", "consensus"]),
+    ("shard", 4, &["types", "events", "resp", "engine", "scripts", "consensus"]),
     ("control", 4, &["types", "events", "consensus"]),
     ("connection", 5, &["types", "resp", "engine", "shard"]),
     (

@@ -104,6 +104,7 @@ impl Scripting {
             cached: self.runtime.script_count(),
             cached_bytes: self.runtime.script_bytes(),
             libraries: self.installed.len(),
+            library_bytes: self.installed.bytes(),
             functions: self.runtime.libraries().iter().map(|library| library.functions.len()).sum(),
             lua_bytes_of_scripts: of_scripts,
             lua_bytes_of_functions: of_functions,
@@ -120,6 +121,8 @@ pub struct ScriptCounts {
     pub cached_bytes: usize,
     /// Libraries that this replica has installed.
     pub libraries: usize,
+    /// Bytes that they take.
+    pub library_bytes: usize,
     /// Their functions.
     pub functions: usize,
     /// Bytes that the Lua state of scripts uses.
