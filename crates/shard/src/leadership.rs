@@ -67,10 +67,8 @@ impl State {
             leader.deposed = !is_still;
         }
         self.fit_script_to_role();
-        if let Some(leader) = &self.leader {
-            if leader.deposed && leader.stage.is_clean() {
-                self.end_tenure();
-            }
+        if self.leader.as_ref().is_some_and(|leader| leader.deposed && leader.stage.is_clean()) {
+            self.end_tenure();
         }
         match &self.replica.role {
             SeenRole::Stopped { reason } => Some(reason.clone()),

@@ -326,19 +326,18 @@ impl Execution<'_> {
     /// Runs one command of a transaction.
     fn exec_one_queued(&mut self, place: &mut Place<'_, '_>, queued: &Queued) -> Ran {
         let (spec, args) = (queued.spec, queued.args());
-        let shows_keys = match (spec.run, &mut *place) {
-            (Run::Script(command), _) if command.runs() => {
-                let time = place.replica().batching.unit_time_max / 2;
-                let shown = self.script_in_exec(place, (command, time), args);
-                return Ran { shows_keys: true, is_too_slow: shown.is_none(), is_over: false };
-            }
-            (Run::Script(command), place) => {
+        if let Run::Script(command) = spec.run {
+            let time = place.replica().batching.unit_time_max / 2;
+            let is_too_slow = command.runs() && self.script_in_exec(place, (command, time), args).is_none();
+            if !command.runs() {
                 self.manage_at(place, command, args);
-                true
             }
+            return Ran { shows_keys: true, is_too_slow, is_over: false };
+        }
+        let shows_keys = match place {
             // Memory was checked once before the first command, so that no command is refused in the middle.
-            (_, Place::Primary(primary)) => self.exec_one(primary, spec, args, MemoryCheck::Done),
-            (_, Place::Reading(leader, replica)) => self.exec_one_reading(*leader, replica, spec, args),
+            Place::Primary(primary) => self.exec_one(primary, spec, args, MemoryCheck::Done),
+            Place::Reading(leader, replica) => self.exec_one_reading(*leader, replica, spec, args),
         };
         Ran { shows_keys, is_too_slow: false, is_over: false }
     }

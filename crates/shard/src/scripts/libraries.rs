@@ -181,7 +181,7 @@ impl Execution<'_> {
         }
         let (engine, effects) = (&mut primary.replica.data.engine, &mut primary.leader.stage.effects);
         for (library, functions) in new.iter().zip(&encoded) {
-            engine.set_library(&library.name, (&library.code, functions), effects, self.now.wall);
+            engine.set_library(&library.name, (&library.code[..], &functions[..]), effects, self.now.wall);
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ fn stored(functions: &[FunctionSpec]) -> Vec<StoredFunction> {
             flags.no_cluster,
             flags.allow_cross_slot_keys,
         ];
-        FLAGS.iter().zip(set).filter(|(_, is_set)| *is_set).map(|((bit, _), _)| bit).sum()
+        FLAGS.iter().zip(set).filter(|(_, is_set)| *is_set).map(|((bit, _), _)| bit).sum::<u64>()
     };
     let stored = |function: &FunctionSpec| StoredFunction {
         name: function.name.clone(),

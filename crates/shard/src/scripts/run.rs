@@ -281,7 +281,7 @@ impl Execution<'_> {
         called: &Called,
         (spec, args): (&'static CommandSpec, Args<'_>),
     ) -> Outcome {
-        let State { leader, replica } = state;
+        let State { leader, replica } = &mut *state;
         let mut place = Place::Reading(leader.as_ref(), replica);
         let mut run = match self.start_run(&mut place, command, called, args) {
             Ok(run) => run,
@@ -317,18 +317,17 @@ impl Execution<'_> {
         }
         let Suspended { ticket, mut run, answer, unit } = *state.replica.scripts.suspended.take()?;
         self.session.script = Some(ticket);
-        let outcome = match (unit, state.primary()) {
-            (Some(unit), Some(mut primary)) => {
-                primary.leader.stage.resume_unit();
-                let driven = self.drive(&mut Place::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
-                self.end_slice(&mut primary, run, unit, driven)
-            }
-            _ => {
-                let State { leader, replica } = state;
-                let mut place = Place::Reading(leader.as_ref(), replica);
-                let driven = self.drive(&mut place, &mut run, answer, limits::SCRIPT_SLICE);
-                self.end_reading_slice(&mut state.replica, run, driven)
-            }
+        let outcome = if let Some(unit) = unit
+            && let Some(mut primary) = state.primary()
+        {
+            primary.leader.stage.resume_unit();
+            let driven = self.drive(&mut Place::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
+            self.end_slice(&mut primary, run, unit, driven)
+        } else {
+            let State { leader, replica } = &mut *state;
+            let mut place = Place::Reading(leader.as_ref(), replica);
+            let driven = self.drive(&mut place, &mut run, answer, limits::SCRIPT_SLICE);
+            self.end_reading_slice(&mut state.replica, run, driven)
         };
         if outcome != Outcome::Busy {
             self.session.script = None;
