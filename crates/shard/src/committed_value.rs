@@ -41,8 +41,7 @@ impl State {
     pub(crate) fn committed_value(&self, key: &[u8], bytes_max: usize) -> CommittedValue {
         let engine = &self.replica.data.engine;
         let key = engine.key(key);
-        let is_covered =
-            self.leader.as_ref().is_some_and(|leader| leader.is_covered(key.hash));
+        let is_covered = self.leader.as_ref().is_some_and(|leader| leader.is_covered(key.hash));
         if is_covered {
             return CommittedValue::Covered;
         }

@@ -29,8 +29,7 @@ pub const KEY_PAST: &str = "IDEMPOTENCYPAST the idempotency key is older than wh
      was done before is not known";
 
 /// Valkey's text while a script runs for long. Nothing has happened.
-pub const BUSY_SCRIPT: &str =
-    "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+pub const BUSY_SCRIPT: &str = "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 /// Valkey's text while a function runs for long.
 pub const BUSY_FUNCTION: &str =
     "BUSY Valkey is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";

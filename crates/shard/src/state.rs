@@ -196,7 +196,8 @@ impl State {
     /// The primary, if it may stage effects of its own accord now: not while it holds a part of a unit.
     pub(crate) fn staging(&mut self, now: Now) -> Option<Primary<'_>> {
         let may_stage = !self.replica.flow.is_draining() && now.trusted;
-        self.primary().filter(|primary| may_stage && primary.leader.may_act(now.boot) && !primary.leader.stage.is_held())
+        self.primary()
+            .filter(|primary| may_stage && primary.leader.may_act(now.boot) && !primary.leader.stage.is_held())
     }
 
     /// Whether memory has only committed effects.

@@ -90,7 +90,8 @@ fn an_error_keeps_what_was_written_and_a_unit_that_is_too_long_leaves_nothing() 
         let batching = Batching { unit_bytes_max: UNIT_BYTES, ..Batching::default() };
         let world = World::primary(Setup { batching, ..Setup::ungated(Durability::Async) }).await;
         let mut client = world.client();
-        let failed = eval(&mut client, "redis.call('set', KEYS[1], 'v') return redis.call('incr', KEYS[1])", &["1", "k"]);
+        let failed =
+            eval(&mut client, "redis.call('set', KEYS[1], 'v') return redis.call('incr', KEYS[1])", &["1", "k"]);
         assert!(failed.text.starts_with("-ERR value is not an integer or out of range script: "), "{}", failed.text);
         assert!(failed.wrote());
         client.expect("GET k", "$1\r\nv\r\n");

@@ -108,7 +108,13 @@ const COMMANDS: &[Command] = &[
 
 /// The commands that need no front end: of the engine, of the table itself, of transactions.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(transaction::COMMANDS).chain(scripting::COMMANDS).chain(of_tests())
+    TYPES
+        .iter()
+        .flat_map(|one| one.commands)
+        .chain(COMMANDS)
+        .chain(transaction::COMMANDS)
+        .chain(scripting::COMMANDS)
+        .chain(of_tests())
 }
 
 #[cfg(any(test, feature = "test-type"))]

@@ -28,7 +28,13 @@ impl Engine {
     }
 
     /// Stages a library with its functions, encoded ([`spec`]); it may replace the one of this name.
-    pub fn set_library(&mut self, name: &[u8], (code, functions): (&[u8], &[u8]), effects: &mut EffectBuf, now: WallMs) {
+    pub fn set_library(
+        &mut self,
+        name: &[u8],
+        (code, functions): (&[u8], &[u8]),
+        effects: &mut EffectBuf,
+        now: WallMs,
+    ) {
         self.stage(FunctionEffect::Set { name, code, functions }, effects, now);
     }
 

@@ -501,10 +501,8 @@ impl Image {
             budget.buckets -= 1;
             self.write_bucket(keyspace, tables, &budget, out);
         }
-        let is_done = self.slot >= SLOTS
-            && self.walks.is_empty()
-            && self.pending.chunks.is_empty()
-            && self.libraries.is_empty();
+        let is_done =
+            self.slot >= SLOTS && self.walks.is_empty() && self.pending.chunks.is_empty() && self.libraries.is_empty();
         Ok(is_done.then_some(self.sum))
     }
 }

@@ -2,13 +2,13 @@
 
 use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
+use fastness_engine::functions::effect::FunctionEffect;
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
 use fastness_engine::list::change::{ListChange, ListEnd};
 use fastness_engine::list::effect::ListEffect;
 use fastness_engine::set::SetForm;
 use fastness_engine::set::effect::SetEffect;
-use fastness_engine::functions::effect::FunctionEffect;
 use fastness_engine::stream::StreamId;
 use fastness_engine::stream::change::StreamChange;
 use fastness_engine::stream::effect::StreamEffect;

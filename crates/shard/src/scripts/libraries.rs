@@ -246,7 +246,8 @@ impl Execution<'_> {
             None => self.out.null(),
         }
         self.out.bulk("flags");
-        let flags: Vec<&str> = FLAGS.iter().filter(|(bit, _)| function.flags & bit != 0).map(|(_, name)| *name).collect();
+        let flags: Vec<&str> =
+            FLAGS.iter().filter(|(bit, _)| function.flags & bit != 0).map(|(_, name)| *name).collect();
         self.out.set(flags.len());
         flags.iter().for_each(|flag| self.out.simple(flag));
     }
@@ -302,13 +303,7 @@ fn check_names(others: &Libraries, new: &[LibrarySpec]) -> Result<(), Vec<u8>> {
 
 fn stored(functions: &[FunctionSpec]) -> Vec<StoredFunction> {
     let bits = |flags: ScriptFlags| {
-        let set = [
-            flags.no_writes,
-            flags.allow_oom,
-            flags.allow_stale,
-            flags.no_cluster,
-            flags.allow_cross_slot_keys,
-        ];
+        let set = [flags.no_writes, flags.allow_oom, flags.allow_stale, flags.no_cluster, flags.allow_cross_slot_keys];
         FLAGS.iter().zip(set).filter(|(_, is_set)| *is_set).map(|((bit, _), _)| bit).sum::<u64>()
     };
     let stored = |function: &FunctionSpec| StoredFunction {

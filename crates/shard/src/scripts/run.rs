@@ -444,9 +444,8 @@ impl Execution<'_> {
         args: Args<'_>,
     ) -> Option<bool> {
         let called = self.called(place.replica(), command, args);
-        let started = called.and_then(|called| {
-            self.start_run(place, command, &called, args).map_err(|line| line.as_bytes().to_vec())
-        });
+        let started = called
+            .and_then(|called| self.start_run(place, command, &called, args).map_err(|line| line.as_bytes().to_vec()));
         let mut run = match started {
             Ok(run) => run,
             Err(line) => {
