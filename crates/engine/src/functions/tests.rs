@@ -118,6 +118,16 @@ fn an_image_has_the_libraries_of_its_point() {
 }
 
 #[test]
+fn golden_bytes_of_a_record() {
+    let mut bench = Bench::new();
+    bench.set_library(b"lib", b"x");
+    bench.engine.begin_image(usize::MAX);
+    let mut image = Vec::new();
+    while bench.engine.image_step(1_000, &mut image).unwrap().is_none() {}
+    assert_eq!(image, b"\x03lib\x0f\x01x\x01\x00");
+}
+
+#[test]
 fn they_survive_a_reload_and_not_a_restart() {
     let mut bench = Bench::new();
     bench.run(&[b"SET", b"k", b"v"]);
