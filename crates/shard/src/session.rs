@@ -4,6 +4,7 @@
 //! Everything else of a connection (name, user, protocol) belongs to the front end.
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use fastness_types::{BootNs, Slot};
 
@@ -44,6 +45,8 @@ pub struct Session {
     pub(crate) key_wait: Option<Rc<KeyWaiter>>,
     /// Its script that is suspended.
     pub(crate) script: Option<Rc<RunTicket>>,
+    /// How long its last command has run, if that is a script that was suspended.
+    pub(crate) run_time: Option<Duration>,
     pub(crate) shard: Weak<Inner>,
 }
 
@@ -143,6 +146,12 @@ impl Session {
     #[must_use]
     pub fn key_wait(&self) -> Option<Rc<KeyWaiter>> {
         self.key_wait.clone()
+    }
+
+    /// Takes how long its last command has run, over all its slices, if it is a script that was suspended.
+    #[must_use]
+    pub fn take_run_time(&mut self) -> Option<Duration> {
+        self.run_time.take()
     }
 
     /// Whether its last command is a script that is suspended.

@@ -84,6 +84,7 @@ impl Shard {
             waiter: Rc::new(Waiter::default()),
             key_wait: None,
             script: None,
+            run_time: None,
             shard: Rc::downgrade(&self.inner),
         }
     }

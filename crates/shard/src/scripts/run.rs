@@ -316,6 +316,7 @@ impl Execution<'_> {
             return Some(Outcome::Busy);
         }
         let Suspended { ticket, mut run, answer, unit } = *state.replica.scripts.suspended.take()?;
+        let started = run.started;
         self.session.script = Some(ticket);
         let outcome = if let Some(unit) = unit
             && let Some(mut primary) = state.primary()
@@ -331,6 +332,7 @@ impl Execution<'_> {
         };
         if outcome != Outcome::Busy {
             self.session.script = None;
+            self.session.run_time = Some(self.edges.clock.boot().since(started));
             state.replica.scripts.ended.notify_waiters();
             // What has waited for the end of the script.
             self.edges.work.notify_one();
