@@ -10,8 +10,9 @@ use mlua::Function;
 
 use crate::cache::{Cache, Compiled};
 use crate::coroutine::Link;
+use crate::options::Options;
 use crate::sandbox::State;
-use crate::{LibrarySpec, Options};
+use crate::script::LibrarySpec;
 
 /// The functions of a library in a Lua state, by name.
 pub(crate) type Functions = HashMap<Vec<u8>, Compiled>;

@@ -7,9 +7,12 @@ use fastness_resp::ReplyBuf;
 use mlua::{Function, Value};
 
 use crate::inner::{Functions, Inner, Pending};
+use crate::options::ScriptError;
 use crate::sandbox::{Called, State};
+use crate::script::{FunctionSpec, LibrarySpec};
+use crate::shebang;
+use crate::step::{CallerFacts, Failure, Outcome, Step};
 use crate::to_reply::{self, NoReply, Writer};
-use crate::{CallerFacts, Failure, FunctionSpec, LibrarySpec, Outcome, Step, shebang};
 
 /// Bytes of Lua's message in an error that is not a script's own.
 const MESSAGE_BYTES_MAX: usize = 100;
@@ -114,7 +117,7 @@ pub(crate) fn run(inner: &Inner, state: &State, call: Call) -> Step {
         Target::Function(function) => (function, false),
         Target::Unloaded(library, code, name) => match load_for_call(inner, state, &library, &code, &name) {
             Ok(function) => (function, false),
-            Err(line) => return Step::Done(failure(line, true)),
+            Err(error) => return Step::Done(failure(error.line, true)),
         },
     };
     let called = state.call(&function, &keys, &args, is_eval);
@@ -131,7 +134,7 @@ fn load_for_call(
     library: &[u8],
     code: &Arc<[u8]>,
     name: &[u8],
-) -> Result<Function, Vec<u8>> {
+) -> Result<Function, ScriptError> {
     let (_, functions) = read(inner, state, code)?;
     let found = functions.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     let function = found.and_then(|(_, compiled)| inner.functions.kept(state, *compiled));
@@ -140,7 +143,7 @@ fn load_for_call(
         Some(installed) => installed.functions = Some(functions),
         None => inner.functions.release(functions.into_values()),
     }
-    function.ok_or_else(|| b"ERR Function not found".to_vec())
+    function.ok_or_else(|| ScriptError::new("Function not found"))
 }
 
 /// Reads a library for FUNCTION LOAD.
@@ -155,12 +158,12 @@ pub(crate) fn read_library(inner: &Inner, state: &State, code: &Arc<[u8]>) -> St
 }
 
 /// Compiles and runs the code of a library: what it is, and its functions.
-fn read(inner: &Inner, state: &State, code: &Arc<[u8]>) -> Result<(LibrarySpec, Functions), Vec<u8>> {
-    let error = |text: String| [b"ERR ", text.as_bytes()].concat();
-    let (name, body) = shebang::library(code).map_err(error)?;
+fn read(inner: &Inner, state: &State, code: &Arc<[u8]>) -> Result<(LibrarySpec, Functions), ScriptError> {
+    let (name, body) = shebang::library(code)?;
     let compiled = state.compile(body, "@user_function");
-    let compiled = compiled.map_err(|wrong| error(format!("Error compiling function: {}", text_of(&wrong))))?;
-    let registering = |line: &[u8]| [b"ERR Error registering functions: ", line].concat();
+    let compiling = |wrong| ScriptError::new(format!("Error compiling function: {}", text_of(&wrong)));
+    let compiled = compiled.map_err(compiling)?;
+    let registering = |line: &[u8]| ScriptError { line: [b"ERR Error registering functions: ", line].concat() };
     let loaded = state.load(&compiled);
     if let Some(line) = inner.link.killed() {
         return Err(registering(&line));
@@ -188,7 +191,7 @@ fn kept(
     inner: &Inner,
     state: &State,
     registered: Vec<(FunctionSpec, Function)>,
-) -> Result<(Functions, Vec<FunctionSpec>), Vec<u8>> {
+) -> Result<(Functions, Vec<FunctionSpec>), ScriptError> {
     let (mut functions, mut specs) = (Functions::new(), Vec::new());
     let mut wrong = registered.is_empty().then_some("No functions registered");
     for (spec, function) in registered {
@@ -209,7 +212,7 @@ fn kept(
         None => Ok((functions, specs)),
         Some(wrong) => {
             inner.functions.release(functions.into_values());
-            Err(format!("ERR {wrong}").into_bytes())
+            Err(ScriptError::new(wrong))
         }
     }
 }

@@ -260,12 +260,12 @@ fn read(scripts: &mut Scripts, code: &str) -> Result<fastness_scripts::LibrarySp
     for _ in 0..100 {
         match run.step(Answer::Continue) {
             Step::Slice => {}
-            Step::Library(read) => return read.map_err(|line| line.escape_ascii().to_string()),
+            Step::Library(read) => return read.map_err(|error| error.to_string()),
             other => panic!("{other:?}"),
         }
     }
     match run.step(Answer::Kill(b"ERR FUNCTION LOAD timeout".to_vec())) {
-        Step::Library(read) => read.map_err(|line| line.escape_ascii().to_string()),
+        Step::Library(read) => read.map_err(|error| error.to_string()),
         other => panic!("{other:?}"),
     }
 }

@@ -9,8 +9,9 @@ use mlua::{Function, Lua, LuaString, Table, Value, Variadic};
 use super::native::{Arguments, Raise, Registry, as_number, to_integer};
 use super::raw;
 use crate::coroutine::Link;
-use crate::script::Sha;
-use crate::{Answer, FunctionSpec, ScriptFlags, Step, from_reply};
+use crate::from_reply;
+use crate::script::{FunctionSpec, ScriptFlags, Sha};
+use crate::step::{Answer, Step};
 
 /// Arguments and keys of one call, in bytes.
 const CALL_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -94,10 +95,10 @@ fn words(args: Variadic<CallArgument>) -> Result<Vec<Vec<u8>>, &'static str> {
 }
 
 /// What the trampoline in [`raw`] expects of a function: whether it succeeded, and its value.
-type Outcome = mlua::Result<(bool, Value)>;
+type CallResult = mlua::Result<(bool, Value)>;
 
 /// Runs a command of the script; whether it succeeded, and its reply.
-fn call(lua: &Lua, api: &Api, args: Variadic<CallArgument>) -> Outcome {
+fn call(lua: &Lua, api: &Api, args: Variadic<CallArgument>) -> CallResult {
     let words = match words(args) {
         Ok(words) => words,
         Err(message) => return Ok((false, Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?))),
@@ -122,7 +123,7 @@ fn add_calls(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
     })?;
     registry.table.raw_set("pcall", raw::raising_long(lua, inner)?)?;
     let own = Rc::clone(api);
-    let inner = lua.create_function(move |lua, args| -> Outcome {
+    let inner = lua.create_function(move |lua, args| -> CallResult {
         let failed = |message: &str| Ok((false, Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?)));
         let words = match words(args) {
             Ok(words) => words,

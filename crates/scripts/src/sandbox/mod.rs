@@ -13,7 +13,8 @@ use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmStat
 
 use crate::coroutine::Link;
 use crate::library::{bit, json, msgpack, random, strings, structs};
-use crate::{FunctionSpec, Options};
+use crate::options::Options;
+use crate::script::FunctionSpec;
 use api::Api;
 
 /// Collections that are only begun happen once in so many runs, as in Valkey.

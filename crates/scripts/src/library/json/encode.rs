@@ -2,7 +2,8 @@
 
 use mlua::{Table, Value};
 
-use super::{ENCODED_DEPTH_MAX, Invalid, Settings, number};
+use super::number;
+use super::settings::{ENCODED_DEPTH_MAX, NotNumbers, Settings};
 use crate::coroutine::Link;
 use crate::library::STRING_BYTES_MAX;
 use crate::sandbox::native::{Raise, text, type_name};
@@ -46,13 +47,13 @@ impl Encoder<'_> {
     fn number(&mut self, number: f64) -> Result<(), Raise> {
         if !number.is_finite() {
             match self.settings.encode_invalid.get() {
-                Invalid::Refuse => return refused(&Value::Number(number), "must not be NaN or Inf"),
-                Invalid::Allow if number.is_nan() => {
+                NotNumbers::Refuse => return refused(&Value::Number(number), "must not be NaN or Inf"),
+                NotNumbers::Allow if number.is_nan() => {
                     self.out.extend_from_slice(b"nan");
                     return Ok(());
                 }
-                Invalid::Allow => {}
-                Invalid::Null => {
+                NotNumbers::Allow => {}
+                NotNumbers::Null => {
                     self.out.extend_from_slice(b"null");
                     return Ok(());
                 }
