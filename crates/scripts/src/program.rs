@@ -83,7 +83,9 @@ fn raised(value: &Value, killed: Option<Vec<u8>>) -> Outcome {
 /// The reply for what a script has returned.
 fn returned(inner: &Inner, state: &State, value: &Value, facts: CallerFacts) -> Outcome {
     let error = match value {
-        Value::Table(table) if matches!(table.raw_get("err"), Ok(Value::String(_))) => to_reply::error_facts(table).ok(),
+        Value::Table(table) if matches!(table.raw_get("err"), Ok(Value::String(_))) => {
+            to_reply::error_facts(table).ok()
+        }
         _ => None,
     };
     if let Some(facts) = error {
@@ -121,9 +123,9 @@ pub(crate) fn run(inner: &Inner, state: &State, call: Call) -> Step {
         },
     };
     let called = state.call(&function, &keys, &args, is_eval);
+    state.lift_limit();
     let outcome = outcome(inner, state, called, facts);
-    state.forget_arguments();
-    state.collect();
+    state.settle();
     Step::Done(outcome)
 }
 
@@ -153,7 +155,7 @@ pub(crate) fn read_library(inner: &Inner, state: &State, code: &Arc<[u8]>) -> St
         inner.pending.replace(Some(Pending { code: Arc::clone(code), functions }));
         spec
     });
-    state.collect();
+    state.settle();
     Step::Library(read)
 }
 
@@ -161,7 +163,7 @@ pub(crate) fn read_library(inner: &Inner, state: &State, code: &Arc<[u8]>) -> St
 fn read(inner: &Inner, state: &State, code: &Arc<[u8]>) -> Result<(LibrarySpec, Functions), ScriptError> {
     let (name, body) = shebang::library(code)?;
     let compiled = state.compile(body, "@user_function");
-    let compiling = |wrong| ScriptError::new(format!("Error compiling function: {}", text_of(&wrong)));
+    let compiling = |wrong: mlua::Error| ScriptError::new(format!("Error compiling function: {}", text_of(&wrong)));
     let compiled = compiled.map_err(compiling)?;
     let registering = |line: &[u8]| ScriptError { line: [b"ERR Error registering functions: ", line].concat() };
     let loaded = state.load(&compiled);
@@ -222,7 +224,11 @@ pub(crate) fn guarded(inner: &Rc<Inner>, is_eval: bool, body: impl FnOnce() -> S
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
         Ok(step) => step,
         Err(_) => {
-            if is_eval { inner.eval.reset() } else { inner.functions.reset() }
+            if is_eval {
+                inner.eval.reset()
+            } else {
+                inner.functions.reset()
+            }
             otherwise
         }
     }

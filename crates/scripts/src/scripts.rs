@@ -227,7 +227,9 @@ fn compile(inner: &Inner, code: &[u8]) -> Result<Compiled, ScriptError> {
         compiled = attempt();
     }
     compiled.map_err(|wrong| match wrong {
-        mlua::Error::SyntaxError { message, .. } => ScriptError::new(format!("Error compiling script (new function): {message}")),
+        mlua::Error::SyntaxError { message, .. } => {
+            ScriptError::new(format!("Error compiling script (new function): {message}"))
+        }
         mlua::Error::MemoryError(_) => ScriptError::new("Error compiling script (new function): not enough memory"),
         wrong => ScriptError::new(format!("Error compiling script (new function): {wrong}")),
     })

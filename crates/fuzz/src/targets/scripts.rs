@@ -50,7 +50,9 @@ pub(super) const STRUCTURE: Target = Target {
     what: "struct.unpack: values or an error, for any format and data",
     bytes_max: 128,
     share: 60,
-    seeds: || inputs(&[b">I2<i4bB\0abcdefgh", b"!8bds\0a\0\0\0\0\0\0\0abcdefghxyz\0", b"Bc0\0\x03abc", b"i99999999999\0a"]),
+    seeds: || {
+        inputs(&[b">I2<i4bB\0abcdefgh", b"!8bds\0a\0\0\0\0\0\0\0abcdefghxyz\0", b"Bc0\0\x03abc", b"i99999999999\0a"])
+    },
     words: || words(&["i16", "I32", "c0", "s", "!4", ">", "<", "d", "f", "L", "2147483647"]),
     memory: MEMORY,
     run: |input| {

@@ -6,14 +6,14 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::STRING_BYTES_MAX;
 use crate::coroutine::Link;
-use crate::sandbox::native::{Arguments, Raise, Registry, text, to_integer};
+use crate::sandbox::native::{Arguments, Raise, Registry, text, to_integer, without_position};
 
 /// Tables in one another that are packed; a deeper one is packed as nil.
 const PACKED_DEPTH_MAX: usize = 16;
 /// Tables in one another that are unpacked: about what Lua's stack takes.
 const UNPACKED_DEPTH_MAX: usize = 3_900;
-/// Results that fit Lua's stack.
-const RESULTS_MAX: usize = 7_900;
+/// Results of which handles can be kept.
+const RESULTS_MAX: usize = 7_000;
 
 /// What is said about more results or nesting than Lua's stack takes.
 const TOO_MANY: &str = "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)";
@@ -208,8 +208,8 @@ impl OpenTable {
         } else if let Some(key) = self.key.take() {
             self.left -= 1;
             match key {
-                Value::Nil => return text("table index is nil"),
-                Value::Number(number) if number.is_nan() => return text("table index is NaN"),
+                Value::Nil => return without_position("table index is nil"),
+                Value::Number(number) if number.is_nan() => return without_position("table index is NaN"),
                 key => self.table.raw_set(key, value)?,
             }
         } else {
@@ -297,9 +297,7 @@ pub(crate) fn table(lua: &Lua, link: &Rc<Link>) -> mlua::Result<Table> {
     let unpacking = Rc::clone(link);
     registry.add("unpack", move |lua, args| unpack(lua, &unpacking, args, 0, 0))?;
     let unpacking = Rc::clone(link);
-    registry.add("unpack_one", move |lua, args| {
-        unpack(lua, &unpacking, args, 1, args.integer_or(lua, 2, 0)?)
-    })?;
+    registry.add("unpack_one", move |lua, args| unpack(lua, &unpacking, args, 1, args.integer_or(lua, 2, 0)?))?;
     let unpacking = Rc::clone(link);
     registry.add("unpack_limit", move |lua, args| {
         unpack(lua, &unpacking, args, args.integer(lua, 2)?, args.integer_or(lua, 3, 0)?)

@@ -6,7 +6,7 @@ use super::number;
 use super::settings::{ENCODED_DEPTH_MAX, NotNumbers, Settings};
 use crate::coroutine::Link;
 use crate::library::STRING_BYTES_MAX;
-use crate::sandbox::native::{Raise, text, type_name};
+use crate::sandbox::native::{Raise, number_in, text, type_name};
 
 struct Encoder<'a> {
     settings: &'a Settings,
@@ -109,7 +109,7 @@ impl Encoder<'_> {
                 Value::String(name) => self.string(&name.as_bytes()),
                 Value::Integer(_) | Value::Number(_) => {
                     self.out.push(b'"');
-                    self.number(key.as_number().unwrap_or_default())?;
+                    self.number(number_in(&key).unwrap_or_default())?;
                     self.out.push(b'"');
                 }
                 _ => return refused(&key, "table key must be a number or string"),
