@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::{Origin, ScriptFlags, Sha};
+use crate::options::Origin;
+use crate::script::{ScriptFlags, Sha};
 
 /// Scripts that EVAL has brought; one more evicts the one that was not used for longest.
 const EVAL_SCRIPTS_MAX: usize = 500;

@@ -10,7 +10,7 @@ use std::ptr;
 
 use corosensei::Yielder;
 
-use crate::{Answer, Step};
+use crate::step::{Answer, Step};
 
 thread_local! {
     /// Whether the run that executes on this thread was killed. Lua's C functions that catch errors read it.
@@ -105,6 +105,10 @@ impl Link {
     pub(crate) fn work(&self, steps: usize) -> Result<(), Killed> {
         let work = self.work.get().saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
         self.work.set(work);
-        if work < self.slice { Ok(()) } else { self.work.set(0); self.slice() }
+        if work < self.slice {
+            return Ok(());
+        }
+        self.work.set(0);
+        self.slice()
     }
 }

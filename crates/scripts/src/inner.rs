@@ -10,8 +10,9 @@ use mlua::Function;
 
 use crate::cache::{Cache, Compiled};
 use crate::coroutine::Link;
+use crate::options::Options;
 use crate::sandbox::State;
-use crate::{LibrarySpec, Options};
+use crate::script::LibrarySpec;
 
 /// The functions of a library in a Lua state, by name.
 pub(crate) type Functions = HashMap<Vec<u8>, Compiled>;
@@ -38,16 +39,29 @@ pub(crate) struct Slot {
     generation: Cell<u64>,
     /// The last number that was given to something kept in a state.
     number: Cell<u64>,
+    /// What is to be forgotten before the next run: a state is left alone while a run is suspended in it.
+    released: RefCell<Vec<Compiled>>,
     is_eval: bool,
 }
 
 impl Slot {
     fn new(is_eval: bool) -> Slot {
-        Slot { state: RefCell::new(None), generation: Cell::new(0), number: Cell::new(0), is_eval }
+        Slot {
+            state: RefCell::default(),
+            generation: Cell::new(0),
+            number: Cell::new(0),
+            released: RefCell::default(),
+            is_eval,
+        }
     }
 
-    /// The state, which is made or replaced if it has to be.
+    /// The state, which is made or replaced if it has to be. Not while a run is suspended.
     pub(crate) fn state(&self, inner: &Inner) -> mlua::Result<Rc<State>> {
+        let released = self.released.take();
+        if let Some(state) = self.state.borrow().as_ref() {
+            let current = released.into_iter().filter(|compiled| compiled.generation == self.generation.get());
+            current.for_each(|compiled| state.release(compiled.number));
+        }
         if self.state.borrow().as_ref().is_some_and(|state| state.is_exhausted()) {
             self.reset();
         }
@@ -82,12 +96,9 @@ impl Slot {
         if compiled.generation == self.generation.get() { state.kept(compiled.number).ok() } else { None }
     }
 
-    /// Forgets functions.
+    /// Forgets functions, before the next run.
     pub(crate) fn release(&self, compiled: impl IntoIterator<Item = Compiled>) {
-        if let Some(state) = self.state.borrow().as_ref() {
-            let current = compiled.into_iter().filter(|compiled| compiled.generation == self.generation.get());
-            current.for_each(|compiled| state.release(compiled.number));
-        }
+        self.released.borrow_mut().extend(compiled);
     }
 }
 

@@ -6,16 +6,22 @@
 mod cache;
 mod coroutine;
 mod from_reply;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod inner;
 mod library;
+mod options;
 mod program;
 mod run;
 mod sandbox;
 mod script;
 mod scripts;
 mod shebang;
+mod step;
 mod to_reply;
 
-pub use run::{Answer, CallerFacts, Failure, Outcome, Run, Step};
+pub use options::{Options, Origin, ScriptError, StartError};
+pub use run::Run;
 pub use script::{FunctionSpec, LibrarySpec, ScriptFlags, Sha};
-pub use scripts::{Options, Origin, Program, ScriptError, Scripts, StartError};
+pub use scripts::{Program, Scripts};
+pub use step::{Answer, CallerFacts, Failure, Outcome, Step};

@@ -7,9 +7,12 @@ use fastness_resp::ReplyBuf;
 use mlua::{Function, Value};
 
 use crate::inner::{Functions, Inner, Pending};
+use crate::options::ScriptError;
 use crate::sandbox::{Called, State};
+use crate::script::{FunctionSpec, LibrarySpec};
+use crate::shebang;
+use crate::step::{CallerFacts, Failure, Outcome, Step};
 use crate::to_reply::{self, NoReply, Writer};
-use crate::{CallerFacts, Failure, FunctionSpec, LibrarySpec, Outcome, Step, shebang};
 
 /// Bytes of Lua's message in an error that is not a script's own.
 const MESSAGE_BYTES_MAX: usize = 100;
@@ -80,7 +83,9 @@ fn raised(value: &Value, killed: Option<Vec<u8>>) -> Outcome {
 /// The reply for what a script has returned.
 fn returned(inner: &Inner, state: &State, value: &Value, facts: CallerFacts) -> Outcome {
     let error = match value {
-        Value::Table(table) if matches!(table.raw_get("err"), Ok(Value::String(_))) => to_reply::error_facts(table).ok(),
+        Value::Table(table) if matches!(table.raw_get("err"), Ok(Value::String(_))) => {
+            to_reply::error_facts(table).ok()
+        }
         _ => None,
     };
     if let Some(facts) = error {
@@ -114,13 +119,13 @@ pub(crate) fn run(inner: &Inner, state: &State, call: Call) -> Step {
         Target::Function(function) => (function, false),
         Target::Unloaded(library, code, name) => match load_for_call(inner, state, &library, &code, &name) {
             Ok(function) => (function, false),
-            Err(line) => return Step::Done(failure(line, true)),
+            Err(error) => return Step::Done(failure(error.line, true)),
         },
     };
     let called = state.call(&function, &keys, &args, is_eval);
+    state.lift_limit();
     let outcome = outcome(inner, state, called, facts);
-    state.forget_arguments();
-    state.collect();
+    state.settle();
     Step::Done(outcome)
 }
 
@@ -131,7 +136,7 @@ fn load_for_call(
     library: &[u8],
     code: &Arc<[u8]>,
     name: &[u8],
-) -> Result<Function, Vec<u8>> {
+) -> Result<Function, ScriptError> {
     let (_, functions) = read(inner, state, code)?;
     let found = functions.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     let function = found.and_then(|(_, compiled)| inner.functions.kept(state, *compiled));
@@ -140,7 +145,7 @@ fn load_for_call(
         Some(installed) => installed.functions = Some(functions),
         None => inner.functions.release(functions.into_values()),
     }
-    function.ok_or_else(|| b"ERR Function not found".to_vec())
+    function.ok_or_else(|| ScriptError::new("Function not found"))
 }
 
 /// Reads a library for FUNCTION LOAD.
@@ -150,17 +155,17 @@ pub(crate) fn read_library(inner: &Inner, state: &State, code: &Arc<[u8]>) -> St
         inner.pending.replace(Some(Pending { code: Arc::clone(code), functions }));
         spec
     });
-    state.collect();
+    state.settle();
     Step::Library(read)
 }
 
 /// Compiles and runs the code of a library: what it is, and its functions.
-fn read(inner: &Inner, state: &State, code: &Arc<[u8]>) -> Result<(LibrarySpec, Functions), Vec<u8>> {
-    let error = |text: String| [b"ERR ", text.as_bytes()].concat();
-    let (name, body) = shebang::library(code).map_err(error)?;
+fn read(inner: &Inner, state: &State, code: &Arc<[u8]>) -> Result<(LibrarySpec, Functions), ScriptError> {
+    let (name, body) = shebang::library(code)?;
     let compiled = state.compile(body, "@user_function");
-    let compiled = compiled.map_err(|wrong| error(format!("Error compiling function: {}", text_of(&wrong))))?;
-    let registering = |line: &[u8]| [b"ERR Error registering functions: ", line].concat();
+    let compiling = |wrong: mlua::Error| ScriptError::new(format!("Error compiling function: {}", text_of(&wrong)));
+    let compiled = compiled.map_err(compiling)?;
+    let registering = |line: &[u8]| ScriptError { line: [b"ERR Error registering functions: ", line].concat() };
     let loaded = state.load(&compiled);
     if let Some(line) = inner.link.killed() {
         return Err(registering(&line));
@@ -188,7 +193,7 @@ fn kept(
     inner: &Inner,
     state: &State,
     registered: Vec<(FunctionSpec, Function)>,
-) -> Result<(Functions, Vec<FunctionSpec>), Vec<u8>> {
+) -> Result<(Functions, Vec<FunctionSpec>), ScriptError> {
     let (mut functions, mut specs) = (Functions::new(), Vec::new());
     let mut wrong = registered.is_empty().then_some("No functions registered");
     for (spec, function) in registered {
@@ -209,7 +214,7 @@ fn kept(
         None => Ok((functions, specs)),
         Some(wrong) => {
             inner.functions.release(functions.into_values());
-            Err(format!("ERR {wrong}").into_bytes())
+            Err(ScriptError::new(wrong))
         }
     }
 }
@@ -219,7 +224,11 @@ pub(crate) fn guarded(inner: &Rc<Inner>, is_eval: bool, body: impl FnOnce() -> S
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
         Ok(step) => step,
         Err(_) => {
-            if is_eval { inner.eval.reset() } else { inner.functions.reset() }
+            if is_eval {
+                inner.eval.reset()
+            } else {
+                inner.functions.reset()
+            }
             otherwise
         }
     }

@@ -5,70 +5,16 @@ use std::sync::Arc;
 
 use crate::cache::Compiled;
 use crate::inner::{Inner, Library};
+use crate::options::{Options, Origin, ScriptError, StartError};
 use crate::program::{self, Call, Target};
+use crate::run::Run;
 use crate::sandbox::State;
-use crate::{CallerFacts, LibrarySpec, Run, ScriptFlags, Sha, Step, shebang};
+use crate::script::{LibrarySpec, ScriptFlags, Sha};
+use crate::shebang;
+use crate::step::{CallerFacts, Step};
 
 /// What a script gets that is loaded while another one runs.
 const BUSY: &[u8] = b"BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
-
-/// Settings of the runtime.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Memory that one Lua state may use, in bytes. A script that needs more fails.
-    pub memory_max: usize,
-    /// Stack of a run, in bytes of address space.
-    pub stack_bytes: usize,
-    /// Instructions between two [`crate::Step::Slice`]; 1000 at least.
-    pub slice_instructions: u32,
-    /// Sources in the cache of scripts, in bytes.
-    pub cache_bytes_max: usize,
-    /// `VALKEY_VERSION`, such as 9.1.0.
-    pub server_version: (u8, u8, u8),
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            memory_max: 256 * 1024 * 1024,
-            stack_bytes: 8 * 1024 * 1024,
-            slice_instructions: 100_000,
-            cache_bytes_max: 128 * 1024 * 1024,
-            server_version: (9, 1, 0),
-        }
-    }
-}
-
-/// How a script came into the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// EVAL: it may be evicted.
-    Eval,
-    /// SCRIPT LOAD: it stays until SCRIPT FLUSH.
-    Load,
-}
-
-/// A script or library that was not accepted: the error line for the client, its code first.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .line.escape_ascii())]
-pub struct ScriptError {
-    /// The line.
-    pub line: Vec<u8>,
-}
-
-/// Why no run has started.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// Another run is not over yet: one replica runs one script at a time.
-    #[error("another script is running")]
-    Busy,
-    /// The script is not in the cache, or the function in no library.
-    #[error("no such script or function")]
-    Unknown,
-    /// There is no memory for the stack of the run, or in the Lua state for the script.
-    #[error("not enough memory to run a script")]
-    OutOfMemory,
-}
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +29,6 @@ pub enum Program<'a> {
 #[derive(Debug)]
 pub struct Scripts {
     inner: Rc<Inner>,
-}
-
-fn error(text: impl std::fmt::Display) -> ScriptError {
-    ScriptError { line: format!("ERR {text}").into_bytes() }
 }
 
 impl Scripts {
@@ -118,13 +60,13 @@ impl Scripts {
         if is_known {
             return Ok(sha);
         }
-        let (flags, code) = shebang::script(source).map_err(error)?;
+        let (flags, code) = shebang::script(source)?;
         if inner.is_running.get() {
             return Err(ScriptError { line: BUSY.to_vec() });
         }
         let bytes_max = inner.options.cache_bytes_max;
         if !inner.cache.borrow().has_room(source, bytes_max) {
-            return Err(error("The cache of scripts is full. SCRIPT FLUSH empties it."));
+            return Err(ScriptError::new("The cache of scripts is full. SCRIPT FLUSH empties it."));
         }
         let compiled = compile(inner, code)?;
         let evicted = inner.cache.borrow_mut().insert(sha, (source, flags), origin, compiled, bytes_max);
@@ -143,7 +85,7 @@ impl Scripts {
     ///
     /// The error line for the client if that line is wrong.
     pub fn flags(source: &[u8]) -> Result<ScriptFlags, ScriptError> {
-        shebang::script(source).map(|(flags, _)| flags).map_err(error)
+        shebang::script(source).map(|(flags, _)| flags)
     }
 
     /// The source of a script of the cache.
@@ -186,7 +128,7 @@ impl Scripts {
         let state = self.inner.functions.state(&self.inner).map_err(|_| StartError::OutOfMemory)?;
         let (inner, code) = (Rc::clone(&self.inner), Arc::from(code));
         Run::new(&self.inner, move || {
-            let failed = Step::Library(Err(b"ERR Error registering functions: internal error".to_vec()));
+            let failed = Step::Library(Err(ScriptError::new("Error registering functions: internal error")));
             program::guarded(&inner, false, || program::read_library(&inner, &state, &code), failed)
         })
     }
@@ -285,9 +227,11 @@ fn compile(inner: &Inner, code: &[u8]) -> Result<Compiled, ScriptError> {
         compiled = attempt();
     }
     compiled.map_err(|wrong| match wrong {
-        mlua::Error::SyntaxError { message, .. } => error(format!("Error compiling script (new function): {message}")),
-        mlua::Error::MemoryError(_) => error("Error compiling script (new function): not enough memory"),
-        wrong => error(format!("Error compiling script (new function): {wrong}")),
+        mlua::Error::SyntaxError { message, .. } => {
+            ScriptError::new(format!("Error compiling script (new function): {message}"))
+        }
+        mlua::Error::MemoryError(_) => ScriptError::new("Error compiling script (new function): not enough memory"),
+        wrong => ScriptError::new(format!("Error compiling script (new function): {wrong}")),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The first line of a script or library: `#!lua …`.
 
-use crate::ScriptFlags;
+use crate::options::ScriptError;
+use crate::script::ScriptFlags;
 
 /// The line and what comes after it, with its line end, so that line numbers stay what they are.
 fn first_line(source: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -73,30 +74,30 @@ fn shown(word: &[u8]) -> String {
 }
 
 /// The flags of a script, and its code without the first line if that is a `#!`.
-pub(crate) fn script(source: &[u8]) -> Result<(ScriptFlags, &[u8]), String> {
+pub(crate) fn script(source: &[u8]) -> Result<(ScriptFlags, &[u8]), ScriptError> {
     if !source.starts_with(b"#!") {
         return Ok((ScriptFlags { is_compatible: true, ..ScriptFlags::default() }, source));
     }
-    let Some((line, code)) = first_line(source) else { return Err("Invalid script shebang".to_owned()) };
+    let Some((line, code)) = first_line(source) else { return Err(ScriptError::new("Invalid script shebang")) };
     let words = words(line).unwrap_or_default();
     let Some((engine, options)) = words.split_first() else {
-        return Err("Invalid engine in script shebang".to_owned());
+        return Err(ScriptError::new("Invalid engine in script shebang"));
     };
     let engine = engine.get(2..).unwrap_or_default();
     if !engine.eq_ignore_ascii_case(b"lua") {
-        return Err(format!("Could not find scripting engine '{}'", shown(engine)));
+        return Err(ScriptError::new(format!("Could not find scripting engine '{}'", shown(engine))));
     }
     let mut flags = ScriptFlags::default();
     for option in options {
         let Some(list) = option.strip_prefix(b"flags=") else {
-            return Err(format!("Unknown lua shebang option: {}", shown(option)));
+            return Err(ScriptError::new(format!("Unknown lua shebang option: {}", shown(option))));
         };
         if list.is_empty() {
             continue;
         }
         for flag in list.split(|byte| *byte == b',') {
             if !flags.set(flag) {
-                return Err(format!("Unexpected flag in script shebang: {}", shown(flag)));
+                return Err(ScriptError::new(format!("Unexpected flag in script shebang: {}", shown(flag))));
             }
         }
     }
@@ -113,31 +114,31 @@ pub(crate) const WRONG_NAME: &str =
     "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long";
 
 /// The name of a library, and its code without the first line.
-pub(crate) fn library(code: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
+pub(crate) fn library(code: &[u8]) -> Result<(Vec<u8>, &[u8]), ScriptError> {
     if !code.starts_with(b"#!") {
-        return Err("Missing library metadata".to_owned());
+        return Err(ScriptError::new("Missing library metadata"));
     }
-    let Some((line, rest)) = first_line(code) else { return Err("Invalid library metadata".to_owned()) };
+    let Some((line, rest)) = first_line(code) else { return Err(ScriptError::new("Invalid library metadata")) };
     let words = words(line).unwrap_or_default();
-    let Some((engine, options)) = words.split_first() else { return Err("Invalid library metadata".to_owned()) };
+    let Some((engine, options)) = words.split_first() else { return Err(ScriptError::new("Invalid library metadata")) };
     let mut name: Option<&[u8]> = None;
     for option in options {
         match option.split_at_checked(5) {
             Some((key, value)) if key.eq_ignore_ascii_case(b"name=") => {
                 if name.replace(value).is_some() {
-                    return Err("Invalid metadata value, name argument was given multiple times".to_owned());
+                    return Err(ScriptError::new("Invalid metadata value, name argument was given multiple times"));
                 }
             }
-            _ => return Err(format!("Invalid metadata value given: {}", shown(option))),
+            _ => return Err(ScriptError::new(format!("Invalid metadata value given: {}", shown(option)))),
         }
     }
-    let Some(name) = name else { return Err("Library name was not given".to_owned()) };
+    let Some(name) = name else { return Err(ScriptError::new("Library name was not given")) };
     if !is_name(name) {
-        return Err(WRONG_NAME.to_owned());
+        return Err(ScriptError::new(WRONG_NAME));
     }
     let engine = engine.get(2..).unwrap_or_default();
     if !engine.eq_ignore_ascii_case(b"lua") {
-        return Err(format!("Engine '{}' not found", shown(engine)));
+        return Err(ScriptError::new(format!("Engine '{}' not found", shown(engine))));
     }
     Ok((name.to_vec(), rest))
 }

@@ -4,7 +4,7 @@ use fastness_resp::{Protocol, ReplyBuf};
 use mlua::{Table, Value};
 
 use crate::coroutine::{Killed, Link};
-use crate::sandbox::native::to_integer;
+use crate::sandbox::native::{number_in, to_integer};
 
 /// Tables in one another that a reply may have; a deeper one is an error in its place.
 const DEPTH_MAX: usize = 1_000;
@@ -106,17 +106,19 @@ impl<'a> Writer<'a> {
             self.reply.simple(c_text(&status));
             return Ok(());
         }
-        if let Some(number) = field("double")?.as_number() {
+        if let Some(number) = number_in(&field("double")?) {
             self.reply.double(number);
             return Ok(());
         }
         if let Value::String(digits) = field("big_number")? {
             let digits = digits.as_bytes();
-            self.reply.big_number(&String::from_utf8_lossy(c_text(&digits)));
+            let digits = String::from_utf8_lossy(c_text(&digits)).replace(['\r', '\n'], " ");
+            self.reply.big_number(&digits);
             return Ok(());
         }
         if let Value::Table(verbatim) = field("verbatim_string")?
-            && let (Value::String(format), Value::String(text)) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
+            && let (Value::String(format), Value::String(text)) =
+                (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
         {
             let mut padded = [b' '; 3];
             for (to, from) in padded.iter_mut().zip(c_text(&format.as_bytes())) {
@@ -152,7 +154,11 @@ impl<'a> Writer<'a> {
             self.link.work(1)?;
             count += 1;
         }
-        if is_map { self.reply.map(count) } else { self.reply.set(count) }
+        if is_map {
+            self.reply.map(count)
+        } else {
+            self.reply.set(count)
+        }
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair?;
             self.write(&key, depth + 1)?;

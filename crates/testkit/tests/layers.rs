@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("resp", 0, &[]),
     ("events", 1, &["types"]),
     ("engine", 1, &["types", "resp"]),
-    ("scripts", 1, &["types", "resp"]),
+    ("scripts", 1, &["resp"]),
     ("acl", 2, &["resp", "engine"]),
     ("cli", 2, &["types", "resp", "engine"]),
     ("log", 2, &["types"]),
@@ -68,7 +68,20 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     (
         "fuzz",
         8,
-        &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "control", "server", "testkit"],
+        &[
+            "types",
+            "resp",
+            "scripts",
+            "engine",
+            "acl",
+            "log",
+            "wire",
+            "consensus",
+            "shard",
+            "control",
+            "server",
+            "testkit",
+        ],
     ),
 ];
 

@@ -47,7 +47,8 @@ pub(crate) fn table(lua: &Lua) -> mlua::Result<Table> {
         registry.add(name, move |lua, args| {
             let first = bits(lua, args, 1)?;
             // From the last argument on: the first wrong one from there is the one that is reported.
-            let folded = (2..=args.len()).rev().try_fold(first, |sum, i| Ok::<_, Raise>(operation(sum, bits(lua, args, i)?)));
+            let folded =
+                (2..=args.len()).rev().try_fold(first, |sum, i| Ok::<_, Raise>(operation(sum, bits(lua, args, i)?)));
             Ok(signed(folded?))
         })?;
     }
@@ -59,9 +60,7 @@ pub(crate) fn table(lua: &Lua) -> mlua::Result<Table> {
         ("ror", u32::rotate_right),
     ];
     for (name, operation) in shifts {
-        registry.add(name, move |lua, args| {
-            Ok(signed(operation(bits(lua, args, 1)?, bits(lua, args, 2)? & 31)))
-        })?;
+        registry.add(name, move |lua, args| Ok(signed(operation(bits(lua, args, 1)?, bits(lua, args, 2)? & 31))))?;
     }
     registry.add("tohex", |lua, args| Ok(lua.create_string(hex(lua, args)?)?))?;
     Ok(registry.table)

@@ -2,58 +2,17 @@
 
 mod decode;
 mod encode;
-pub(crate) mod number;
+mod number;
+mod settings;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Table, Value};
 
+use self::settings::{NotNumbers, Settings};
 use crate::coroutine::Link;
 use crate::sandbox::native::{Arguments, Raise, Registry};
-
-/// Tables in one another that are encoded, whatever the setting says: as many as the stack of a run takes.
-const ENCODED_DEPTH_MAX: usize = 1_000;
-/// Arrays and objects in one another that are decoded, whatever the setting says.
-const DECODED_DEPTH_MAX: usize = 3_000;
-
-/// What to do with NaN and infinities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Invalid {
-    Refuse,
-    Allow,
-    Null,
-}
-
-/// The settings of one `cjson` table.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    sparse_convert: Cell<bool>,
-    sparse_ratio: Cell<i64>,
-    sparse_safe: Cell<i64>,
-    encode_depth: Cell<i64>,
-    decode_depth: Cell<i64>,
-    encode_invalid: Cell<Invalid>,
-    decode_invalid: Cell<bool>,
-    precision: Cell<i64>,
-    keep_buffer: Cell<bool>,
-}
-
-impl Settings {
-    pub(crate) fn new() -> Settings {
-        Settings {
-            sparse_convert: Cell::new(false),
-            sparse_ratio: Cell::new(2),
-            sparse_safe: Cell::new(10),
-            encode_depth: Cell::new(1_000),
-            decode_depth: Cell::new(1_000),
-            encode_invalid: Cell::new(Invalid::Refuse),
-            decode_invalid: Cell::new(true),
-            precision: Cell::new(14),
-            keep_buffer: Cell::new(true),
-        }
-    }
-}
 
 fn at_most(args: &Arguments, count: usize) -> Result<(), Raise> {
     if args.len() <= count {
@@ -63,7 +22,13 @@ fn at_most(args: &Arguments, count: usize) -> Result<(), Raise> {
 }
 
 /// Sets an integer setting if the argument is given; its value.
-fn integer(lua: &Lua, args: &Arguments, number: usize, setting: &Cell<i64>, (min, max): (i64, i64)) -> Result<Value, Raise> {
+fn integer(
+    lua: &Lua,
+    args: &Arguments,
+    number: usize,
+    setting: &Cell<i64>,
+    (min, max): (i64, i64),
+) -> Result<Value, Raise> {
     if !args.get(number).is_nil() {
         let value = i64::from(args.integer(lua, number)? as i32);
         if !(min..=max).contains(&value) {
@@ -99,12 +64,12 @@ fn switch(lua: &Lua, args: &Arguments, number: usize, setting: &Cell<bool>) -> R
 fn encode_invalid_numbers(lua: &Lua, args: &Arguments, settings: &Settings) -> Result<Value, Raise> {
     at_most(args, 1)?;
     if let Some(chosen) = option(lua, args, 1, &["off", "on", "null"])? {
-        settings.encode_invalid.set([Invalid::Refuse, Invalid::Allow, Invalid::Null][chosen]);
+        settings.encode_invalid.set([NotNumbers::Refuse, NotNumbers::Allow, NotNumbers::Null][chosen]);
     }
     Ok(match settings.encode_invalid.get() {
-        Invalid::Refuse => Value::Boolean(false),
-        Invalid::Allow => Value::Boolean(true),
-        Invalid::Null => Value::String(lua.create_string("null")?),
+        NotNumbers::Refuse => Value::Boolean(false),
+        NotNumbers::Allow => Value::Boolean(true),
+        NotNumbers::Null => Value::String(lua.create_string("null")?),
     })
 }
 

@@ -9,4 +9,4 @@ pub(crate) mod strings;
 pub(crate) mod structs;
 
 /// Largest string that a function of a library makes, in bytes; Lua's own memory limit is checked when it becomes Lua's.
-pub(crate) const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const STRING_BYTES_MAX: usize = 128 * 1024 * 1024;

@@ -6,14 +6,17 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::STRING_BYTES_MAX;
 use crate::coroutine::Link;
-use crate::sandbox::native::{Arguments, Raise, Registry, text, to_integer};
+use crate::sandbox::native::{Arguments, Raise, Registry, text, to_integer, without_position};
 
 /// Tables in one another that are packed; a deeper one is packed as nil.
 const PACKED_DEPTH_MAX: usize = 16;
 /// Tables in one another that are unpacked: about what Lua's stack takes.
 const UNPACKED_DEPTH_MAX: usize = 3_900;
-/// Results that fit Lua's stack.
-const RESULTS_MAX: usize = 7_900;
+/// Results of which handles can be kept.
+const RESULTS_MAX: usize = 7_000;
+
+/// What is said about more results or nesting than Lua's stack takes.
+const TOO_MANY: &str = "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)";
 
 struct Packer<'a> {
     link: &'a Link,
@@ -132,7 +135,7 @@ pub(crate) enum Item<'a> {
 
 /// Why bytes are not MessagePack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Invalid {
+pub(crate) enum Malformed {
     /// They end too early.
     Short,
     /// Their first byte starts nothing.
@@ -140,11 +143,11 @@ pub(crate) enum Invalid {
 }
 
 /// Takes the next item off the bytes.
-pub(crate) fn next_item<'a>(bytes: &mut &'a [u8]) -> Result<Item<'a>, Invalid> {
-    let (&first, rest) = bytes.split_first().ok_or(Invalid::Short)?;
+pub(crate) fn next_item<'a>(bytes: &mut &'a [u8]) -> Result<Item<'a>, Malformed> {
+    let (&first, rest) = bytes.split_first().ok_or(Malformed::Short)?;
     let number = |size: usize| {
-        let field = rest.get(..size).ok_or(Invalid::Short)?;
-        Ok::<u64, Invalid>(field.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        let field = rest.get(..size).ok_or(Malformed::Short)?;
+        Ok::<u64, Malformed>(field.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     let (item, length) = match first {
         0x00..=0x7f => (Item::Number(f64::from(first)), 0),
@@ -176,17 +179,17 @@ pub(crate) fn next_item<'a>(bytes: &mut &'a [u8]) -> Result<Item<'a>, Invalid> {
                 _ => 0,
             };
             let length = if size == 0 { usize::from(first & 31) } else { number(size)? as usize };
-            let string = rest.get(size..size.saturating_add(length)).ok_or(Invalid::Short)?;
+            let string = rest.get(size..size.saturating_add(length)).ok_or(Malformed::Short)?;
             (Item::Bytes(string), size + length)
         }
-        _ => return Err(Invalid::Format),
+        _ => return Err(Malformed::Format),
     };
     *bytes = &rest[length..];
     Ok(item)
 }
 
 /// A table that is being filled.
-struct Open {
+struct OpenTable {
     table: Table,
     left: usize,
     filled: usize,
@@ -195,7 +198,7 @@ struct Open {
     is_map: bool,
 }
 
-impl Open {
+impl OpenTable {
     /// Adds an element; whether the table is complete.
     fn add(&mut self, value: Value) -> Result<bool, Raise> {
         if !self.is_map {
@@ -205,8 +208,8 @@ impl Open {
         } else if let Some(key) = self.key.take() {
             self.left -= 1;
             match key {
-                Value::Nil => return text("table index is nil"),
-                Value::Number(number) if number.is_nan() => return text("table index is NaN"),
+                Value::Nil => return without_position("table index is nil"),
+                Value::Number(number) if number.is_nan() => return without_position("table index is NaN"),
                 key => self.table.raw_set(key, value)?,
             }
         } else {
@@ -218,12 +221,12 @@ impl Open {
 
 /// Unpacks one value.
 fn unpack_value(lua: &Lua, link: &Link, bytes: &mut &[u8]) -> Result<Value, Raise> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenTable> = Vec::new();
     loop {
         link.work(1)?;
         let item = next_item(bytes).map_err(|invalid| match invalid {
-            Invalid::Short => Raise::Text(b"Missing bytes in input.".to_vec()),
-            Invalid::Format => Raise::Text(b"Bad data format in input.".to_vec()),
+            Malformed::Short => Raise::Text(b"Missing bytes in input.".to_vec()),
+            Malformed::Format => Raise::Text(b"Bad data format in input.".to_vec()),
         })?;
         let mut value = match item {
             Item::Nil => Value::Nil,
@@ -233,10 +236,10 @@ fn unpack_value(lua: &Lua, link: &Link, bytes: &mut &[u8]) -> Result<Value, Rais
             Item::Array(0) | Item::Map(0) => Value::Table(lua.create_table()?),
             Item::Array(left) | Item::Map(left) => {
                 if open.len() == UNPACKED_DEPTH_MAX {
-                    return text("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)");
+                    return text(TOO_MANY);
                 }
                 let is_map = matches!(item, Item::Map(_));
-                open.push(Open { table: lua.create_table()?, left, filled: 0, key: None, is_map });
+                open.push(OpenTable { table: lua.create_table()?, left, filled: 0, key: None, is_map });
                 continue;
             }
         };
@@ -268,7 +271,7 @@ fn unpack(lua: &Lua, link: &Link, args: &Arguments, limit: i64, offset: i64) -> 
     let mut values = MultiValue::new();
     while !rest.is_empty() && (values.len() as i64) < limit {
         if values.len() > RESULTS_MAX {
-            return text("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)");
+            return text(TOO_MANY);
         }
         values.push_back(unpack_value(lua, link, &mut rest)?);
     }
@@ -294,9 +297,7 @@ pub(crate) fn table(lua: &Lua, link: &Rc<Link>) -> mlua::Result<Table> {
     let unpacking = Rc::clone(link);
     registry.add("unpack", move |lua, args| unpack(lua, &unpacking, args, 0, 0))?;
     let unpacking = Rc::clone(link);
-    registry.add("unpack_one", move |lua, args| {
-        unpack(lua, &unpacking, args, 1, args.integer_or(lua, 2, 0)?)
-    })?;
+    registry.add("unpack_one", move |lua, args| unpack(lua, &unpacking, args, 1, args.integer_or(lua, 2, 0)?))?;
     let unpacking = Rc::clone(link);
     registry.add("unpack_limit", move |lua, args| {
         unpack(lua, &unpacking, args, args.integer(lua, 2)?, args.integer_or(lua, 3, 0)?)

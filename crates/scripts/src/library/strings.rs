@@ -124,7 +124,13 @@ fn gsub_next(lua: &Lua, link: &Link, args: &Arguments) -> Result<MultiValue, Rai
 }
 
 /// Appends the replacement of a match: its text, with captures for `%0` to `%9`.
-fn replace(replacement: &[u8], subject: &[u8], found: (usize, usize), captures: &[Capture], out: &mut Vec<u8>) -> Result<(), Raise> {
+fn replace(
+    replacement: &[u8],
+    subject: &[u8],
+    found: (usize, usize),
+    captures: &[Capture],
+    out: &mut Vec<u8>,
+) -> Result<(), Raise> {
     let mut bytes = replacement.iter();
     while let Some(&byte) = bytes.next() {
         if byte != b'%' {
@@ -154,9 +160,6 @@ fn replace(replacement: &[u8], subject: &[u8], found: (usize, usize), captures: 
 /// `string.gsub` with a string as replacement.
 fn gsub_text(lua: &Lua, link: &Link, args: &Arguments) -> Result<MultiValue, Raise> {
     let (subject, pattern) = (args.string(lua, 1)?, args.string(lua, 2)?);
-    if !matches!(args.get(3), Value::String(_) | Value::Integer(_) | Value::Number(_)) {
-        return Err(Raise::Argument(3, "string/function/table expected".to_owned()));
-    }
     let replacement = args.string(lua, 3)?;
     let limit = args.integer_or(lua, 4, i64::MAX)?;
     let (subject, pattern, replacement) = (subject.as_bytes(), pattern.as_bytes(), replacement.as_bytes());
@@ -194,13 +197,6 @@ fn rep(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
     Ok(Value::String(lua.create_string(string.repeat(count))?))
 }
 
-/// The two strings that `string.gmatch` and `string.gsub` begin with, and the limit of the latter.
-fn two_strings(lua: &Lua, args: &Arguments) -> Result<MultiValue, Raise> {
-    let limit = args.integer_or(lua, 3, i64::from(i32::MAX))?;
-    let strings = [args.string(lua, 1)?, args.string(lua, 2)?].map(Value::String);
-    Ok(MultiValue::from_vec(strings.into_iter().chain([Value::Number(limit as f64)]).collect()))
-}
-
 /// Adds the functions to what the sandbox builds `string` from.
 pub(crate) fn add(registry: &Registry<'_>, link: &Rc<Link>) -> mlua::Result<()> {
     let own = Rc::clone(link);
@@ -209,15 +205,14 @@ pub(crate) fn add(registry: &Registry<'_>, link: &Rc<Link>) -> mlua::Result<()> 
     registry.add("match", move |lua, args| find(lua, &own, args, false))?;
     registry.add("rep", rep)?;
     let (lua, table) = (registry.lua, &registry.table);
-    table.raw_set("gmatch_start", function_of_sandbox(lua, "gmatch", two_strings)?)?;
-    table.raw_set("gsub_start", function_of_sandbox(lua, "gsub", two_strings)?)?;
-    for (name, caller, body) in [
-        ("gmatch_next", "gmatch", gmatch_next as fn(&Lua, &Link, &Arguments) -> Result<MultiValue, Raise>),
-        ("gsub_next", "gsub", gsub_next),
-        ("gsub_text", "gsub", gsub_text),
+    // What `string.gmatch` returns is called by the script itself.
+    for (name, is_entered, body) in [
+        ("gmatch_next", false, gmatch_next as fn(&Lua, &Link, &Arguments) -> Result<MultiValue, Raise>),
+        ("gsub_next", true, gsub_next),
+        ("gsub_text", true, gsub_text),
     ] {
         let own = Rc::clone(link);
-        table.raw_set(name, function_of_sandbox(lua, caller, move |lua, args| body(lua, &own, args))?)?;
+        table.raw_set(name, function_of_sandbox(lua, is_entered, move |lua, args| body(lua, &own, args))?)?;
     }
     Ok(())
 }

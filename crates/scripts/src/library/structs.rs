@@ -7,8 +7,8 @@ use crate::sandbox::native::{Arguments, Raise, Registry, as_number, text, to_int
 
 /// Largest integer, in bytes.
 const INTEGER_BYTES_MAX: usize = 32;
-/// Results that fit Lua's stack.
-const RESULTS_MAX: usize = 7_900;
+/// Results of which handles can be kept.
+const RESULTS_MAX: usize = 7_000;
 /// The alignment of `!` without a number.
 const ALIGNMENT: usize = 8;
 
@@ -127,6 +127,10 @@ fn pack(lua: &Lua, args: &Arguments) -> Result<Vec<u8>, Raise> {
         packed.resize(packed.len() + format.padding(packed.len(), option, size), 0);
         arg += usize::from(matches!(option, b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I'));
         arg += usize::from(matches!(option, b'f' | b'd' | b'c' | b's'));
+        if arg > args.len() {
+            let expected = if matches!(option, b'c' | b's') { "string" } else { "number" };
+            return Err(Raise::Argument(arg, format!("{expected} expected, got nil")));
+        }
         match option {
             b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' => {
                 packed.extend_from_slice(&format.pack_integer(args.number(lua, arg)?, size));

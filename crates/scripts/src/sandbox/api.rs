@@ -4,16 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use fastness_resp::{Protocol, double};
-use mlua::{Function, Lua, LuaString, Table, Value, Variadic};
+use mlua::{Function, Lua, LuaString, Table, Value};
 
 use super::native::{Arguments, Raise, Registry, as_number, to_integer};
 use super::raw;
 use crate::coroutine::Link;
-use crate::script::Sha;
-use crate::{Answer, FunctionSpec, ScriptFlags, Step, from_reply};
+use crate::from_reply;
+use crate::script::{FunctionSpec, ScriptFlags, Sha};
+use crate::step::{Answer, Step};
 
-/// Arguments and keys of one call, in bytes.
-const CALL_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest message of `redis.log`, in bytes; what is beyond it is left out.
+const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// What the API of one Lua state shares with its runs.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ fn raise<T>(lua: &Lua, message: &str) -> Result<T, Raise> {
     Err(Raise::Value(Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?)))
 }
 
-/// The line of an error that a script makes: after `-` the code comes first, otherwise it is ERR.
+/// The line of an error that a script makes: a code and a text, or a text alone, whose code is ERR. A `-` before it does
+/// not matter.
 fn error_line(text: &[u8]) -> Vec<u8> {
     let trimmed = |text: &[u8]| {
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -45,26 +47,20 @@ fn error_line(text: &[u8]) -> Vec<u8> {
         let to = text.iter().rposition(|byte| !is_end(byte)).map_or(from, |at| at + 1);
         text[from..to].to_vec()
     };
-    match text.strip_prefix(b"-") {
-        None => [b"ERR ".to_vec(), trimmed(text)].concat(),
-        Some(rest) => match rest.iter().position(|byte| *byte == b' ') {
-            None => [b"ERR ", rest].concat(),
-            Some(blank) => [&rest[..=blank], &trimmed(&rest[blank + 1..])].concat(),
-        },
+    let rest = text.strip_prefix(b"-").unwrap_or(text);
+    match rest.iter().position(|byte| *byte == b' ') {
+        None => [b"ERR ".to_vec(), trimmed(rest)].concat(),
+        Some(blank) => [&rest[..=blank], &trimmed(&rest[blank + 1..])].concat(),
     }
 }
 
 /// An argument of a command: a string, or a number in the form in which commands expect it.
-struct CallArgument(Option<Vec<u8>>);
-
-impl mlua::FromLua for CallArgument {
-    fn from_lua(value: Value, _: &Lua) -> mlua::Result<CallArgument> {
-        Ok(CallArgument(match value {
-            Value::String(string) => Some(string.as_bytes().to_vec()),
-            Value::Integer(number) => Some(number_text(number as f64)),
-            Value::Number(number) => Some(number_text(number)),
-            _ => None,
-        }))
+fn word(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(string) => Some(string.as_bytes().to_vec()),
+        Value::Integer(number) => Some(number_text(*number as f64)),
+        Value::Number(number) => Some(number_text(*number)),
+        _ => None,
     }
 }
 
@@ -81,23 +77,19 @@ fn number_text(number: f64) -> Vec<u8> {
 }
 
 /// The words of a command, or why they are none.
-fn words(args: Variadic<CallArgument>) -> Result<Vec<Vec<u8>>, &'static str> {
-    if args.is_empty() {
+fn words((args, count): (Table, usize)) -> Result<Vec<Vec<u8>>, &'static str> {
+    if count == 0 {
         return Err("Please specify at least one argument for this call");
     }
-    let words: Option<Vec<Vec<u8>>> = args.into_iter().map(|argument| argument.0).collect();
-    let words = words.ok_or("Command arguments must be strings or integers")?;
-    if words.iter().map(Vec::len).sum::<usize>() > CALL_BYTES_MAX {
-        return Err("Command arguments are too long");
-    }
-    Ok(words)
+    let words = (1..=count).map(|index| args.raw_get(index).ok().and_then(|value| word(&value)));
+    words.collect::<Option<_>>().ok_or("Command arguments must be strings or integers")
 }
 
 /// What the trampoline in [`raw`] expects of a function: whether it succeeded, and its value.
-type Outcome = mlua::Result<(bool, Value)>;
+type CallResult = mlua::Result<(bool, Value)>;
 
 /// Runs a command of the script; whether it succeeded, and its reply.
-fn call(lua: &Lua, api: &Api, args: Variadic<CallArgument>) -> Outcome {
+fn call(lua: &Lua, api: &Api, args: (Table, usize)) -> CallResult {
     let words = match words(args) {
         Ok(words) => words,
         Err(message) => return Ok((false, Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?))),
@@ -113,16 +105,16 @@ fn call(lua: &Lua, api: &Api, args: Variadic<CallArgument>) -> Outcome {
 fn add_calls(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
     let lua = registry.lua;
     let own = Rc::clone(api);
-    let inner = lua.create_function(move |lua, args| call(lua, &own, args))?;
+    let inner = lua.create_function(move |lua, args: (Table, usize)| call(lua, &own, args))?;
     registry.table.raw_set("call", raw::raising_long(lua, inner)?)?;
     let own = Rc::clone(api);
-    let inner = lua.create_function(move |lua, args| {
+    let inner = lua.create_function(move |lua, args: (Table, usize)| {
         let (is_ok, value) = call(lua, &own, args)?;
         Ok((is_ok || own.link.killed().is_none(), value))
     })?;
     registry.table.raw_set("pcall", raw::raising_long(lua, inner)?)?;
     let own = Rc::clone(api);
-    let inner = lua.create_function(move |lua, args| -> Outcome {
+    let inner = lua.create_function(move |lua, args: (Table, usize)| -> CallResult {
         let failed = |message: &str| Ok((false, Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?)));
         let words = match words(args) {
             Ok(words) => words,
@@ -185,10 +177,7 @@ fn add_switches(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
             return raise(lua, "server.set_repl() requires one argument.");
         }
         if to_integer(as_number(lua, args.get(1)).unwrap_or(0.0)) & !3 != 0 {
-            return raise(
-                lua,
-                "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
-            );
+            return raise(lua, "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.");
         }
         Ok(())
     })?;
@@ -196,6 +185,26 @@ fn add_switches(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
         registry.table.raw_set(name, value)?;
     }
     Ok(())
+}
+
+/// The strings and numbers after the first argument, with blanks between them.
+fn message(lua: &Lua, args: &Arguments) -> Result<Vec<u8>, Raise> {
+    let mut message = Vec::new();
+    for number in 2..=args.len() {
+        if let Value::String(_) | Value::Integer(_) | Value::Number(_) = args.get(number) {
+            if number > 2 {
+                message.push(b' ');
+            }
+            let part = args.string(lua, number)?;
+            let part = part.as_bytes();
+            message.extend_from_slice(&part[..part.len().min(MESSAGE_BYTES_MAX)]);
+        }
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(MESSAGE_BYTES_MAX);
+            break;
+        }
+    }
+    Ok(message)
 }
 
 fn add_log(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
@@ -210,13 +219,7 @@ fn add_log(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
         let Ok(level @ 0..=3) = u8::try_from(to_integer(level)) else {
             return raise(lua, "Invalid log level.");
         };
-        let mut parts = Vec::new();
-        for number in 2..=args.len() {
-            if let Value::String(_) | Value::Integer(_) | Value::Number(_) = args.get(number) {
-                parts.push(args.string(lua, number)?.as_bytes().to_vec());
-            }
-        }
-        own.link.stop(Step::Log { level, message: parts.join(&b' ') })?;
+        own.link.stop(Step::Log { level, message: message(lua, args)? })?;
         Ok(())
     })?;
     for (name, level) in [("LOG_DEBUG", 0), ("LOG_VERBOSE", 1), ("LOG_NOTICE", 2), ("LOG_WARNING", 3)] {
@@ -319,7 +322,9 @@ fn register_named(lua: &Lua, named: &Table) -> Result<(FunctionSpec, Function), 
             b"flags" => match value {
                 Value::Table(list) => flags = read_flags(lua, &list)?,
                 _ => {
-                    return Err("flags argument to server.register_function must be a table representing function flags");
+                    return Err(
+                        "flags argument to server.register_function must be a table representing function flags",
+                    );
                 }
             },
             _ => return Err("unknown argument given to server.register_function"),

@@ -9,11 +9,13 @@ use std::rc::Rc;
 
 use fastness_resp::Protocol;
 use mlua::chunk::ChunkMode;
+use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use crate::coroutine::Link;
 use crate::library::{bit, json, msgpack, random, strings, structs};
-use crate::{FunctionSpec, Options};
+use crate::options::Options;
+use crate::script::FunctionSpec;
 use api::Api;
 
 /// Collections that are only begun happen once in so many runs, as in Valkey.
@@ -36,6 +38,8 @@ pub(crate) struct State {
     kept: Table,
     /// Runs since the last step of a collection.
     runs: Cell<u32>,
+    /// Bytes that were left after the last complete collection.
+    kept_bytes: Cell<usize>,
     memory_max: usize,
 }
 
@@ -60,6 +64,9 @@ fn libraries(lua: &Lua, native: &Table, link: &Rc<Link>) -> mlua::Result<()> {
 fn replaced(lua: &Lua, native: &Table, proxies: &Table) -> mlua::Result<()> {
     raw::install(lua, native, proxies)?;
     let globals = lua.globals();
+    raw::entries(lua, native)?;
+    native.raw_set("pairs", raw::pairs(lua, native.raw_get("next")?)?)?;
+    native.raw_set("collectgarbage", raw::collecting(lua, globals.raw_get("collectgarbage")?)?)?;
     native.raw_set("setmetatable", raw::guarded(lua, proxies, globals.raw_get("setmetatable")?)?)?;
     let table: Table = globals.raw_get("table")?;
     for name in ["insert", "remove", "sort", "setn"] {
@@ -92,10 +99,13 @@ impl State {
             Err(_) => Err(mlua::Error::runtime("the run was killed")),
         })?;
         lua.gc_collect()?;
+        // Lua 5.1 does not collect when memory is short, so collections begin early.
+        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(120).step_multiplier(300)));
         lua.set_memory_limit(options.memory_max)?;
         let kept = lua.create_table()?;
         let (globals, run, load) = (built.raw_get("globals")?, built.raw_get("run")?, built.raw_get("load")?);
-        Ok(State { lua, api, env, globals, run, load, kept, runs: Cell::new(0), memory_max: options.memory_max })
+        let (runs, kept_bytes) = (Cell::new(0), Cell::new(lua.used_memory()));
+        Ok(State { lua, api, env, globals, run, load, kept, runs, kept_bytes, memory_max: options.memory_max })
     }
 
     /// Bytes that the state uses.
@@ -126,8 +136,8 @@ impl State {
 
     /// Forgets a function that was kept.
     pub(crate) fn release(&self, number: u64) {
-        // That a field is removed takes no memory, so it cannot fail for lack of it.
-        let _ = self.kept.raw_remove(number);
+        // A field that exists is set without memory, so this cannot fail for lack of it.
+        let _ = self.kept.raw_set(number, Value::Nil);
     }
 
     fn list(&self, strings: &[Vec<u8>]) -> mlua::Result<Table> {
@@ -167,23 +177,29 @@ impl State {
         Ok(if is_ok { Ok(registered) } else { Err(value) })
     }
 
-    /// Forgets the keys and arguments of a script.
-    pub(crate) fn forget_arguments(&self) {
-        // That a field is removed takes no memory, so it cannot fail for lack of it.
-        let _ = self.globals.raw_remove("KEYS");
-        let _ = self.globals.raw_remove("ARGV");
+    /// Lifts the memory limit after a script has ended, perhaps because it had reached it: what remains to be done takes
+    /// little.
+    pub(crate) fn lift_limit(&self) {
+        // The limit can always be set in a state that has the allocator of mlua.
+        let _ = self.lua.set_memory_limit(0);
     }
 
-    /// Collects what a run has left behind: a little each time, and everything when the state has become large.
-    pub(crate) fn collect(&self) {
+    /// Ends a run: forgets keys and arguments, collects what the run has left behind, and puts the limit into force. A
+    /// little is collected each time, and everything when the state has become large since that was done last.
+    pub(crate) fn settle(&self) {
+        self.lift_limit();
+        let nothing_left = [self.globals.raw_set("KEYS", Value::Nil), self.globals.raw_set("ARGV", Value::Nil)];
         let runs = self.runs.get() + 1;
         self.runs.set(runs % RUNS_PER_STEP);
-        // A collection that fails leaves the state as large as it is, which `is_exhausted` sees.
-        if self.bytes() > self.memory_max / 4 {
+        let threshold = (self.memory_max / 8).max(2 * self.kept_bytes.get());
+        if self.bytes() > threshold.min(self.memory_max / 2) {
+            // A collection that fails leaves the state as large as it is, which `is_exhausted` sees.
             let _ = self.lua.gc_collect();
+            self.kept_bytes.set(self.bytes());
         } else if runs == RUNS_PER_STEP {
             let _ = self.lua.gc_step();
         }
+        let _ = (nothing_left, self.lua.set_memory_limit(self.memory_max));
     }
 
     /// Whether the state keeps so much that it has to be replaced.

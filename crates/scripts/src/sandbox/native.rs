@@ -14,6 +14,8 @@ pub(crate) enum Raise {
     Text(Vec<u8>),
     /// An argument, counted from 1, and what is wrong with it.
     Argument(usize, String),
+    /// A text, to which no position is added.
+    Plain(&'static str),
     /// A value as it is.
     Value(Value),
     /// The run was killed; nothing else matters.
@@ -37,6 +39,11 @@ impl From<Killed> for Raise {
 /// An error with a text and the position of the caller.
 pub(crate) fn text<T>(text: impl Into<Vec<u8>>) -> Result<T, Raise> {
     Err(Raise::Text(text.into()))
+}
+
+/// An error with a text alone.
+pub(crate) fn without_position<T>(text: &'static str) -> Result<T, Raise> {
+    Err(Raise::Plain(text))
 }
 
 /// The arguments of a call.
@@ -105,13 +112,20 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The number in a value, if it is a number or a string with one.
-pub(crate) fn as_number(lua: &Lua, value: &Value) -> Option<f64> {
+/// The value of a number.
+pub(crate) fn number_in(value: &Value) -> Option<f64> {
     match value {
         Value::Integer(number) => Some(*number as f64),
         Value::Number(number) => Some(*number),
-        Value::String(_) => lua.coerce_number(value.clone()).ok().flatten(),
         _ => None,
+    }
+}
+
+/// The number in a value, if it is a number or a string with one.
+pub(crate) fn as_number(lua: &Lua, value: &Value) -> Option<f64> {
+    match value {
+        Value::String(_) => lua.coerce_number(value.clone()).ok().flatten(),
+        value => number_in(value),
     }
 }
 
@@ -129,6 +143,7 @@ fn raised(lua: &Lua, raise: Raise) -> mlua::Result<MultiValue> {
             let text = CString::new(text).unwrap_or_default();
             (Value::Nil, lua.create_string(text.as_bytes())?, number).into_lua_multi(lua)
         }
+        Raise::Plain(text) => (false, text).into_lua_multi(lua),
         Raise::Value(value) => (false, value).into_lua_multi(lua),
         Raise::Killed => (false, "the run was killed").into_lua_multi(lua),
         Raise::Lua(mlua::Error::MemoryError(_)) => (false, "not enough memory").into_lua_multi(lua),
@@ -160,18 +175,14 @@ pub(crate) fn function<R: IntoLuaMulti>(
     raw::raising(lua, inner(lua, function)?)
 }
 
-/// A function for the sandbox's own Lua code, whose errors count as raised by the caller of that code, in its function
-/// `caller`.
+/// A function for the sandbox's own Lua code, whose errors count as raised by the script that has called that code:
+/// through an entry in C if `is_entered`.
 pub(crate) fn function_of_sandbox<R: IntoLuaMulti>(
     lua: &Lua,
-    caller: &'static str,
+    is_entered: bool,
     function: impl Fn(&Lua, &Arguments) -> Result<R, Raise> + 'static,
 ) -> mlua::Result<Function> {
-    let named = move |lua: &Lua, args: &Arguments| match function(lua, args) {
-        Err(Raise::Argument(number, wrong)) => text(format!("bad argument #{number} to '{caller}' ({wrong})")),
-        returned => returned,
-    };
-    raw::raising_above(lua, inner(lua, named)?)
+    raw::raising_above(lua, inner(lua, function)?, is_entered)
 }
 
 /// A table of functions.

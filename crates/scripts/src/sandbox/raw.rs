@@ -20,20 +20,32 @@ pub(crate) fn raising(lua: &Lua, inner: Function) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, raise_first)
 }
 
-/// As [`raising`], for an inner function that keeps no handles of its arguments, of which there may be as many as Lua's
-/// stack takes.
+/// As [`raising`], for as many arguments as Lua's stack takes: `inner` gets a table with them, and their number.
 pub(crate) fn raising_long(lua: &Lua, inner: Function) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, raise_long)
 }
 
-/// As [`raising`]; the position is that of the caller's caller.
-pub(crate) fn raising_above(lua: &Lua, inner: Function) -> mlua::Result<Function> {
-    closure(lua, (inner,), 1, raise_second)
+/// As [`raising`], for a function that the sandbox's own Lua code calls: the position is that of the script. `is_entered`:
+/// the code was called through one of [`entries`].
+pub(crate) fn raising_above(lua: &Lua, inner: Function, is_entered: bool) -> mlua::Result<Function> {
+    closure(lua, (inner,), 1, if is_entered { raise_third } else { raise_second })
+}
+
+/// Adds C functions that check their arguments and call the functions of these names in `into`, which are Lua's: a Lua
+/// function has no caller when it is called at the end of another one, so it could not say where an error was.
+pub(crate) fn entries(lua: &Lua, into: &Table) -> mlua::Result<()> {
+    let functions: [(&str, ffi::lua_CFunction); 5] =
+        [("gsub", gsub), ("gmatch", gmatch), ("load", load), ("loadstring", loadstring), ("foreach", foreach)];
+    let wrapped = lua.create_table()?;
+    for (name, function) in functions {
+        wrapped.raw_set(name, closure(lua, (into.clone(), name), 2, function)?)?;
+    }
+    into.raw_set("entries", wrapped)
 }
 
 /// The functions of the base library that are replaced, by name. `proxies` has the table behind each read-only one.
 pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<()> {
-    let functions: [(&str, ffi::lua_CFunction); 10] = [
+    let functions: [(&str, ffi::lua_CFunction); 9] = [
         ("pcall", pcall),
         ("xpcall", xpcall),
         ("next", next),
@@ -42,8 +54,7 @@ pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<
         ("getmetatable", getmetatable),
         ("nonexistent", nonexistent),
         ("readonly", readonly),
-        ("is_killed", is_killed),
-        ("raise", raise_value),
+        ("pass_kill", pass_kill_on),
     ];
     for (name, function) in functions {
         into.raw_set(name, closure(lua, (proxies.clone(),), 1, function)?)?;
@@ -54,6 +65,16 @@ pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<
 /// A function that passes its arguments to `original` unless the first one is a read-only table.
 pub(crate) fn guarded(lua: &Lua, proxies: &Table, original: Function) -> mlua::Result<Function> {
     closure(lua, (proxies.clone(), original), 2, guard)
+}
+
+/// `pairs`, with this `next`.
+pub(crate) fn pairs(lua: &Lua, next: Function) -> mlua::Result<Function> {
+    closure(lua, (next,), 1, begin_pairs)
+}
+
+/// `collectgarbage`, except for what would change the collector for all scripts, which has no effect.
+pub(crate) fn collecting(lua: &Lua, original: Function) -> mlua::Result<Function> {
+    closure(lua, (false, original), 2, collect)
 }
 
 /// A function that passes its arguments to `original` and raises an error afterwards if the run was killed meanwhile.
@@ -87,8 +108,90 @@ unsafe extern "C-unwind" fn raise_second(state: *mut lua_State) -> c_int {
     unsafe { call_and_raise(state, 2) }
 }
 
+unsafe extern "C-unwind" fn raise_third(state: *mut lua_State) -> c_int {
+    unsafe { call_and_raise(state, 3) }
+}
+
+/// Calls the Lua function that is named by the second upvalue in the table that is the first one.
+unsafe fn enter(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checkstack(state, 4, c"too many arguments".as_ptr());
+        let count = ffi::lua_gettop(state);
+        ffi::lua_pushvalue(state, lua_upvalueindex(2));
+        ffi::lua_rawget(state, lua_upvalueindex(1));
+        ffi::lua_insert(state, 1);
+        ffi::lua_call(state, count, ffi::LUA_MULTRET);
+        ffi::lua_gettop(state)
+    }
+}
+
+unsafe extern "C-unwind" fn gsub(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checklstring(state, 1, std::ptr::null_mut());
+        ffi::luaL_checklstring(state, 2, std::ptr::null_mut());
+        ffi::luaL_optinteger(state, 4, 0);
+        let kind = ffi::lua_type(state, 3);
+        if ![ffi::LUA_TNUMBER, ffi::LUA_TSTRING, ffi::LUA_TFUNCTION, ffi::LUA_TTABLE].contains(&kind) {
+            return ffi::luaL_argerror(state, 3, c"string/function/table expected".as_ptr());
+        }
+        enter(state)
+    }
+}
+
+unsafe extern "C-unwind" fn gmatch(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checklstring(state, 1, std::ptr::null_mut());
+        ffi::luaL_checklstring(state, 2, std::ptr::null_mut());
+        enter(state)
+    }
+}
+
+unsafe extern "C-unwind" fn load(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checktype(state, 1, ffi::LUA_TFUNCTION);
+        enter(state)
+    }
+}
+
+unsafe extern "C-unwind" fn loadstring(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checklstring(state, 1, std::ptr::null_mut());
+        enter(state)
+    }
+}
+
+unsafe extern "C-unwind" fn foreach(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
+        ffi::luaL_checktype(state, 2, ffi::LUA_TFUNCTION);
+        enter(state)
+    }
+}
+
+/// Bytes of the strings among these arguments.
+const ARGUMENT_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 unsafe extern "C-unwind" fn raise_long(state: *mut lua_State) -> c_int {
-    unsafe { call_and_raise(state, 1) }
+    unsafe {
+        ffi::luaL_checkstack(state, 4, c"too many arguments".as_ptr());
+        let count = ffi::lua_gettop(state);
+        let mut bytes = 0;
+        for index in 1..=count {
+            if ffi::lua_type(state, index) == ffi::LUA_TSTRING {
+                bytes += ffi::lua_objlen(state, index);
+            }
+        }
+        if bytes > ARGUMENT_BYTES_MAX {
+            raise_static(state, 1, c"the arguments are too long");
+        }
+        ffi::lua_createtable(state, count, 0);
+        ffi::lua_insert(state, 1);
+        for index in (1..=count).rev() {
+            ffi::lua_rawseti(state, 1, ffi::lua_Integer::from(index));
+        }
+        ffi::lua_pushnumber(state, f64::from(count));
+        call_and_raise(state, 1)
+    }
 }
 
 unsafe fn call_and_raise(state: *mut lua_State, level: c_int) -> c_int {
@@ -130,6 +233,9 @@ unsafe fn raise_static(state: *mut lua_State, level: c_int, text: &'static CStr)
         raise_text(state, level, 1)
     }
 }
+
+/// What a script that was killed would catch.
+const KILLED: &CStr = c"the run was killed";
 
 const READ_ONLY: &CStr = c"Attempt to modify a readonly table";
 
@@ -198,14 +304,30 @@ unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
     unsafe {
         ffi::luaL_checkany(state, 2);
         ffi::lua_settop(state, 2);
+        ffi::lua_pushcclosure(state, handle, 1);
         ffi::lua_insert(state, 1);
         let status = ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 1);
         if status != 0 {
             pass_kill(state);
         }
+        ffi::luaL_checkstack(state, 2, c"too many results".as_ptr());
         ffi::lua_pushboolean(state, c_int::from(status == 0));
         ffi::lua_replace(state, 1);
         ffi::lua_gettop(state)
+    }
+}
+
+/// Calls the handler of an `xpcall`, unless the run was killed: Lua calls it from within the hook then, where no other
+/// hook runs, so that nothing could stop it.
+unsafe extern "C-unwind" fn handle(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::lua_settop(state, 1);
+        if !is_killed_here() {
+            ffi::lua_pushvalue(state, lua_upvalueindex(1));
+            ffi::lua_insert(state, 1);
+            ffi::lua_call(state, 1, 1);
+        }
+        1
     }
 }
 
@@ -219,6 +341,30 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
         }
         ffi::lua_pushnil(state);
         1
+    }
+}
+
+unsafe extern "C-unwind" fn begin_pairs(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
+        ffi::lua_pushvalue(state, lua_upvalueindex(1));
+        ffi::lua_pushvalue(state, 1);
+        ffi::lua_pushnil(state);
+        3
+    }
+}
+
+unsafe extern "C-unwind" fn collect(state: *mut lua_State) -> c_int {
+    unsafe {
+        let option = ffi::luaL_optlstring(state, 1, c"collect".as_ptr(), std::ptr::null_mut());
+        let unchanged = [(c"stop", 0), (c"restart", 0), (c"setpause", 200), (c"setstepmul", 200)];
+        // SAFETY: a string of Lua's ends with a NUL.
+        let option = CStr::from_ptr(option);
+        if let Some((_, result)) = unchanged.iter().find(|(name, _)| *name == option) {
+            ffi::lua_pushinteger(state, *result);
+            return 1;
+        }
+        run_original(state)
     }
 }
 
@@ -294,18 +440,13 @@ unsafe extern "C-unwind" fn readonly(state: *mut lua_State) -> c_int {
     unsafe { raise_static(state, 1, READ_ONLY) }
 }
 
-unsafe extern "C-unwind" fn is_killed(state: *mut lua_State) -> c_int {
+/// Raises an error if the run was killed.
+unsafe extern "C-unwind" fn pass_kill_on(state: *mut lua_State) -> c_int {
     unsafe {
-        ffi::lua_pushboolean(state, c_int::from(is_killed_here()));
-        1
-    }
-}
-
-/// Raises its argument as it is.
-unsafe extern "C-unwind" fn raise_value(state: *mut lua_State) -> c_int {
-    unsafe {
-        ffi::lua_settop(state, 1);
-        ffi::lua_error(state)
+        if is_killed_here() {
+            raise_static(state, 1, KILLED);
+        }
+        0
     }
 }
 
@@ -320,7 +461,7 @@ unsafe extern "C-unwind" fn call_original(state: *mut lua_State) -> c_int {
     unsafe {
         let count = run_original(state);
         if is_killed_here() {
-            raise_static(state, 1, c"the run was killed");
+            raise_static(state, 1, KILLED);
         }
         count
     }

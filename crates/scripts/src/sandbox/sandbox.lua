@@ -3,8 +3,8 @@
 local native = ...
 local proxies = native.proxies
 local getinfo, setmetatable, type, tostring, error = debug.getinfo, setmetatable, type, tostring, error
-local sub, concat, pairs, loadstring, xpcall = string.sub, table.concat, pairs, loadstring, native.xpcall
-local plain_pcall, string_meta, collectgarbage = pcall, getmetatable(""), collectgarbage
+local sub, concat, pairs, loadstring, tonumber = string.sub, table.concat, pairs, loadstring, tonumber
+local plain_pcall, plain_xpcall, string_meta = pcall, xpcall, getmetatable("")
 
 local function copy(from)
   local to = {}
@@ -21,15 +21,11 @@ local function view(real)
   return proxy
 end
 
--- Where an error counts as raised: in the function that called the C function or the function of this chunk.
+-- Where an error counts as raised: in the function of the script that called what raised it.
 local function handler(err)
   local level = 2
   local info = getinfo(level, "nSl")
-  if info and info.what == "C" then
-    level = level + 1
-    info = getinfo(level, "nSl")
-  end
-  while info and info.source == "=sandbox" do
+  while info and (info.what == "C" or info.source == "=sandbox") do
     level = level + 1
     info = getinfo(level, "nSl")
   end
@@ -50,12 +46,13 @@ local function replacement(repl, is_table, first, last, ...)
   return first, last, (repl(...))
 end
 
-local function gsub(s, pattern, repl, limit)
+-- Called through an entry in C, as all functions that are put into `native` here: positions of errors are at level 3.
+function native.gsub(s, pattern, repl, limit)
   local kind = type(repl)
   if kind ~= "function" and kind ~= "table" then
     return native.gsub_text(s, pattern, repl, limit)
   end
-  s, pattern, limit = native.gsub_start(s, pattern, limit)
+  limit = tonumber(limit) or 2147483647
   local parts, count, at, copied = {}, 0, 0, 0
   while count < limit and at <= #s do
     local first, last, value = replacement(repl, kind == "table", native.gsub_next(s, pattern, at))
@@ -63,7 +60,7 @@ local function gsub(s, pattern, repl, limit)
     if not value then
       value = sub(s, first, last)
     elseif type(value) ~= "string" and type(value) ~= "number" then
-      error("invalid replacement value (a " .. type(value) .. ")", 2)
+      error("invalid replacement value (a " .. type(value) .. ")", 3)
     end
     parts[#parts + 1] = sub(s, copied + 1, first - 1)
     parts[#parts + 1] = value
@@ -75,8 +72,7 @@ local function gsub(s, pattern, repl, limit)
   return concat(parts), count
 end
 
-local function gmatch(s, pattern)
-  s, pattern = native.gmatch_start(s, pattern)
+function native.gmatch(s, pattern)
   local at = 0
   local function captures(next_at, ...)
     at = next_at
@@ -87,14 +83,11 @@ local function gmatch(s, pattern)
   end
 end
 
-local function load(reader, name)
-  if type(reader) ~= "function" then
-    error("bad argument #1 to 'load' (function expected, got " .. (reader == nil and "no value" or type(reader)) .. ")", 2)
-  end
+function native.load(reader, name)
   local parts = {}
   while true do
     local ok, part = plain_pcall(reader)
-    if native.is_killed() then native.raise("the run was killed") end
+    native.pass_kill()
     if not ok then return nil, part end
     if part == nil or part == "" then break end
     if type(part) ~= "string" then
@@ -114,50 +107,31 @@ function native.loadstring(code, name)
   return loadstring(code, name)
 end
 
-local strings = copy(string)
-for _, name in pairs {"find", "match", "rep"} do strings[name] = native[name] end
-strings.gmatch, strings.gfind, strings.gsub = gmatch, gmatch, gsub
-local tables = copy(table)
-for _, name in pairs {"insert", "remove", "sort", "setn"} do tables[name] = native["table_" .. name] end
-local function foreach(t, f)
+function native.foreach(t, f)
   for k, v in native.next, t do
     local result = f(k, v)
     if result ~= nil then return result end
   end
 end
-tables.foreach = foreach
+
+local strings = copy(string)
+for _, name in pairs {"find", "match", "rep"} do strings[name] = native[name] end
+strings.gmatch, strings.gfind, strings.gsub = native.entries.gmatch, native.entries.gmatch, native.entries.gsub
+local tables = copy(table)
+for _, name in pairs {"insert", "remove", "sort", "setn"} do tables[name] = native["table_" .. name] end
+tables.foreach = native.entries.foreach
 local maths = copy(math)
 maths.random, maths.randomseed = native.random, native.randomseed
 local coroutines = copy(coroutine)
 coroutines.resume = native.resume
 
--- What would change the collector for all scripts has no effect.
-local function collect(option, argument)
-  option = option or "collect"
-  if option == "stop" or option == "restart" then return 0 end
-  if option == "setpause" or option == "setstepmul" then return 200 end
-  return collectgarbage(option, argument)
-end
-
 local globals = {
-  _VERSION = _VERSION, assert = assert, collectgarbage = collect, error = error, gcinfo = gcinfo,
-  getmetatable = native.getmetatable, ipairs = ipairs, load = load, next = native.next, pcall = native.pcall,
+  _VERSION = _VERSION, assert = assert, collectgarbage = native.collectgarbage, error = error, gcinfo = gcinfo,
+  getmetatable = native.getmetatable, ipairs = ipairs, load = native.entries.load,
+  loadstring = native.entries.loadstring, next = native.next, pairs = native.pairs, pcall = native.pcall,
   rawequal = rawequal, rawget = native.rawget, rawset = native.rawset, select = select,
   setmetatable = native.setmetatable, tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
   xpcall = native.xpcall,
-  loadstring = function(code, name)
-    if type(code) ~= "string" and type(code) ~= "number" then
-      local got = code == nil and "no value" or type(code)
-      error("bad argument #1 to 'loadstring' (string expected, got " .. got .. ")", 2)
-    end
-    return native.loadstring(code, name)
-  end,
-  pairs = function(t)
-    if type(t) ~= "table" then
-      error("bad argument #1 to 'pairs' (table expected, got " .. (t == nil and "no value" or type(t)) .. ")", 2)
-    end
-    return native.next, t, nil
-  end,
   string = view(strings), table = view(tables), math = view(maths), coroutine = view(coroutines),
   os = view {clock = os.clock}, cjson = view(native.cjson), cmsgpack = view(native.cmsgpack),
   bit = view(native.bit), struct = view(native.struct),
@@ -173,7 +147,7 @@ local api = native.api
 globals.server = view(api)
 globals.redis = globals.server
 
--- What scripts and functions have as their globals. `seen` is what is behind it.
+-- What scripts and functions have as their globals. A library is loaded with others than it runs with.
 local meta = {__index = globals, __newindex = native.readonly}
 local env = setmetatable({}, meta)
 proxies[env] = globals
@@ -194,9 +168,9 @@ return {
   globals = globals,
   run = function(f, keys, args)
     if keys then
-      return xpcall(function() return f(keys, args) end, handler)
+      return plain_xpcall(function() return f(keys, args) end, handler)
     end
-    return xpcall(f, handler)
+    return plain_xpcall(f, handler)
   end,
   load = function(f)
     meta.__index = loading

@@ -2,7 +2,8 @@
 
 use mlua::{Lua, Table, Value};
 
-use super::{DECODED_DEPTH_MAX, Settings, number};
+use super::number;
+use super::settings::{DECODED_DEPTH_MAX, Settings};
 use crate::coroutine::Link;
 use crate::sandbox::native::{Raise, text};
 
@@ -215,14 +216,14 @@ impl<'a> Tokens<'a> {
 }
 
 /// An array or object that is being filled.
-struct Open {
+struct OpenValue {
     table: Table,
     /// The name that waits for its value; `None` in arrays.
     name: Option<Vec<u8>>,
     filled: usize,
 }
 
-impl Open {
+impl OpenValue {
     fn add(&mut self, lua: &Lua, value: Value) -> mlua::Result<()> {
         match self.name.take() {
             Some(name) => self.table.raw_set(lua.create_string(name)?, value),
@@ -258,7 +259,7 @@ struct Decoder<'a> {
     link: &'a Link,
     tokens: Tokens<'a>,
     depth_max: usize,
-    open: Vec<Open>,
+    open: Vec<OpenValue>,
 }
 
 impl Decoder<'_> {
@@ -299,7 +300,7 @@ impl Decoder<'_> {
         if token == if is_object { Token::ObjectEnd } else { Token::ArrayEnd } {
             return Ok(Begun::Empty(Value::Table(table)));
         }
-        self.open.push(Open { table, name: None, filled: 0 });
+        self.open.push(OpenValue { table, name: None, filled: 0 });
         if is_object { self.name(token).map(Begun::First) } else { Ok(Begun::First(token)) }
     }
 

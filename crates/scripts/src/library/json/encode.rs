@@ -2,10 +2,11 @@
 
 use mlua::{Table, Value};
 
-use super::{ENCODED_DEPTH_MAX, Invalid, Settings, number};
+use super::number;
+use super::settings::{ENCODED_DEPTH_MAX, NotNumbers, Settings};
 use crate::coroutine::Link;
 use crate::library::STRING_BYTES_MAX;
-use crate::sandbox::native::{Raise, text, type_name};
+use crate::sandbox::native::{Raise, number_in, text, type_name};
 
 struct Encoder<'a> {
     settings: &'a Settings,
@@ -46,13 +47,13 @@ impl Encoder<'_> {
     fn number(&mut self, number: f64) -> Result<(), Raise> {
         if !number.is_finite() {
             match self.settings.encode_invalid.get() {
-                Invalid::Refuse => return refused(&Value::Number(number), "must not be NaN or Inf"),
-                Invalid::Allow if number.is_nan() => {
+                NotNumbers::Refuse => return refused(&Value::Number(number), "must not be NaN or Inf"),
+                NotNumbers::Allow if number.is_nan() => {
                     self.out.extend_from_slice(b"nan");
                     return Ok(());
                 }
-                Invalid::Allow => {}
-                Invalid::Null => {
+                NotNumbers::Allow => {}
+                NotNumbers::Null => {
                     self.out.extend_from_slice(b"null");
                     return Ok(());
                 }
@@ -108,7 +109,7 @@ impl Encoder<'_> {
                 Value::String(name) => self.string(&name.as_bytes()),
                 Value::Integer(_) | Value::Number(_) => {
                     self.out.push(b'"');
-                    self.number(key.as_number().unwrap_or_default())?;
+                    self.number(number_in(&key).unwrap_or_default())?;
                     self.out.push(b'"');
                 }
                 _ => return refused(&key, "table key must be a number or string"),

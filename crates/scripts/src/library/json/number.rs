@@ -68,9 +68,9 @@ fn exponent(text: &[u8], letter: u8) -> Option<(i32, usize)> {
     if count == 0 {
         return None;
     }
-    let value = text[1 + sign..1 + sign + count].iter().fold(0_i32, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(i32::from(digit - b'0'))
-    });
+    let value = text[1 + sign..1 + sign + count]
+        .iter()
+        .fold(0_i32, |sum, digit| sum.saturating_mul(10).saturating_add(i32::from(digit - b'0')));
     Some((if text.get(1) == Some(&b'-') { -value } else { value }, 1 + sign + count))
 }
 
