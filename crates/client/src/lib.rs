@@ -75,7 +75,7 @@
 //! - A second try of a read before the first has failed: a node that stops answering without closing its connections
 //!   costs the calls under way up to 8 s (or their deadline).
 //! - The slot of a command that runs through [`Client::execute`] is that of its second word. A command whose key is
-//!   elsewhere (`EVAL`) costs one MOVED per call. Typed calls know where their keys are.
+//!   elsewhere (`XREAD`) costs one MOVED per call. Typed calls know where their keys are.
 //! - The shard of a command without keys (`DBSIZE`, `SCAN`) cannot be chosen: any node runs it on a shard of its own.
 //! - A write whose deadline passes while its connection is still being made counts as one with an unknown outcome,
 //!   although nothing was sent.
@@ -103,6 +103,7 @@ mod pipeline;
 mod reply;
 mod retry;
 mod routes;
+mod script;
 mod set;
 mod sets;
 mod settings;
@@ -131,6 +132,7 @@ pub use operation::{Operation, OperationResult};
 pub use pipeline::{Pipeline, PipelineFull, PipelineOptions, PipelineResults, PipelineSender};
 pub use reply::{ExpiringValue, ReplyValue};
 pub use retry::RetryOptions;
+pub use script::Script;
 pub use set::{SetExpiry, SetIf, SetOptions, SetOutcome};
 pub use settings::{CallSettings, ReadConsistency};
 pub use slots::key_slot;

@@ -1,4 +1,4 @@
-//! Which commands write data: an idempotency key has an effect on these alone. A test of the whole project compares
+//! Which commands write data or run scripts that may: an idempotency key has an effect on these alone. A test of the whole project compares
 //! the list with the server's table of commands.
 
 use bytes::Bytes;
@@ -22,8 +22,11 @@ pub const WRITE_COMMANDS: &[&str] = &[
     "decrby",
     "del",
     "delifeq",
+    "eval",
+    "evalsha",
     "expire",
     "expireat",
+    "fcall",
     "flushall",
     "flushdb",
     "function|delete",
@@ -141,10 +144,10 @@ mod tests {
     #[test]
     fn commands_and_subcommands_are_known_in_any_case() {
         let args = |line: &str| line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect::<Vec<_>>();
-        for line in ["SET a 1", "incrby a 1", "XGROUP CREATE s g $", "Hset h f v"] {
+        for line in ["SET a 1", "EVAL x 0", "incrby a 1", "XGROUP CREATE s g $", "Hset h f v"] {
             assert!(writes_data(&args(line)), "{line}");
         }
-        for line in ["GET a", "PUBLISH c m", "CONFIG SET a b", "XINFO STREAM s", "EVAL x 0", "nothing"] {
+        for line in ["GET a", "PUBLISH c m", "CONFIG SET a b", "XINFO STREAM s", "EVAL_RO x 0", "nothing"] {
             assert!(!writes_data(&args(line)), "{line}");
         }
         assert!(!writes_data(&[]));

@@ -366,6 +366,8 @@ impl Connection {
         // One reading of the clock per command: a command's time starts where the one before it ended.
         let ended = host.clock();
         let took = ended.duration_since(*began);
+        // A script that has run in slices.
+        let took = self.session.take_run_time().unwrap_or(took);
         *began = ended;
         self.last_ended = ended;
         let reply = self.replies.out.buf().piece_at(start);

@@ -17,6 +17,7 @@
 //!   effects, changes and commands. [`types`] lists them. [`bitmap`] and [`hyperloglog`]: further commands of strings.
 //!   [`geo`]: positions as scores of sorted sets. [`generic`], [`connection`], [`cluster`], [`server`]: the commands
 //!   that belong to no type.
+//! - [`functions`]: libraries of functions as data; what runs them is the shard.
 //! - [`outbound`]: effects as commands of Valkey, and data as an RDB file, for readers outside of the cluster.
 //! - [`transaction`]: MULTI and EXEC. [`blocking`]: commands that wait for keys.
 //! - [`command`]: the table of commands, which dispatch, routing, COMMAND and the documentation read.
@@ -37,6 +38,7 @@ pub mod env;
 pub mod error;
 pub mod eviction;
 pub mod expiry;
+pub mod functions;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod generic;
@@ -82,6 +84,7 @@ pub use env::Env;
 pub use error::CommandError;
 pub use eviction::policy::{EvictionOptions, EvictionPolicy};
 pub use image::{ImageError, ImageLost, ImageSum};
+pub use keyspace::libraries::{Libraries, Library};
 pub use keyspace::retired::Freeing;
 pub use keyspace::{ExpiryChange, Key, PackedLimits, TypeNumber};
 pub use notify::{Notification, Notifications, NotifyClasses};

@@ -235,6 +235,10 @@ pub struct Config {
     pub shard_nice: i64,
     /// How long commands wait while no primary is known.
     pub lease_wait_max: Duration,
+    /// From this time of a script on other commands are answered BUSY; zero: never.
+    pub busy_reply_threshold: Duration,
+    /// How long a script may run.
+    pub script_time_max: Duration,
     /// How long the loop of a replica that leads may not turn before its lease is closed.
     pub loop_stall_max: Duration,
     pub master_key_file: Option<PathBuf>,

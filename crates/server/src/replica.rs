@@ -216,6 +216,7 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
         server.shard.set_max_lag(config.durability_max_lag);
     }
     server.shard.set_lease_wait_max(config.lease_wait_max);
+    server.shard.set_script_times(config.busy_reply_threshold, config.script_time_max);
     server.shard.set_snapshot_log_bytes(config.snapshot_log_bytes);
     let share = server.node.disk.get().map(|disk| disk.log_share());
     if let Some(share) = share {

@@ -1,7 +1,8 @@
 //! Committed values with their position, for watchers.
 //!
 //! The memory of a replica is the committed log up to its applied position. That of a primary has uncommitted effects
-//! as well; a key without any (`dirty.rs`) is as it was at the applied position.
+//! as well; a key without any (`dirty.rs`) is as it was at the applied position. While a script is suspended, any key may
+//! have some.
 
 use fastness_engine::stored::Stored;
 use fastness_types::LogIndex;
@@ -40,8 +41,7 @@ impl State {
     pub(crate) fn committed_value(&self, key: &[u8], bytes_max: usize) -> CommittedValue {
         let engine = &self.replica.data.engine;
         let key = engine.key(key);
-        let is_covered =
-            self.leader.as_ref().is_some_and(|leader| leader.dirty.last_change(key.hash) > leader.committed);
+        let is_covered = self.leader.as_ref().is_some_and(|leader| leader.is_covered(key.hash));
         if is_covered {
             return CommittedValue::Covered;
         }

@@ -23,7 +23,7 @@ pub(crate) fn run(
     front_end: &mut dyn FrontEnd,
 ) -> Outcome {
     let outcome = run_once(inner, session, call, out, front_end);
-    if session.key_wait.is_some() && outcome != Outcome::Busy {
+    if (session.key_wait.is_some() || session.script.is_some()) && outcome != Outcome::Busy {
         session.stop_waiting();
     }
     outcome
@@ -56,7 +56,7 @@ fn run_once(
     }
     inner.edges.handle.report_running(Some(spec.index));
     session.waits_for = WaitsFor::Shard;
-    let writes = spec.flags.has(Flags::WRITE) && !(session.data.in_multi() && is_queued(spec));
+    let writes = spec.is_write() && !(session.data.in_multi() && is_queued(spec));
     let writes = writes || matches!(spec.run, Run::Session(SessionCommand::Exec));
     let counter = if writes && idempotency.is_none() { session.idempotency.clone() } else { None };
     let state = &mut *inner.state.borrow_mut();
@@ -75,16 +75,21 @@ fn run_once(
         out,
         front_end,
     };
+    if let Some(outcome) = execution.wait_for_script(state, spec) {
+        return outcome;
+    }
     if execution.session.data.in_multi() && is_queued(spec) {
         return execution.queue(state, spec, args);
     }
-    if deadline.is_some_and(|deadline| execution.now.boot >= deadline) {
+    let has_started = execution.session.script.is_some();
+    if !has_started && deadline.is_some_and(|deadline| execution.now.boot >= deadline) {
         return execution.refuse_late(state, spec);
     }
     let outcome = match spec.run {
         Run::Data(_) => execution.data(state, spec, args, first),
         run if execution.is_run_paused(&state.replica.flow, run) => Outcome::Busy,
         Run::Session(command) => execution.session(state, command, spec, args),
+        Run::Script(command) => execution.script(state, command, spec, args),
         Run::Table(_) => execution.table(spec, args),
         Run::FrontEnd => execution.front_end(state, spec, args),
         Run::Refused(_) | Run::Missing => unreachable!("no look-up returns such a command"),

@@ -58,8 +58,8 @@ pub(crate) struct Execution<'a> {
 pub(crate) struct UnitInProgress {
     /// Where its effects and its reply start.
     pub(crate) before: usize,
-    reply: usize,
-    savepoint: Savepoint,
+    pub(crate) reply: usize,
+    pub(crate) savepoint: Savepoint,
 }
 
 /// Whether a command that needs memory is refused if `maxmemory` is exceeded.
@@ -203,6 +203,7 @@ impl Execution<'_> {
         };
         let (writes, whole, readonly) =
             (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
+        let writes = writes || spec.runs_writing_script();
         Request {
             slots,
             writes,

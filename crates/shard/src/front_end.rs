@@ -39,6 +39,25 @@ pub trait FrontEnd {
     /// may have changed. If not, the error has been appended.
     fn permit_queued(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool;
 
+    /// Whether the connection's user may run this command of a script. If not, the error has been appended.
+    fn permit_in_script(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        self.permit_queued(spec, args, out)
+    }
+
+    /// Whether the connection's user could run this command: for scripts that ask.
+    fn may_run(&mut self, _spec: &'static CommandSpec, _args: Args<'_>) -> bool {
+        true
+    }
+
+    /// A script or function starts, whose commands follow.
+    fn script_starts(&mut self, _spec: &'static CommandSpec, _args: Args<'_>) {}
+
+    /// A script has run a command.
+    fn executed_in_script(&mut self, _executed: &ExecutedQueued<'_>) {}
+
+    /// A script was undone: nothing of what its commands did counts.
+    fn script_undone(&mut self) {}
+
     /// EXEC has run a command of its transaction.
     fn executed_queued(&mut self, _executed: &ExecutedQueued<'_>) {}
 
@@ -51,7 +70,7 @@ pub trait FrontEnd {
     fn address(&self, slot: Slot, primary: Option<NodeId>) -> Option<String>;
 }
 
-/// A command of a transaction that EXEC has run.
+/// A command of a transaction that EXEC has run, or of a script.
 #[derive(Clone, Copy)]
 pub struct ExecutedQueued<'a> {
     /// What it was.

@@ -14,6 +14,7 @@ use crate::loading::LoadInfo;
 use crate::memory::MemoryUse;
 use crate::now::Now;
 use crate::role::{Phase, SeenRole};
+use crate::scripts::ScriptCounts;
 use crate::snapshots::SnapshotInfo;
 use crate::state::{Replica, memory_use};
 
@@ -91,6 +92,8 @@ pub struct ShardInfo {
     pub over_maxmemory_total: Duration,
     /// Memory of removed data that is not freed yet; it is freed in slices.
     pub freeing: Freeing,
+    /// Scripts and functions.
+    pub scripts: ScriptCounts,
     /// Batches committed by this replica as primary.
     pub batches: u64,
     /// Units in them.
@@ -179,6 +182,7 @@ impl ShardInfo {
             over_maxmemory: replica.overrun.current(now.boot),
             over_maxmemory_total: replica.overrun.total(now.boot),
             freeing: replica.data.engine.freeing(),
+            scripts: replica.scripts.counts(),
             open_bytes: leader.map_or(0, |leader| leader.stage.open_bytes()),
             batches: counters.batches,
             units: counters.units,

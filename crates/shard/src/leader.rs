@@ -77,6 +77,11 @@ impl Leader {
         !self.deposed && (self.lease.holds(now) || Plant::NoLeaseCheck.is_on())
     }
 
+    /// Whether uncommitted effects may have changed a key with this hash.
+    pub(crate) fn is_covered(&self, hash: u64) -> bool {
+        self.stage.is_held() || self.dirty.last_change(hash) > self.committed
+    }
+
     /// The index of a committed batch.
     pub(crate) fn index_of(&self, seq: Seq) -> LogIndex {
         let moved = self.moved.iter().rev().find(|(after, _)| seq > *after).map_or(0, |(_, by)| *by);

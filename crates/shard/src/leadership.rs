@@ -61,15 +61,18 @@ impl State {
     /// Records the role that consensus reports; returns the reason if the group has stopped.
     pub(crate) fn see_role(&mut self, handle: &GroupHandle) -> Option<Arc<str>> {
         self.replica.role = SeenRole::of(&handle.role());
+        let mut is_newly_deposed = false;
         if let Some(leader) = &mut self.leader {
             let is_still =
                 matches!(&self.replica.role, SeenRole::Leader { lease, .. } if lease.epoch() == leader.epoch);
             let was_deposed = std::mem::replace(&mut leader.deposed, !is_still);
-            if leader.deposed && leader.stage.is_clean() {
-                self.end_tenure();
-            } else if leader.deposed && !was_deposed {
-                self.replica.report_lost();
-            }
+            is_newly_deposed = leader.deposed && !was_deposed;
+        }
+        self.fit_script_to_role();
+        if self.leader.as_ref().is_some_and(|leader| leader.deposed && leader.stage.is_clean()) {
+            self.end_tenure();
+        } else if is_newly_deposed {
+            self.replica.report_lost();
         }
         match &self.replica.role {
             SeenRole::Stopped { reason } => Some(reason.clone()),
@@ -101,6 +104,7 @@ impl State {
 
     /// Stops after a fatal error: nothing is served any more, and no pending reply is released.
     pub(crate) fn stop(&mut self, reason: Arc<str>) {
+        self.abandon_script();
         if let Some(mut leader) = self.leader.take() {
             self.replica.tenures.record_end(leader.tenure, leader.committed, self.replica.position.applied);
             self.replica.data.engine.drop_undo();

@@ -65,6 +65,7 @@ mod release;
 mod reply_queue;
 mod restore;
 mod role;
+mod scripts;
 mod served;
 mod session;
 mod settings;
@@ -109,6 +110,7 @@ pub use options::{Batching, FollowCopies, Pause, ShardOptions, SlotSet, StableCo
 pub use outcome::{Outcome, PendingReply, Release, Tenure, WaitAnswer, WaitRequest};
 pub use probe::{CommitProbe, StageMark};
 pub use release::Released;
+pub use scripts::ScriptCounts;
 pub use session::{Session, WaitsFor};
 pub use shard::Shard;
 pub use snapshot_check::{ReplayError, SnapshotCheck, SnapshotReplay, SnapshotReport};

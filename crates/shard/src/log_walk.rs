@@ -80,6 +80,10 @@ pub(crate) async fn follow_log(inner: &Inner) -> Result<bool, Fatal> {
         return Ok(false);
     }
     let installed = handle.installed();
+    if installed < from && inner.state.borrow().replica.scripts.holds_log() {
+        // A script that is suspended sees one state.
+        return Ok(false);
+    }
     if installed >= from {
         return jump(inner, from, installed);
     }

@@ -28,6 +28,11 @@ pub const KEY_REUSED: &str =
 pub const KEY_PAST: &str = "IDEMPOTENCYPAST the idempotency key is older than what is remembered: nothing was done now, and whether its write \
      was done before is not known";
 
+/// Valkey's text while a script runs for long. Nothing has happened.
+pub const BUSY_SCRIPT: &str = "BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+/// Valkey's text while a function runs for long.
+pub const BUSY_FUNCTION: &str =
+    "BUSY Valkey is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 /// The deadline of the command or transaction passed before it could run. Nothing has happened now.
 pub const LATE: &str = "DEADLINE the deadline of the command passed before it could run: nothing was done";
 
@@ -131,6 +136,16 @@ pub enum Refusal {
     TypeUnknown,
     /// The client's deadline passed before the command could run.
     Late,
+    /// Another connection's script has run for longer than `busy-reply-threshold`.
+    ScriptRuns {
+        /// It is a function.
+        is_function: bool,
+    },
+    /// The script ran for longer than it may. Its changes were rolled back.
+    ScriptTooSlow {
+        /// How long it may run.
+        time_max: Duration,
+    },
 }
 
 impl Refusal {
@@ -174,11 +189,16 @@ impl Refusal {
                 "ERR idempotency keys are not available until every node of the shard has been upgraded".into()
             }
             Refusal::TypeUnknown => {
-                "ERR lists, sets, sorted sets and streams are not available until every node of the shard has been \
+                "ERR lists, sets, sorted sets, streams and functions are not available until every node of the shard has been \
                  upgraded"
                     .into()
             }
             Refusal::Late => LATE.into(),
+            Refusal::ScriptRuns { is_function: false } => BUSY_SCRIPT.into(),
+            Refusal::ScriptRuns { is_function: true } => BUSY_FUNCTION.into(),
+            Refusal::ScriptTooSlow { time_max } => {
+                format!("ERR the script has run for longer than {} ms; no data was changed", time_max.as_millis())
+            }
             Refusal::KeyTooLong => format!("ERR key name is longer than {} bytes", limits::KEY_BYTES_MAX),
         }
     }

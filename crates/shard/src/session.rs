@@ -4,6 +4,7 @@
 //! Everything else of a connection (name, user, protocol) belongs to the front end.
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use fastness_types::{BootNs, Slot};
 
@@ -13,6 +14,7 @@ use crate::inner::Inner;
 use crate::key_waiter::KeyWaiter;
 use crate::outcome::WrittenAt;
 use crate::reply_queue::Waiter;
+use crate::scripts::RunTicket;
 
 /// One connection's state. Made by [`crate::Shard::session`]; what it watches is forgotten when it is dropped.
 pub struct Session {
@@ -41,6 +43,10 @@ pub struct Session {
     pub(crate) waiter: Rc<Waiter>,
     /// The wait of its last command for keys, until that command has replied.
     pub(crate) key_wait: Option<Rc<KeyWaiter>>,
+    /// Its script that is suspended.
+    pub(crate) script: Option<Rc<RunTicket>>,
+    /// How long its last command has run, if that is a script that was suspended.
+    pub(crate) run_time: Option<Duration>,
     pub(crate) shard: Weak<Inner>,
 }
 
@@ -60,6 +66,11 @@ pub enum WaitsFor {
     Room,
     /// None of its keys has what it removes or reads: [`KeyWaiter::ready`] of [`Session::key_wait`].
     Keys,
+    /// A script of another connection runs: [`crate::Shard::script_ended`], with the time from which on the command is
+    /// answered BUSY.
+    Script(Option<BootNs>),
+    /// Its own script has run for a slice: it resumes after others had their turn.
+    Turn,
 }
 
 /// What admission needs to know of the commands between MULTI and EXEC.
@@ -139,8 +150,22 @@ impl Session {
         self.key_wait.clone()
     }
 
-    /// Gives up the place of its command in the queues of keys: the command has replied, or will not run again.
+    /// Takes how long its last command has run, over all its slices, if it is a script that was suspended.
+    #[must_use]
+    pub fn take_run_time(&mut self) -> Option<Duration> {
+        self.run_time.take()
+    }
+
+    /// Whether its last command is a script that is suspended.
+    #[must_use]
+    pub fn runs_script(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// Gives up what its command holds, the place in the queues of keys or the run of a script: the command has replied, or
+    /// will not run again.
     pub fn stop_waiting(&mut self) {
+        self.abandon_script();
         let Some(waiter) = self.key_wait.take() else { return };
         // Borrowed only if a session is dropped inside of a command, which no front end does.
         if let Some(inner) = self.shard.upgrade()
@@ -225,6 +250,18 @@ impl Session {
     /// Records that the front end refused a command: the EXEC of an open transaction will abort.
     pub fn fail_transaction(&mut self) {
         self.data.fail();
+    }
+}
+
+impl Session {
+    fn abandon_script(&mut self) {
+        let Some(ticket) = self.script.take() else { return };
+        if let Some(inner) = self.shard.upgrade()
+            && let Ok(mut state) = inner.state.try_borrow_mut()
+        {
+            state.abandon_script_of(&ticket);
+            inner.edges.work.notify_one();
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
 use crate::probe::{CommitProbe, StageMark};
 use crate::release::Released;
 use crate::reply_queue::Waiter;
+use crate::scripts::ScriptCounts;
 use crate::session::{Session, WaitsFor};
 use crate::state::{Replica, State};
 use crate::tracking::KeyTracker;
@@ -83,6 +84,8 @@ impl Shard {
             idempotency: None,
             waiter: Rc::new(Waiter::default()),
             key_wait: None,
+            script: None,
+            run_time: None,
             shard: Rc::downgrade(&self.inner),
         }
     }
@@ -236,6 +239,39 @@ impl Shard {
                 () = &mut over => return,
             }
         }
+    }
+
+    /// Resolves when no script is suspended, or at `until`: a command that waits for [`WaitsFor::Script`] may be tried
+    /// again.
+    pub async fn script_ended(&self, until: Option<BootNs>) {
+        loop {
+            let ended = self.inner.state.borrow().replica.scripts.ended();
+            let woken = ended.notified();
+            let now = self.inner.edges.clock.boot();
+            if !self.inner.state.borrow().replica.scripts.is_suspended() || until.is_some_and(|until| until <= now) {
+                return;
+            }
+            match until {
+                None => woken.await,
+                Some(until) => tokio::select! {
+                    biased;
+                    () = woken => {}
+                    () = self.inner.edges.pause.pause(until.since(now).min(TIMER_MAX)) => {}
+                },
+            }
+        }
+    }
+
+    /// Sets from which time of a script on other commands are answered BUSY (zero: never), and how long one may run.
+    pub fn set_script_times(&self, busy_after: Duration, time_max: Duration) {
+        self.inner.state.borrow_mut().replica.scripts.set_times(busy_after, time_max);
+        self.inner.edges.work.notify_one();
+    }
+
+    /// Figures of scripts and functions.
+    #[must_use]
+    pub fn script_counts(&self) -> ScriptCounts {
+        self.inner.state.borrow().replica.scripts.counts()
     }
 
     /// How long commands wait for a primary while none is known; zero: they are refused at once.

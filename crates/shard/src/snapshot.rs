@@ -29,7 +29,8 @@ impl State {
     /// Cuts a snapshot if one is due, or writes a slice of the one in progress; returns when to continue.
     pub(crate) fn follow_snapshot(&mut self, edges: &Edges, now: BootNs) -> Option<Duration> {
         let replica = &mut self.replica;
-        if replica.phase != Phase::Serving {
+        // An image takes no step within a unit.
+        if replica.phase != Phase::Serving || replica.scripts.is_suspended() {
             return None;
         }
         if replica.snapshots.is_due(now)

@@ -10,6 +10,8 @@
 //!   afterwards. A unit that is too large for one entry becomes a batch of its own, which is cut into fragments
 //!   (`fragment.rs`), one per entry. The number of fragments follows from the length, so the batch gets the sequence of
 //!   its last fragment when it is staged. Whatever waits for the batch therefore waits for the last fragment.
+//! - The unit of a script that is suspended is **held**: its effects are alone in the buffer, behind no head, and nothing
+//!   is staged before it resumes or is rolled back.
 //! - No method blocks: proposing only pushes to the queue of consensus.
 
 use std::collections::VecDeque;
@@ -156,6 +158,8 @@ pub(crate) struct Stage {
     hurry: bool,
     /// Whether a client with an override waits for the commit of the open batch, which is then closed as in `sync`.
     awaited: bool,
+    /// Whether the buffer has part of a unit that is suspended.
+    held: bool,
 }
 
 impl Stage {
@@ -191,6 +195,7 @@ impl Stage {
             closings: 0,
             hurry: false,
             awaited: false,
+            held: false,
         }
     }
 
@@ -200,10 +205,10 @@ impl Stage {
         if self.heads.is_empty() { Seq(self.open_seq.0 - 1) } else { self.open_seq }
     }
 
-    /// Whether everything that was staged has committed.
+    /// Whether memory has nothing uncommitted: everything that was staged has committed, and no unit is held.
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
-        self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
+        !self.held && self.heads.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty()
     }
 
     /// Size of the uncommitted effects and records, in bytes.
@@ -316,6 +321,27 @@ impl Stage {
         let unit = self.effects.split_unit();
         self.seal(durability);
         self.effects = unit;
+    }
+
+    /// Keeps the unit that is running apart from those before it, which are sealed, until [`Stage::resume_unit`].
+    pub(crate) fn hold_unit(&mut self, durability: Durability) {
+        if !self.heads.is_empty() {
+            let unit = self.effects.split_running_unit();
+            self.seal(durability);
+            self.effects = unit;
+        }
+        self.held = true;
+    }
+
+    /// The unit that was held resumes, or was rolled back.
+    pub(crate) fn resume_unit(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether the buffer has part of a unit that is suspended.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Counts the unit that was just staged as a write whose client waits for the commit.

@@ -32,6 +32,7 @@ use crate::outcome::{WaitAnswer, WaitRequest};
 use crate::position::LogPosition;
 use crate::recorder::Recorder;
 use crate::role::{Phase, SeenRole};
+use crate::scripts::Scripting;
 use crate::served::Served;
 use crate::settings::Settings;
 use crate::snapshots::Snapshots;
@@ -70,6 +71,8 @@ pub(crate) struct Replica {
     pub(crate) flow: FlowControl,
     /// DEBUG SET-ACTIVE-EXPIRE: whether a primary removes expired keys and fields that no command meets.
     pub(crate) expires_actively: bool,
+    /// Scripts and functions.
+    pub(crate) scripts: Scripting,
     pub(crate) snapshots: Snapshots,
     pub(crate) digests: Digests,
     pub(crate) loading: Loading,
@@ -160,6 +163,7 @@ impl Replica {
             settings: Settings::new(options),
             flow: FlowControl::new(options),
             expires_actively: true,
+            scripts: Scripting::default(),
             snapshots: Snapshots::new(options.snapshots.clone(), options.snapshot_log_bytes),
             digests: Digests::default(),
             loading: Loading::new(options.clock.boot(), options.clock.wall()),
@@ -204,10 +208,11 @@ impl State {
         leader.as_mut().map(|leader| Primary { leader, replica })
     }
 
-    /// The primary, if it may stage effects of its own accord now.
+    /// The primary, if it may stage effects of its own accord now: not while it holds a part of a unit.
     pub(crate) fn staging(&mut self, now: Now) -> Option<Primary<'_>> {
         let may_stage = !self.replica.flow.is_draining() && now.trusted;
-        self.primary().filter(|primary| may_stage && primary.leader.may_act(now.boot))
+        self.primary()
+            .filter(|primary| may_stage && primary.leader.may_act(now.boot) && !primary.leader.stage.is_held())
     }
 
     /// Whether memory has only committed effects.

@@ -15,6 +15,7 @@ use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
 use crate::leader::Leader;
 use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
+use crate::scripts::Place;
 use crate::session::QueuedFacts;
 use crate::state::{Primary, Replica, State};
 
@@ -22,6 +23,8 @@ use crate::state::{Primary, Replica, State};
 struct Ran {
     /// Its reply shows more than its own keys.
     shows_keys: bool,
+    /// It is a script that took longer than it may: the transaction is rolled back.
+    is_too_slow: bool,
     /// The transaction will be rolled back, and its remaining commands do not run.
     is_over: bool,
 }
@@ -73,7 +76,12 @@ impl Execution<'_> {
 
     /// Queues a command of a transaction, after the same checks as if it ran now.
     pub(crate) fn queue(&mut self, state: &mut State, spec: &'static CommandSpec, args: Args<'_>) -> Outcome {
-        let request = self.request(spec, args, None);
+        let mut request = self.request(spec, args, None);
+        if let Run::Script(command) = spec.run
+            && command.runs()
+        {
+            request.writes = state.replica.may_script_write(command, args);
+        }
         let admitted = state.admit(request, self.now, self.front_end).map(drop);
         let refusal = match admitted {
             Ok(()) | Err(Denied::Busy) => {
@@ -193,7 +201,7 @@ impl Execution<'_> {
     }
 
     /// Refuses EXEC: a redirect is returned as it is, any other error inside of Valkey's own text.
-    fn abort(&mut self, replica: &mut Replica, refusal: &Refusal) -> Outcome {
+    pub(crate) fn abort(&mut self, replica: &mut Replica, refusal: &Refusal) -> Outcome {
         self.session.data.end(&mut replica.data.engine);
         if refusal.is_redirect() {
             self.refuse(&replica.flow, refusal);
@@ -229,8 +237,8 @@ impl Execution<'_> {
         let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
         let ran = self.run_queue(primary.replica.batching.unit_time_max, queue, |execution, queued| {
-            let shows_keys = execution.exec_one(primary, queued);
-            Ran { shows_keys, is_over: primary.leader.stage.effects.has_overflowed() }
+            let ran = execution.exec_one_queued(&mut Place::Primary(primary), queued);
+            Ran { is_over: primary.leader.stage.effects.has_overflowed(), ..ran }
         });
         let shows_keys = match ran {
             Ok(shows_keys) => shows_keys || facts.whole,
@@ -271,7 +279,7 @@ impl Execution<'_> {
         let reply = self.out.len();
         let ran = self.run_queue(state.replica.batching.unit_time_max, queue, |execution, queued| {
             let State { leader, replica } = &mut *state;
-            Ran { shows_keys: execution.exec_one_reading(leader.as_ref(), replica, queued), is_over: false }
+            execution.exec_one_queued(&mut Place::Reading(leader.as_ref(), replica), queued)
         });
         state.replica.pass_notifications_of_read();
         match ran {
@@ -306,6 +314,9 @@ impl Execution<'_> {
             }
             let start = self.out.len();
             let ran = run(self, queued);
+            if ran.is_too_slow {
+                return Err(Refusal::TooSlow { time_max });
+            }
             let ended = self.edges.clock.boot();
             self.front_end.executed_queued(&ExecutedQueued {
                 spec: queued.spec,
@@ -323,20 +334,50 @@ impl Execution<'_> {
         Ok(shows_keys)
     }
 
-    /// Runs one command of a transaction on the primary; true if the reply shows more than the command's own keys.
-    fn exec_one(&mut self, primary: &mut Primary<'_>, queued: &Queued) -> bool {
-        if matches!(queued.spec.run, Run::Data(_)) && queued.spec.scope != Scope::Nothing {
-            // Memory was checked once before the first command, so that no command is refused in the middle.
-            self.execute(primary, queued.spec, queued.args(), None, MemoryCheck::Done);
-            return false;
+    /// Runs one command of a transaction.
+    fn exec_one_queued(&mut self, place: &mut Place<'_, '_>, queued: &Queued) -> Ran {
+        let (spec, args) = (queued.spec, queued.args());
+        if let Run::Script(command) = spec.run {
+            let time = place.replica().batching.unit_time_max / 2;
+            let is_too_slow = command.runs() && self.script_in_exec(place, (command, time), args).is_none();
+            if !command.runs() {
+                self.manage_at(place, command, args);
+            }
+            return Ran { shows_keys: true, is_too_slow, is_over: false };
         }
-        self.exec_one_reading(Some(primary.leader), primary.replica, queued)
+        let shows_keys = match place {
+            // Memory was checked once before the first command, so that no command is refused in the middle.
+            Place::Primary(primary) => self.exec_one(primary, spec, args, MemoryCheck::Done),
+            Place::Reading(leader, replica) => self.exec_one_reading(*leader, replica, spec, args),
+        };
+        Ran { shows_keys, is_too_slow: false, is_over: false }
     }
 
-    /// Runs one command of a transaction that changes no data; true if the reply shows more than the command's own
+    /// Runs one command of a transaction or script on the primary; true if the reply shows more than the command's own
     /// keys.
-    fn exec_one_reading(&mut self, leader: Option<&Leader>, replica: &mut Replica, queued: &Queued) -> bool {
-        let (spec, args) = (queued.spec, queued.args());
+    pub(crate) fn exec_one(
+        &mut self,
+        primary: &mut Primary<'_>,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+        memory: MemoryCheck,
+    ) -> bool {
+        if matches!(spec.run, Run::Data(_)) && spec.scope != Scope::Nothing {
+            self.execute(primary, spec, args, None, memory);
+            return false;
+        }
+        self.exec_one_reading(Some(primary.leader), primary.replica, spec, args)
+    }
+
+    /// Runs one command of a transaction or script that changes no data; true if the reply shows more than the command's
+    /// own keys.
+    pub(crate) fn exec_one_reading(
+        &mut self,
+        leader: Option<&Leader>,
+        replica: &mut Replica,
+        spec: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> bool {
         match spec.run {
             Run::Data(_) => {
                 self.execute_reading(&mut replica.data, spec, args);
@@ -355,7 +396,7 @@ impl Execution<'_> {
                 false
             }
             Run::FrontEnd => self.run_front_end(leader, replica, (spec, args), false) == FrontEndOutcome::ShowsKeys,
-            Run::Session(_) | Run::Refused(_) | Run::Missing => unreachable!("never queued"),
+            Run::Session(_) | Run::Script(_) | Run::Refused(_) | Run::Missing => unreachable!("never queued"),
         }
     }
 }

@@ -11,7 +11,8 @@
 //! 7. a snapshot is cut, or a slice of one written
 //! 8. reports to consensus: applied position, readiness, drained
 //! 9. memory is freed for a moment, if there is any to free; another turn follows after a rest while there is more
-//! 10. clients in WAIT are answered, waits for keys whose time is over are ended, and clients that cache what they have
+//! 10. a script that is suspended is ended, if it takes too long (before the steps that it keeps from running)
+//! 11. clients in WAIT are answered, waits for keys whose time is over are ended, and clients that cache what they have
 //!     read are informed of a lease that has lapsed
 //!
 //! Then it waits for consensus, for staged work, or for a point in time. A connection that stages into an empty batch
@@ -167,6 +168,7 @@ impl State {
             leader.stage.follow_format(level);
             self.replica.data.engine.set_format(level);
         }
+        let script = self.follow_script(now.boot);
         self.follow_desired(handle, now);
         let expiry = self.expire(now);
         let time = self.keep_time(handle, now);
@@ -195,7 +197,7 @@ impl State {
         NextTurn {
             work: [
                 expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, tracking, opening,
-                served, confirm, frees,
+                served, confirm, frees, script,
             ]
             .into_iter()
             .flatten()
@@ -223,6 +225,9 @@ impl State {
 
     /// Computes a slice of a digest, if one is requested; returns when to continue.
     fn follow_digest(&mut self) -> Option<Duration> {
+        if self.replica.scripts.is_suspended() {
+            return None;
+        }
         let position = self.digest_position();
         let Replica { digests, data, records, snapshots, .. } = &mut self.replica;
         digests.follow((&mut data.engine, records), position, snapshots.is_in_progress())

@@ -31,8 +31,8 @@
 //!
 //! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
 //! or CLUSTERDOWN where they only read. Clients that wait for keys are released, and those that cache what they have
-//! read are informed that nothing of it is valid. A staged mode or lag bound is
-//! forgotten. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
+//! read are informed that nothing of it is valid. A staged mode or lag bound is forgotten. A script that is suspended is
+//! abandoned. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
 //! with an error.
 //!
 //! # Invariants
@@ -54,6 +54,9 @@ impl State {
     /// Ends the tenure because of an entry of another epoch. True if memory was emptied and must be restored, because
     /// it had uncommitted effects without sufficient undo records.
     pub(crate) fn meet_foreign_entry(&mut self) -> bool {
+        if self.leader.is_some() {
+            self.abandon_script();
+        }
         match &self.leader {
             Some(leader) if leader.stage.is_clean() => {
                 self.end_tenure();
@@ -66,6 +69,7 @@ impl State {
 
     /// Discards memory in favour of an installed snapshot of `index`, which is newer.
     pub(crate) fn meet_installed(&mut self, index: LogIndex) {
+        self.abandon_script();
         let replica = &mut self.replica;
         let (shard, applied) = (replica.shard.0, replica.position.applied.0);
         tracing::info!(shard, applied, index = index.0, "memory is restored from a snapshot of another node");

@@ -30,6 +30,8 @@ fn spawn(mut client: Client, line: &str) -> JoinHandle<(Client, Reply)> {
                 WaitsFor::Shard => client.shard.unblocked().await,
                 WaitsFor::Room => client.shard.room_made().await,
                 WaitsFor::Lag(until) => client.shard.slowed(until).await,
+                WaitsFor::Script(until) => client.shard.script_ended(until).await,
+                WaitsFor::Turn => tokio::task::yield_now().await,
             }
         }
     })

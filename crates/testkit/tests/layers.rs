@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("resp", 0, &[]),
     ("events", 1, &["types"]),
     ("engine", 1, &["types", "resp"]),
+    ("scripts", 1, &["resp"]),
     ("acl", 2, &["resp", "engine"]),
     ("cli", 2, &["types", "resp", "engine"]),
     ("log", 2, &["types"]),
@@ -23,7 +24,7 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     ("client", 3, &["wire"]),
     ("console", 3, &["wire"]),
     ("consensus", 3, &["types", "events", "log", "wire"]),
-    ("shard", 4, &["types", "events", "resp", "engine", "consensus"]),
+    ("shard", 4, &["types", "events", "resp", "engine", "scripts", "consensus"]),
     ("control", 4, &["types", "events", "consensus"]),
     ("connection", 5, &["types", "resp", "engine", "shard"]),
     (
@@ -67,7 +68,20 @@ const ALLOWED: &[(&str, u8, &[&str])] = &[
     (
         "fuzz",
         8,
-        &["types", "resp", "engine", "acl", "log", "wire", "consensus", "shard", "control", "server", "testkit"],
+        &[
+            "types",
+            "resp",
+            "scripts",
+            "engine",
+            "acl",
+            "log",
+            "wire",
+            "consensus",
+            "shard",
+            "control",
+            "server",
+            "testkit",
+        ],
     ),
 ];
 
@@ -78,6 +92,8 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("clap", &["fastness", "testkit", "fuzz"]),
     ("anyhow", &["fastness", "testkit", "fuzz"]),
     ("rcgen", &["fastness"]),
+    ("mlua", &["scripts"]),
+    ("corosensei", &["scripts"]),
     ("prost", &["wire", "consensus", "server", "testkit", "fuzz"]),
     ("tonic", &["wire", "client", "server", "fastness", "testkit"]),
     ("rustls", &["consensus", "server", "fastness", "load", "cli"]),

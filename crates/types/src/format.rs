@@ -29,8 +29,10 @@ impl FormatLevel {
     /// Effects of LINSERT and of trims of streams with what a reader needs that does not have the data: the value
     /// beside which an element is added, and the last removed id.
     pub const OUTBOUND: FormatLevel = FormatLevel(7);
+    /// Effects of libraries of functions, and their records in images.
+    pub const FUNCTIONS: FormatLevel = FormatLevel(8);
     /// The level that this version announces.
-    pub const CURRENT: FormatLevel = FormatLevel::OUTBOUND;
+    pub const CURRENT: FormatLevel = FormatLevel::FUNCTIONS;
 
     /// The level announced in a peer's message. 0 comes from a node that does not know levels.
     #[must_use]

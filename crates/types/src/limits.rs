@@ -167,6 +167,19 @@ pub const OUTBOUND_LARGE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Streams of the topology that a node serves at a time.
 pub const TOPOLOGY_STREAMS_MAX: usize = 10_000;
 
+/// Longest code of a script or of a library of functions, bytes.
+pub const SCRIPT_BYTES_MAX: usize = MIB;
+/// Libraries of functions of one shard.
+pub const LIBRARIES_MAX: usize = 1000;
+/// Their names and code, bytes.
+pub const LIBRARIES_BYTES_MAX: usize = 32 * MIB;
+/// Scripts that a replica has cached by SCRIPT LOAD and EVAL, bytes of code; further ones of SCRIPT LOAD are refused.
+pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 * MIB;
+/// How long a script runs before other connections and the shard's loop have their turn.
+pub const SCRIPT_SLICE: Duration = Duration::from_millis(2);
+/// How long a script may run (`script-time-max`). Then it is undone and answered with an error.
+pub const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Longest name of a channel, bytes.
 pub const CHANNEL_BYTES_MAX: usize = 4 * KIB;
 /// Longest pattern of channels, bytes. A match takes at most as many steps as the product of both lengths.

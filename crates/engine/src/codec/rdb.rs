@@ -21,6 +21,13 @@ pub(crate) const FOOTER_BYTES: usize = 10;
 /// Checks a payload, which may expand to `bytes_max` bytes; returns the RDB type of its value, and the value. Bytes
 /// after the value are ignored, as in Valkey.
 pub(crate) fn open_within(payload: &[u8], bytes_max: usize) -> Result<(u8, Input<'_>), PayloadError> {
+    let mut input = open_body(payload, bytes_max)?;
+    let [kind] = input.array()?;
+    Ok((kind, input))
+}
+
+/// Checks a payload, which may expand to `bytes_max` bytes; returns everything before its footer.
+pub(crate) fn open_body(payload: &[u8], bytes_max: usize) -> Result<Input<'_>, PayloadError> {
     let body = payload.len().checked_sub(FOOTER_BYTES).map(|at| payload.split_at(at));
     let Some((body, footer)) = body else { return Err(PayloadError::Footer) };
     let version = u16::from_le_bytes([footer[0], footer[1]]);
@@ -28,8 +35,7 @@ pub(crate) fn open_within(payload: &[u8], bytes_max: usize) -> Result<(u8, Input
     if !READ.iter().any(|versions| versions.contains(&version)) || crc != crc64(&payload[..body.len() + 2]) {
         return Err(PayloadError::Footer);
     }
-    let Some((&kind, rest)) = body.split_first() else { return Err(PayloadError::Format) };
-    Ok((kind, Input { rest, left: bytes_max }))
+    Ok(Input { rest: body, left: bytes_max })
 }
 
 /// Why a payload is refused.
@@ -77,6 +83,11 @@ pub(crate) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The next `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], PayloadError> {
         take(&mut self.rest, len).ok_or(PayloadError::Format)

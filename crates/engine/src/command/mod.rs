@@ -10,7 +10,7 @@
 //! - `introspect`, `introspect_docs`, `help`: COMMAND and its subcommands, HELP of every container.
 //! - [`arguments`], `argument_facts`: what COMMAND DOCS says about arguments (generated).
 //! - `typed`, `types`: what each data type adds: its commands, and the form of its values in DUMP's payloads.
-//! - `transaction`: the commands that the shard runs.
+//! - `transaction`, `scripting`: the commands that the shard runs.
 //! - `registry`: the list of all these commands. It imports the code of every command, and no other module imports it.
 
 mod acl_facts;
@@ -26,6 +26,7 @@ mod look_up;
 pub mod own;
 pub mod parse;
 mod registry;
+mod scripting;
 pub mod spec;
 pub mod table;
 mod transaction;
@@ -38,4 +39,4 @@ pub use keys::Keys;
 pub use look_up::LookupError;
 pub use registry::{commands, table};
 pub use spec::{Categories, Flags, Group, KeyFlags, KeyPositions, KeySpec};
-pub use table::{Command, CommandSpec, CommandTable, Run, RunData, RunTable, Scope, SessionCommand};
+pub use table::{Command, CommandSpec, CommandTable, Run, RunData, RunTable, Scope, ScriptCommand, SessionCommand};

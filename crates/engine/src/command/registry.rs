@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::table::{Command, CommandTable};
 use super::types::TYPES;
-use super::{help, introspect, introspect_docs, transaction};
+use super::{help, introspect, introspect_docs, scripting, transaction};
 use crate::{bitmap, cluster, connection, generic, geo, hyperloglog, server};
 
 /// Commands of no data type: one line each.
@@ -25,8 +25,10 @@ const COMMANDS: &[Command] = &[
     help::of("acl|help"),
     help::of("cluster|help"),
     help::of("command|help"),
+    help::of("function|help"),
     help::of("memory|help"),
     help::of("object|help"),
+    help::of("script|help"),
     help::of("xgroup|help"),
     help::of("xinfo|help"),
     // bitmap
@@ -107,7 +109,13 @@ const COMMANDS: &[Command] = &[
 
 /// The commands that need no front end: of the engine, of the table itself, of transactions.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    TYPES.iter().flat_map(|one| one.commands).chain(COMMANDS).chain(transaction::COMMANDS).chain(of_tests())
+    TYPES
+        .iter()
+        .flat_map(|one| one.commands)
+        .chain(COMMANDS)
+        .chain(transaction::COMMANDS)
+        .chain(scripting::COMMANDS)
+        .chain(of_tests())
 }
 
 #[cfg(any(test, feature = "test-type"))]

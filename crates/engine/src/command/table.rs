@@ -38,6 +38,8 @@ pub enum Run {
     Table(RunTable),
     /// The shard, on the connection's transaction or its writes.
     Session(SessionCommand),
+    /// The shard: the command runs scripts or functions, or manages them.
+    Script(ScriptCommand),
     /// The front end: the command needs the connection or the node. The front end finds its code by
     /// [`CommandSpec::index`].
     FrontEnd,
@@ -64,6 +66,62 @@ pub enum SessionCommand {
     Wait,
     /// Waits until this node and replicas hold the connection's last write.
     Waitaof,
+}
+
+/// Commands on scripts and functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is named as the command is")]
+pub enum ScriptCommand {
+    Eval,
+    EvalRo,
+    Evalsha,
+    EvalshaRo,
+    Fcall,
+    FcallRo,
+    ScriptExists,
+    ScriptFlush,
+    ScriptKill,
+    ScriptLoad,
+    ScriptShow,
+    FunctionDelete,
+    FunctionDump,
+    FunctionFlush,
+    FunctionKill,
+    FunctionList,
+    FunctionLoad,
+    FunctionRestore,
+    FunctionStats,
+}
+
+impl ScriptCommand {
+    /// Whether it runs a script or function.
+    #[inline]
+    #[must_use]
+    pub fn runs(self) -> bool {
+        matches!(
+            self,
+            ScriptCommand::Eval
+                | ScriptCommand::EvalRo
+                | ScriptCommand::Evalsha
+                | ScriptCommand::EvalshaRo
+                | ScriptCommand::Fcall
+                | ScriptCommand::FcallRo
+        )
+    }
+
+    /// Whether it is one whose script or function may not write.
+    #[inline]
+    #[must_use]
+    pub fn is_read_only(self) -> bool {
+        matches!(self, ScriptCommand::EvalRo | ScriptCommand::EvalshaRo | ScriptCommand::FcallRo)
+    }
+
+    /// Whether it runs a function.
+    #[inline]
+    #[must_use]
+    pub fn is_of_function(self) -> bool {
+        matches!(self, ScriptCommand::Fcall | ScriptCommand::FcallRo)
+    }
 }
 
 /// What a command does with its one key, once its options are known (Valkey's `variable_flags`).
@@ -131,6 +189,17 @@ impl Command {
         command: SessionCommand,
     ) -> Command {
         Command::new(name, syntax, summary, Run::Session(command))
+    }
+
+    /// A command that the shard runs, on scripts and functions.
+    #[must_use]
+    pub const fn script(
+        name: &'static str,
+        syntax: &'static str,
+        summary: &'static str,
+        command: ScriptCommand,
+    ) -> Command {
+        Command::new(name, syntax, summary, Run::Script(command))
     }
 
     /// A command that the front end runs.
@@ -320,7 +389,7 @@ impl CommandSpec {
         let touches_data = self.flags.has_any(Flags(Flags::WRITE.0 | Flags::READONLY.0));
         self.scope = match run {
             _ if self.has_keys() => Scope::Keys,
-            Run::Data(_) if touches_data => Scope::Keyspace,
+            Run::Data(_) | Run::Script(_) if touches_data => Scope::Keyspace,
             _ => Scope::Nothing,
         };
         self.shows_data = shows_data;
@@ -382,11 +451,18 @@ impl CommandSpec {
         !self.subcommands.is_empty()
     }
 
-    /// Whether it may change data.
+    /// Whether it may change data: it is marked so, or runs a script that may.
     #[inline]
     #[must_use]
     pub fn is_write(&self) -> bool {
-        self.flags.has(Flags::WRITE)
+        self.flags.has(Flags::WRITE) || self.runs_writing_script()
+    }
+
+    /// Whether it runs a script or function that may write.
+    #[inline]
+    #[must_use]
+    pub fn runs_writing_script(&self) -> bool {
+        matches!(self.run, Run::Script(command) if command.runs() && !command.is_read_only())
     }
 }
 

@@ -182,6 +182,18 @@ impl EffectBuf {
         unit
     }
 
+    /// As [`EffectBuf::split_unit`], of a unit that has not ended: its bounds go with it.
+    #[must_use]
+    pub fn split_running_unit(&mut self) -> EffectBuf {
+        let StagedUnit { bytes_end, flushes, level, overflowed, .. } = self.unit;
+        let whole = self.len();
+        let mut unit = self.split_unit();
+        // What is before the unit does not count any more.
+        let bytes_end = bytes_end.saturating_sub(whole - unit.len());
+        unit.unit = StagedUnit { bytes_end, flushes, level, overflowed, ..StagedUnit::default() };
+        unit
+    }
+
     /// Returns the encoded effects and empties the buffer.
     #[must_use]
     pub fn take(&mut self) -> SharedBuf {

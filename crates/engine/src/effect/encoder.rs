@@ -37,6 +37,11 @@ impl Encoder {
         self.bytes_arg(key.bytes)
     }
 
+    /// Notes that the effect touches what this hash stands for.
+    pub fn touch(&mut self, hash: u64) {
+        self.touched.push(hash);
+    }
+
     /// Adds an argument.
     pub fn bytes_arg(&mut self, bytes: &[u8]) -> &mut Self {
         let own = self.encoded.own();

@@ -16,7 +16,7 @@ const LENGTH_MAX: usize = 10;
 /// The keys of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EffectKeys<'a> {
-    /// No key is named: the effect removes every key.
+    /// No key is named: the effect removes every key, or changes libraries of functions.
     None,
     /// One key, which is changed.
     One(Key<'a>),

@@ -74,13 +74,17 @@
 //! | 171 | XCLAIM | key, group, consumer, deliveries | makes entries pending for a consumer |
 //! | 172 | XACK | key, group, ids | ends that entries are pending |
 //! | 173 | XTRIM UP TO | key, number, number, id | as 164; names the last entry that is removed |
+//! | 192 | FUNCTION SET | name, code, functions | sets a library of functions |
+//! | 193 | FUNCTION DELETE | name | removes a library |
+//! | 194 | FUNCTION FLUSH | – | removes every library |
 //!
 //! Positions count from the head, from 0 on. Those of LREM are one argument: a varint for the first, and one for each
 //! distance to the next. Deadlines are milliseconds since the Unix epoch. A score is the eight bytes of a 64-bit
 //! floating-point number, little-endian, and not NaN. An id of a stream is two varints; `stream/change.rs` says how
 //! several ids or deliveries are one argument. What a group has read, and times of consumers, are zigzag numbers.
 //! Numbers are never used again; 0 is no op. Numbers up to 15 keep the head in one byte; hashes start at 32, lists at
-//! 64, sets at 96, sorted sets at 128, streams at 160.
+//! 64, sets at 96, sorted sets at 128, streams at 160, libraries of
+//! functions at 192.
 
 mod arguments;
 mod buf;

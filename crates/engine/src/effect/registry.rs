@@ -5,6 +5,7 @@ use super::encoder::Encoder;
 use super::key::KeyEffect;
 use super::kind::{EffectKeys, Expired, Impact, TypeEffect};
 use super::reader::{DecodeError, EffectReader};
+use crate::functions::effect::FunctionEffect;
 use crate::hash::effect::HashEffect;
 use crate::keyspace::{Key, Keyspace};
 use crate::list::effect::ListEffect;
@@ -80,6 +81,13 @@ macro_rules! effects {
             }
 
             #[inline]
+            fn is_of_all(&self) -> bool {
+                match self {
+                    $($(#[cfg($cfg)])* Effect::$type(effect) => effect.is_of_all(),)*
+                }
+            }
+
+            #[inline]
             fn perform(&self, keyspace: &mut Keyspace, now: WallMs) {
                 match self {
                     $($(#[cfg($cfg)])* Effect::$type(effect) => effect.perform(keyspace, now),)*
@@ -116,6 +124,8 @@ effects! {
     Zset(ZsetEffect) = 128..=159,
     /// Effects of streams.
     Stream(StreamEffect) = 160..=191,
+    /// Effects of libraries of functions.
+    Function(FunctionEffect) = 192..=207,
     /// Effects of the type that tests add.
     #[cfg(any(test, feature = "test-type"))]
     Stack(StackEffect) = 1000..=1001,

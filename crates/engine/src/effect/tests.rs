@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::{Engine, EngineOptions};
+use crate::functions::effect::FunctionEffect;
 use crate::hash::effect::HashEffect;
 use crate::keyspace::ExpiryChange;
 use crate::list::change::{ListChange, ListEnd, write_positions};
@@ -122,6 +123,16 @@ fn golden_bytes_of_streams() {
         (stream(StreamChange::Acknowledge { group: b"g", ids: &[5, 1] }), "d80203036b65790167020501"),
     ];
     check_golden(&engine, golden);
+}
+
+#[test]
+fn golden_bytes_of_libraries() {
+    let golden: &[(Effect<'_>, &str)] = &[
+        (FunctionEffect::Set { name: b"lib", code: b"x", functions: b"\x00" }.into(), "800303036c696201780100"),
+        (FunctionEffect::Delete { name: b"lib" }.into(), "820301036c6962"),
+        (FunctionEffect::Flush.into(), "840300"),
+    ];
+    check_golden(&engine(), golden);
 }
 
 /// Whether effects are encoded as these bytes, and decoded from them.

@@ -12,7 +12,7 @@ impl Engine {
     /// [`FormatLevel::BOUNDS`](fastness_types::FormatLevel).
     pub fn begin_image(&mut self, record_bytes_max: usize) {
         self.drop_image();
-        self.image = Some(Box::new(Image::begin(record_bytes_max)));
+        self.image = Some(Box::new(Image::begin(record_bytes_max, self.keyspace.libraries())));
     }
 
     /// Appends about `budget` bytes of the image to `out`, exceeding the budget by at most one record. Returns the sum

@@ -10,7 +10,7 @@ use fastness_types::WallMs;
 use fastness_types::limits::VALUE_BYTES_MAX;
 
 use super::codec::{ImageError, LoadParts, Loaded, Loading, RecordReader};
-use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, PART, RAW_TEXT, START, TEXT};
+use super::record::{FIELDS, HAS_DEADLINE, INT, KIND_BITS, LIBRARY, PART, RAW_TEXT, START, TEXT};
 use crate::codec::varint;
 use crate::keyspace::text::Text;
 use crate::keyspace::{Entry, ExpiryChange, Key, Keyspace, NewValue, Packed};
@@ -114,6 +114,12 @@ impl Loader {
             };
             match head & KIND_BITS {
                 START => self.load_start(keyspace, key, deadline, timestamp, &mut reader)?,
+                LIBRARY if deadline.is_some() => return Err(ImageError::Unknown(head)),
+                LIBRARY => {
+                    let (code, functions) = (reader.bytes()?, reader.bytes()?);
+                    let loaded = keyspace.libraries().with(key, code, functions);
+                    keyspace.set_libraries(loaded);
+                }
                 PART | FIELDS if deadline.is_some() || !key.is_empty() => return Err(ImageError::Unknown(head)),
                 PART => self.load_part(keyspace, timestamp, &mut reader)?,
                 FIELDS => self.load_fields(keyspace, timestamp, &mut reader)?,

@@ -47,6 +47,7 @@ use smallvec::SmallVec;
 
 use crate::digest::{self, Digest};
 use crate::effect::{Effect, Impact, TypeEffect};
+use crate::keyspace::libraries::{Libraries, Library};
 use crate::keyspace::table::EntryTable;
 use crate::keyspace::value::Parts;
 use crate::keyspace::{Entry, Key, Keyspace, Object};
@@ -127,6 +128,8 @@ pub(crate) struct Image {
     ahead: BTreeMap<u16, BTreeSet<Box<[u8]>>>,
     ahead_bytes: usize,
     pending: Pending,
+    /// The libraries of functions at the point that have not been written.
+    libraries: VecDeque<(Box<[u8]>, Library)>,
     /// Walks through large values, by their ids. The newest advances first, so that a part is finished before its value
     /// continues.
     walks: BTreeMap<u64, Walk>,
@@ -152,6 +155,7 @@ impl Image {
             ahead: BTreeMap::new(),
             ahead_bytes: 0,
             pending: Pending::default(),
+            libraries: VecDeque::new(),
             walks: BTreeMap::new(),
             walks_bytes: 0,
             newest_id: 0,
@@ -473,6 +477,10 @@ impl Image {
         let start = out.len();
         let mut budget = StepBudget { until: start + budget, buckets: budget / 64 + 1 };
         while out.len() < budget.until {
+            if let Some((name, library)) = self.libraries.pop_front() {
+                record::write_library(&name, &library, out);
+                continue;
+            }
             if let Some(len) = self.pending.next_len() {
                 if out.len() > start && out.len() + len > budget.until {
                     break;
@@ -493,7 +501,8 @@ impl Image {
             budget.buckets -= 1;
             self.write_bucket(keyspace, tables, &budget, out);
         }
-        let is_done = self.slot >= SLOTS && self.walks.is_empty() && self.pending.chunks.is_empty();
+        let is_done =
+            self.slot >= SLOTS && self.walks.is_empty() && self.pending.chunks.is_empty() && self.libraries.is_empty();
         Ok(is_done.then_some(self.sum))
     }
 }
@@ -501,8 +510,13 @@ impl Image {
 /// Operations of the engine.
 impl Image {
     /// Starts an image of the present data; see [`Engine::begin_image`](crate::Engine::begin_image).
-    pub(crate) fn begin(record_bytes_max: usize) -> Image {
-        Image::new(record_bytes_max)
+    pub(crate) fn begin(record_bytes_max: usize, libraries: &Libraries) -> Image {
+        let mut image = Image::new(record_bytes_max);
+        for (name, library) in libraries.iter() {
+            image.libraries.push_back((name.into(), library.clone()));
+        }
+        image.sum.digest = Digest(libraries.digest());
+        image
     }
 
     /// Writes the next part; see [`Engine::image_step`](crate::Engine::image_step).

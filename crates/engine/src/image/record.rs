@@ -19,6 +19,8 @@
 //!               the list is packed) and the length and bytes of its elements, packed as in kind 10
 //!           kinds 12 and 13, small and large sorted set: see `zset/image.rs`
 //!           kind 14, stream: see `stream/image.rs`
+//!           kind 15, library of functions: the key is its name; varint length, its code;
+//!               varint length, its functions (`functions/spec.rs`)
 //! ```
 //!
 //! Each of these records has one key. A key whose record would be longer than the image's bound is written as several
@@ -48,6 +50,7 @@ use fastness_types::WallMs;
 
 use super::codec::write_bytes;
 use crate::codec::varint;
+use crate::keyspace::libraries::Library;
 use crate::keyspace::{Entry, ValueRef};
 use crate::types::Type;
 
@@ -58,6 +61,7 @@ pub(super) const INT: u8 = 2;
 pub(super) const START: u8 = 5;
 pub(super) const PART: u8 = 6;
 pub(super) const FIELDS: u8 = 7;
+pub(super) const LIBRARY: u8 = 15;
 /// The bits of a head.
 pub(super) const KIND_BITS: u8 = 0x1f;
 pub(super) const HAS_DEADLINE: u8 = 0x20;
@@ -116,6 +120,14 @@ pub(super) fn write_value(entry: &Entry, out: &mut Vec<u8>) {
         ValueRef::Packed(packed) => Type::packed(packed.of).write_record(packed.bytes, out),
         ValueRef::Object(object) => object.write_record(out),
     }
+}
+
+/// Writes a library of functions as one record, however long its code is.
+pub(super) fn write_library(name: &[u8], library: &Library, out: &mut Vec<u8>) {
+    write_bytes(name, out);
+    write_head(LIBRARY, None, out);
+    write_bytes(&library.code, out);
+    write_bytes(&library.functions, out);
 }
 
 fn write_head(kind: u8, deadline: Option<WallMs>, out: &mut Vec<u8>) {

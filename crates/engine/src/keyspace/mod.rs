@@ -8,6 +8,7 @@
 //! - [`deadlines`]: the keys with a deadline, earliest first.
 //! - [`expiry`]: when a key expires.
 //! - [`value`]: the interface between the keyspace and the values of data types; [`text`]: long strings.
+//! - [`libraries`]: the libraries of functions.
 //! - [`packed_limits`]: up to which size hashes, sets and sorted sets are packed.
 //! - `change`: changes of values in place.
 //! - [`undo`]: records of what changes destroy; `undoing`: how they are kept, dropped and used.
@@ -27,6 +28,7 @@ pub mod entry;
 pub mod expiry;
 mod flushed;
 pub mod key;
+pub mod libraries;
 pub mod memory;
 pub mod packed_limits;
 pub mod retired;

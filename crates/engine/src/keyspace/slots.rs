@@ -6,6 +6,7 @@ use super::deadlines::{Deadlines, Mark};
 use super::entry::{Entry, NewValue, Object, ValueRef};
 use super::flushed::{Flushed, GROUP, Groups};
 use super::key::{ExpiryChange, Key, seeded_hash};
+use super::libraries::Libraries;
 use super::memory::Account;
 use super::packed_limits::PackedLimits;
 use super::retired::{Freeing, Retired, TEXT_PART};
@@ -44,6 +45,7 @@ pub struct Keyspace {
     len: u64,
     pub(super) due: Deadlines,
     parts_due: Deadlines,
+    pub(super) libraries: Libraries,
     account: Account,
     pub(super) undo: UndoLog,
     /// Removed data that is freed in slices.
@@ -90,6 +92,7 @@ impl Keyspace {
             len: 0,
             due: Deadlines::default(),
             parts_due: Deadlines::default(),
+            libraries: Libraries::default(),
             account,
             undo: None,
             retired: Retired::default(),
@@ -505,6 +508,7 @@ impl Keyspace {
         old.account.remove_all();
         self.account.bytes += old.account.bytes;
         self.account.removed += old.account.removed;
+        self.account.sub(old.libraries.bytes());
         self.retired.append(old.retired);
         self.retired.push_tables(old.slots);
         due.into_iter().for_each(|due| self.retired.push_deadlines(due, &mut self.account));

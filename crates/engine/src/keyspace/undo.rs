@@ -29,6 +29,7 @@
 //! | elements of a large list | a few bytes that reverse it, or the nodes that were replaced, moved |
 //! | RENAME | the emptied entry, and the key that has its object now |
 //! | FLUSHALL | the old tables of all slots |
+//! | a change of the libraries of functions | the old set, which shares most of its parts with the new one |
 //!
 //! # A worked example
 //! Key `a` holds `1`, and batch 6 has committed. Batch 7 stages `SET a 2` and `SET b 9`, batch 8 stages `DEL a`:
@@ -75,6 +76,7 @@
 use super::entry::copies::Copies;
 use super::entry::{Entry, NewValue};
 use super::flushed::Flushed;
+use super::libraries::Libraries;
 use fastness_types::{Seq, WallMs};
 use std::collections::VecDeque;
 
@@ -102,6 +104,8 @@ pub(super) enum Record {
     Parts { key: u32, count: u32 },
     /// All keys were in the tables on top of `flushed`.
     Flushed,
+    /// The libraries of functions were those on top of `libraries`.
+    Libraries,
 }
 
 impl Record {
@@ -120,7 +124,7 @@ impl Record {
             Record::Absent { key } | Record::ObjectMoved { to: key } | Record::Parts { key, .. } => key as usize,
             Record::Deadline { key, .. } => key as usize + NUMBER,
             Record::InPlace { key, record } => key as usize + record as usize,
-            Record::Copied | Record::Moved | Record::Flushed => 0,
+            Record::Copied | Record::Moved | Record::Flushed | Record::Libraries => 0,
         }
     }
 }
@@ -138,6 +142,7 @@ pub(super) struct BatchRecords {
     /// Bytes that the entries in `moved` take.
     pub(super) moved_bytes: usize,
     pub(super) flushed: Vec<Flushed>,
+    pub(super) libraries: Vec<Libraries>,
 }
 
 impl BatchRecords {
@@ -150,6 +155,7 @@ impl BatchRecords {
             + size_of_val(&self.moved[..])
             + self.moved_bytes
             + due
+            + self.libraries.iter().map(Libraries::held).sum::<usize>()
     }
 
     /// Moves the records from `from` on into `into`; those before belong to another batch.
@@ -158,11 +164,13 @@ impl BatchRecords {
         let copies = of(|record| matches!(record, Record::Copied));
         let moved = self.moved.len() - of(|record| matches!(record, Record::Moved | Record::ObjectMoved { .. }));
         let flushed = self.flushed.len() - of(|record| matches!(record, Record::Flushed));
+        let libraries = self.libraries.len() - of(|record| matches!(record, Record::Libraries));
         let bytes = self.bytes.len() - self.records[from..].iter().map(|record| record.bytes()).sum::<usize>();
         self.copies.split_last(copies, &mut into.copies);
         into.records.extend(self.records.drain(from..));
         into.bytes.extend(self.bytes.drain(bytes..));
         into.flushed.extend(self.flushed.drain(flushed..));
+        into.libraries.extend(self.libraries.drain(libraries..));
         into.moved.extend(self.moved.drain(moved..));
         into.moved_bytes = into.moved.iter().map(Entry::heap_bytes).sum();
         self.moved_bytes -= into.moved_bytes;
@@ -292,6 +300,11 @@ impl Undo {
     pub(super) fn flushed(&mut self, flushed: Flushed) {
         self.open.flushed.push(flushed);
         self.open.records.push(Record::Flushed);
+    }
+
+    pub(super) fn libraries(&mut self, old: Libraries) {
+        self.open.libraries.push(old);
+        self.open.records.push(Record::Libraries);
     }
 
     pub(super) fn held(&self) -> usize {

@@ -90,7 +90,7 @@ impl Keyspace {
         self.release_entries(FREED_MAX);
     }
 
-    /// Drops the records of the batches up to `seq`, which have committed.
+    /// Drops the records of the batches up to `seq`, which have committed. Those of the current unit stay.
     pub fn forget_undo(&mut self, seq: Seq) {
         let Some(mut undo) = self.undo.take() else { return };
         while undo.closed.front().is_some_and(|batch| batch.seq <= seq)
@@ -99,12 +99,12 @@ impl Keyspace {
             undo.closed_held -= batch.held();
             self.forget_batch(batch, &mut undo);
         }
-        if undo.open.seq <= seq {
-            let batch = std::mem::take(&mut undo.open);
+        if undo.open.seq <= seq && undo.open.seq != Seq(0) {
+            // What follows belongs to a unit that has not ended: a script that is suspended.
+            let unit = undo.open.split_off(undo.ended, BatchRecords::default());
+            let batch = std::mem::replace(&mut undo.open, unit);
             undo.ended = 0;
-            if batch.seq != Seq(0) {
-                self.forget_batch(batch, &mut undo);
-            }
+            self.forget_batch(batch, &mut undo);
         }
         undo.lost = undo.lost.filter(|lost| *lost > seq);
         self.undo = Some(undo);
@@ -122,6 +122,7 @@ impl Keyspace {
     /// Hands the entries and tables of records over to be freed, and returns the emptied records.
     fn retire_batch(&mut self, mut batch: BatchRecords) -> BatchRecords {
         batch.flushed.drain(..).for_each(|flushed| self.retire_flushed(flushed));
+        batch.libraries.clear();
         self.retire_entries(&mut batch.moved, batch.moved_bytes);
         batch.moved_bytes = 0;
         batch.records.clear();
@@ -294,6 +295,8 @@ impl Keyspace {
                     self.put_back_tables(flushed);
                 }
             }
+            // No records are kept while changes are undone.
+            Record::Libraries => batch.libraries.pop().into_iter().for_each(|old| self.set_libraries(old)),
         }
         batch.pop_bytes(record.bytes());
     }
@@ -319,7 +322,11 @@ fn undo_part(object: &mut Object, batch: &mut BatchRecords) {
             let at = had.then(|| WallMs(batch.number(0)));
             object.restore_part(OldPart::Deadline(&batch.top(key as usize + NUMBER)[..key as usize], at));
         }
-        Record::ObjectMoved { .. } | Record::InPlace { .. } | Record::Parts { .. } | Record::Flushed => {
+        Record::ObjectMoved { .. }
+        | Record::InPlace { .. }
+        | Record::Parts { .. }
+        | Record::Flushed
+        | Record::Libraries => {
             debug_assert!(false, "{record:?} does not concern a part");
         }
     }

@@ -2,6 +2,7 @@
 
 use fastness_engine::EffectBuf;
 use fastness_engine::effect::{Decoder, Effect, Items, KeyEffect, TypeEffect};
+use fastness_engine::functions::effect::FunctionEffect;
 use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::ExpiryChange;
 use fastness_engine::list::change::{ListChange, ListEnd};
@@ -53,6 +54,9 @@ fn seeds() -> Vec<Vec<u8>> {
         let list = |change| ListEffect { key: l, change }.into();
         let (id, group, stream) = (StreamId::new(5, 1), &b"g"[..], |change| StreamEffect { key: x, change }.into());
         let all: Vec<Effect<'_>> = vec![
+            FunctionEffect::Set { name: b"lib", code: b"#!lua name=lib", functions: b"\x00" }.into(),
+            FunctionEffect::Delete { name: b"lib" }.into(),
+            FunctionEffect::Flush.into(),
             StringEffect::Set { key: a, value: b"value", expiry: ExpiryChange::Drop }.into(),
             StringEffect::Set { key: a, value: b"12", expiry: ExpiryChange::At(at) }.into(),
             StringEffect::Set { key: a, value: &[b'x'; 200], expiry: ExpiryChange::Keep }.into(),

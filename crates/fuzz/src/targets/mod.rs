@@ -15,6 +15,7 @@ mod numbers;
 mod payloads;
 mod peers;
 mod requests;
+mod scripts;
 mod snapshots;
 
 use crate::Target;
@@ -47,4 +48,8 @@ pub static ALL: &[Target] = &[
     config::CONFIG_VALUE,
     grpc::GRPC_REQUEST,
     grpc::GRPC_REPLIES,
+    scripts::JSON,
+    scripts::MESSAGE_PACK,
+    scripts::STRUCTURE,
+    scripts::PATTERN,
 ];

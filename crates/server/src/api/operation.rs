@@ -191,7 +191,7 @@ fn execute(request: &v1::ExecuteRequest, table: &CommandTable) -> Result<Prepare
         (None, shard) => Target::Replica(Some(ShardId(shard))),
     };
     let attributes = Attributes::of(request.options.clone())?;
-    if spec.flags.has(Flags::WRITE) {
+    if spec.is_write() {
         attributes.refuse_replica()?;
     }
     Ok(Prepared {

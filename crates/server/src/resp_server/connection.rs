@@ -105,6 +105,9 @@ pub(super) async fn serve(server: &Rc<ReplicaServer>, client: &Rc<Client>, strea
         server: server.clone(),
     };
     let end = driver.run().await;
+    if client.subscriptions.has_published() {
+        server.drop_published(client);
+    }
     if end == End::AfterReplies {
         // Bounded: a client that does not read must not keep its connection.
         let _ = tokio::time::timeout(CLOSE_GRACE, driver.drain()).await;
@@ -290,6 +293,10 @@ impl Driver {
     fn unblock(&mut self, answer: Option<WaitAnswer>) -> Result<(), End> {
         self.blocked = None;
         self.client.set_waiting(false);
+        // Of a script that runs in slices this is the only look at the socket.
+        if self.core.session().runs_script() && self.stream.closed_now() == Some(Closed::Broken) {
+            return Err(End::Gone);
+        }
         if let Some(waiter) = self.core.session().key_wait()
             && let Some(closed) = self.stream.closed_now()
         {
@@ -391,6 +398,8 @@ impl Driver {
                 Box::pin(shard.unpaused())
             }
             WaitsFor::Lag(until) => Box::pin(async move { shard.slowed(until).await }),
+            WaitsFor::Script(until) => Box::pin(async move { shard.script_ended(until).await }),
+            WaitsFor::Turn => Box::pin(tokio::task::yield_now()),
             WaitsFor::Primary(until) => Box::pin(async move { shard.primary_found(until).await }),
             WaitsFor::Keys => {
                 let Some(waiter) = self.core.session().key_wait() else { return Box::pin(std::future::ready(())) };

@@ -186,6 +186,8 @@ impl Driver {
                     WaitsFor::Pause => shard.unpaused().await,
                     WaitsFor::Shard => shard.unblocked().await,
                     WaitsFor::Room => shard.room_made().await,
+                    WaitsFor::Script(until) => shard.script_ended(until).await,
+                    WaitsFor::Turn => tokio::task::yield_now().await,
                     WaitsFor::Keys => {
                         if let Some(key_wait) = key_wait {
                             key_wait.ready().await;

@@ -94,6 +94,8 @@ pub(super) fn changes_of<'a>(
     match *effect {
         Effect::String(effect) => Box::new(of_string(effect, filter).into_iter()),
         Effect::Key(effect) => Box::new(of_key(effect, filter).into_iter()),
+        // Libraries of functions are not among what is watched.
+        Effect::Function(_) => Box::new(std::iter::empty()),
         Effect::Hash(effect) => match effect {
             HashEffect::Set { key, .. }
             | HashEffect::Remove { key, .. }

@@ -28,6 +28,7 @@ use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
 use crate::resp_server::command_log::CommandCost;
 use crate::resp_server::latency::LatencyEvent;
+use crate::resp_server::pubsub::monitors;
 use crate::resp_server::stats::{add, is_rejection};
 use crate::traces::record::TraceOutcome;
 use crate::traces::write::{TracePlace, WriteTrace};
@@ -123,6 +124,24 @@ impl<'a> ConnectionFrontEnd<'a> {
         permits_every_key(&account.user, spec, args, out)
     }
 
+    /// Whether the client may run a command of its script. Writes the refusal.
+    #[cold]
+    fn check_script_rights(&self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        let Some(account) = self.client.account() else {
+            out.error(AuthRefusal::Required.to_string());
+            return false;
+        };
+        let checked = account.user.check(spec, args);
+        if let Err(denied) = &checked {
+            self.note_denied(&account, *denied, (spec, args), "lua");
+            let refusal = denied.reply(account.name.as_bytes(), spec);
+            let reason = refusal.strip_prefix(b"NOPERM ").unwrap_or(&refusal);
+            out.error([b"ERR ACL failure in script: ", reason].concat());
+            return false;
+        }
+        permits_every_key(&account.user, spec, args, out)
+    }
+
     /// Notes in ACL LOG what was refused.
     fn note_denied(
         &self,
@@ -152,7 +171,7 @@ impl<'a> ConnectionFrontEnd<'a> {
             trace.starts_again(shard, shard.boot_now());
             return;
         }
-        let may_write = spec.flags.has(Flags::WRITE) || spec.name == "exec";
+        let may_write = spec.is_write() || spec.name == "exec";
         let is_sampled = match (parent, self.config().traces.sample) {
             (Some(parent), _) => parent.is_sampled,
             (None, 0) => false,
@@ -369,8 +388,10 @@ impl Host for ConnectionFrontEnd<'_> {
             return None;
         };
         add(&self.client.commands, 1);
-        if self.client.subscriptions.has_published() && matches!(spec.run, Run::Session(SessionCommand::Exec)) {
-            self.replica.end_transaction(self.client, outcome, reply.starts_with(b"-"));
+        let is_exec = matches!(spec.run, Run::Session(SessionCommand::Exec));
+        if self.client.subscriptions.has_published() && (is_exec || matches!(spec.run, Run::Script(_))) {
+            // A script that fails keeps what it has done; one that is undone says so itself.
+            self.replica.end_transaction(self.client, outcome, is_exec && reply.starts_with(b"-"));
         }
         if self.client.trace.is_live() {
             match reply {
@@ -441,6 +462,49 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
             self.replica.stats.count_error(out.buf().piece_at(start));
         }
         is_permitted
+    }
+
+    fn permit_in_script(&mut self, spec: &'static CommandSpec, args: Args<'_>, out: &mut ReplyBuf) -> bool {
+        if self.client.is_unrestricted() {
+            return true;
+        }
+        let start = out.len();
+        let is_permitted = self.check_script_rights(spec, args, out);
+        if !is_permitted {
+            self.replica.stats.count_error(out.buf().piece_at(start));
+        }
+        is_permitted
+    }
+
+    fn may_run(&mut self, spec: &'static CommandSpec, args: Args<'_>) -> bool {
+        self.client.is_unrestricted()
+            || self.client.account().is_some_and(|account| account.user.check(spec, args).is_ok())
+    }
+
+    fn script_starts(&mut self, spec: &'static CommandSpec, args: Args<'_>) {
+        // Before the commands of the script, which monitors see too.
+        if self.replica.pubsub.monitors.is_any() {
+            self.replica.show_line(&self.client.address, spec, args);
+        }
+    }
+
+    fn executed_in_script(&mut self, executed: &ExecutedQueued<'_>) {
+        let ExecutedQueued { spec, args, took, reply_bytes, reply } = *executed;
+        self.replica.stats.count(spec, took, reply);
+        if !spec.flags.has(Flags::SKIP_COMMANDLOG) {
+            let request_bytes = fastness_resp::request::encoded_len(args);
+            let cost = CommandCost { took, request_bytes, reply_bytes };
+            self.replica.command_logs.note((spec, args), cost, self.client, self.config());
+        }
+        if self.replica.pubsub.monitors.is_any() && monitors::is_shown(spec) {
+            self.replica.show_line(&"lua", spec, args);
+        }
+    }
+
+    fn script_undone(&mut self) {
+        if self.client.subscriptions.has_published() {
+            self.replica.drop_published(self.client);
+        }
     }
 
     fn executed_queued(&mut self, executed: &ExecutedQueued<'_>) {

@@ -193,6 +193,9 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
     let (memory, resident) = (facts.shard.memory, facts.usage.resident_bytes);
     let used = memory.total();
     let peak = facts.replica.stats.memory_peak(used);
+    let scripts = facts.shard.scripts;
+    let lua = (scripts.lua_bytes_of_scripts + scripts.lua_bytes_of_functions) as u64;
+    let code = (scripts.cached_bytes + scripts.library_bytes) as u64;
     let fragmentation = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     lines!(text, "Memory",
         "used_memory": used,
@@ -207,11 +210,19 @@ fn memory(facts: &Facts<'_>, text: &mut String) {
         "used_memory_dataset_perc": format!("{:.2}%", 100.0 * memory.data as f64 / used.max(1) as f64),
         "total_system_memory": facts.usage.machine_bytes,
         "total_system_memory_human": human(facts.usage.machine_bytes),
-        "used_memory_lua": 0,
-        "used_memory_scripts": 0,
-        "number_of_cached_scripts": 0,
-        "number_of_functions": 0,
-        "number_of_libraries": 0,
+        "used_memory_vm_eval": scripts.lua_bytes_of_scripts,
+        "used_memory_lua": scripts.lua_bytes_of_scripts,
+        "used_memory_lua_human": human(scripts.lua_bytes_of_scripts as u64),
+        "used_memory_vm_functions": scripts.lua_bytes_of_functions,
+        "used_memory_vm_total": lua,
+        "used_memory_vm_total_human": human(lua),
+        "used_memory_functions": scripts.library_bytes,
+        "used_memory_scripts_eval": scripts.cached_bytes,
+        "used_memory_scripts": code,
+        "used_memory_scripts_human": human(code),
+        "number_of_cached_scripts": scripts.cached,
+        "number_of_functions": scripts.functions,
+        "number_of_libraries": scripts.libraries,
         "maxmemory": facts.figures.maxmemory,
         "maxmemory_human": human(facts.figures.maxmemory),
         "maxmemory_policy": facts.figures.policy.name(),

@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,9 +68,9 @@ pub fn line_bytes_min(args: Args<'_>) -> usize {
     args.iter().map(|arg| arg.len() + 3).sum()
 }
 
-/// The line of a command that ran at this time since the Unix epoch, sent by the client of this address.
+/// The line of a command that ran at this time since the Unix epoch, sent by the client of this address or by a script.
 #[must_use]
-pub fn line(spec: &CommandSpec, args: Args<'_>, client: SocketAddr, at: Duration) -> Vec<u8> {
+pub fn line(spec: &CommandSpec, args: Args<'_>, client: &dyn std::fmt::Display, at: Duration) -> Vec<u8> {
     let mut hidden = Vec::new();
     spec.secrets(args, &mut |secret| hidden.push(secret));
     hidden.sort_unstable();
@@ -113,8 +112,7 @@ mod tests {
     fn check(words: &[&[u8]], shown: &str) {
         let args = Args::slices(words);
         let spec = crate::resp_server::command::table().of_request(args).unwrap();
-        let address = "127.0.0.1:60866".parse().unwrap();
-        let line = line(spec, args, address, Duration::from_micros(1_339_518_083_007_412));
+        let line = line(spec, args, &"127.0.0.1:60866", Duration::from_micros(1_339_518_083_007_412));
         let expected = format!("+1339518083.007412 [0 127.0.0.1:60866] {shown}\r\n");
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }

@@ -106,6 +106,14 @@ impl ReplicaServer {
         client.subscriptions.awaits.set(self.pubsub.awaiting.add(pending, messages));
     }
 
+    /// Drops the messages of a transaction or script that was undone.
+    #[cold]
+    pub(crate) fn drop_published(&self, client: &Client) {
+        let messages = client.subscriptions.take_published();
+        self.pubsub.awaiting.release(&messages);
+        self.node.publications.count_lost(Lost::Undone, messages.len() as u64);
+    }
+
     /// Delivers to at most `count_max` receivers; returns whether everything was delivered.
     fn deliver_to(&self, delivery: &mut Delivery, count_max: usize) -> bool {
         let hard_bytes = self.node.config.load().client_output_buffer_limit.pubsub.hard_bytes;

@@ -16,9 +16,14 @@ impl ReplicaServer {
     /// `client-output-buffer-limit normal`, or at `maxmemory-clients` if that is 0.
     #[cold]
     pub(crate) fn show_command(&self, client: &Client, spec: &CommandSpec, args: Args<'_>) {
-        if !monitors::is_shown(spec) {
-            return;
+        if monitors::is_shown(spec) {
+            self.show_line(&client.address, spec, args);
         }
+    }
+
+    /// Shows a command that runs, of the client of this name, whatever it is.
+    #[cold]
+    pub(crate) fn show_line(&self, client: &dyn std::fmt::Display, spec: &CommandSpec, args: Args<'_>) {
         let bytes_max = match self.node.config.load().client_output_buffer_limit.normal.hard_bytes {
             0 => self.eviction.bound.get(),
             hard => hard,
@@ -30,7 +35,7 @@ impl ReplicaServer {
             return monitors.each(|monitor| self.close_unread(monitor));
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = Arc::new(monitors::line(spec, args, client.address, at));
+        let line = Arc::new(monitors::line(spec, args, client, at));
         monitors.each(|monitor| {
             if monitor.reply_mode.get() != ReplyMode::Off {
                 self.push_to(monitor, &line, bytes_max);
