@@ -1,0 +1,57 @@
+"""Celery's broker and result backend on one shard: both find the primary (`primary.py`).
+
+    import celery_primary
+
+    nodes = "db-1:6379,db-2:6379,db-3:6379"
+    app = Celery("proj", **celery_primary.settings(nodes))
+"""
+
+import celery.backends.redis
+import kombu.transport
+import kombu.transport.redis
+
+from primary import PrimaryConnection, PrimarySslConnection, retry
+
+# `primary://` in broker_url; the backend's URL names its class.
+kombu.transport.TRANSPORT_ALIASES["primary"] = "celery_primary:Transport"
+
+
+class Channel(kombu.transport.redis.Channel):
+    """Kombu's channel, whose connections take the addresses of all replicas."""
+
+    connection_class = PrimaryConnection
+    connection_class_ssl = PrimarySslConnection
+    nodes = None
+    from_transport_options = kombu.transport.redis.Channel.from_transport_options + ("nodes",)
+
+    def _connparams(self, asynchronous=False):
+        return super()._connparams(asynchronous) | {"nodes": self.nodes, "retry": retry()}
+
+
+class Transport(kombu.transport.redis.Transport):
+    """Kombu's transport for Redis, with the channel above."""
+
+    Channel = Channel
+
+
+class Backend(celery.backends.redis.RedisBackend):
+    """Celery's result backend for Redis, whose connections take the addresses of all replicas."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        nodes = self.app.conf.result_backend_transport_options["nodes"]
+        self.connparams |= {"connection_class": PrimaryConnection, "nodes": nodes, "retry": retry()}
+
+
+def settings(nodes, prefix="{celery}:"):
+    """What Celery has to be told. All keys have one hash tag, since a task, a chord and a queue are several keys."""
+    return {
+        "broker_url": "primary://",
+        "broker_transport_options": {"nodes": nodes, "global_keyprefix": prefix, "visibility_timeout": 3600},
+        "broker_connection_retry_on_startup": True,
+        "result_backend": "celery_primary:Backend+redis://",
+        "result_backend_transport_options": {"nodes": nodes, "global_keyprefix": prefix},
+        # A task counts as done when it has run, not when it was fetched.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+    }
