@@ -139,4 +139,6 @@ def send_through(failover, send, pause=0.02, after=10):
         time.sleep(pause)
     if refused:
         print(f"not acknowledged: {len(refused)}, such as {refused[0]}")
+    if job - 1 not in acknowledged or len(acknowledged) < after:
+        raise AssertionError(f"only {len(acknowledged)} of {job} were acknowledged: {refused[-1:]}")
     return acknowledged
