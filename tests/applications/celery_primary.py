@@ -65,6 +65,11 @@ def settings(nodes, prefix="{celery}:"):
         "task_publish_retry_policy": {"max_retries": 30, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
         "result_backend": "celery_primary:Backend+redis://",
         "result_backend_transport_options": {"nodes": nodes, "global_keyprefix": prefix},
+        # Or a task fails because its result could not be stored.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 60,
+        "result_backend_base_sleep_between_retries_ms": 50,
+        "result_backend_max_sleep_between_retries_ms": 500,
         # A task counts as done when it has run, not when it was fetched.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,

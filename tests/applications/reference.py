@@ -21,11 +21,14 @@ CLI = os.environ.get("FASTNESS_VALKEY_CLI")
 class Valkey:
     """A primary and two replicas, with the interface of `cluster.Cluster`."""
 
-    def __init__(self):
+    def __init__(self, running=None):
+        if running:
+            self.dir = running
+            self.ports = sorted(int(folder.name) for folder in Path(running).iterdir())
+            return
         self.dir = tempfile.mkdtemp(prefix="fastness-reference-")
         base, self.ports_lock = reserve_ports()
         self.ports = [base, base + 1, base + 2]
-        self.processes = {}
         for port in self.ports:
             Path(self.dir, str(port)).mkdir()
             self.start(port)
@@ -45,9 +48,14 @@ class Valkey:
         options |= {"cluster-enabled": "yes", "cluster-node-timeout": 2000, "appendonly": "yes", "save": ""}
         # A replica that is told to take over is not refused because of how long it was disconnected.
         options |= {"cluster-replica-validity-factor": 0, "loglevel": "warning", "logfile": "log"}
+        options |= {"daemonize": "yes", "pidfile": f"{self.dir}/{port}/pid"}
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        self.processes[port] = subprocess.Popen([SERVER, *arguments])
+        subprocess.run([SERVER, *arguments], check=True)
         self.until(lambda: role("127.0.0.1", port))
+
+    def kill(self, port):
+        os.kill(int(Path(self.dir, str(port), "pid").read_text()), signal.SIGKILL)
+        self.until(lambda: role("127.0.0.1", port) is None)
 
     def cli(self, port, *arguments):
         done = subprocess.run([CLI, "-p", str(port), *arguments], capture_output=True, text=True)
@@ -74,8 +82,7 @@ class Valkey:
 
     def kill_primary(self):
         port = self.primary()[1]
-        self.processes[port].send_signal(signal.SIGKILL)
-        self.processes[port].wait()
+        self.kill(port)
         heir = next(other for other in self.ports if other != port)
         # As long as an election may take.
         time.sleep(1)
@@ -89,8 +96,7 @@ class Valkey:
         self.until(self.whole)
 
     def stop(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
+        for port in self.ports:
+            self.kill(port)
         self.ports_lock.close()
         shutil.rmtree(self.dir)

@@ -4,6 +4,7 @@
 """
 
 import atexit
+import logging
 import os
 import sys
 import tempfile
@@ -22,21 +23,25 @@ from primary import PrimaryConnection, retry  # noqa: E402
 
 ON_VALKEY = os.environ.get("FASTNESS_APPLICATIONS_ON") == "valkey"
 _SHARD = None
+# Warnings about what blocks an event loop: the tests do.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def shard():
-    """The shard; started by whoever asks first, stopped at the end of the process."""
+    """The shard: that of run.py, or one that is started for this process and stopped at its end."""
     global _SHARD
     if _SHARD is None:
+        running = os.environ.get("FASTNESS_APPLICATIONS_CLUSTER")
         if ON_VALKEY:
             import reference
 
-            _SHARD = reference.Valkey()
+            _SHARD = reference.Valkey(running)
         else:
-            _SHARD = cluster.Cluster(shards=1)
-        # Not in the processes that workers fork.
-        owner = os.getpid()
-        atexit.register(lambda: _SHARD.stop() if os.getpid() == owner else None)
+            _SHARD = cluster.Cluster(shards=1, running=running)
+        if not running:
+            # Not in the processes that workers fork.
+            owner = os.getpid()
+            atexit.register(lambda: _SHARD.stop() if os.getpid() == owner else None)
     return _SHARD
 
 

@@ -45,14 +45,21 @@ def role(host, port):
 
 
 class Cluster:
-    """A three-AZ cluster; by default three shards in `sync` mode."""
+    """A three-AZ cluster; by default three shards in `sync` mode. Or the one that already runs in a folder."""
 
-    def __init__(self, shards=3, durability="sync"):
+    def __init__(self, shards=3, durability="sync", running=None):
+        if running:
+            self.dir = running
+            return
         self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
         base, self.ports_lock = reserve_ports()
         options = ["--shards", str(shards), "--durability", durability, "--port", str(base)]
         self.dev("--detach", "--azs", ",".join(AZS), *options)
-        self.ca = self.file["ca"]
+
+    @property
+    def ca(self):
+        """The file with the cluster's CA."""
+        return self.file["ca"]
 
     @property
     def file(self):
