@@ -47,5 +47,5 @@ if __name__ == "__main__":
     import rq_jobs
 
     # Runs jobs in its own process, as `rq worker --worker-class rq.SimpleWorker` does: a fork per job takes longer.
-    worker = rq.SimpleWorker(["default"], connection=rq_jobs.connection())
+    worker = rq.SimpleWorker(["default"], connection=rq_jobs.connection(), maintenance_interval=5)
     worker.work(with_scheduler=True, logging_level="CRITICAL")
