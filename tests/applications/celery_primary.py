@@ -5,8 +5,8 @@
     nodes = "db-1:6379,db-2:6379,db-3:6379"
     app = Celery("proj", **celery_primary.settings(nodes))
 
-The connections have no retries of redis-py, because Celery retries by itself: a worker has to know that a connection was
-lost, to subscribe and to fetch again; and whoever waits for results asks for those that it missed.
+The connections have no retries of redis-py, because Celery retries by itself: a worker has to know that a connection
+was lost, to subscribe and to fetch again; and whoever waits for results asks for those that it missed.
 """
 
 import celery.backends.redis
@@ -62,7 +62,12 @@ def settings(nodes, prefix="{celery}:"):
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # For about 15 s, which is longer than an election.
-        "task_publish_retry_policy": {"max_retries": 30, "interval_start": 0.05, "interval_step": 0.1, "interval_max": 0.5},
+        "task_publish_retry_policy": {
+            "max_retries": 30,
+            "interval_start": 0.05,
+            "interval_step": 0.1,
+            "interval_max": 0.5,
+        },
         "result_backend": "celery_primary:Backend+redis://",
         "result_backend_transport_options": {"nodes": nodes, "global_keyprefix": prefix},
         # Or a task fails because its result could not be stored.

@@ -22,9 +22,9 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-# Error replies after which another node is, or will be, the primary: their codes, or the exceptions that a library makes
-# of them. `UNKNOWN` leaves it open whether the write happened, as a lost connection does; the others mean that nothing
-# was done.
+# Error replies after which another node is, or will be, the primary: their codes, or the exceptions that a library
+# makes of them. `UNKNOWN` leaves it open whether the write happened, as a lost connection does; the others mean that
+# nothing was done.
 FAILOVER_CODES = ("UNKNOWN", "UNBLOCKED", "MOVED", "CLUSTERDOWN", "READONLY")
 FAILOVER_ERRORS = {"MovedError", "ClusterDownError", "ReadOnlyError", "TryAgainError"}
 

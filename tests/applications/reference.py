@@ -1,7 +1,8 @@
 """One shard of a real Valkey in cluster mode: the applications run on it too, to tell their mistakes from ours.
 
-Its failover is not automatic, because a cluster with one primary has no majority that could elect another one: a replica
-is told to take over when the primary was killed. Its replication is asynchronous, so it may lose acknowledged writes.
+Its failover is not automatic, because a cluster with one primary has no majority that could elect another one: a
+replica is told to take over when the primary was killed. Its replication is asynchronous, so it may lose acknowledged
+writes.
 """
 
 import os

@@ -1,6 +1,7 @@
 """Runs the tests of applications, on one cluster: `run.py plain` without failovers, `run.py all` with them.
 
-Names after that select applications (`run.py all celery rq`). FASTNESS_BIN names the binary. Exit status 1: a test failed.
+Names after that select applications (`run.py all celery rq`). FASTNESS_BIN names the binary. Exit status 1: a test
+failed.
 """
 
 import os

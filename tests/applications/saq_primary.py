@@ -11,7 +11,7 @@ from saq.queue.redis import RedisQueue
 
 from primary import AsyncPrimaryConnection, retry
 
-# The key that marks a job as aborted has no name of a queue in it, and so no hash tag; its scripts use it with other keys.
+# The key that marks a job as aborted does not name the queue, and so has no hash tag; saq uses it together with others.
 saq.job.Job.abort_id = property(lambda job: f"{saq.job.ABORT_ID_PREFIX}{job.id}")
 
 

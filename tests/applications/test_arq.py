@@ -89,7 +89,8 @@ class Arq(unittest.IsolatedAsyncioTestCase):
     async def test_deferred_and_unique_jobs(self):
         async with Worker() as worker:
             began = time.monotonic()
-            job = await worker.pool.enqueue_job("note", "later", _job_id="unique", _defer_by=datetime.timedelta(seconds=1))
+            second = datetime.timedelta(seconds=1)
+            job = await worker.pool.enqueue_job("note", "later", _job_id="unique", _defer_by=second)
             self.assertEqual(await job.status(), arq.jobs.JobStatus.deferred)
             self.assertIsNone(await worker.pool.enqueue_job("note", "again", _job_id="unique"))
             self.assertEqual(await job.result(timeout=30, poll_delay=0.05), "later")
@@ -99,8 +100,8 @@ class Arq(unittest.IsolatedAsyncioTestCase):
 
 class ArqThroughAFailover(unittest.IsolatedAsyncioTestCase):
     async def test_every_acknowledged_job_runs(self):
-        """Guarantee: at least once. arq removes a job from its queue after it has run. `enqueue_job` returns None when a
-        job with this id exists, and also when the connection was lost: the job is not acknowledged then."""
+        """Guarantee: at least once. arq removes a job from its queue after it has run. `enqueue_job` returns None when
+        a job with this id exists, and also when the connection was lost: the job is not acknowledged then."""
         jobs = {}
         loop = asyncio.get_running_loop()
         with shard.Failover() as failover:

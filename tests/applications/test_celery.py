@@ -83,11 +83,9 @@ class CeleryThroughAFailover(unittest.TestCase):
         print(f"celery: {len(acknowledged)} tasks acknowledged and done, {twice} of them more than once")
 
     def test_tasks_of_later_and_chords_are_kept(self):
-        """What was accepted before the failover runs after it: tasks that wait for their time, and the end of a chord."""
+        """What was accepted before the failover runs after it: tasks that wait for their time, the end of a chord."""
         later = [jobs.note.apply_async((f"later-{i}",), countdown=6) for i in range(5)]
-        chord = celery.chord(
-            (jobs.slow.s(f"slow-{i}", 1) for i in range(6)), jobs.note.si("chord")
-        )()
+        chord = celery.chord((jobs.slow.s(f"slow-{i}", 1) for i in range(6)), jobs.note.si("chord"))()
         with shard.Failover(after=1.5):
             self.assertEqual(chord.get(timeout=90), "chord")
             self.assertEqual([task.get(timeout=60) for task in later], [f"later-{i}" for i in range(5)])

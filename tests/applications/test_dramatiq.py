@@ -111,7 +111,8 @@ class DramatiqThroughAFailover(unittest.TestCase):
             with Worker():
                 twice = RUNS.wait_for(all_jobs)
         with Worker():
-            self.assertEqual([messages[job].get_result(block=True, timeout=30_000) for job in acknowledged], acknowledged)
+            results = [messages[job].get_result(block=True, timeout=30_000) for job in acknowledged]
+            self.assertEqual(results, acknowledged)
             self.assertEqual(later[2].get_result(block=True, timeout=30_000), "later-2")
         print(f"dramatiq: {len(acknowledged)} messages acknowledged and done, {twice} of them more than once")
 

@@ -8,6 +8,7 @@ import unittest
 import huey
 from huey.exceptions import TaskException
 
+import primary_once
 import redis
 import shard
 from primary import PrimaryConnection, retry
@@ -60,8 +61,12 @@ def tearDownModule():
 class Consumer:
     """huey's consumer, as `huey_consumer` runs it, in threads of this process. Signals are not for threads."""
 
+    def __init__(self, queue=None):
+        self.queue = queue or QUEUE
+
     def __enter__(self):
-        self.consumer = QUEUE.create_consumer(workers=WORKERS, periodic=False, scheduler_interval=0.1, initial_delay=0.01)
+        options = {"periodic": False, "scheduler_interval": 0.1, "initial_delay": 0.01}
+        self.consumer = self.queue.create_consumer(workers=WORKERS, **options)
         self.consumer._set_signal_handlers = lambda: None
         self.consumer.start()
         return self
@@ -120,6 +125,26 @@ class HueyThroughAFailover(unittest.TestCase):
             acknowledged = shard.send_through(failover, note)
             twice = RUNS.wait_for([*acknowledged, "later-1", "later-2"], timeout=30, at_risk=WORKERS)
         print(f"huey: {len(acknowledged)} tasks acknowledged and done, {twice} of them more than once")
+
+    def test_with_idempotency_keys_every_acknowledged_task_runs_exactly_once(self):
+        """With `primary_once.py` a BRPOP whose answer was lost returns the same task again."""
+        if shard.ON_VALKEY:
+            self.skipTest("SKIPPED: a real Valkey has no idempotency keys")
+        pool = redis.ConnectionPool(
+            connection_class=primary_once.OncePrimaryConnection, nodes=shard.nodes(), retry=primary_once.once()
+        )
+        queue = huey.RedisHuey("{huey-once}", connection_pool=pool, clean_name=False)
+
+        @queue.task()
+        def note_once(job):
+            shard.record(RUNS.path, job)
+
+        with shard.Failover() as failover, Consumer(queue):
+            acknowledged = shard.send_through(failover, lambda job: note_once(f"once-{job}"))
+            jobs = [f"once-{job}" for job in acknowledged]
+            RUNS.wait_for(jobs)
+        self.assertEqual({job: RUNS.counts()[job] for job in jobs}, dict.fromkeys(jobs, 1))
+        print(f"huey: {len(acknowledged)} tasks acknowledged and done, each once")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class LanggraphSaver(unittest.TestCase):
 
 class LanggraphSaverThroughAFailover(unittest.TestCase):
     def test_no_acknowledged_step_is_lost(self):
-        """Guarantee: what `invoke` returned is the state that the next `invoke`, of whatever process, continues with."""
+        """Guarantee: what `invoke` returned is the state that the next `invoke` of any process continues with."""
         running = graph(saver())
         config = thread("failover")
         done = []

@@ -9,6 +9,7 @@ import redis.cluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import primary_once
 import shard
 
 
@@ -103,6 +104,65 @@ class Client(unittest.TestCase):
                     self.assertEqual(subscriber.get_message(timeout=5)["data"], b"hello")
 
 
+@unittest.skipIf(shard.ON_VALKEY, "SKIPPED: a real Valkey has no idempotency keys")
+class Once(unittest.TestCase):
+    """`primary_once.py`: what is sent again takes effect once."""
+
+    def test_all_kinds_of_calls(self):
+        with once_client() as client:
+            self.assertEqual([client.incr("once:n") for _ in range(3)], [1, 2, 3])
+            self.assertEqual(client.get("once:n"), b"3")
+            with client.pipeline(transaction=True) as pipe:
+                self.assertEqual(pipe.incr("{once}a").incr("{once}a").get("{once}a").execute(), [1, 2, b"2"])
+            with client.pipeline(transaction=False) as pipe:
+                self.assertEqual(pipe.incr("once:n").incr("once:n").get("once:n").execute(), [4, 5, b"5"])
+            client.rpush("once:list", "x", "y")
+            self.assertEqual(client.blpop("once:list", timeout=1)[1], b"x")
+            with client.pubsub(ignore_subscribe_messages=True) as subscriber:
+                subscriber.subscribe("once:channel")
+                subscriber.get_message(timeout=1)
+                client.publish("once:channel", "hello")
+                self.assertEqual(subscriber.get_message(timeout=5)["data"], b"hello")
+
+    def test_a_call_whose_answers_are_lost_is_done_once(self):
+        """Each call loses its connection twice: after it was sent, before the answer is read."""
+        with once_client(connection_class=LosesAnswers) as client:
+            self.assertEqual([client.incr("lost:n") for _ in range(20)], list(range(1, 21)))
+            with client.pipeline(transaction=True) as pipe:
+                self.assertEqual(pipe.incr("lost:n").rpush("{lost:n}list", *"abc").execute(), [21, 3])
+            with client.pipeline(transaction=False) as pipe:
+                self.assertEqual(pipe.incr("lost:n").incr("lost:n").execute(), [22, 23])
+            self.assertEqual([client.lpop("{lost:n}list") for _ in range(4)], [b"a", b"b", b"c", None])
+            # An element that comes while the call waits.
+            pusher = threading.Timer(0.5, lambda: shard.client().rpush("{lost:n}list", "late"))
+            pusher.start()
+            self.assertEqual(client.blpop("{lost:n}list", timeout=10)[1], b"late")
+            pusher.join()
+
+
+def once_client(**options):
+    once = {"connection_class": primary_once.OncePrimaryConnection, "retry": primary_once.once()}
+    return shard.client(**(once | options))
+
+
+class LosesAnswers(primary_once.OncePrimaryConnection):
+    """Reads the first two answers to each call, and then pretends that the connection was lost."""
+
+    seen = None
+    losses = 0
+
+    def read_response(self, *args, **options):
+        answer = super().read_response(*args, **options)
+        if self.has_key():
+            call = self.retry.sequence
+            self.losses = self.losses + 1 if call == self.seen else 1
+            self.seen = call
+            if self.losses <= 2:
+                self.disconnect()
+                raise redis.exceptions.ConnectionError("the answer was lost")
+        return answer
+
+
 class ClientThroughAFailover(unittest.TestCase):
     def count(self, increment, key, lost_answers_are_retried):
         with shard.Failover(after=0.5) as failover:
@@ -124,6 +184,16 @@ class ClientThroughAFailover(unittest.TestCase):
     def test_with_retries_every_write_is_acknowledged_and_done_at_least_once(self):
         with shard.client() as client:
             self.count(lambda: client.incr("count:retried"), "count:retried", True)
+
+    def test_with_keys_every_write_is_done_exactly_once(self):
+        if shard.ON_VALKEY:
+            self.skipTest("SKIPPED: a real Valkey has no idempotency keys")
+        with once_client() as client:
+            with shard.Failover(after=0.5) as failover:
+                acknowledged, failed = count_through(failover, lambda: client.incr("count:exactly"))
+                self.assertEqual(int(client.get("count:exactly")), acknowledged)
+        self.assertEqual(failed, 0)
+        print(f"count:exactly: {acknowledged} acknowledged and stored")
 
     def test_without_retries_what_fails_is_reported_and_done_at_most_once(self):
         with shard.client(retry=Retry(NoBackoff(), 0)) as client:
