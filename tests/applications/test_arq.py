@@ -65,7 +65,8 @@ class Worker:
                 print(f"arq: the worker ended with {type(error).__name__}: {error}")
                 self.restarts += 1
             finally:
-                await worker.close()
+                # It cancels its jobs and raises what they do.
+                await asyncio.gather(worker.close(), return_exceptions=True)
 
     async def __aexit__(self, *_):
         self.task.cancel()

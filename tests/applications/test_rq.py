@@ -35,7 +35,7 @@ def tearDownModule():
         RUNS.remove()
 
 
-def result(job, timeout=30):
+def result(job, timeout=60):
     """What a job returned."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
