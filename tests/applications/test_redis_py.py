@@ -21,7 +21,9 @@ def count_through(failover, increment):
         try:
             increment()
             acknowledged += 1
-        except redis.exceptions.RedisError:
+        except redis.exceptions.RedisError as error:
+            if not failed:
+                print(f"failed: {type(error).__name__} {error}")
             failed += 1
             time.sleep(0.05)
         left -= failover.is_over()
