@@ -76,7 +76,7 @@ class LimitsThroughAFailover(unittest.TestCase):
             while not failover.is_over() or hits < 150:
                 try:
                     passed += limiter.hit(limit, name)
-                except redis.exceptions.RedisError as error:
+                except (redis.exceptions.RedisError, redis.exceptions.RedisClusterException) as error:
                     print(f"limits: {type(error).__name__} {error}")
                     failed += 1
                 hits += 1
