@@ -1,14 +1,17 @@
 """redis-py itself: a client that finds the primary, its locks, its cluster client, and what each retry may do twice."""
 
+import asyncio
 import threading
 import time
 import unittest
 
 import redis
+import redis.asyncio
 import redis.cluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import primary
 import primary_once
 import shard
 
@@ -104,6 +107,23 @@ class Client(unittest.TestCase):
                     subscriber.get_message(timeout=1)
                     client.publish("client:channel", "hello")
                     self.assertEqual(subscriber.get_message(timeout=5)["data"], b"hello")
+
+    @unittest.skipIf(shard.ON_VALKEY, "SKIPPED: the real Valkey runs without TLS")
+    def test_over_tls(self):
+        nodes = ",".join(f"{host}:{port}" for host, port in shard.shard().listeners(True))
+        tls = {"nodes": nodes, "ssl_ca_certs": shard.shard().ca}
+        with shard.client(connection_class=primary.PrimarySslConnection, **tls) as client:
+            self.assertTrue(client.set("client:tls", "yes"))
+            self.assertEqual(client.get("client:tls"), b"yes")
+
+        async def read():
+            pool = redis.asyncio.ConnectionPool(connection_class=primary.AsyncPrimarySslConnection, **tls)
+            client = redis.asyncio.Redis(connection_pool=pool)
+            value = await client.get("client:tls")
+            await pool.disconnect()
+            return value
+
+        self.assertEqual(asyncio.run(read()), b"yes")
 
 
 @unittest.skipIf(shard.ON_VALKEY, "SKIPPED: a real Valkey has no idempotency keys")
