@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade conformance conformance-check ledger build-tools install
+.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test test-applications fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade conformance conformance-check ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 # `cargo build` that also estimates the minutes left.
@@ -57,7 +57,12 @@ test: setup-test ## all tests, on real processes too
 	@$(ENV); export FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness"; \
 		cargo test --locked --workspace $(if $(CI),--no-fail-fast); \
 		echo "real clients (redis-cli, redis-py, valkey-py, GLIDE):"; "$$FASTNESS_PYTHON" tests/clients/test_clients.py; \
-		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py
+		"$$FASTNESS_PYTHON" tests/clients/test_lag.py; "$$FASTNESS_PYTHON" tests/clients/test_grpc.py; \
+		echo "applications (celery, rq, django-redis and others):"; "$$FASTNESS_PYTHON_APPLICATIONS" tests/applications/run.py plain
+
+test-applications: setup-test ## task queues, sessions, limits and other applications, through failovers too: NAME='celery rq' for some (tests/applications/README.md)
+	@$(ENV); $(BUILD) --workspace --bins
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/debug/fastness" "$$FASTNESS_PYTHON_APPLICATIONS" tests/applications/run.py all $(NAME)
 
 fresh-machine: ## `make run` in a bare Debian container, as root and as a user with sudo: FRESH_TEST=yes also runs `make test` there; more in deploy/setup/fresh-machine.sh
 	@deploy/setup/fresh-machine.sh

@@ -12,7 +12,8 @@
 #   LIBCLANG_PATH, BINDGEN_EXTRA_CLANG_ARGS    what bindgen needs beside a libclang without headers
 #   PATH                  with the folder of rustup's cargo at its start, where PATH has none that is new enough; and that
 #                         of Prometheus' programs at its end, once `system.sh test` has unpacked them
-#   FASTNESS_PYTHON, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI    from python.sh, once it has run
+#   FASTNESS_PYTHON, FASTNESS_PYTHON_APPLICATIONS, FASTNESS_PYTHON_ARQ, FASTNESS_VALKEY_SERVER, FASTNESS_VALKEY_CLI
+#                         from python.sh, once it has run
 
 fastness_setup_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 fastness_root=$(cd "$fastness_setup_dir/../.." && pwd)

@@ -4,12 +4,9 @@
 """
 
 import asyncio
-import json
 import os
 import shutil
-import socket
 import subprocess
-import tempfile
 import time
 import unittest
 import unittest.mock
@@ -24,53 +21,7 @@ import valkey.cluster
 from glide_shared.config import TlsAdvancedConfiguration
 from redis.cache import CacheConfig
 
-BINARY = os.environ["FASTNESS_BIN"]
-AZS = ["a", "b", "c"]
-
-
-def reserve_ports():
-    """Finds 100 consecutive free ports. Returns the first, and a listener on the last one: their lock."""
-    for base in range(10_000, 30_000, 100):
-        try:
-            lock = socket.create_server(("127.0.0.1", base + 99))
-        except OSError:
-            continue
-        try:
-            for port in range(base, base + 99):
-                socket.create_server(("127.0.0.1", port)).close()
-            return base, lock
-        except OSError:
-            lock.close()
-    raise RuntimeError("there are no 100 consecutive free ports")
-
-
-class Cluster:
-    """A three-AZ cluster; by default three shards in `sync` mode."""
-
-    def __init__(self, shards=3, durability="sync"):
-        self.dir = tempfile.mkdtemp(prefix="fastness-clients-")
-        base, self.ports_lock = reserve_ports()
-        options = ["--shards", str(shards), "--durability", durability, "--port", str(base)]
-        self.dev("--detach", "--azs", ",".join(AZS), *options)
-        self.file = json.loads(Path(self.dir, "cluster.json").read_text())
-        self.ca = self.file["ca"]
-
-    def dev(self, *args):
-        done = subprocess.run([BINARY, "dev", *args, "--dir", self.dir], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"fastness dev {args}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def listeners(self, tls):
-        """Host and port of every replica's listener."""
-        port = "tls_port" if tls else "port"
-        return [(listener["host"], listener[port]) for node in self.file["nodes"] for listener in node["resp"]]
-
-    def stop(self):
-        self.dev("stop")
-        self.ports_lock.close()
-        shutil.rmtree(self.dir)
-
+from cluster import AZS, Cluster
 
 CLUSTER = None
 

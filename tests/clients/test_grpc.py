@@ -7,7 +7,7 @@ import sys
 import unittest
 from pathlib import Path
 
-import test_clients
+from cluster import Cluster
 
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "proto" / "examples" / "payment_tokens.py"
 CLUSTER = None
@@ -15,7 +15,7 @@ CLUSTER = None
 
 def setUpModule():
     global CLUSTER
-    CLUSTER = test_clients.Cluster()
+    CLUSTER = Cluster()
 
 
 def tearDownModule():

@@ -16,8 +16,7 @@ import redis.cluster
 import valkey
 import valkey.cluster
 
-import test_clients
-from test_clients import BINARY
+from cluster import BINARY, Cluster
 
 CLUSTER = None
 # Far below the default of 10 s, so that the gate closes soon.
@@ -26,7 +25,7 @@ BOUND = "500ms"
 
 def setUpModule():
     global CLUSTER
-    CLUSTER = test_clients.Cluster(shards=1, durability="async")
+    CLUSTER = Cluster(shards=1, durability="async")
     for host, port in CLUSTER.listeners(False):
         with redis.Redis(host=host, port=port) as client:
             client.config_set("durability-max-lag", BOUND)

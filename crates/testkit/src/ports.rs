@@ -4,7 +4,7 @@
 //! block is reserved by listening on its last port, which acts as a lock: the kernel gives it to one process or thread
 //! at a time, and frees it when that one ends, however it ends. Only then are the other ports of the block checked,
 //! because foreign or left-over processes may listen on them. All tests that start processes take their ports here, or
-//! in the same way (`tests/clients/test_clients.py`).
+//! in the same way (`tests/clients/cluster.py`).
 //!
 //! The blocks are below the range that the system uses for outgoing connections (from 32,768 on, by default).
 

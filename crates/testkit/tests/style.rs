@@ -121,9 +121,10 @@ fn no_test_starts_a_program_that_the_set_up_does_not_install() {
             assert!(set_up.lines().any(installs), "{program} ({package}) is not installed by system.sh");
         }
     }
-    // Python's tests start only fastness and the clients.
-    let clients = crates_folder().parent().unwrap().join("tests/clients");
-    for file in std::fs::read_dir(clients).unwrap().map(|entry| entry.unwrap().path()) {
+    // Python's tests start only fastness, the clients, the applications and the reference server.
+    let folders = ["tests/clients", "tests/applications"].map(|folder| crates_folder().parent().unwrap().join(folder));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    for file in files.map(|entry| entry.unwrap().path()) {
         let text = if file.extension().is_some_and(|e| e == "py") {
             std::fs::read_to_string(&file).unwrap()
         } else {
