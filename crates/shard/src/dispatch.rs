@@ -87,7 +87,7 @@ fn run_once(
     }
     let outcome = match spec.run {
         Run::Data(_) => execution.data(state, spec, args, first),
-        run if execution.is_run_paused(&state.replica.flow, run) => Outcome::Busy,
+        _ if execution.is_run_paused(&state.replica.flow, spec) => Outcome::Busy,
         Run::Session(command) => execution.session(state, command, spec, args),
         Run::Script(command) => execution.script(state, command, spec, args),
         Run::Table(_) => execution.table(spec, args),

@@ -95,7 +95,7 @@ impl Execution<'_> {
                 let flow = &primary.replica.flow;
                 // One that has waited for keys was slowed at its first run, and holds the turn of others.
                 let may_slow = request.writes && self.session.key_wait.is_none();
-                if self.is_paused(flow, request.writes) || self.is_slowed(flow, may_slow) {
+                if self.is_paused(flow, request.writes || spec.is_replicated()) || self.is_slowed(flow, may_slow) {
                     return Outcome::Busy;
                 }
                 let MadeRoom::Runs(memory) = self.make_room(&mut primary, spec.flags.has(Flags::DENYOOM)) else {
@@ -122,7 +122,7 @@ impl Execution<'_> {
             }
             Admitted::Free => spec.shows_data,
         };
-        if self.is_paused(&state.replica.flow, request.writes) {
+        if self.is_paused(&state.replica.flow, request.writes || spec.is_replicated()) {
             return Outcome::Busy;
         }
         self.read(state, spec, args, shows_data)
@@ -189,9 +189,11 @@ impl Execution<'_> {
     }
 
     /// Whether CLIENT PAUSE delays a command that does not access data itself, such as EXEC, which runs commands that
-    /// may write.
-    pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, run: Run) -> bool {
-        self.is_paused(flow, matches!(run, Run::Session(SessionCommand::Exec)) && self.session.queued.writes)
+    /// may write. One that runs a script checks it by itself.
+    pub(crate) fn is_run_paused(&mut self, flow: &FlowControl, spec: &CommandSpec) -> bool {
+        let queued = self.session.queued;
+        let is_exec = matches!(spec.run, Run::Session(SessionCommand::Exec));
+        self.is_paused(flow, if is_exec { queued.writes || queued.replicated } else { spec.is_replicated() })
     }
 
     /// The properties of the command on which admission depends.

@@ -22,7 +22,8 @@ impl Replica {
     /// Passes on what commands have noted that only read committed data.
     #[inline]
     pub(crate) fn pass_notifications_of_read(&mut self) {
-        if self.data.engine.has_notifications() {
+        // Those of a unit that a suspended script has not ended wait for its end.
+        if self.data.engine.has_notifications() && self.scripts.suspended.is_none() {
             self.take_notifications(None);
         }
     }

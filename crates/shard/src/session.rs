@@ -79,6 +79,8 @@ pub(crate) struct QueuedFacts {
     pub(crate) slots: SlotsSeen,
     /// One of them may change data.
     pub(crate) writes: bool,
+    /// One of them changes no data, and is delayed like a write while clients are paused that write.
+    pub(crate) replicated: bool,
     /// One of them needs memory.
     pub(crate) needs_memory: bool,
     /// One of them reads or changes the whole keyspace.

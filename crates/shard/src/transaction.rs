@@ -91,7 +91,7 @@ impl Execution<'_> {
             Err(Denied::NoPrimary) => Some(Refusal::ClusterDown),
             Err(Denied::Refused(refusal)) => Some(refusal),
         };
-        if refusal.is_none() && self.is_paused(&state.replica.flow, request.writes) {
+        if refusal.is_none() && self.is_paused(&state.replica.flow, request.writes || spec.is_replicated()) {
             return Outcome::Busy;
         }
         if let Some(refusal) = refusal {
@@ -102,6 +102,7 @@ impl Execution<'_> {
         let facts = &mut self.session.queued;
         facts.slots = facts.slots.merge(request.slots);
         facts.writes |= request.writes;
+        facts.replicated |= spec.is_replicated();
         facts.whole |= request.whole;
         facts.needs_memory |= spec.flags.has(Flags::DENYOOM);
         match self.session.data.enqueue(spec, args) {

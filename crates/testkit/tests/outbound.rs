@@ -325,8 +325,7 @@ async fn tools_get_a_file_and_commands_and_slow_ones_are_cut_off() -> Result<()>
         run(&mut source, &format!("SET big{i} {value}"))?;
     }
     let is_cut_off = |event: &fastness_testkit::cluster::SeenEvent| {
-        event.is("outbound_ended", &[])
-            && event.text_of("reason").is_some_and(|reason| reason.contains("is cut off"))
+        event.is("outbound_ended", &[]) && event.text_of("reason").is_some_and(|reason| reason.contains("is cut off"))
     };
     cluster.wait_for_event(Duration::from_secs(120), is_cut_off)?;
     ensure!(begun.elapsed() > Duration::from_secs(55), "after {:?}", begun.elapsed());

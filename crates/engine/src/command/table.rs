@@ -344,7 +344,17 @@ pub struct CommandSpec {
     pub key_is_first: bool,
 }
 
+/// Commands that change no data and count as writing in some respects, because Valkey replicates them.
+const REPLICATED: [&str; 3] = ["pfcount", "publish", "spublish"];
+
 impl CommandSpec {
+    /// Whether it changes no data, and yet is delayed with writes (CLIENT PAUSE WRITE) and refused in scripts that may
+    /// not write: Valkey's `CMD_MAY_REPLICATE`, without the commands that run scripts.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        REPLICATED.contains(&self.name)
+    }
+
     fn new(index: usize, row: &Facts, facts: &[Facts]) -> CommandSpec {
         CommandSpec {
             index,

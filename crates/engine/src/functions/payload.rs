@@ -6,7 +6,7 @@ use crate::keyspace::libraries::Libraries;
 use fastness_types::limits::LIBRARIES_BYTES_MAX;
 
 /// Valkey's `RDB_OPCODE_FUNCTION2`.
-const LIBRARY: u8 = 245;
+pub(crate) const LIBRARY: u8 = 245;
 /// Valkey's `RDB_OPCODE_FUNCTION_PRE_GA`, which no released version writes.
 const LIBRARY_BEFORE_RELEASE: u8 = 246;
 

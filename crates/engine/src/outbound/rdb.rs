@@ -6,17 +6,19 @@
 //! 0xFE  0                            database 0
 //! 0xFB  number of keys, 0            for the size of tables
 //! [0xFC  8 bytes: the deadline, ms, little-endian]  type, key, value      of each key
+//! 0xF5  code                         a library of functions
 //! 0xFF  CRC-64, 8 bytes, little-endian
 //! ```
 //!
-//! A value has the form that DUMP gives it, without the footer. Functions would follow the facts of the file, as
-//! `0xF5` and the code of a library: see [`RdbWriter::begin`].
+//! A value has the form that DUMP gives it, without the footer. Libraries of functions may be anywhere between the facts
+//! and the end: `0xF5` and the code.
 
 use super::dialect::Dialect;
 use crate::codec::rdb::{FOOTER_BYTES, RunningCrc, running_crc, write_len, write_number, write_text};
 use crate::command::types::dump_forms;
 use crate::digest::Digest;
 use crate::engine::Engine;
+use crate::functions::payload::LIBRARY;
 use crate::hash::dump::dump_without_deadlines;
 use crate::keyspace::Entry;
 use fastness_types::WallMs;
@@ -93,6 +95,14 @@ impl RdbWriter {
         self.crc.update(&out[start..]);
     }
 
+    /// Appends a library of functions.
+    fn write_library(&mut self, code: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.push(LIBRARY);
+        write_text(code, out);
+        self.crc.update(&out[start..]);
+    }
+
     /// Appends the end of the file. Returns the number of hashes whose fields have deadlines that were left off.
     #[must_use]
     pub fn end(mut self, out: &mut Vec<u8>) -> u64 {
@@ -104,10 +114,11 @@ impl RdbWriter {
 }
 
 impl Engine {
-    /// Appends all keys to a file, and removes them from memory. Values of an image that are not complete yet stay, so
+    /// Appends all libraries and keys to a file, and removes them from memory. Values of an image that are not complete yet stay, so
     /// that an image of any size passes through an engine of which little is in memory at a time.
     pub fn drain_to_rdb(&mut self, rdb: &mut RdbWriter, out: &mut Vec<u8>) -> WrittenKeys {
         let written = WrittenKeys { keys: self.keyspace_stats().keys, digest: self.digest() };
+        self.keyspace.libraries().iter().for_each(|(_, library)| rdb.write_library(&library.code, out));
         self.keyspace.iter().for_each(|entry| rdb.write_entry(entry, out));
         self.keyspace.restart();
         while self.release_some() {}

@@ -7,6 +7,7 @@ use super::untranslated::Untranslated;
 use crate::digest;
 use crate::effect::{EffectBuf, Items};
 use crate::engine::Engine;
+use crate::functions::effect::FunctionEffect;
 use crate::hash::effect::HashEffect;
 use crate::keyspace::ExpiryChange;
 use crate::list::change::ListChange;
@@ -388,7 +389,7 @@ fn a_file_has_every_key_once() {
     let mut bench = Bench::new();
     let long = "v".repeat(5_000);
     for i in 0..40 {
-        bench.run(&[b"SET", format!("s{i}").as_bytes(), long[..i * 100].as_bytes(), b"PX", b"9000"]);
+        bench.run(&[b"SET", format!("s{i}").as_bytes(), &long.as_bytes()[..i * 100], b"PX", b"9000"]);
         bench.run(&[b"HSET", b"hash", format!("f{i}").as_bytes(), long.as_bytes()]);
         bench.run(&[b"RPUSH", b"list", long.as_bytes()]);
         bench.run(&[b"XADD", b"stream", b"*", b"f", &long.as_bytes()[..500]]);
@@ -408,4 +409,27 @@ fn a_file_has_every_key_once() {
     let body = b"REDIS0011\xfa\x09redis-ver\x057.2.4\xfe\x00\xfb\x03\x00\xfc\x00P\x5c\x18\xa3\x01\x00\x00\x00\x01k\xc0\x01\xff";
     assert_eq!(file[..file.len() - 8].escape_ascii().to_string(), body.escape_ascii().to_string());
     assert_eq!(file[file.len() - 8..], crate::codec::rdb::crc64(body).to_le_bytes());
+}
+
+#[test]
+fn libraries_of_functions_are_carried() {
+    let (name, code) = (&b"lib"[..], &b"#!lua name=lib\n"[..]);
+    let push = |buf: &mut EffectBuf, _: &Engine| {
+        buf.push(&FunctionEffect::Set { name, code, functions: b"" });
+        buf.push(&FunctionEffect::Delete { name });
+        buf.push(&FunctionEffect::Flush);
+    };
+    assert_eq!(
+        commands_of(push, Dialect::Rdb11).as_deref(),
+        Ok("MULTI | FUNCTION LOAD REPLACE #!lua name=lib\\n | FUNCTION DELETE lib | FUNCTION FLUSH | EXEC")
+    );
+    let mut bench = Bench::new();
+    let mut effects = EffectBuf::new();
+    bench.engine.stage(FunctionEffect::Set { name, code, functions: b"" }, &mut effects, WallMs(1));
+    bench.run(&[b"SET", b"k", b"1"]);
+    let (file, keys, ..) = file_of(&mut bench, Dialect::Rdb80);
+    assert_eq!(keys, 1);
+    let library = [&b"\xf5\x0f"[..], code].concat();
+    let times = file.windows(library.len()).filter(|bytes| *bytes == library).count();
+    assert_eq!(times, 1, "{}", file.escape_ascii());
 }

@@ -6,6 +6,7 @@ use super::untranslated::Untranslated;
 use super::writer::CommandWriter;
 use super::{keys, lists, streams};
 use crate::effect::{Decoder, Effect};
+use crate::functions::effect::FunctionEffect;
 use crate::keyspace::Key;
 use crate::list::change::ListChange;
 use crate::stream::change::StreamChange;
@@ -103,6 +104,9 @@ impl<'a> UnitCommands<'a> {
             Effect::Set(effect) => keys::write_set(effect, out),
             Effect::Zset(effect) => keys::write_zset(effect, out),
             Effect::List(effect) => return lists::write_list(effect, self.marker, out),
+            Effect::Function(FunctionEffect::Set { code, .. }) => out.command("FUNCTION", &[b"LOAD", b"REPLACE", code]),
+            Effect::Function(FunctionEffect::Delete { name }) => out.command("FUNCTION", &[b"DELETE", name]),
+            Effect::Function(FunctionEffect::Flush) => out.command("FUNCTION", &[b"FLUSH"]),
             // Streams were written above; others exist in tests only.
             _ => return Err(Untranslated::Type),
         }

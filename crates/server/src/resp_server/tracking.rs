@@ -34,7 +34,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use fastness_engine::ChangedKeys;
-use fastness_engine::command::{CommandSpec, Flags};
+use fastness_engine::command::{CommandSpec, Flags, Run};
 use fastness_resp::Args;
 use fastness_shard::{ClientShare, KeyTracker};
 use fastness_types::Seq;
@@ -47,8 +47,8 @@ use client::TrackingOptions;
 pub(crate) use deliver::run;
 use keys::ReadKeys;
 use outbox::{Change, Outbox};
-pub use prefixes::TooManyPrefixes;
 use prefixes::Prefixes;
+pub use prefixes::TooManyPrefixes;
 
 /// The table may take this part of `maxmemory`.
 const MAXMEMORY_PART: u64 = 8;
@@ -118,12 +118,7 @@ impl Tracking {
     #[must_use]
     pub fn figures(&self) -> TrackingFigures {
         let (keys, prefixes) = (self.keys.borrow(), self.prefixes.borrow());
-        TrackingFigures {
-            clients: self.clients.get(),
-            keys: keys.len(),
-            items: keys.items(),
-            prefixes: prefixes.len(),
-        }
+        TrackingFigures { clients: self.clients.get(), keys: keys.len(), items: keys.items(), prefixes: prefixes.len() }
     }
 
     /// Starts to track for a connection, or changes how; `options` are compatible with its state.
@@ -170,7 +165,9 @@ impl Tracking {
     /// Enters the keys that a command has read, if its connection is to be informed of their changes.
     #[cold]
     pub fn note_read(&self, client: &Client, (spec, args): (&CommandSpec, Args<'_>), config: &Config) {
-        if !spec.flags.has(Flags::READONLY) || !client.tracking.remembers() {
+        // What a script reads is noted of each of its commands.
+        let reads = spec.flags.has(Flags::READONLY) && !matches!(spec.run, Run::Script(_));
+        if !reads || !client.tracking.remembers() {
             return;
         }
         self.set_bounds(config);

@@ -21,9 +21,6 @@ const READ_ONLY: &[u8] = b"ERR Write commands are not allowed from read-only scr
 const NOT_LOCAL: &[u8] = b"ERR Attempted to access a non local key in a cluster node";
 const OTHER_SLOT: &[u8] = b"ERR Script attempted to access keys that do not hash to the same slot";
 
-/// Commands that change no data and still count as writing in Valkey, because it replicates them.
-const REPLICATED: [&str; 3] = ["pfcount", "publish", "spublish"];
-
 impl Execution<'_> {
     /// Executes a command of a script; returns its reply.
     pub(super) fn call(
@@ -68,7 +65,7 @@ impl Execution<'_> {
             return Ok(None);
         }
         let writes = spec.flags.has(Flags::WRITE);
-        if run.read_only && (writes || REPLICATED.contains(&spec.name)) {
+        if run.read_only && (writes || spec.is_replicated()) {
             return Err(READ_ONLY.to_vec());
         }
         if writes && matches!(place, Place::Reading(..)) {

@@ -12,7 +12,8 @@ use fastness_types::{BootNs, Seq, limits};
 use super::place::Place;
 use super::suspension::{RunEnd, RunTicket, Suspended};
 use crate::admit::{Admitted, Request};
-use crate::execution::{Execution, UnitInProgress};
+use crate::evict::MadeRoom;
+use crate::execution::{Execution, MemoryCheck, UnitInProgress};
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_command};
 use crate::now::Now;
 use crate::outcome::Outcome;
@@ -31,6 +32,8 @@ pub(super) struct Called {
     /// `None`: there is no such script or function.
     flags: Option<ScriptFlags>,
     keys: usize,
+    /// Whether memory may be exceeded, because nothing was evicted for it.
+    may_lack_memory: bool,
 }
 
 /// A script or a function.
@@ -94,7 +97,7 @@ impl Execution<'_> {
         {
             return outcome;
         }
-        let called = match self.called(&mut state.replica, command, args) {
+        let mut called = match self.called(&mut state.replica, command, args) {
             Ok(called) => called,
             Err(line) => {
                 self.out.error(line);
@@ -111,6 +114,10 @@ impl Execution<'_> {
                 let flow = &primary.replica.flow;
                 if self.is_paused(flow, request.writes) || self.is_slowed(flow, request.writes) {
                     return Outcome::Busy;
+                }
+                match self.make_room(&mut primary, request.writes) {
+                    MadeRoom::Waits => return Outcome::Busy,
+                    MadeRoom::Runs(check) => called.may_lack_memory = check == MemoryCheck::Needed,
                 }
                 self.start_as_primary(&mut primary, command, &called, (spec, args))
             }
@@ -137,7 +144,7 @@ impl Execution<'_> {
                 Some(_) => key_count(args, b"ERR Bad number of keys provided")?,
                 None => 0,
             };
-            return Ok(Called { program: CalledProgram::Function, flags, keys });
+            return Ok(Called { program: CalledProgram::Function, flags, keys, may_lack_memory: true });
         }
         let keys = key_count(args, b"ERR value is not an integer or out of range")?;
         let runtime = &mut replica.scripts.runtime;
@@ -149,7 +156,8 @@ impl Execution<'_> {
             _ => Sha::from_argument(args.get(1)),
         };
         let flags = sha.and_then(|sha| runtime.find(sha));
-        Ok(Called { program: sha.map_or(CalledProgram::Nothing, CalledProgram::Script), flags, keys })
+        let program = sha.map_or(CalledProgram::Nothing, CalledProgram::Script);
+        Ok(Called { program, flags, keys, may_lack_memory: true })
     }
 
     fn script_request(
@@ -211,7 +219,7 @@ impl Execution<'_> {
         args: Args<'_>,
     ) -> Result<ScriptRun, &'static str> {
         let is_primary = matches!(place, Place::Primary(_));
-        let lacks_memory = is_primary && place.replica().data.engine.is_out_of_memory();
+        let lacks_memory = is_primary && called.may_lack_memory && place.replica().data.engine.is_out_of_memory();
         let flags = self.check_declared(command, called, (is_primary, lacks_memory))?;
         let keys = args.take(3 + called.keys).skip(3).to_owned_args();
         let slots = keys.iter().fold(SlotsSeen::None, |seen, key| seen.and(fastness_types::slot_of(key)));
@@ -414,6 +422,7 @@ impl Execution<'_> {
         match driven {
             Driven::Suspended(answer) => self.suspend(replica, run, answer, None),
             Driven::Done(outcome) => {
+                replica.pass_notifications_of_read();
                 self.out.raw(&outcome.reply);
                 Outcome::REPLY
             }

@@ -293,7 +293,7 @@ fn what_patterns_read_is_bounded() {
     assert_eq!(sort(&mut bench, &[b"LIMIT", b"0", b"10"], 1_000, b"#"), "*10000");
     // A long name, and a packed hash, which is searched from its start, count as several keys.
     let long = [&[b'x'; 1 << 20][..], b"*"].concat();
-    let mut look_ups = LookUps::new(bench.engine.keyspace(), bench.now);
+    let mut look_ups = LookUps::new(&bench.engine, bench.now);
     look_ups.left = 5_000;
     assert_eq!(look_ups.find(&KeyPattern::parse(&long), Packable::Int(1)), Ok(None));
     assert!(look_ups.find(&KeyPattern::parse(&long), Packable::Int(1)).is_err());

@@ -491,6 +491,9 @@ impl FrontEnd for ConnectionFrontEnd<'_> {
     fn executed_in_script(&mut self, executed: &ExecutedQueued<'_>) {
         let ExecutedQueued { spec, args, took, reply_bytes, reply } = *executed;
         self.replica.stats.count(spec, took, reply);
+        if self.client.tracking.is_on() {
+            self.replica.tracking.note_read(self.client, (spec, args), self.config());
+        }
         if !spec.flags.has(Flags::SKIP_COMMANDLOG) {
             let request_bytes = fastness_resp::request::encoded_len(args);
             let cost = CommandCost { took, request_bytes, reply_bytes };
