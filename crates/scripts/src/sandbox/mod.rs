@@ -214,5 +214,5 @@ impl State {
 fn open() -> Lua {
     let libraries = StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
     // SAFETY: scripts cannot reach `debug`, the loaders of modules or of compiled code, see sandbox.lua.
-    unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(false)) }
+    unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(true)) }
 }

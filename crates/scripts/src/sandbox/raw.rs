@@ -45,7 +45,7 @@ pub(crate) fn entries(lua: &Lua, into: &Table) -> mlua::Result<()> {
 
 /// The functions of the base library that are replaced, by name. `proxies` has the table behind each read-only one.
 pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<()> {
-    let functions: [(&str, ffi::lua_CFunction); 9] = [
+    let functions: [(&str, ffi::lua_CFunction); 11] = [
         ("pcall", pcall),
         ("xpcall", xpcall),
         ("next", next),
@@ -55,6 +55,8 @@ pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<
         ("nonexistent", nonexistent),
         ("readonly", readonly),
         ("pass_kill", pass_kill_on),
+        ("attempt", attempt),
+        ("protect", protect),
     ];
     for (name, function) in functions {
         into.raw_set(name, closure(lua, (proxies.clone(),), 1, function)?)?;
@@ -314,6 +316,28 @@ unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
         ffi::lua_pushboolean(state, c_int::from(status == 0));
         ffi::lua_replace(state, 1);
         ffi::lua_gettop(state)
+    }
+}
+
+/// For the sandbox: calls a function without arguments; whether it succeeded, and its first result or its error.
+unsafe extern "C-unwind" fn attempt(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::lua_settop(state, 1);
+        let status = ffi::lua_pcall(state, 0, 1, 0);
+        ffi::lua_pushboolean(state, c_int::from(status == 0));
+        ffi::lua_insert(state, 1);
+        2
+    }
+}
+
+/// For the sandbox: calls a function, whose error goes through a handler: `(handler, function, arguments...)`. Whether it
+/// succeeded, and its first result or its error.
+unsafe extern "C-unwind" fn protect(state: *mut lua_State) -> c_int {
+    unsafe {
+        let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 2, 1, 1);
+        ffi::lua_pushboolean(state, c_int::from(status == 0));
+        ffi::lua_insert(state, 2);
+        2
     }
 }
 
