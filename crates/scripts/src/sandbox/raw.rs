@@ -14,8 +14,8 @@ use mlua::{Function, Lua, Table};
 use crate::coroutine::is_killed_here;
 
 /// A Lua function that calls `inner` and returns its results after the first, which says how it went: true; nil and a
-/// text, which is raised with the position of the caller, or as an error of an argument if its number follows; false and
-/// a value, which is raised as it is.
+/// text, which is raised with the position of the caller, or as an error of an argument if its number follows; false
+/// and a value, which is raised as it is.
 pub(crate) fn raising(lua: &Lua, inner: Function) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, raise_first)
 }
@@ -25,8 +25,8 @@ pub(crate) fn raising_long(lua: &Lua, inner: Function) -> mlua::Result<Function>
     closure(lua, (inner,), 1, raise_long)
 }
 
-/// As [`raising`], for a function that the sandbox's own Lua code calls: the position is that of the script. `is_entered`:
-/// the code was called through one of [`entries`].
+/// As [`raising`], for a function that the sandbox's own Lua code calls: the position is that of the script.
+/// `is_entered`: the code was called through one of [`entries`].
 pub(crate) fn raising_above(lua: &Lua, inner: Function, is_entered: bool) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, if is_entered { raise_third } else { raise_second })
 }
@@ -330,8 +330,8 @@ unsafe extern "C-unwind" fn attempt(state: *mut lua_State) -> c_int {
     }
 }
 
-/// For the sandbox: calls a function, whose error goes through a handler: `(handler, function, arguments...)`. Whether it
-/// succeeded, and its first result or its error.
+/// For the sandbox: calls a function, whose error goes through a handler: `(handler, function, arguments...)`. Whether
+/// it succeeded, and its first result or its error.
 unsafe extern "C-unwind" fn protect(state: *mut lua_State) -> c_int {
     unsafe {
         let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 2, 1, 1);
@@ -491,8 +491,8 @@ unsafe extern "C-unwind" fn call_original(state: *mut lua_State) -> c_int {
     }
 }
 
-/// Runs a C function of Lua's in the frame of the caller, so that its errors name position and function as ever. It must
-/// not have upvalues.
+/// Runs a C function of Lua's in the frame of the caller, so that its errors name position and function as ever. It
+/// must not have upvalues.
 unsafe fn run_original(state: *mut lua_State) -> c_int {
     unsafe {
         match ffi::lua_tocfunction(state, lua_upvalueindex(2)) {
