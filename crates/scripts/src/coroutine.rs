@@ -1,9 +1,9 @@
 //! The link between a run, which executes on a stack of its own, and its driver.
 //!
 //! A run stops by switching to the driver's stack, from inside a Lua hook or from inside a function that a script has
-//! called. The frames of Lua and of this crate stay where they are until the driver resumes the run, on the same thread.
-//! Lua's own jumps (errors) never leave the stack of the run. A stack is never unwound from outside: a run that is to end
-//! gets [`Answer::Kill`], and an error that scripts cannot catch ends it from inside.
+//! called. The frames of Lua and of this crate stay where they are until the driver resumes the run, on the same
+//! thread. Lua's own jumps (errors) never leave the stack of the run. A stack is never unwound from outside: a run that
+//! is to end gets [`Answer::Kill`], and an error that scripts cannot catch ends it from inside.
 
 use std::cell::{Cell, RefCell};
 use std::ptr;

@@ -89,3 +89,70 @@ pub fn pattern(pattern: &[u8], text: &[u8]) -> bool {
         found.is_some_and(|found| !found.contains("Nil"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next of a series of numbers.
+    fn next(state: &mut u64) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize
+    }
+
+    fn any(state: &mut u64, words: &[&[u8]], count: usize) -> Vec<u8> {
+        (0..next(state) % (count + 1)).flat_map(|_| words[next(state) % words.len()].to_vec()).collect()
+    }
+
+    #[test]
+    fn patterns_find_what_those_of_lua_find() {
+        const SIGNS: &[&[u8]] = &[
+            b"a", b"b", b"-", b"*", b"+", b"?", b".", b"%", b"(", b")", b"()", b"[", b"[^", b"]", b"^", b"$", b"%a",
+            b"%w", b"%D", b"%1", b"%2", b"%b()", b"%bab", b"%f[a]", b"%f[%w]", b"[a-c]", b"[%a-]", b"1", b" ", b"\0",
+            b"%z", b"(a*)", b"(.-)", b"%s", b"%p",
+        ];
+        const BYTES: &[&[u8]] = &[b"a", b"b", b"ab", b"(", b")", b"1", b" ", b"]", b"-", b"^", b"\0", b"c", b"%"];
+        let (mut found, mut state) = (0, 1);
+        for _ in 0..20_000 {
+            let (signs, text) = (any(&mut state, SIGNS, 7), any(&mut state, BYTES, 10));
+            found += usize::from(pattern(&signs, &text));
+        }
+        assert!(found > 2_000, "only {found} patterns found something");
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused() {
+        const JSON: &[&[u8]] = &[
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b"\"",
+            b"\"a\"",
+            b"\\u12",
+            b"\\ud83d\\ude00",
+            b"1",
+            b"-",
+            b"1.5e3",
+            b"null",
+            b"true",
+            b"0x1",
+            b"nan",
+            b" ",
+            b"{\"a\":",
+            b"[1,",
+        ];
+        const FORMATS: &[&[u8]] =
+            &[b"i", b"I4", b"i16", b"b", b"c0", b"c", b"s", b"d", b"f", b"<", b">", b"!4", b"x", b"L"];
+        let (mut decoded, mut state) = ([0; 3], 7);
+        for _ in 0..5_000 {
+            let bytes: Vec<u8> = (0..next(&mut state) % 20).map(|_| next(&mut state) as u8).collect();
+            decoded[0] += usize::from(json(&any(&mut state, JSON, 8)));
+            decoded[1] += usize::from(message_pack(&bytes));
+            decoded[2] += usize::from(structure(&any(&mut state, FORMATS, 6), &bytes));
+        }
+        assert!(decoded.iter().all(|count| *count > 100), "{decoded:?}");
+    }
+}

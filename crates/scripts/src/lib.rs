@@ -6,7 +6,7 @@
 mod cache;
 mod coroutine;
 mod from_reply;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod inner;
 mod library;

@@ -49,8 +49,8 @@ impl Run {
         Ok(Run { inner: Rc::clone(inner), coroutine: Some(coroutine) })
     }
 
-    /// Continues until the script stops the next time. After [`Step::Done`] or [`Step::Library`] the run is over; to step
-    /// it again returns [`Step::Slice`] without effect.
+    /// Continues until the script stops the next time. After [`Step::Done`] or [`Step::Library`] the run is over; to
+    /// step it again returns [`Step::Slice`] without effect.
     pub fn step(&mut self, answer: Answer) -> Step {
         let Some(coroutine) = &mut self.coroutine else { return Step::Slice };
         self.inner.link.switch(true);

@@ -75,7 +75,8 @@ pub struct FunctionSpec {
     pub flags: ScriptFlags,
 }
 
-/// A library: its code, and the functions that the code registers. Plain data: it can be stored and installed elsewhere.
+/// A library: its code, and the functions that the code registers. Plain data: it can be stored and installed
+/// elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibrarySpec {
     /// The name after `name=` in the first line.

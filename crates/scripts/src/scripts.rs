@@ -44,7 +44,8 @@ impl Scripts {
         self.inner.is_running.get()
     }
 
-    /// Compiles a script and keeps it in the cache. A script that is there already stays; SCRIPT LOAD keeps it for good.
+    /// Compiles a script and keeps it in the cache. A script that is there already stays; SCRIPT LOAD keeps it for
+    /// good.
     ///
     /// # Errors
     ///
@@ -133,8 +134,8 @@ impl Scripts {
         })
     }
 
-    /// Makes the functions of a library callable; a library of the same name is replaced. Its code is run at the first call
-    /// if this replica has not read it.
+    /// Makes the functions of a library callable; a library of the same name is replaced. Its code is run at the first
+    /// call if this replica has not read it.
     pub fn install(&mut self, library: LibrarySpec) {
         self.remove(&library.name);
         let pending = self.inner.pending.take();

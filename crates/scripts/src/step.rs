@@ -21,9 +21,9 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// The answer to [`Step::MayRun`]; `None` if no such command exists or its arguments are wrong.
     MayRun(Option<bool>),
-    /// Ends the run with this error line (`ERR Script killed by user with SCRIPT KILL.`), whichever step it follows. The
-    /// place in the script is added to the line. The script cannot catch it, and does not stop again: the next step is the
-    /// last one.
+    /// Ends the run with this error line (`ERR Script killed by user with SCRIPT KILL.`), whichever step it follows.
+    /// The place in the script is added to the line. The script cannot catch it, and does not stop again: the next step
+    /// is the last one.
     Kill(Vec<u8>),
 }
 

@@ -1,7 +1,7 @@
 //! What a script returns as a reply.
 
 use fastness_resp::{Protocol, ReplyBuf};
-use mlua::{Table, Value};
+use mlua::{LuaString, Table, Value};
 
 use crate::coroutine::{Killed, Link};
 use crate::sandbox::native::{number_in, to_integer};
@@ -61,6 +61,55 @@ pub(crate) fn error_facts(table: &Table) -> mlua::Result<ErrorFacts> {
     })
 }
 
+/// What a table stands for.
+enum Shape {
+    /// `err`: the error line.
+    Error(Vec<u8>),
+    /// `ok`
+    Status(LuaString),
+    /// `double`
+    Double(f64),
+    /// `big_number`
+    BigNumber(LuaString),
+    /// `verbatim_string`: its format and its text.
+    Verbatim(LuaString, LuaString),
+    /// `map`
+    Map(Table),
+    /// `set`
+    Set(Table),
+    /// Anything else.
+    Array,
+}
+
+/// Finds what a table stands for; the first field that it has counts. Texts go through C's strings in Valkey.
+fn shape(table: &Table) -> mlua::Result<Shape> {
+    let field = |name: &str| table.raw_get::<Value>(name);
+    if let Value::String(_) = field("err")? {
+        return Ok(Shape::Error(error_facts(table)?.line));
+    }
+    if let Value::String(status) = field("ok")? {
+        return Ok(Shape::Status(status));
+    }
+    if let Some(number) = number_in(&field("double")?) {
+        return Ok(Shape::Double(number));
+    }
+    if let Value::String(digits) = field("big_number")? {
+        return Ok(Shape::BigNumber(digits));
+    }
+    if let Value::Table(verbatim) = field("verbatim_string")?
+        && let (Value::String(format), Value::String(text)) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
+    {
+        return Ok(Shape::Verbatim(format, text));
+    }
+    if let Value::Table(pairs) = field("map")? {
+        return Ok(Shape::Map(pairs));
+    }
+    match field("set")? {
+        Value::Table(members) => Ok(Shape::Set(members)),
+        _ => Ok(Shape::Array),
+    }
+}
+
 /// Writes a value that a script returned. `client` is the version in which the client reads, `script` the one that the
 /// script has chosen, on which booleans depend.
 pub(crate) struct Writer<'a> {
@@ -93,47 +142,37 @@ impl<'a> Writer<'a> {
         if self.reply.len() > REPLY_BYTES_MAX { Err(NoReply::Failed) } else { Ok(()) }
     }
 
+    /// Appends the reply for a table. What recurses keeps little on the stack.
     fn table(&mut self, table: &Table, depth: usize) -> Result<(), NoReply> {
-        let field = |name: &str| table.raw_get::<Value>(name);
-        if let Value::String(_) = field("err")? {
-            let facts = error_facts(table)?;
-            self.reply.error(&facts.line);
-            return Ok(());
-        }
-        if let Value::String(status) = field("ok")? {
-            // It goes through C's strings.
-            let status = status.as_bytes();
-            self.reply.simple(c_text(&status));
-            return Ok(());
-        }
-        if let Some(number) = number_in(&field("double")?) {
-            self.reply.double(number);
-            return Ok(());
-        }
-        if let Value::String(digits) = field("big_number")? {
-            let digits = digits.as_bytes();
-            let digits = String::from_utf8_lossy(c_text(&digits)).replace(['\r', '\n'], " ");
-            self.reply.big_number(&digits);
-            return Ok(());
-        }
-        if let Value::Table(verbatim) = field("verbatim_string")?
-            && let (Value::String(format), Value::String(text)) =
-                (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
-        {
-            let mut padded = [b' '; 3];
-            for (to, from) in padded.iter_mut().zip(c_text(&format.as_bytes())) {
-                *to = *from;
+        match shape(table)? {
+            Shape::Array => self.array(table, depth),
+            Shape::Map(pairs) => self.pairs(&pairs, depth, true),
+            Shape::Set(members) => self.pairs(&members, depth, false),
+            shape => {
+                self.leaf(shape);
+                Ok(())
             }
-            self.reply.verbatim(padded, &text.as_bytes());
-            return Ok(());
         }
-        if let Value::Table(map) = field("map")? {
-            return self.pairs(&map, depth, true);
+    }
+
+    fn leaf(&mut self, shape: Shape) {
+        match shape {
+            Shape::Error(line) => self.reply.error(&line),
+            Shape::Status(status) => self.reply.simple(c_text(&status.as_bytes())),
+            Shape::Double(number) => self.reply.double(number),
+            Shape::BigNumber(digits) => {
+                let digits = String::from_utf8_lossy(c_text(&digits.as_bytes())).replace(['\r', '\n'], " ");
+                self.reply.big_number(&digits);
+            }
+            Shape::Verbatim(format, text) => {
+                let mut padded = [b' '; 3];
+                for (to, from) in padded.iter_mut().zip(c_text(&format.as_bytes())) {
+                    *to = *from;
+                }
+                self.reply.verbatim(padded, &text.as_bytes());
+            }
+            Shape::Map(_) | Shape::Set(_) | Shape::Array => {}
         }
-        if let Value::Table(set) = field("set")? {
-            return self.pairs(&set, depth, false);
-        }
-        self.array(table, depth)
     }
 
     fn array(&mut self, table: &Table, depth: usize) -> Result<(), NoReply> {
@@ -144,7 +183,10 @@ impl<'a> Writer<'a> {
             length += 1;
         }
         self.reply.array(length);
-        (1..=length).try_for_each(|index| self.write(&table.raw_get(index)?, depth + 1))
+        for index in 1..=length {
+            self.write(&table.raw_get(index)?, depth + 1)?;
+        }
+        Ok(())
     }
 
     fn pairs(&mut self, table: &Table, depth: usize, is_map: bool) -> Result<(), NoReply> {

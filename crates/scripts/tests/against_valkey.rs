@@ -7,7 +7,7 @@
 mod server;
 
 use fastness_resp::{Protocol, ReplyBuf, Value, value};
-use fastness_scripts::{Answer, CallerFacts, Options, Origin, Program, Scripts, Step};
+use fastness_scripts::{Answer, CallerFacts, Options, Origin, Program, Run, Scripts, Step};
 
 use server::{Connection, Server};
 
@@ -151,6 +151,144 @@ fn scripts_reply_as_those_of_valkey() {
     }
     println!("{} scripts were compared in both versions of the protocol", snippets.len());
     assert!(wrong.is_empty(), "{} replies differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Libraries after their first line, which is `#!lua name=lib` unless they have one. None logs: Valkey 9.1.2 crashes.
+const LIBRARIES: &[&str] = &[
+    "redis.register_function('f', function(keys, args) return {keys[1], args[1], #keys, #args} end)",
+    "redis.register_function('f', function() return 1 end) redis.register_function('G', function() return 2 end)",
+    "server.register_function{function_name='f', callback=function() return 'named' end, description='text'}",
+    "redis.register_function{function_name='f', callback=function() return 1 end, flags={'no-writes'}}",
+    "redis.register_function{function_name='f', callback=function() return 1 end, flags={'nosuch'}}",
+    "redis.register_function{function_name='f', callback=function() return 1 end, flags={5}}",
+    "redis.register_function{function_name='f', callback=function() return 1 end, flags='no-writes'}",
+    "redis.register_function{function_name='f', callback=5}",
+    "redis.register_function{function_name={}, callback=function() end}",
+    "redis.register_function{function_name='f', description={}, callback=function() end}",
+    "redis.register_function{callback=function() end}",
+    "redis.register_function{function_name='f'}",
+    "redis.register_function{function_name='f', callback=function() end, other=1}",
+    "redis.register_function{function_name='f', callback=function() end, [true]=1}",
+    "redis.register_function()",
+    "redis.register_function('f')",
+    "redis.register_function('f', 5)",
+    "redis.register_function({}, function() end)",
+    "redis.register_function('f', function() end, 1)",
+    "redis.register_function('f-g', function() end)",
+    "redis.register_function('', function() end)",
+    "redis.register_function('f', function() end) redis.register_function('f', function() end)",
+    "redis.register_function('f', function() return KEYS end)",
+    "redis.register_function('f', function() x = 1 end)",
+    "redis.register_function('f', function() return redis.call('set', 'k1', 'v') end)",
+    "redis.register_function('f', function() return redis.call('nosuch') end)",
+    "redis.register_function('f', function() return redis.pcall('nosuch') end)",
+    "redis.register_function('f', function() error('text') end)",
+    "redis.register_function('f', function() error({err='E text'}) end)",
+    "redis.register_function('f', function() return redis.register_function end)",
+    "redis.register_function('f', function() redis.register_function('g', function() end) end)",
+    "redis.register_function('f', function() redis.setresp(3) return redis.call('hgetall', 'k1') end)",
+    "redis.register_function('f', function() return redis.breakpoint end)",
+    "redis.register_function('f', function() return {type(math), type(cjson), type(redis), type(server), _VERSION} end)",
+    "redis.register_function('f', function() return math.random ~= nil end)",
+    "local n = 0 redis.register_function('f', function() n = n + 1 return n end)",
+    "local t = {} redis.register_function('f', function() t.x = (t.x or 0) + 1 return t.x end)",
+    "redis.call('get', 'k1')",
+    "redis.nosuch()",
+    "return math.floor(1)",
+    "return string.rep('x', 3)",
+    "pcall(function() end)",
+    "x = 1",
+    "error('text')",
+    "error({err='E text'})",
+    "error({})",
+    "return nosuch",
+    "return return",
+    "local a = 1",
+    "",
+    "#!lua\nlocal a",
+    "#!lua name=\nlocal a",
+    "#!lua name=a-b\nlocal a",
+    "#!lua name=a name=b\nlocal a",
+    "#!lua name=a other=b\nlocal a",
+    "#!lua name=lib",
+    "#!nosuch name=lib\nlocal a",
+    "#!LUA name=lib\nredis.register_function('f', function() return 1 end)",
+    "#!lua NAME=lib\nredis.register_function('f', function() return 1 end)",
+    "#!lua name=\"lib\"\nredis.register_function('f', function() return 1 end)",
+    "#!\nlocal a",
+    "# no first line\nlocal a",
+];
+
+/// Runs to the end; the reply, or what was read.
+fn finish(mut run: Run, peers: &mut Peers) -> String {
+    let mut step = run.step(Answer::Continue);
+    loop {
+        match step {
+            Step::Done(outcome) => return shown(&outcome.reply),
+            Step::Library(Ok(spec)) => return format!("\"{}\"", spec.name.escape_ascii()),
+            Step::Library(Err(error)) => {
+                let mut reply = ReplyBuf::default();
+                reply.error(&error.line);
+                return shown(&reply.to_vec());
+            }
+            other => step = run.step(peers.answer(&other)),
+        }
+    }
+}
+
+/// The replies of this crate to the library and to three calls of its functions.
+fn our_functions(code: &str, peers: &mut Peers) -> Vec<String> {
+    let mut scripts = Scripts::new(Options::default());
+    let mut run = scripts.start_library(code.as_bytes()).unwrap();
+    let mut step = run.step(Answer::Continue);
+    while !matches!(step, Step::Library(_)) {
+        step = run.step(peers.answer(&step));
+    }
+    let Step::Library(read) = step else { unreachable!("the loop ends with it") };
+    let mut replies = Vec::new();
+    match read {
+        Ok(spec) => {
+            replies.push(format!("\"{}\"", spec.name.escape_ascii()));
+            scripts.install(spec);
+        }
+        Err(error) => {
+            let mut reply = ReplyBuf::default();
+            reply.error(&error.line);
+            return vec![shown(&reply.to_vec())];
+        }
+    }
+    for name in ["f", "F", "g"] {
+        let (keys, args) = (vec![b"k1".to_vec()], vec![b"a".to_vec(), b"b".to_vec()]);
+        replies.push(match scripts.start(Program::Function(name.as_bytes()), keys, args, CallerFacts::default()) {
+            Ok(run) => finish(run, peers),
+            Err(_) => "-ERR Function not found".to_owned(),
+        });
+    }
+    replies
+}
+
+#[test]
+fn libraries_are_read_as_those_of_valkey() {
+    let Some(server) = Server::start() else { return };
+    let mut peers = Peers::new(&server);
+    let mut wrong = Vec::new();
+    for body in LIBRARIES {
+        let code = if body.starts_with('#') { (*body).to_owned() } else { format!("#!lua name=lib\n{body}") };
+        peers.resp2.call(&["FLUSHALL"]);
+        let ours = our_functions(&code, &mut peers);
+        peers.resp2.call(&["FLUSHALL"]);
+        peers.resp2.call(&["FUNCTION", "FLUSH"]);
+        let loaded = peers.resp2.call(&["FUNCTION", "LOAD", &code]);
+        let mut theirs = vec![text(&loaded)];
+        if let Value::Bulk(_) = loaded {
+            theirs.extend(["f", "F", "g"].map(|name| text(&peers.resp2.call(&["FCALL", name, "1", "k1", "a", "b"]))));
+        }
+        if ours != theirs {
+            wrong.push(format!("{code}\n  here:   {ours:?}\n  valkey: {theirs:?}"));
+        }
+    }
+    println!("{} libraries were compared", LIBRARIES.len());
+    assert!(wrong.is_empty(), "{} libraries differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// The version of the server.

@@ -139,7 +139,7 @@ fn stacks_are_bounded() {
         "return loadstring('return 1' .. ('..1'):rep(100000))",
         "return ('x'):rep(3000):find(('x?'):rep(3000) .. 'y')",
         "return ('x'):find(('('):rep(3000))",
-        "return ('x'):rep(100000):match('.-' .. ('x'):rep(100) .. 'y')",
+        "return ('x'):rep(300):match('.-' .. ('x'):rep(100) .. 'y')",
         "local t = {} local u = t for i = 1, 100000 do u[1] = {} u = u[1] end return t",
         "local t = {} local u = t for i = 1, 100000 do u[1] = {} u = u[1] end return cjson.encode(t)",
         "local t = {} t[1] = t return t",

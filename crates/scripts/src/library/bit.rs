@@ -4,8 +4,8 @@ use mlua::{Lua, Table, Value};
 
 use crate::sandbox::native::{Arguments, Raise, Registry, as_number, type_name};
 
-/// An argument as 32 bits: rounded to the nearest whole number, modulo 2^32. A magnitude of 2^51 or more is not exact, as
-/// in the original, which adds a large constant and reads the low bits of the sum.
+/// An argument as 32 bits: rounded to the nearest whole number, modulo 2^32. A magnitude of 2^51 or more is not exact,
+/// as in the original, which adds a large constant and reads the low bits of the sum.
 fn bits(lua: &Lua, args: &Arguments, number: usize) -> Result<u32, Raise> {
     const MAGIC: f64 = 6_755_399_441_055_744.0;
     match as_number(lua, args.get(number)) {

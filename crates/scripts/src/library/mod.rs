@@ -8,5 +8,6 @@ pub(crate) mod random;
 pub(crate) mod strings;
 pub(crate) mod structs;
 
-/// Largest string that a function of a library makes, in bytes; Lua's own memory limit is checked when it becomes Lua's.
+/// Largest string that a function of a library makes, in bytes; Lua's own memory limit is checked when it becomes
+/// Lua's.
 pub(crate) const STRING_BYTES_MAX: usize = 128 * 1024 * 1024;

@@ -1,5 +1,5 @@
-//! Lua's patterns. Lua's own matcher recurses as deep as the pattern is long, and a match can take time that grows with a
-//! power of the text; both happen inside one C function, where no hook runs. This one has a bound on its depth, and
+//! Lua's patterns. Lua's own matcher recurses as deep as the pattern is long, and a match can take time that grows with
+//! a power of the text; both happen inside one C function, where no hook runs. This one has a bound on its depth, and
 //! counts its steps, so that a run stops for its driver in the middle of a match.
 
 use crate::coroutine::Link;

@@ -55,7 +55,9 @@ fn find(lua: &Lua, link: &Link, args: &Arguments, is_find: bool) -> Result<Multi
     let at = position(args.integer_or(lua, 3, 1)?, subject.len());
     let is_plain = !matches!(args.get(4), Value::Nil | Value::Boolean(false));
     let mut values = MultiValue::new();
-    if is_find && (is_plain || !pattern.iter().any(|byte| b"^$*+?.([%-".contains(byte))) {
+    // C's search for them ends at a NUL.
+    let mut signs = pattern.iter().take_while(|byte| **byte != 0);
+    if is_find && (is_plain || !signs.any(|byte| b"^$*+?.([%-".contains(byte))) {
         link.work((subject.len() - at) / 16)?;
         if let Some(found) = memchr::memmem::find(&subject[at..], &pattern) {
             values.push_back(Value::Number((at + found + 1) as f64));

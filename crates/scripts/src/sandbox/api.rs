@@ -38,8 +38,8 @@ fn raise<T>(lua: &Lua, message: &str) -> Result<T, Raise> {
     Err(Raise::Value(Value::Table(error_table(lua, format!("ERR {message}").as_bytes())?)))
 }
 
-/// The line of an error that a script makes: a code and a text, or a text alone, whose code is ERR. A `-` before it does
-/// not matter.
+/// The line of an error that a script makes: a code and a text, or a text alone, whose code is ERR. A `-` before it
+/// does not matter.
 fn error_line(text: &[u8]) -> Vec<u8> {
     let trimmed = |text: &[u8]| {
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -170,8 +170,8 @@ fn add_switches(registry: &Registry<'_>, api: &Rc<Api>) -> mlua::Result<()> {
         }
         Ok(())
     })?;
-    // What replicates here are the effects of the commands, and a shard always replicates them: a script may say otherwise
-    // without effect, as where Valkey's replicas and its append-only file are concerned.
+    // What replicates here are the effects of the commands, and a shard always replicates them: a script may say
+    // otherwise without effect, as where Valkey's replicas and its append-only file are concerned.
     registry.add("set_repl", |lua, args| {
         if args.len() != 1 {
             return raise(lua, "server.set_repl() requires one argument.");

@@ -177,8 +177,8 @@ impl State {
         Ok(if is_ok { Ok(registered) } else { Err(value) })
     }
 
-    /// Lifts the memory limit after a script has ended, perhaps because it had reached it: what remains to be done takes
-    /// little.
+    /// Lifts the memory limit after a script has ended, perhaps because it had reached it: what remains to be done
+    /// takes little.
     pub(crate) fn lift_limit(&self) {
         // The limit can always be set in a state that has the allocator of mlua.
         let _ = self.lua.set_memory_limit(0);
@@ -214,5 +214,5 @@ impl State {
 fn open() -> Lua {
     let libraries = StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
     // SAFETY: scripts cannot reach `debug`, the loaders of modules or of compiled code, see sandbox.lua.
-    unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(false)) }
+    unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(true)) }
 }

@@ -129,7 +129,8 @@ pub(crate) fn as_number(lua: &Lua, value: &Value) -> Option<f64> {
     }
 }
 
-/// A number as C converts it to a 64-bit integer on the machines that Valkey runs on: what does not fit is the least one.
+/// A number as C converts it to a 64-bit integer on the machines that Valkey runs on: what does not fit is the least
+/// one.
 pub(crate) fn to_integer(number: f64) -> i64 {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     if (-LIMIT..LIMIT).contains(&number) { number as i64 } else { i64::MIN }

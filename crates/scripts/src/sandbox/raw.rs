@@ -14,8 +14,8 @@ use mlua::{Function, Lua, Table};
 use crate::coroutine::is_killed_here;
 
 /// A Lua function that calls `inner` and returns its results after the first, which says how it went: true; nil and a
-/// text, which is raised with the position of the caller, or as an error of an argument if its number follows; false and
-/// a value, which is raised as it is.
+/// text, which is raised with the position of the caller, or as an error of an argument if its number follows; false
+/// and a value, which is raised as it is.
 pub(crate) fn raising(lua: &Lua, inner: Function) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, raise_first)
 }
@@ -25,8 +25,8 @@ pub(crate) fn raising_long(lua: &Lua, inner: Function) -> mlua::Result<Function>
     closure(lua, (inner,), 1, raise_long)
 }
 
-/// As [`raising`], for a function that the sandbox's own Lua code calls: the position is that of the script. `is_entered`:
-/// the code was called through one of [`entries`].
+/// As [`raising`], for a function that the sandbox's own Lua code calls: the position is that of the script.
+/// `is_entered`: the code was called through one of [`entries`].
 pub(crate) fn raising_above(lua: &Lua, inner: Function, is_entered: bool) -> mlua::Result<Function> {
     closure(lua, (inner,), 1, if is_entered { raise_third } else { raise_second })
 }
@@ -45,7 +45,7 @@ pub(crate) fn entries(lua: &Lua, into: &Table) -> mlua::Result<()> {
 
 /// The functions of the base library that are replaced, by name. `proxies` has the table behind each read-only one.
 pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<()> {
-    let functions: [(&str, ffi::lua_CFunction); 9] = [
+    let functions: [(&str, ffi::lua_CFunction); 11] = [
         ("pcall", pcall),
         ("xpcall", xpcall),
         ("next", next),
@@ -55,6 +55,8 @@ pub(crate) fn install(lua: &Lua, into: &Table, proxies: &Table) -> mlua::Result<
         ("nonexistent", nonexistent),
         ("readonly", readonly),
         ("pass_kill", pass_kill_on),
+        ("attempt", attempt),
+        ("protect", protect),
     ];
     for (name, function) in functions {
         into.raw_set(name, closure(lua, (proxies.clone(),), 1, function)?)?;
@@ -317,6 +319,28 @@ unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
     }
 }
 
+/// For the sandbox: calls a function without arguments; whether it succeeded, and its first result or its error.
+unsafe extern "C-unwind" fn attempt(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::lua_settop(state, 1);
+        let status = ffi::lua_pcall(state, 0, 1, 0);
+        ffi::lua_pushboolean(state, c_int::from(status == 0));
+        ffi::lua_insert(state, 1);
+        2
+    }
+}
+
+/// For the sandbox: calls a function, whose error goes through a handler: `(handler, function, arguments...)`. Whether
+/// it succeeded, and its first result or its error.
+unsafe extern "C-unwind" fn protect(state: *mut lua_State) -> c_int {
+    unsafe {
+        let status = ffi::lua_pcall(state, ffi::lua_gettop(state) - 2, 1, 1);
+        ffi::lua_pushboolean(state, c_int::from(status == 0));
+        ffi::lua_insert(state, 2);
+        2
+    }
+}
+
 /// Calls the handler of an `xpcall`, unless the run was killed: Lua calls it from within the hook then, where no other
 /// hook runs, so that nothing could stop it.
 unsafe extern "C-unwind" fn handle(state: *mut lua_State) -> c_int {
@@ -467,8 +491,8 @@ unsafe extern "C-unwind" fn call_original(state: *mut lua_State) -> c_int {
     }
 }
 
-/// Runs a C function of Lua's in the frame of the caller, so that its errors name position and function as ever. It must
-/// not have upvalues.
+/// Runs a C function of Lua's in the frame of the caller, so that its errors name position and function as ever. It
+/// must not have upvalues.
 unsafe fn run_original(state: *mut lua_State) -> c_int {
     unsafe {
         match ffi::lua_tocfunction(state, lua_upvalueindex(2)) {

@@ -4,7 +4,7 @@ local native = ...
 local proxies = native.proxies
 local getinfo, setmetatable, type, tostring, error = debug.getinfo, setmetatable, type, tostring, error
 local sub, concat, pairs, loadstring, tonumber = string.sub, table.concat, pairs, loadstring, tonumber
-local plain_pcall, plain_xpcall, string_meta = pcall, xpcall, getmetatable("")
+local string_meta = getmetatable("")
 
 local function copy(from)
   local to = {}
@@ -86,7 +86,7 @@ end
 function native.load(reader, name)
   local parts = {}
   while true do
-    local ok, part = plain_pcall(reader)
+    local ok, part = native.attempt(reader)
     native.pass_kill()
     if not ok then return nil, part end
     if part == nil or part == "" then break end
@@ -168,14 +168,14 @@ return {
   globals = globals,
   run = function(f, keys, args)
     if keys then
-      return plain_xpcall(function() return f(keys, args) end, handler)
+      return native.protect(handler, f, keys, args)
     end
-    return plain_xpcall(f, handler)
+    return native.protect(handler, f)
   end,
   load = function(f)
     meta.__index = loading
     proxies[env] = loading
-    local ok, err = plain_pcall(f)
+    local ok, err = native.attempt(f)
     meta.__index = globals
     proxies[env] = globals
     return ok, err

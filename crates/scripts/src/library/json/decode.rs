@@ -189,8 +189,8 @@ impl<'a> Tokens<'a> {
         (0..4).try_fold(0, |sum, i| Some(sum << 4 | char::from(self.byte(at + i)).to_digit(16)?))
     }
 
-    /// Appends the character of a `\u` escape in UTF-8; its length. Half a pair is encoded like any other number, except
-    /// for those that start or end a pair.
+    /// Appends the character of a `\u` escape in UTF-8; its length. Half a pair is encoded like any other number,
+    /// except for those that start or end a pair.
     fn unicode(&self, out: &mut Vec<u8>) -> Option<usize> {
         let mut point = self.hex(self.at + 2)?;
         let mut length = 6;
