@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_consensus::handle::GroupHandle;
-use fastness_engine::{Digest, EvictionOptions};
 use fastness_engine::command::{CommandSpec, CommandTable};
+use fastness_engine::{Digest, EvictionOptions};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, LogIndex};
 use tokio::sync::oneshot;

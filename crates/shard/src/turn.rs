@@ -190,8 +190,8 @@ impl State {
         let keys = self.follow_key_waits(now.boot);
         NextTurn {
             work: [
-                expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, opening, served, confirm,
-                frees,
+                expiry, time, records, eviction, close, snapshot, digest, clock, copies, keys, opening, served,
+                confirm, frees,
             ]
             .into_iter()
             .flatten()

@@ -57,13 +57,7 @@ impl Engine {
     /// Removes up to `keys_max` keys, as long as more memory than allowed will be in use
     /// ([`Engine::eviction_excess`]). The primary calls it between commands, with the open batch's timestamp. Names can
     /// be long, so it also stops once its effects take [`EXPIRY_UNIT_BYTES_MAX`], with the one that reaches that bound.
-    pub fn evict(
-        &mut self,
-        now: WallMs,
-        keys_max: usize,
-        random: &mut dyn Random,
-        effects: &mut EffectBuf,
-    ) -> Evicted {
+    pub fn evict(&mut self, now: WallMs, keys_max: usize, random: &mut dyn Random, effects: &mut EffectBuf) -> Evicted {
         let bytes_end = effects.len() + EXPIRY_UNIT_BYTES_MAX;
         let mut keys = 0;
         let end = loop {

@@ -84,7 +84,8 @@ impl RestoreOptions {
                 (b"absttl", _) => parsed.absolute = true,
                 (b"idletime", Some(value)) if parsed.frequency.is_none() => {
                     let seconds = u64::try_from(parse::integer(value)?);
-                    let seconds = seconds.map_err(|_| CommandError::Fixed("ERR Invalid IDLETIME value, must be >= 0"))?;
+                    let seconds =
+                        seconds.map_err(|_| CommandError::Fixed("ERR Invalid IDLETIME value, must be >= 0"))?;
                     parsed.idle_seconds = Some(seconds);
                     at += 1;
                 }

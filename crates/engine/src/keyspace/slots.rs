@@ -532,11 +532,7 @@ impl Keyspace {
     }
 
     /// The key of a mark in one of the indexes of deadlines.
-    pub(super) fn entry_of(
-        &self,
-        (at, mark): Mark,
-        deadline_of: impl Fn(&Entry) -> Option<WallMs>,
-    ) -> Option<&Entry> {
+    pub(super) fn entry_of(&self, (at, mark): Mark, deadline_of: impl Fn(&Entry) -> Option<WallMs>) -> Option<&Entry> {
         let slot = Slot((mark >> DUE_HASH_BITS) as u16);
         let is_it = |entry: &Entry| due_mark(slot, self.hash(entry.key())) == mark && deadline_of(entry) == Some(at);
         let entry = self.table(slot).find_by(mark & ((1 << DUE_HASH_BITS) - 1), is_it);

@@ -81,7 +81,10 @@ fn replicas(facts: &ClusterFacts, node: &NodeFacts, figures: &ShowFiguresRespons
             format!("its replica of shard {} takes {} of maxmemory {}", replica.shard, human(used), human(limit));
         let next = facts.access.config_set(&node.spec, "maxmemory", &(limit.saturating_add(limit / 2)).to_string());
         Finding::ok(CHECK, node.name(), observed)
-            .but(CheckResult::Warning, "at the limit writes are answered OOM, or keys are evicted if maxmemory-policy allows it")
+            .but(
+                CheckResult::Warning,
+                "at the limit writes are answered OOM, or keys are evicted if maxmemory-policy allows it",
+            )
             .then(next)
     });
     found.collect()
