@@ -199,6 +199,9 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.evict_clients();
     server.close_stuck();
     server.tracking.set_bounds(&config);
+    if server.tracking.is_any() {
+        server.shard.check_tracking();
+    }
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bounds.
     server.shard.with_engine(|engine| {
         engine.set_maxmemory(config.maxmemory);

@@ -46,6 +46,7 @@ fn track(world: &World) -> Rc<Noted> {
     let noted = Rc::new(Noted::default());
     world.shard.set_key_tracker(noted.clone());
     world.shard.with_engine(|engine| engine.note_changes(true));
+    world.shard.check_tracking();
     noted
 }
 
