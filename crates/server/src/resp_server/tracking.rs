@@ -24,7 +24,7 @@
 //! - `message`: a message for its receivers. `deliver`: passes them on, and clears up.
 
 pub mod client;
-mod deliver;
+pub(crate) mod deliver;
 mod keys;
 mod message;
 mod outbox;
@@ -44,11 +44,10 @@ use tokio::sync::Notify;
 use super::clients::Client;
 use crate::config::Config;
 use client::TrackingOptions;
-pub(crate) use deliver::run;
 use keys::ReadKeys;
 use outbox::{Change, Outbox};
-pub use prefixes::TooManyPrefixes;
 use prefixes::Prefixes;
+pub use prefixes::TooManyPrefixes;
 
 /// The table may take this part of `maxmemory`.
 const MAXMEMORY_PART: u64 = 8;
@@ -118,12 +117,7 @@ impl Tracking {
     #[must_use]
     pub fn figures(&self) -> TrackingFigures {
         let (keys, prefixes) = (self.keys.borrow(), self.prefixes.borrow());
-        TrackingFigures {
-            clients: self.clients.get(),
-            keys: keys.len(),
-            items: keys.items(),
-            prefixes: prefixes.len(),
-        }
+        TrackingFigures { clients: self.clients.get(), keys: keys.len(), items: keys.items(), prefixes: prefixes.len() }
     }
 
     /// Starts to track for a connection, or changes how; `options` are compatible with its state.

@@ -163,9 +163,8 @@ impl ClientTracking {
             return;
         }
         let is_queueing = self.is_queueing.get();
-        let ends_transaction = spec.is_some_and(|spec| {
-            matches!(spec.run, Run::Session(SessionCommand::Exec | SessionCommand::Discard))
-        });
+        let ends_transaction =
+            spec.is_some_and(|spec| matches!(spec.run, Run::Session(SessionCommand::Exec | SessionCommand::Discard)));
         match spec {
             Some(spec) if matches!(spec.run, Run::Session(SessionCommand::Multi)) && !is_queueing => {
                 self.is_queueing.set(reply.starts_with(b"+"));

@@ -18,15 +18,9 @@ const NAME_BYTES: usize = 96;
 #[derive(Debug)]
 pub(super) enum Change {
     /// One key, for its readers.
-    Key {
-        name: Rc<[u8]>,
-        readers: Readers,
-    },
+    Key { name: Rc<[u8]>, readers: Readers },
     /// One key, for those who have a prefix of it; `writer` as in [`ChangedNames`].
-    Prefixed {
-        name: Rc<[u8]>,
-        writer: u64,
-    },
+    Prefixed { name: Rc<[u8]>, writer: u64 },
     /// Every key, for everybody who tracks.
     Everything,
 }
