@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::calls::CallKind;
+use crate::verdict::CallKind;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::reply::ReplyValue;

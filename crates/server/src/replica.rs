@@ -29,7 +29,8 @@ use crate::resp_server::latency::LatencyEvent;
 use crate::resp_server::pubsub::publish;
 use crate::resp_server::snapshot::snapshot;
 use crate::resp_server::stream::{ClientStream, SocketStream};
-use crate::resp_server::{ReplicaServer, serve, tracking};
+use crate::resp_server::tracking::deliver;
+use crate::resp_server::{ReplicaServer, serve};
 use crate::settings::SettingsServer;
 use crate::shared::{ModeReport, NodeShared};
 use crate::snapshots::SnapshotFiles;
@@ -103,7 +104,7 @@ async fn run(options: ReplicaOptions, mut messages: mpsc::Receiver<ToReplica>) {
     let (server, shard_loop) = open(options);
     let messages_of_others = server.node.publications.enter(shard_id);
     tokio::task::spawn_local(publish::run(server.clone(), messages_of_others));
-    tokio::task::spawn_local(tracking::run(server.clone()));
+    tokio::task::spawn_local(deliver::run(server.clone()));
     let mut shard_loop = tokio::task::spawn_local(shard_loop);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -203,6 +204,9 @@ fn housekeeping(server: &Rc<ReplicaServer>) {
     server.evict_clients();
     server.close_stuck();
     server.tracking.set_bounds(&config);
+    if server.tracking.is_any() {
+        server.shard.check_tracking();
+    }
     // CONFIG SET on any replica of the node counts for all of them; a restored engine starts with the old bounds.
     server.shard.with_engine(|engine| {
         engine.set_packed_limits(config.packed_limits);

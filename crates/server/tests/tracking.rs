@@ -4,7 +4,7 @@
 
 mod harness;
 
-use fastness_resp::{Value, request};
+use fastness_resp::Value;
 use fastness_types::Durability;
 use harness::{Client, FrontEnd, Options, bulk, eventually, simple};
 
@@ -179,31 +179,32 @@ fn noloop_hides_own_changes_alone() {
     assert_eq!((reader.receive(), wide.receive()), (invalid(&["k"]), invalid(&["k"])));
     ok(&mut wide, &["SET", "k", "3"]);
     expect_nothing(&mut wide);
-    for command in [&["MULTI"][..], &["SET", "k", "4"], &["SET", "j", "4"]] {
+    for command in [&["MULTI"][..], &["GET", "{n}k"], &["SET", "{n}k", "4"], &["SET", "{n}j", "4"]] {
         assert!(matches!(reader.call(command), Value::Simple(_)));
     }
     assert!(matches!(reader.call(&["EXEC"]), Value::Array(_)));
-    assert_eq!(wide.receive(), invalid(&["j", "k"]));
+    assert_eq!(wide.receive(), invalid(&["{n}j", "{n}k"]));
     expect_nothing(&mut reader);
 }
 
 #[test]
-fn with_bcast_a_turn_is_one_message_without_repetitions() {
+fn with_bcast_a_unit_is_one_message_without_repetitions() {
     let server = open(Durability::Async, "");
     let mut writer = server.connect();
-    let mut some = tracker(&server, &["BCAST", "PREFIX", "a", "PREFIX", "bc"]);
-    let mut all = tracker(&server, &["BCAST", "PREFIX", "a"]);
+    let mut some = tracker(&server, &["BCAST", "PREFIX", "{x}a", "PREFIX", "{x}bc"]);
+    let mut all = tracker(&server, &["BCAST", "PREFIX", "{x}a"]);
     ok(&mut all, &["CLIENT", "TRACKING", "ON", "BCAST"]);
     assert_eq!(figure(&mut writer, "tracking_total_prefixes"), 3);
-    let mut pipeline = Vec::new();
-    for (name, value) in [("a1", "1"), ("b", "1"), ("a1", "2"), ("bcd", "1"), ("a0", "1")] {
-        request::encode(&["SET", name, value], &mut pipeline);
+    ok(&mut writer, &["MULTI"]);
+    for name in ["{x}a1", "{x}b", "{x}a1", "{x}bcd", "{x}a0"] {
+        assert_eq!(writer.call(&["SET", name, "1"]), simple("QUEUED"));
     }
-    writer.send_raw(&pipeline);
+    assert!(matches!(writer.call(&["EXEC"]), Value::Array(_)));
     let mut some_keys = [some.receive(), some.receive()];
     some_keys.sort_by_key(|value| format!("{value:?}"));
-    assert_eq!(some_keys, [invalid(&["a0", "a1"]), invalid(&["bcd"])]);
-    assert_eq!(all.receive(), invalid(&["a0", "a1", "b", "bcd"]), "each key once, though two prefixes have it");
+    assert_eq!(some_keys, [invalid(&["{x}a0", "{x}a1"]), invalid(&["{x}bcd"])]);
+    let keys = invalid(&["{x}a0", "{x}a1", "{x}b", "{x}bcd"]);
+    assert_eq!(all.receive(), keys, "each key once, though two prefixes have it");
     expect_nothing(&mut all);
     ok(&mut all, &["CLIENT", "TRACKING", "OFF"]);
     assert_eq!(figure(&mut writer, "tracking_total_prefixes"), 2);
@@ -369,7 +370,7 @@ fn a_reader_that_takes_no_messages_is_closed() {
     let server = open(Durability::Async, "client-output-buffer-limit normal 1mb 0 0");
     let (mut reader, mut writer) = (tracker(&server, &["BCAST"]), server.connect());
     let name = "k".repeat(100_000);
-    let is_closed = |writer: &mut Client| figure(writer, "client_output_buffer_limit_disconnections") == 1;
+    let is_closed = |writer: &mut Client| figure(writer, "client_output_buffer_limit_disconnections") > 0;
     let mut writes = 0;
     while !is_closed(&mut writer) {
         ok(&mut writer, &["SET", &name, "1"]);

@@ -435,6 +435,12 @@ impl Shard {
         self.inner.state.borrow_mut().replica.tracking.set_tracker(tracker);
     }
 
+    /// Has the loop check whether the lease has lapsed, for those that track. Called about once a second while any
+    /// connection does: an idle loop would not check by itself.
+    pub fn check_tracking(&self) {
+        self.inner.edges.work.notify_one();
+    }
+
     /// The tracker's share in the memory that counts against `maxmemory`, initially 0.
     #[must_use]
     pub fn tracker_share(&self) -> ClientShare {

@@ -24,7 +24,7 @@
 //! - `message`: a message for its receivers. `deliver`: passes them on, and clears up.
 
 pub mod client;
-mod deliver;
+pub(crate) mod deliver;
 mod keys;
 mod message;
 mod outbox;
@@ -44,9 +44,8 @@ use tokio::sync::Notify;
 use super::clients::Client;
 use crate::config::Config;
 use client::TrackingOptions;
-pub(crate) use deliver::run;
 use keys::ReadKeys;
-use outbox::{Change, Outbox};
+use outbox::{KeyChange, TrackingOutbox};
 use prefixes::Prefixes;
 pub use prefixes::TooManyPrefixes;
 
@@ -74,7 +73,7 @@ pub struct Tracking {
     /// Tables that were emptied at once, and are freed in slices.
     retired: RefCell<Vec<ReadKeys>>,
     prefixes: RefCell<Prefixes>,
-    outbox: RefCell<Outbox>,
+    outbox: RefCell<TrackingOutbox>,
     /// Connections that track.
     clients: Cell<usize>,
     /// The connection whose command runs, if it has NOLOOP; 0: none.
@@ -206,7 +205,7 @@ impl Tracking {
             }
             let place = rand::random_range(0..keys.len().max(1));
             let Some((name, readers)) = keys.take_at(place) else { return false };
-            self.outbox.borrow_mut().add(Change::Key { name, readers }, None);
+            self.outbox.borrow_mut().add(KeyChange::Key { name, readers }, None);
             self.wake.notify_one();
         }
         keys.len() > keys_max || keys.bytes() > bytes_max
@@ -250,16 +249,16 @@ impl KeyTracker for Tracking {
             let keys = std::mem::take(&mut *keys);
             self.retired.borrow_mut().push(keys);
             self.clears.notify_one();
-            outbox.add(Change::Everything, after);
+            outbox.add(KeyChange::Everything, after);
         } else {
             for name in changed.names() {
                 if let Some((name, readers)) = keys.take(name, writer) {
-                    outbox.add(Change::Key { name, readers }, after);
+                    outbox.add(KeyChange::Key { name, readers }, after);
                 }
                 if prefixes.matches(name) {
                     match after {
                         None => prefixes.note(&Rc::from(name), writer),
-                        Some(_) => outbox.add(Change::Prefixed { name: Rc::from(name), writer }, after),
+                        Some(_) => outbox.add(KeyChange::Prefixed { name: Rc::from(name), writer }, after),
                     }
                 }
             }
@@ -282,7 +281,7 @@ impl KeyTracker for Tracking {
 
     fn lost(&self) {
         self.forget();
-        self.outbox.borrow_mut().add(Change::Everything, None);
+        self.outbox.borrow_mut().add(KeyChange::Everything, None);
         self.count();
         self.wake.notify_one();
     }

@@ -2,6 +2,7 @@
 
 use super::call::{Call, SYNTAX, ServerCommand, integer, is};
 use crate::resp_server::clients::Client;
+use crate::resp_server::tracking::TooManyPrefixes;
 use crate::resp_server::tracking::client::{ClientTracking, TrackingOptions};
 
 pub(super) const CACHING: ServerCommand = ServerCommand::reply(
@@ -31,7 +32,33 @@ pub(super) const TRACKINGINFO: ServerCommand = ServerCommand::reply(
     trackinginfo,
 );
 
-const NO_CLIENT: &str = "ERR The client ID you want redirect to does not exist";
+/// Why CLIENT TRACKING is refused; nothing has changed. Valkey's texts, but for the bounds.
+#[derive(Debug, thiserror::Error)]
+enum TrackingRefusal {
+    #[error("ERR syntax error")]
+    Syntax,
+    #[error("ERR value is not an integer or out of range")]
+    Number,
+    #[error("ERR The client ID you want redirect to does not exist")]
+    NoClient,
+    #[error("ERR A client can only redirect to a single other client")]
+    Redirects,
+    #[error("ERR PREFIX option requires BCAST mode to be enabled")]
+    PrefixAlone,
+    #[error("ERR OPTIN and OPTOUT are not compatible with BCAST")]
+    BcastWithChoice,
+    #[error("ERR You can't specify both OPTIN mode and OPTOUT mode")]
+    BothChoices,
+    #[error(
+        "ERR You can't switch {0} before disabling tracking for this client, and then re-enabling it with a different \
+         mode."
+    )]
+    Switched(&'static str),
+    #[error("ERR Prefix '{own}' overlaps with {kind} prefix '{other}'. Prefixes for a single client must not overlap.")]
+    Overlap { own: String, kind: &'static str, other: String },
+    #[error(transparent)]
+    Bound(#[from] TooManyPrefixes),
+}
 
 fn tracking(call: Call<'_, '_>) {
     match run_tracking(&call) {
@@ -41,27 +68,27 @@ fn tracking(call: Call<'_, '_>) {
             }
             call.out.ok();
         }
-        Err(text) => call.out.error(text),
+        Err(refusal) => call.out.error(refusal.to_string()),
     }
 }
 
-fn run_tracking(call: &Call<'_, '_>) -> Result<(), String> {
+fn run_tracking(call: &Call<'_, '_>) -> Result<(), TrackingRefusal> {
     let options = parse(call)?;
     let (desired, state) = (call.args.get(2), &call.client.tracking);
     if is(desired, "on") {
         check(&options, state)?;
         call.replica.tracking.set_bounds(&call.replica.node.config.load());
-        return call.replica.tracking.enter(call.client, &options).map_err(|error| error.to_string());
+        return Ok(call.replica.tracking.enter(call.client, &options)?);
     }
     if is(desired, "off") {
         call.replica.tracking.leave(call.client);
         return Ok(());
     }
-    Err(SYNTAX.to_owned())
+    Err(TrackingRefusal::Syntax)
 }
 
 /// The options after ON or OFF, in the order of Valkey's checks.
-fn parse<'a>(call: &Call<'a, '_>) -> Result<TrackingOptions<'a>, String> {
+fn parse<'a>(call: &Call<'a, '_>) -> Result<TrackingOptions<'a>, TrackingRefusal> {
     let mut options = TrackingOptions::default();
     let mut at = 3;
     while let Some(option) = call.args.try_get(at) {
@@ -70,10 +97,11 @@ fn parse<'a>(call: &Call<'a, '_>) -> Result<TrackingOptions<'a>, String> {
         match value {
             Some(id) if is(option, "redirect") => {
                 if options.redirect != 0 {
-                    return Err("ERR A client can only redirect to a single other client".to_owned());
+                    return Err(TrackingRefusal::Redirects);
                 }
-                let id = integer(id).ok_or("ERR value is not an integer or out of range")?;
-                options.redirect = u64::try_from(id).ok().filter(|id| may_receive(call, *id)).ok_or(NO_CLIENT)?;
+                let id = integer(id).ok_or(TrackingRefusal::Number)?;
+                options.redirect =
+                    u64::try_from(id).ok().filter(|id| may_receive(call, *id)).ok_or(TrackingRefusal::NoClient)?;
                 at += 1;
             }
             Some(prefix) if is(option, "prefix") => {
@@ -84,7 +112,7 @@ fn parse<'a>(call: &Call<'a, '_>) -> Result<TrackingOptions<'a>, String> {
             _ if is(option, "optin") => options.is_optin = true,
             _ if is(option, "optout") => options.is_optout = true,
             _ if is(option, "noloop") => options.is_noloop = true,
-            _ => return Err(SYNTAX.to_owned()),
+            _ => return Err(TrackingRefusal::Syntax),
         }
     }
     Ok(options)
@@ -96,24 +124,21 @@ fn may_receive(call: &Call<'_, '_>, id: u64) -> bool {
 }
 
 /// Whether the options are compatible with each other, and with what the connection has set before.
-fn check(options: &TrackingOptions<'_>, state: &ClientTracking) -> Result<(), String> {
+fn check(options: &TrackingOptions<'_>, state: &ClientTracking) -> Result<(), TrackingRefusal> {
     let TrackingOptions { is_bcast, is_optin, is_optout, prefixes, .. } = options;
-    let switches = |is_different: bool, what: &str| match is_different {
-        true => Err(format!(
-            "ERR You can't switch {what} before disabling tracking for this client, and then re-enabling it with a \
-             different mode."
-        )),
+    let switches = |is_different: bool, what: &'static str| match is_different {
+        true => Err(TrackingRefusal::Switched(what)),
         false => Ok(()),
     };
     if !is_bcast && !prefixes.is_empty() {
-        return Err("ERR PREFIX option requires BCAST mode to be enabled".to_owned());
+        return Err(TrackingRefusal::PrefixAlone);
     }
     switches(state.is_on() && state.is_bcast() != *is_bcast, "BCAST mode on/off")?;
     if *is_bcast && (*is_optin || *is_optout) {
-        return Err("ERR OPTIN and OPTOUT are not compatible with BCAST".to_owned());
+        return Err(TrackingRefusal::BcastWithChoice);
     }
     if *is_optin && *is_optout {
-        return Err("ERR You can't specify both OPTIN mode and OPTOUT mode".to_owned());
+        return Err(TrackingRefusal::BothChoices);
     }
     let is_opposite = (*is_optin && state.is_optout()) || (*is_optout && state.is_optin());
     switches(is_opposite, "OPTIN/OPTOUT mode")?;
@@ -121,19 +146,17 @@ fn check(options: &TrackingOptions<'_>, state: &ClientTracking) -> Result<(), St
 }
 
 /// A key is in one of a connection's prefixes at most.
-fn check_overlaps(prefixes: &[&[u8]], state: &ClientTracking) -> Result<(), String> {
+fn check_overlaps(prefixes: &[&[u8]], state: &ClientTracking) -> Result<(), TrackingRefusal> {
     let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
     // Valkey prints them as C strings.
     let text = |name: &[u8]| {
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(name).into_owned()
     };
-    let refusal = |own: &[u8], kind: &str, other: &[u8]| {
-        format!(
-            "ERR Prefix '{}' overlaps with {kind} prefix '{}'. Prefixes for a single client must not overlap.",
-            text(own),
-            text(other)
-        )
+    let refusal = |own: &[u8], kind: &'static str, other: &[u8]| TrackingRefusal::Overlap {
+        own: text(own),
+        kind,
+        other: text(other),
     };
     for (i, prefix) in prefixes.iter().enumerate() {
         let mut existing = None;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fastness_resp::Protocol;
 
-use super::outbox::{Delivery, Invalid, To};
+use super::outbox::{Invalid, InvalidDelivery, To};
 use super::{Tracking, message};
 use crate::resp_server::ReplicaServer;
 use crate::resp_server::clients::Client;
@@ -34,7 +34,7 @@ impl Tracking {
     }
 
     /// Takes the message that is due. Changes of a turn under prefixes become messages when no other is due.
-    fn next(&self) -> Option<Delivery> {
+    fn next(&self) -> Option<InvalidDelivery> {
         let mut outbox = self.outbox.borrow_mut();
         if outbox.is_idle() {
             for (prefix, names) in self.prefixes.borrow_mut().take_changed() {
@@ -118,8 +118,8 @@ fn is_reader(client: &Client) -> bool {
 
 impl ReplicaServer {
     /// Passes a message to some of its receivers; returns it if others are left.
-    fn deliver_some(&self, mut delivery: Delivery) -> Option<Delivery> {
-        let Delivery { invalid, to, encoded, .. } = &mut delivery;
+    fn deliver_some(&self, mut delivery: InvalidDelivery) -> Option<InvalidDelivery> {
+        let InvalidDelivery { invalid, to, encoded, .. } = &mut delivery;
         let encode = |protocol: Protocol| match &*invalid {
             Invalid::Key(name) => message::keys(protocol, [&name[..]]),
             Invalid::Keys(names) => message::keys(protocol, names.keys().map(|name| &name[..])),
@@ -165,7 +165,7 @@ impl ReplicaServer {
 
     /// Passes messages to a client that tracks, or to the connection of its REDIRECT. In RESP2 it gets none itself, and
     /// the other connection only if it is subscribed.
-    fn inform(&self, client: &Rc<Client>, messages: impl FnOnce(Protocol) -> message::Messages) {
+    fn inform(&self, client: &Rc<Client>, messages: impl FnOnce(Protocol) -> message::Notices) {
         let Some(redirect) = client.tracking.redirect() else { return };
         let other = if redirect == 0 { None } else { self.clients.get(redirect) };
         if redirect != 0 && other.is_none() {

@@ -12,15 +12,15 @@ const CHANNEL: &str = "__redis__:invalidate";
 const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Messages that leave together, one after the other.
-pub(super) type Messages = Vec<Arc<Vec<u8>>>;
+pub(super) type Notices = Vec<Arc<Vec<u8>>>;
 
 /// Messages for each version of the protocol.
 #[derive(Debug, Default)]
-pub(super) struct Encoded([OnceCell<Messages>; 2]);
+pub(super) struct EncodedNotice([OnceCell<Notices>; 2]);
 
-impl Encoded {
+impl EncodedNotice {
     /// The messages for a receiver of this version; `encode` makes them.
-    pub(super) fn of(&self, protocol: Protocol, encode: impl FnOnce(Protocol) -> Messages) -> &Messages {
+    pub(super) fn of(&self, protocol: Protocol, encode: impl FnOnce(Protocol) -> Notices) -> &Notices {
         let version = match protocol {
             Protocol::Resp2 => 0,
             Protocol::Resp3 => 1,
@@ -49,7 +49,7 @@ fn end(mut out: ReplyBuf) -> Arc<Vec<u8>> {
 }
 
 /// These keys are invalid.
-pub(super) fn keys<'a>(protocol: Protocol, names: impl IntoIterator<Item = &'a [u8]>) -> Messages {
+pub(super) fn keys<'a>(protocol: Protocol, names: impl IntoIterator<Item = &'a [u8]>) -> Notices {
     let (mut messages, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
     for name in names {
         part.push(name);
@@ -74,7 +74,7 @@ fn of(protocol: Protocol, names: &[&[u8]]) -> Arc<Vec<u8>> {
 }
 
 /// Every key is invalid.
-pub(super) fn everything(protocol: Protocol) -> Messages {
+pub(super) fn everything(protocol: Protocol) -> Notices {
     let mut out = ReplyBuf::new(protocol);
     begin(protocol, &mut out);
     out.null();
@@ -94,7 +94,7 @@ pub(super) fn broken(redirect: u64) -> Arc<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn text(messages: &Messages) -> String {
+    fn text(messages: &Notices) -> String {
         messages.iter().map(|message| String::from_utf8_lossy(message).into_owned()).collect()
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use fastness_types::Seq;
 
 use super::keys::Readers;
-use super::message::Encoded;
+use super::message::EncodedNotice;
 use super::prefixes::ChangedNames;
 
 /// What a change or message takes here beside names and readers, bytes.
@@ -16,7 +16,7 @@ const NAME_BYTES: usize = 96;
 
 /// A change, with those who are to be informed of it.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum KeyChange {
     /// One key, for its readers.
     Key { name: Rc<[u8]>, readers: Readers },
     /// One key, for those who have a prefix of it; `writer` as in [`ChangedNames`].
@@ -25,13 +25,13 @@ pub(super) enum Change {
     Everything,
 }
 
-impl Change {
+impl KeyChange {
     fn bytes(&self) -> usize {
         CHANGE_BYTES
             + match self {
-                Change::Key { name, readers } => name.len() + readers.len() * size_of::<u64>(),
-                Change::Prefixed { name, .. } => name.len(),
-                Change::Everything => 0,
+                KeyChange::Key { name, readers } => name.len() + readers.len() * size_of::<u64>(),
+                KeyChange::Prefixed { name, .. } => name.len(),
+                KeyChange::Everything => 0,
             }
     }
 }
@@ -57,30 +57,30 @@ pub(super) enum Invalid {
 
 /// A message that is being delivered.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(super) struct InvalidDelivery {
     pub(super) invalid: Invalid,
     pub(super) to: To,
-    pub(super) encoded: Encoded,
+    pub(super) encoded: EncodedNotice,
     bytes: usize,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct TrackingOutbox {
     /// In the order of the batches.
-    held: VecDeque<(Seq, Change)>,
-    due: VecDeque<Delivery>,
+    held: VecDeque<(Seq, KeyChange)>,
+    due: VecDeque<InvalidDelivery>,
     bytes: usize,
 }
 
-impl Outbox {
+impl TrackingOutbox {
     /// What it takes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Adds a change of which those it concerns are to be informed: at once, or when the batch `after` has committed.
-    pub(super) fn add(&mut self, change: Change, after: Option<Seq>) {
+    pub(super) fn add(&mut self, change: KeyChange, after: Option<Seq>) {
         match after {
             Some(seq) => {
                 self.bytes += change.bytes();
@@ -90,13 +90,13 @@ impl Outbox {
         }
     }
 
-    fn release(&mut self, change: Change) {
+    fn release(&mut self, change: KeyChange) {
         let bytes = change.bytes();
         let (invalid, to) = match change {
-            Change::Key { name, readers } => (Invalid::Key(name), To::Readers(readers, 0)),
+            KeyChange::Key { name, readers } => (Invalid::Key(name), To::Readers(readers, 0)),
             // Noted at the prefixes instead, which make one message of a turn's.
-            Change::Prefixed { .. } => return,
-            Change::Everything => {
+            KeyChange::Prefixed { .. } => return,
+            KeyChange::Everything => {
                 if self.due.back().is_some_and(|last| matches!(last.to, To::All(0))) {
                     return;
                 }
@@ -104,7 +104,7 @@ impl Outbox {
             }
         };
         self.bytes += bytes;
-        self.due.push_back(Delivery { invalid, to, encoded: Encoded::default(), bytes });
+        self.due.push_back(InvalidDelivery { invalid, to, encoded: EncodedNotice::default(), bytes });
     }
 
     /// Adds the changed keys of a prefix.
@@ -112,7 +112,7 @@ impl Outbox {
         let bytes = CHANGE_BYTES + names.keys().map(|name| NAME_BYTES + name.len()).sum::<usize>();
         self.bytes += bytes;
         let (invalid, to) = (Invalid::Keys(names), To::Prefix(prefix, 0));
-        self.due.push_back(Delivery { invalid, to, encoded: Encoded::default(), bytes });
+        self.due.push_back(InvalidDelivery { invalid, to, encoded: EncodedNotice::default(), bytes });
     }
 
     /// The batches up to `seq` have committed. Returns the changed keys that have prefixes, with their writers.
@@ -123,7 +123,7 @@ impl Outbox {
         {
             self.bytes -= change.bytes();
             match change {
-                Change::Prefixed { name, writer } => prefixed.push((name, writer)),
+                KeyChange::Prefixed { name, writer } => prefixed.push((name, writer)),
                 change => self.release(change),
             }
         }
@@ -131,14 +131,14 @@ impl Outbox {
     }
 
     /// The oldest message.
-    pub(super) fn take(&mut self) -> Option<Delivery> {
+    pub(super) fn take(&mut self) -> Option<InvalidDelivery> {
         let delivery = self.due.pop_front()?;
         self.bytes -= delivery.bytes;
         Some(delivery)
     }
 
     /// Puts it back: not everybody has it.
-    pub(super) fn put_back(&mut self, delivery: Delivery) {
+    pub(super) fn put_back(&mut self, delivery: InvalidDelivery) {
         self.bytes += delivery.bytes;
         self.due.push_front(delivery);
     }
@@ -150,7 +150,7 @@ impl Outbox {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        *self = Outbox::default();
+        *self = TrackingOutbox::default();
     }
 }
 
@@ -158,14 +158,14 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn key(name: &str, readers: &[u64]) -> Change {
-        Change::Key { name: Rc::from(name.as_bytes()), readers: Readers::from_slice(readers) }
+    fn key(name: &str, readers: &[u64]) -> KeyChange {
+        KeyChange::Key { name: Rc::from(name.as_bytes()), readers: Readers::from_slice(readers) }
     }
 
-    fn due(outbox: &mut Outbox) -> Vec<String> {
+    fn due(outbox: &mut TrackingOutbox) -> Vec<String> {
         let text = |name: &Rc<[u8]>| String::from_utf8_lossy(name).into_owned();
         let mut all = Vec::new();
-        while let Some(Delivery { invalid, .. }) = outbox.take() {
+        while let Some(InvalidDelivery { invalid, .. }) = outbox.take() {
             all.push(match invalid {
                 Invalid::Key(name) => text(&name),
                 Invalid::Keys(names) => names.keys().map(text).collect(),
@@ -177,10 +177,10 @@ mod tests {
 
     #[test]
     fn changes_wait_for_their_batch() {
-        let mut outbox = Outbox::default();
+        let mut outbox = TrackingOutbox::default();
         outbox.add(key("a", &[1]), Some(Seq(4)));
-        outbox.add(Change::Prefixed { name: Rc::from(&b"p"[..]), writer: 7 }, Some(Seq(4)));
-        outbox.add(Change::Everything, Some(Seq(5)));
+        outbox.add(KeyChange::Prefixed { name: Rc::from(&b"p"[..]), writer: 7 }, Some(Seq(4)));
+        outbox.add(KeyChange::Everything, Some(Seq(5)));
         outbox.add(key("b", &[1, 2]), Some(Seq(6)));
         outbox.add(key("now", &[3]), None);
         assert_eq!(due(&mut outbox), ["now"]);
@@ -195,11 +195,11 @@ mod tests {
 
     #[test]
     fn everything_is_invalid_once_until_it_was_passed_on() {
-        let mut outbox = Outbox::default();
-        outbox.add(Change::Everything, None);
-        outbox.add(Change::Everything, None);
+        let mut outbox = TrackingOutbox::default();
+        outbox.add(KeyChange::Everything, None);
+        outbox.add(KeyChange::Everything, None);
         assert_eq!(due(&mut outbox), ["*"]);
-        outbox.add(Change::Everything, None);
+        outbox.add(KeyChange::Everything, None);
         assert_eq!(due(&mut outbox), ["*"]);
     }
 }
