@@ -53,7 +53,7 @@ impl FileFacts {
             Dialect::Rdb11 => ("redis-ver", REDIS_VERSION),
             Dialect::Rdb80 => ("valkey-ver", VALKEY_VERSION),
         };
-        [version, ("redis-bits", "64"), ("ctime", &self.made_at)]
+        [version, ("redis-bits", "64"), ("ctime", self.made_at.as_str())]
     }
 }
 

@@ -213,8 +213,8 @@ impl OutboundStream {
         }
     }
 
-    /// Waits until the reader has confirmed the file. One that finds its end by a mark looks for that at the end of what
-    /// it has received, so nothing may follow before it has found it.
+    /// Waits until the reader has confirmed the file. One that finds its end by a mark looks for that at the end of
+    /// what it has received, so nothing may follow before it has found it.
     async fn reader_is_ready(&mut self) -> Result<(), OutboundEnd> {
         if self.request.form == FileForm::Length {
             return Ok(());
@@ -316,10 +316,12 @@ impl OutboundStream {
         self.large_until = batch.is_assembled().then(|| Instant::now() + OUTBOUND_LARGE_TIME_MAX);
         for unit in batch.units()? {
             let unit = unit.unit;
-            match unit.kind {
-                UnitKind::Write | UnitKind::Expiry if !unit.effects.is_empty() => {}
-                UnitKind::Write | UnitKind::Expiry => continue,
-                UnitKind::Mode | UnitKind::Time | UnitKind::Setting | UnitKind::Leave => continue,
+            let has_changes = match unit.kind {
+                UnitKind::Write | UnitKind::Expiry => !unit.effects.is_empty(),
+                UnitKind::Mode | UnitKind::Time | UnitKind::Setting | UnitKind::Leave => false,
+            };
+            if !has_changes {
+                continue;
             }
             let mut commands = UnitCommands::new(unit.effects, self.request.dialect, &marker)?;
             while commands.write_next(&mut self.out)? {
