@@ -14,7 +14,7 @@ use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
 use crate::leader::Leader;
 use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
-use crate::scripts::Place;
+use crate::scripts::place::Place;
 use crate::session::QueuedFacts;
 use crate::state::{Primary, Replica, State};
 

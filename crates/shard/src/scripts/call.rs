@@ -8,11 +8,11 @@ use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::Seq;
 
 use super::place::Place;
-use super::run::ScriptRun;
+use super::script_run::ScriptRun;
 use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::front_end::ExecutedQueued;
 use crate::refusal::Refusal;
-use crate::session::SlotsSeen;
+use crate::slots_seen::SlotsSeen;
 
 const UNKNOWN: &[u8] = b"ERR Unknown command called from script";
 const ARITY: &[u8] = b"ERR Wrong number of args calling command from script";

@@ -6,19 +6,23 @@ use std::time::Duration;
 use fastness_engine::command::{CommandSpec, ScriptCommand};
 use fastness_engine::functions::effect::LIBRARIES_HASH;
 use fastness_resp::Args;
-use fastness_scripts::{Answer, CallerFacts, Origin, Program, Run, ScriptFlags, Scripts, Sha, StartError, Step};
-use fastness_types::{BootNs, Seq, limits};
+use fastness_scripts::{Answer, CallerFacts, Origin, Program, ScriptFlags, Scripts, Sha, StartError, Step};
+use fastness_types::{Seq, limits};
 
 use super::place::Place;
-use super::suspension::{RunEnd, RunTicket, Suspended};
+use super::script_run::ScriptRun;
+use super::scripting::Suspended;
+use super::ticket::{RunEnd, RunTicket};
 use crate::admit::{Admitted, Request};
-use crate::execution::{Execution, UnitInProgress};
+use crate::execution::Execution;
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_command};
 use crate::now::Now;
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
-use crate::session::{SlotsSeen, WaitsFor};
+use crate::session::WaitsFor;
+use crate::slots_seen::SlotsSeen;
 use crate::state::{Primary, Replica, State};
+use crate::unit::UnitInProgress;
 
 /// Valkey's text.
 pub(super) const NO_SCRIPT: &str = "NOSCRIPT No matching script.";
@@ -39,33 +43,6 @@ enum CalledProgram {
     Function,
     /// The argument is no name of a script.
     Nothing,
-}
-
-/// A script or function that runs.
-pub(crate) struct ScriptRun {
-    run: Run,
-    pub(super) is_function: bool,
-    /// The function's name, and the whole command: for FUNCTION STATS.
-    pub(super) name: Vec<u8>,
-    pub(super) command: Vec<Vec<u8>>,
-    /// Its commands may not write.
-    pub(super) read_only: bool,
-    pub(super) allow_oom: bool,
-    /// Its commands may use any slot of the shard.
-    pub(super) cross_slot: bool,
-    /// The slot of its keys, or of the first key that it has used.
-    pub(super) slots: SlotsSeen,
-    /// Memory was exceeded when it started.
-    pub(super) lacks_memory: bool,
-    /// One of its commands may have changed data.
-    pub(super) wrote: bool,
-    /// The last batch that its replies have shown.
-    pub(super) depends_on: Seq,
-    /// Set by SCRIPT KILL or FUNCTION KILL: the error that ends it.
-    pub(super) killed: Option<&'static str>,
-    pub(super) started: BootNs,
-    /// The clock readings that its commands see.
-    pub(super) now: Now,
 }
 
 /// How a slice of a run has ended.
