@@ -9,7 +9,7 @@ use fastness_resp::Args;
 use fastness_scripts::{Answer, CallerFacts, Origin, Program, ScriptFlags, Scripts, Sha, StartError, Step};
 use fastness_types::{Seq, limits};
 
-use super::place::Place;
+use super::place::RunPlace;
 use super::script_run::ScriptRun;
 use super::scripting::Suspended;
 use super::ticket::{RunEnd, RunTicket};
@@ -182,12 +182,12 @@ impl Execution<'_> {
     /// Starts a run; an error is the line that its command is answered.
     fn start_run(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         command: ScriptCommand,
         called: &Called,
         args: Args<'_>,
     ) -> Result<ScriptRun, &'static str> {
-        let is_primary = matches!(place, Place::Primary(_));
+        let is_primary = matches!(place, RunPlace::Primary(_));
         let lacks_memory = is_primary && place.replica().data.engine.is_out_of_memory();
         let flags = self.check_declared(command, called, (is_primary, lacks_memory))?;
         let keys = args.take(3 + called.keys).skip(3).to_owned_args();
@@ -205,7 +205,7 @@ impl Execution<'_> {
             StartError::OutOfMemory => "ERR not enough memory to run a script",
         })?;
         let depends_on = match place {
-            Place::Primary(primary) if command.is_of_function() => primary.leader.dirty.last_change(LIBRARIES_HASH),
+            RunPlace::Primary(primary) if command.is_of_function() => primary.leader.dirty.last_change(LIBRARIES_HASH),
             _ => Seq(0),
         };
         Ok(ScriptRun {
@@ -237,7 +237,7 @@ impl Execution<'_> {
             Attempt::Runs(attempt) => attempt,
             Attempt::Answered(outcome) => return outcome,
         };
-        let mut run = match self.start_run(&mut Place::Primary(primary), command, called, args) {
+        let mut run = match self.start_run(&mut RunPlace::Primary(primary), command, called, args) {
             Ok(run) => run,
             Err(line) => {
                 self.out.error(line);
@@ -247,7 +247,7 @@ impl Execution<'_> {
         };
         self.front_end.script_starts(spec, args);
         let unit = self.begin_unit(primary);
-        let driven = self.drive(&mut Place::Primary(primary), &mut run, Answer::Continue, limits::SCRIPT_SLICE);
+        let driven = self.drive(&mut RunPlace::Primary(primary), &mut run, Answer::Continue, limits::SCRIPT_SLICE);
         self.end_slice(primary, run, (unit, attempt), driven)
     }
 
@@ -259,7 +259,7 @@ impl Execution<'_> {
         (spec, args): (&'static CommandSpec, Args<'_>),
     ) -> Outcome {
         let State { leader, replica } = &mut *state;
-        let mut place = Place::Reading(leader.as_ref(), replica);
+        let mut place = RunPlace::Reading(leader.as_ref(), replica);
         let mut run = match self.start_run(&mut place, command, called, args) {
             Ok(run) => run,
             Err(line) => {
@@ -299,11 +299,11 @@ impl Execution<'_> {
             && let Some(mut primary) = state.primary()
         {
             primary.leader.stage.resume_unit();
-            let driven = self.drive(&mut Place::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
+            let driven = self.drive(&mut RunPlace::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
             self.end_slice(&mut primary, run, unit, driven)
         } else {
             let State { leader, replica } = &mut *state;
-            let mut place = Place::Reading(leader.as_ref(), replica);
+            let mut place = RunPlace::Reading(leader.as_ref(), replica);
             let driven = self.drive(&mut place, &mut run, answer, limits::SCRIPT_SLICE);
             self.end_reading_slice(&mut state.replica, run, driven)
         };
@@ -320,7 +320,7 @@ impl Execution<'_> {
     /// Runs a script until it ends or its time is over.
     pub(super) fn drive(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         mut answer: Answer,
         time: Duration,
@@ -418,7 +418,7 @@ impl Execution<'_> {
     /// it took longer.
     pub(crate) fn script_in_exec(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         (command, time): (ScriptCommand, Duration),
         args: Args<'_>,
     ) -> Option<bool> {
