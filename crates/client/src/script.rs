@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::verdict::CallKind;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::reply::ReplyValue;
 use crate::slots::key_slot;
+use crate::verdict::CallKind;
 
 /// The reason with which a node refuses a script that it does not have in its cache.
 const NO_SCRIPT: &str = "NOSCRIPT";

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use fastness_engine::command::{CommandSpec, Flags, Run, Scope, SessionCommand};
-use fastness_engine::{Blocking, Env, Key, Savepoint};
+use fastness_engine::{Blocking, Env, Key};
 use fastness_resp::{Args, ReplyBuf};
 use fastness_types::{BootNs, Durability, FormatLevel, Plant, Seq, limits, slot_of};
 
@@ -30,6 +30,7 @@ use crate::refusal::Refusal;
 use crate::session::{Session, SlotsSeen, WaitsFor};
 use crate::stage::StagedUnit;
 use crate::state::{Primary, Replica, State};
+use crate::unit::UnitInProgress;
 
 /// One command in execution, with everything but the replica's state.
 pub(crate) struct Execution<'a> {
@@ -52,14 +53,6 @@ pub(crate) struct Execution<'a> {
     pub(crate) mode: Durability,
     /// Set while a command runs that may wait for keys.
     pub(crate) asked: Option<Box<Asked>>,
-}
-
-/// One command or transaction that runs on the primary and has not been staged.
-pub(crate) struct UnitInProgress {
-    /// Where its effects and its reply start.
-    pub(crate) before: usize,
-    pub(crate) reply: usize,
-    pub(crate) savepoint: Savepoint,
 }
 
 /// Whether a command that needs memory is refused if `maxmemory` is exceeded.

@@ -14,7 +14,7 @@ use crate::loading::LoadInfo;
 use crate::memory::MemoryUse;
 use crate::now::Now;
 use crate::role::{Phase, SeenRole};
-use crate::scripts::ScriptCounts;
+use crate::scripts::scripting::ScriptCounts;
 use crate::snapshots::SnapshotInfo;
 use crate::state::{Replica, memory_use};
 

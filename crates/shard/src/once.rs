@@ -6,7 +6,7 @@
 use fastness_resp::{ReplyBuf, value};
 use fastness_types::{BootNs, Durability, FormatLevel, limits};
 
-use crate::execution::{Execution, UnitInProgress};
+use crate::execution::Execution;
 use crate::idempotency::IdempotencyKey;
 use crate::idempotency::attempt::{Attempt, FirstAttempt, Recording};
 use crate::idempotency::record::{UnitRecord, client_of};
@@ -14,6 +14,7 @@ use crate::idempotency::records::{Known, Record};
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
 use crate::state::Primary;
+use crate::unit::UnitInProgress;
 
 impl Execution<'_> {
     /// Whether a write runs now. `payload`: the checksum of what it is.

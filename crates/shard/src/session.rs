@@ -6,7 +6,7 @@
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use fastness_types::{BootNs, Slot};
+use fastness_types::BootNs;
 
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::idempotency::IdempotencyCounter;
@@ -14,7 +14,8 @@ use crate::inner::Inner;
 use crate::key_waiter::KeyWaiter;
 use crate::outcome::WrittenAt;
 use crate::reply_queue::Waiter;
-use crate::scripts::RunTicket;
+use crate::scripts::ticket::RunTicket;
+pub(crate) use crate::slots_seen::SlotsSeen;
 
 /// One connection's state. Made by [`crate::Shard::session`]; what it watches is forgotten when it is dropped.
 pub struct Session {
@@ -85,35 +86,6 @@ pub(crate) struct QueuedFacts {
     pub(crate) needs_memory: bool,
     /// One of them reads or changes the whole keyspace.
     pub(crate) whole: bool,
-}
-
-/// The slots of the keys of one command or transaction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum SlotsSeen {
-    #[default]
-    None,
-    One(Slot),
-    Several,
-}
-
-impl SlotsSeen {
-    /// One more key.
-    #[inline]
-    pub(crate) fn and(self, slot: Slot) -> SlotsSeen {
-        match self {
-            SlotsSeen::None => SlotsSeen::One(slot),
-            SlotsSeen::One(other) if other == slot => self,
-            _ => SlotsSeen::Several,
-        }
-    }
-
-    pub(crate) fn merge(self, other: SlotsSeen) -> SlotsSeen {
-        match other {
-            SlotsSeen::None => self,
-            SlotsSeen::One(slot) => self.and(slot),
-            SlotsSeen::Several => SlotsSeen::Several,
-        }
-    }
 }
 
 impl Session {

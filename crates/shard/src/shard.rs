@@ -32,7 +32,7 @@ use crate::outcome::{Outcome, PendingReply, Release, WaitAnswer, WaitRequest};
 use crate::probe::{CommitProbe, StageMark};
 use crate::release::Released;
 use crate::reply_queue::Waiter;
-use crate::scripts::ScriptCounts;
+use crate::scripts::scripting::ScriptCounts;
 use crate::session::{Session, WaitsFor};
 use crate::state::{Replica, State};
 use crate::tracking::KeyTracker;

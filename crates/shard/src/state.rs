@@ -32,7 +32,7 @@ use crate::outcome::{WaitAnswer, WaitRequest};
 use crate::position::LogPosition;
 use crate::recorder::Recorder;
 use crate::role::{Phase, SeenRole};
-use crate::scripts::Scripting;
+use crate::scripts::scripting::Scripting;
 use crate::served::Served;
 use crate::settings::Settings;
 use crate::snapshots::Snapshots;

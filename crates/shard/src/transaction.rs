@@ -15,7 +15,7 @@ use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
 use crate::leader::Leader;
 use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
-use crate::scripts::Place;
+use crate::scripts::place::RunPlace;
 use crate::session::QueuedFacts;
 use crate::state::{Primary, Replica, State};
 
@@ -238,7 +238,7 @@ impl Execution<'_> {
         let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
         let ran = self.run_queue(primary.replica.batching.unit_time_max, queue, |execution, queued| {
-            let ran = execution.exec_one_queued(&mut Place::Primary(primary), queued);
+            let ran = execution.exec_one_queued(&mut RunPlace::Primary(primary), queued);
             Ran { is_over: primary.leader.stage.effects.has_overflowed(), ..ran }
         });
         let shows_keys = match ran {
@@ -280,7 +280,7 @@ impl Execution<'_> {
         let reply = self.out.len();
         let ran = self.run_queue(state.replica.batching.unit_time_max, queue, |execution, queued| {
             let State { leader, replica } = &mut *state;
-            execution.exec_one_queued(&mut Place::Reading(leader.as_ref(), replica), queued)
+            execution.exec_one_queued(&mut RunPlace::Reading(leader.as_ref(), replica), queued)
         });
         state.replica.pass_notifications_of_read();
         match ran {
@@ -336,7 +336,7 @@ impl Execution<'_> {
     }
 
     /// Runs one command of a transaction.
-    fn exec_one_queued(&mut self, place: &mut Place<'_, '_>, queued: &Queued) -> Ran {
+    fn exec_one_queued(&mut self, place: &mut RunPlace<'_, '_>, queued: &Queued) -> Ran {
         let (spec, args) = (queued.spec, queued.args());
         if let Run::Script(command) = spec.run {
             let time = place.replica().batching.unit_time_max / 2;
@@ -348,8 +348,8 @@ impl Execution<'_> {
         }
         let shows_keys = match place {
             // Memory was checked once before the first command, so that no command is refused in the middle.
-            Place::Primary(primary) => self.exec_one(primary, spec, args, MemoryCheck::Done),
-            Place::Reading(leader, replica) => self.exec_one_reading(*leader, replica, spec, args),
+            RunPlace::Primary(primary) => self.exec_one(primary, spec, args, MemoryCheck::Done),
+            RunPlace::Reading(leader, replica) => self.exec_one_reading(*leader, replica, spec, args),
         };
         Ran { shows_keys, is_too_slow: false, is_over: false }
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::slots::Keyspace;
 use crate::codec::digest::Running;
 
 /// What an entry of the map takes beside the bytes of name and code.
@@ -113,21 +112,4 @@ fn digest_of(name: &[u8], library: &Library) -> u128 {
     digest.text(&library.code, true);
     digest.text(&library.functions, true);
     digest.end()
-}
-
-impl Keyspace {
-    /// The libraries.
-    #[must_use]
-    pub fn libraries(&self) -> &Libraries {
-        &self.libraries
-    }
-
-    /// Replaces the libraries, and leaves an undo record.
-    pub(crate) fn set_libraries(&mut self, new: Libraries) {
-        self.recount(self.libraries.bytes(), new.bytes());
-        let old = std::mem::replace(&mut self.libraries, new);
-        if let Some(undo) = &mut self.undo {
-            undo.libraries(old);
-        }
-    }
 }

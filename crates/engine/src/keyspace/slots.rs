@@ -45,7 +45,7 @@ pub struct Keyspace {
     len: u64,
     pub(super) due: Deadlines,
     parts_due: Deadlines,
-    pub(super) libraries: Libraries,
+    libraries: Libraries,
     account: Account,
     pub(super) undo: UndoLog,
     /// Removed data that is freed in slices.
@@ -140,6 +140,21 @@ impl Keyspace {
     pub(crate) fn set_access(&mut self, key: &Key<'_>, bits: u32) {
         if let Some(entry) = self.entry_mut(key) {
             entry.set_access(bits);
+        }
+    }
+
+    /// The libraries of functions.
+    #[must_use]
+    pub fn libraries(&self) -> &Libraries {
+        &self.libraries
+    }
+
+    /// Replaces the libraries of functions, and leaves an undo record.
+    pub(crate) fn set_libraries(&mut self, new: Libraries) {
+        self.recount(self.libraries.bytes(), new.bytes());
+        let old = std::mem::replace(&mut self.libraries, new);
+        if let Some(undo) = &mut self.undo {
+            undo.libraries(old);
         }
     }
 

@@ -7,12 +7,12 @@ use fastness_engine::command::{CommandSpec, Flags, Run, Scope};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::Seq;
 
-use super::place::Place;
-use super::run::ScriptRun;
+use super::place::RunPlace;
+use super::script_run::ScriptRun;
 use crate::execution::{Execution, MemoryCheck, depends_on};
 use crate::front_end::ExecutedQueued;
 use crate::refusal::Refusal;
-use crate::session::SlotsSeen;
+use crate::slots_seen::SlotsSeen;
 
 const UNKNOWN: &[u8] = b"ERR Unknown command called from script";
 const ARITY: &[u8] = b"ERR Wrong number of args calling command from script";
@@ -25,7 +25,7 @@ impl Execution<'_> {
     /// Executes a command of a script; returns its reply.
     pub(super) fn call(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         args: &[Vec<u8>],
         protocol: Protocol,
@@ -53,7 +53,7 @@ impl Execution<'_> {
     /// The command, if the script may run it; `Ok(None)`: the front end has refused it.
     fn check_call(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         args: Args<'_>,
     ) -> Result<Option<&'static CommandSpec>, Vec<u8>> {
@@ -68,7 +68,7 @@ impl Execution<'_> {
         if run.read_only && (writes || spec.is_replicated()) {
             return Err(READ_ONLY.to_vec());
         }
-        if writes && matches!(place, Place::Reading(..)) {
+        if writes && matches!(place, RunPlace::Reading(..)) {
             return Err(Refusal::ReadOnly.text().into_bytes());
         }
         // After the first write no command is refused in the middle.
@@ -96,7 +96,7 @@ impl Execution<'_> {
     /// Whether the shard has the slots of a command's keys, and the script may use them.
     fn check_slots(
         &self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         spec: &'static CommandSpec,
         args: Args<'_>,
@@ -115,7 +115,7 @@ impl Execution<'_> {
             }
             SlotsSeen::One(_) | SlotsSeen::Several => return Err(NOT_LOCAL.to_vec()),
         }
-        if let Place::Reading(_, replica) = place {
+        if let RunPlace::Reading(_, replica) = place {
             let shows_data = matches!(spec.run, Run::Data(_)) && spec.scope != Scope::Nothing;
             if shows_data && self.is_uncertain(replica, spec, args) {
                 return Err(Refusal::CutOff.text().into_bytes());
@@ -126,14 +126,14 @@ impl Execution<'_> {
 
     fn execute_call(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         spec: &'static CommandSpec,
         args: Args<'_>,
     ) {
         let began = self.edges.clock.boot();
         let shown = match place {
-            Place::Primary(primary) => {
+            RunPlace::Primary(primary) => {
                 let of_keys = match spec.run {
                     Run::Data(_) => depends_on(primary, spec, args, None),
                     _ => Seq(0),
@@ -144,7 +144,7 @@ impl Execution<'_> {
                     false => of_keys,
                 }
             }
-            Place::Reading(leader, replica) => {
+            RunPlace::Reading(leader, replica) => {
                 self.exec_one_reading(*leader, replica, spec, args);
                 Seq(0)
             }

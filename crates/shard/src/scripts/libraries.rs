@@ -194,7 +194,7 @@ impl Execution<'_> {
         let mut answer = Answer::Continue;
         loop {
             match run.step(answer) {
-                Step::Library(read) => return read,
+                Step::Library(read) => return read.map_err(|error| error.line),
                 Step::MayRun { .. } => answer = Answer::MayRun(None),
                 Step::Call { .. } => answer = Answer::Reply(b"-ERR redis.call is not allowed here\r\n".to_vec()),
                 Step::Log { .. } | Step::Slice => answer = Answer::Continue,

@@ -5,7 +5,7 @@ use fastness_engine::functions::effect::LIBRARIES_HASH;
 use fastness_resp::Args;
 use fastness_scripts::{Origin, Sha};
 
-use super::place::Place;
+use super::place::RunPlace;
 use super::run::{NO_SCRIPT, check_length};
 use crate::admit::{Admitted, Request};
 use crate::execution::Execution;
@@ -76,20 +76,20 @@ impl Execution<'_> {
         }
         let recording = self.record(attempt);
         let unit = self.begin_unit(primary);
-        self.manage_at(&mut Place::Primary(primary), command, args);
+        self.manage_at(&mut RunPlace::Primary(primary), command, args);
         let wrote = self.end_recorded(primary, unit, recording);
         self.reply(primary, wrote, |primary| primary.leader.dirty.last_change(LIBRARIES_HASH))
     }
 
     /// Runs a command that runs no script within the unit of EXEC, or as this one's own.
-    pub(crate) fn manage_at(&mut self, place: &mut Place<'_, '_>, command: ScriptCommand, args: Args<'_>) {
+    pub(crate) fn manage_at(&mut self, place: &mut RunPlace<'_, '_>, command: ScriptCommand, args: Args<'_>) {
         match (command, place) {
             (
                 ScriptCommand::FunctionLoad
                 | ScriptCommand::FunctionDelete
                 | ScriptCommand::FunctionFlush
                 | ScriptCommand::FunctionRestore,
-                Place::Primary(primary),
+                RunPlace::Primary(primary),
             ) => {
                 if let Err(line) = self.change_libraries(primary, command, args) {
                     self.out.error(line);

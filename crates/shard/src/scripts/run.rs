@@ -6,11 +6,13 @@ use std::time::Duration;
 use fastness_engine::command::{CommandSpec, ScriptCommand};
 use fastness_engine::functions::effect::LIBRARIES_HASH;
 use fastness_resp::Args;
-use fastness_scripts::{Answer, CallerFacts, Origin, Program, Run, ScriptFlags, Scripts, Sha, StartError, Step};
-use fastness_types::{BootNs, Seq, limits};
+use fastness_scripts::{Answer, CallerFacts, Origin, Program, ScriptFlags, Scripts, Sha, StartError, Step};
+use fastness_types::{Seq, limits};
 
-use super::place::Place;
-use super::suspension::{RunEnd, RunTicket, Suspended};
+use super::place::RunPlace;
+use super::script_run::ScriptRun;
+use super::scripting::Suspended;
+use super::ticket::{RunEnd, RunTicket};
 use crate::admit::{Admitted, Request};
 use crate::evict::MadeRoom;
 use crate::execution::{Execution, MemoryCheck, UnitInProgress};
@@ -18,8 +20,10 @@ use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_command};
 use crate::now::Now;
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
-use crate::session::{SlotsSeen, WaitsFor};
+use crate::session::WaitsFor;
+use crate::slots_seen::SlotsSeen;
 use crate::state::{Primary, Replica, State};
+use crate::unit::UnitInProgress;
 
 /// Valkey's text.
 pub(super) const NO_SCRIPT: &str = "NOSCRIPT No matching script.";
@@ -42,33 +46,6 @@ enum CalledProgram {
     Function,
     /// The argument is no name of a script.
     Nothing,
-}
-
-/// A script or function that runs.
-pub(crate) struct ScriptRun {
-    run: Run,
-    pub(super) is_function: bool,
-    /// The function's name, and the whole command: for FUNCTION STATS.
-    pub(super) name: Vec<u8>,
-    pub(super) command: Vec<Vec<u8>>,
-    /// Its commands may not write.
-    pub(super) read_only: bool,
-    pub(super) allow_oom: bool,
-    /// Its commands may use any slot of the shard.
-    pub(super) cross_slot: bool,
-    /// The slot of its keys, or of the first key that it has used.
-    pub(super) slots: SlotsSeen,
-    /// Memory was exceeded when it started.
-    pub(super) lacks_memory: bool,
-    /// One of its commands may have changed data.
-    pub(super) wrote: bool,
-    /// The last batch that its replies have shown.
-    pub(super) depends_on: Seq,
-    /// Set by SCRIPT KILL or FUNCTION KILL: the error that ends it.
-    pub(super) killed: Option<&'static str>,
-    pub(super) started: BootNs,
-    /// The clock readings that its commands see.
-    pub(super) now: Now,
 }
 
 /// How a slice of a run has ended.
@@ -213,12 +190,12 @@ impl Execution<'_> {
     /// Starts a run; an error is the line that its command is answered.
     fn start_run(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         command: ScriptCommand,
         called: &Called,
         args: Args<'_>,
     ) -> Result<ScriptRun, &'static str> {
-        let is_primary = matches!(place, Place::Primary(_));
+        let is_primary = matches!(place, RunPlace::Primary(_));
         let lacks_memory = is_primary && called.may_lack_memory && place.replica().data.engine.is_out_of_memory();
         let flags = self.check_declared(command, called, (is_primary, lacks_memory))?;
         let keys = args.take(3 + called.keys).skip(3).to_owned_args();
@@ -236,7 +213,7 @@ impl Execution<'_> {
             StartError::OutOfMemory => "ERR not enough memory to run a script",
         })?;
         let depends_on = match place {
-            Place::Primary(primary) if command.is_of_function() => primary.leader.dirty.last_change(LIBRARIES_HASH),
+            RunPlace::Primary(primary) if command.is_of_function() => primary.leader.dirty.last_change(LIBRARIES_HASH),
             _ => Seq(0),
         };
         Ok(ScriptRun {
@@ -268,7 +245,7 @@ impl Execution<'_> {
             Attempt::Runs(attempt) => attempt,
             Attempt::Answered(outcome) => return outcome,
         };
-        let mut run = match self.start_run(&mut Place::Primary(primary), command, called, args) {
+        let mut run = match self.start_run(&mut RunPlace::Primary(primary), command, called, args) {
             Ok(run) => run,
             Err(line) => {
                 self.out.error(line);
@@ -278,7 +255,7 @@ impl Execution<'_> {
         };
         self.front_end.script_starts(spec, args);
         let unit = self.begin_unit(primary);
-        let driven = self.drive(&mut Place::Primary(primary), &mut run, Answer::Continue, limits::SCRIPT_SLICE);
+        let driven = self.drive(&mut RunPlace::Primary(primary), &mut run, Answer::Continue, limits::SCRIPT_SLICE);
         self.end_slice(primary, run, (unit, attempt), driven)
     }
 
@@ -290,7 +267,7 @@ impl Execution<'_> {
         (spec, args): (&'static CommandSpec, Args<'_>),
     ) -> Outcome {
         let State { leader, replica } = &mut *state;
-        let mut place = Place::Reading(leader.as_ref(), replica);
+        let mut place = RunPlace::Reading(leader.as_ref(), replica);
         let mut run = match self.start_run(&mut place, command, called, args) {
             Ok(run) => run,
             Err(line) => {
@@ -330,11 +307,11 @@ impl Execution<'_> {
             && let Some(mut primary) = state.primary()
         {
             primary.leader.stage.resume_unit();
-            let driven = self.drive(&mut Place::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
+            let driven = self.drive(&mut RunPlace::Primary(&mut primary), &mut run, answer, limits::SCRIPT_SLICE);
             self.end_slice(&mut primary, run, unit, driven)
         } else {
             let State { leader, replica } = &mut *state;
-            let mut place = Place::Reading(leader.as_ref(), replica);
+            let mut place = RunPlace::Reading(leader.as_ref(), replica);
             let driven = self.drive(&mut place, &mut run, answer, limits::SCRIPT_SLICE);
             self.end_reading_slice(&mut state.replica, run, driven)
         };
@@ -351,7 +328,7 @@ impl Execution<'_> {
     /// Runs a script until it ends or its time is over.
     pub(super) fn drive(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         run: &mut ScriptRun,
         mut answer: Answer,
         time: Duration,
@@ -450,7 +427,7 @@ impl Execution<'_> {
     /// it took longer.
     pub(crate) fn script_in_exec(
         &mut self,
-        place: &mut Place<'_, '_>,
+        place: &mut RunPlace<'_, '_>,
         (command, time): (ScriptCommand, Duration),
         args: Args<'_>,
     ) -> Option<bool> {

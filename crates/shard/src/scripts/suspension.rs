@@ -1,57 +1,18 @@
 //! Suspended runs: what they hold, what others do meanwhile, and how they end without having ended.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastness_engine::command::{CommandSpec, Flags, Run, ScriptCommand, SessionCommand};
-use fastness_scripts::Answer;
 use fastness_types::BootNs;
 
-use super::run::ScriptRun;
-use crate::execution::{Execution, UnitInProgress};
-use crate::idempotency::attempt::FirstAttempt;
+use super::scripting::Suspended;
+use super::ticket::{RunEnd, RunTicket};
+use crate::execution::Execution;
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
 use crate::session::WaitsFor;
 use crate::state::State;
-
-/// Why a run has ended before its script did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RunEnd {
-    /// Its command runs as one that has not run.
-    Abandoned,
-    /// It has run for longer than it may.
-    TooLong,
-}
-
-/// What a session and its suspended run have in common.
-#[derive(Debug, Default)]
-pub(crate) struct RunTicket {
-    pub(super) end: Cell<Option<RunEnd>>,
-}
-
-/// A suspended run.
-pub(crate) struct Suspended {
-    pub(super) ticket: Rc<RunTicket>,
-    pub(super) run: ScriptRun,
-    /// The answer with which the run resumes.
-    pub(super) answer: Answer,
-    /// On the primary: its unit, and the idempotency key of its command.
-    pub(super) unit: Option<(UnitInProgress, Option<FirstAttempt>)>,
-}
-
-impl Suspended {
-    /// Whether it runs where nothing may change.
-    pub(super) fn is_reading(&self) -> bool {
-        self.unit.is_none()
-    }
-
-    /// Which of Valkey's two texts others are answered.
-    fn refusal(&self) -> Refusal {
-        Refusal::ScriptRuns { is_function: self.run.is_function }
-    }
-}
 
 impl Execution<'_> {
     /// Answers a command that does not run while a script is suspended, or has it wait; `None`: it runs.
@@ -76,7 +37,7 @@ impl Execution<'_> {
             self.session.waits_for = WaitsFor::Script(may_be_busy.then_some(busy_from));
             return Some(Outcome::Busy);
         }
-        let refusal = suspended.refusal();
+        let refusal = Refusal::ScriptRuns { is_function: suspended.run.is_function };
         if matches!(spec.run, Run::Session(SessionCommand::Exec)) {
             return Some(self.abort(&mut state.replica, &refusal));
         }
