@@ -23,7 +23,7 @@ impl Replica {
     #[inline]
     pub(crate) fn pass_notifications_of_read(&mut self) {
         // Those of a unit that a suspended script has not ended wait for its end.
-        if self.data.engine.has_notifications() && self.scripts.suspended.is_none() {
+        if self.data.engine.has_notifications() && !self.scripts.is_suspended() {
             self.take_notifications(None);
         }
     }

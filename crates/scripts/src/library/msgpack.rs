@@ -51,7 +51,7 @@ impl Packer<'_> {
     fn integer(&mut self, number: i64) {
         let bits = number as u64;
         match number {
-            0..=127 | -32..=-1 => self.out.push(number as u8),
+            -32..=127 => self.out.push(number as u8),
             128..=0xff => self.header(0xcc, bits, 1),
             0x100..=0xffff => self.header(0xcd, bits, 2),
             0x1_0000..=0xffff_ffff => self.header(0xce, bits, 4),

@@ -15,7 +15,7 @@ use super::scripting::Suspended;
 use super::ticket::{RunEnd, RunTicket};
 use crate::admit::{Admitted, Request};
 use crate::evict::MadeRoom;
-use crate::execution::{Execution, MemoryCheck, UnitInProgress};
+use crate::execution::{Execution, MemoryCheck};
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_command};
 use crate::now::Now;
 use crate::outcome::Outcome;
