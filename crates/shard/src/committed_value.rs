@@ -1,8 +1,8 @@
 //! Committed values with their position, for watchers.
 //!
 //! The memory of a replica is the committed log up to its applied position. That of a primary has uncommitted effects
-//! as well; a key without any (`dirty.rs`) is as it was at the applied position. While a script is suspended, any key may
-//! have some.
+//! as well; a key without any (`dirty.rs`) is as it was at the applied position. While a script is suspended, any key
+//! may have some.
 
 use fastness_engine::stored::Stored;
 use fastness_types::LogIndex;

@@ -136,8 +136,8 @@ impl Session {
         self.script.is_some()
     }
 
-    /// Gives up what its command holds, the place in the queues of keys or the run of a script: the command has replied, or
-    /// will not run again.
+    /// Gives up what its command holds, the place in the queues of keys or the run of a script: the command has
+    /// replied, or will not run again.
     pub fn stop_waiting(&mut self) {
         self.abandon_script();
         let Some(waiter) = self.key_wait.take() else { return };

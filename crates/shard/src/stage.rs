@@ -10,8 +10,8 @@
 //!   afterwards. A unit that is too large for one entry becomes a batch of its own, which is cut into fragments
 //!   (`fragment.rs`), one per entry. The number of fragments follows from the length, so the batch gets the sequence of
 //!   its last fragment when it is staged. Whatever waits for the batch therefore waits for the last fragment.
-//! - The unit of a script that is suspended is **held**: its effects are alone in the buffer, behind no head, and nothing
-//!   is staged before it resumes or is rolled back.
+//! - The unit of a script that is suspended is **held**: its effects are alone in the buffer, without a head, and
+//!   nothing is staged before it resumes or is rolled back.
 //! - No method blocks: proposing only pushes to the queue of consensus.
 
 use std::collections::VecDeque;

@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
 use crate::scripts::place::RunPlace;
 use crate::session::QueuedFacts;
+use crate::slots_seen::SlotsSeen;
 use crate::state::{Primary, Replica, State};
 
 /// The outcome of one command of a transaction.
@@ -81,6 +82,8 @@ impl Execution<'_> {
             && command.runs()
         {
             request.writes = state.replica.may_script_write(command, args);
+            // Without keys it may use any.
+            request.whole |= request.slots == SlotsSeen::None;
         }
         let admitted = state.admit(request, self.now, self.front_end).map(drop);
         let refusal = match admitted {

@@ -328,6 +328,10 @@ fn a_script_in_a_transaction_is_a_part_of_it() {
         assert_eq!(client.run("EXEC").text, "*2\r\n+OK\r\n:2\r\n");
         close_and_commit(&world).await;
         assert_eq!(world.units_in_log(*world.epoch.borrow()), before + 1);
+        // One without keys may write as well.
+        client.expect("MULTI", OK);
+        assert_eq!(eval(&mut client, "return redis.call('set', 'x', 1)", &["0"]).text, "+QUEUED\r\n");
+        assert_eq!(client.run("EXEC").text, "*1\r\n+OK\r\n");
         // One that takes too long takes the transaction with it.
         client.expect("MULTI", OK);
         client.expect("SET {k}a 9", "+QUEUED\r\n");

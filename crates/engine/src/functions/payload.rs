@@ -26,7 +26,7 @@ pub enum LibrariesPayloadError {
     #[error("ERR Failed loading library data")]
     Format,
     /// The libraries are longer than those of a shard may be.
-    #[error("ERR the libraries of the payload exceed {LIBRARIES_BYTES_MAX} bytes")]
+    #[error("ERR the libraries of the payload exceed {} bytes", LIBRARIES_BYTES_MAX)]
     TooLarge,
 }
 

@@ -110,7 +110,8 @@ impl Execution<'_> {
         }
         check_names(&libraries.without(&library.name), std::slice::from_ref(&library))?;
         let name = library.name.clone();
-        self.set_libraries(primary, &libraries, &[library])?;
+        let encoded = check_room(&libraries, std::slice::from_ref(&library))?;
+        self.set_libraries(primary, &[library], &encoded);
         self.out.bulk(name);
         Ok(())
     }
@@ -152,38 +153,22 @@ impl Execution<'_> {
             others = others.without(&library.name);
         }
         check_names(&others, &read)?;
+        let encoded = check_room(&libraries, &read)?;
         if policy == RestorePolicy::Flush {
             let engine = &mut primary.replica.data.engine;
             engine.flush_libraries(&mut primary.leader.stage.effects, self.now.wall);
         }
-        self.set_libraries(primary, &libraries, &read)?;
+        self.set_libraries(primary, &read, &encoded);
         self.out.ok();
         Ok(())
     }
 
-    /// Stages libraries, if there is room for them beside `before`.
-    fn set_libraries(
-        &mut self,
-        primary: &mut Primary<'_>,
-        before: &Libraries,
-        new: &[LibrarySpec],
-    ) -> Result<(), Vec<u8>> {
-        let encoded: Vec<Vec<u8>> = new.iter().map(|library| spec::encode(&stored(&library.functions))).collect();
-        let after = new.iter().zip(&encoded).fold(before.clone(), |libraries, (library, functions)| {
-            libraries.with(&library.name, &library.code, functions)
-        });
-        if after.len() > limits::LIBRARIES_MAX {
-            return Err(too_many());
-        }
-        if after.bytes() > limits::LIBRARIES_BYTES_MAX {
-            let text = format!("ERR the libraries of the shard would exceed {} bytes", limits::LIBRARIES_BYTES_MAX);
-            return Err(text.into_bytes());
-        }
+    /// Stages libraries with their encoded functions.
+    fn set_libraries(&mut self, primary: &mut Primary<'_>, new: &[LibrarySpec], encoded: &[Vec<u8>]) {
         let (engine, effects) = (&mut primary.replica.data.engine, &mut primary.leader.stage.effects);
-        for (library, functions) in new.iter().zip(&encoded) {
+        for (library, functions) in new.iter().zip(encoded) {
             engine.set_library(&library.name, (&library.code[..], &functions[..]), effects, self.now.wall);
         }
-        Ok(())
     }
 
     /// Runs the code of a library once to find out which functions it registers.
@@ -286,6 +271,23 @@ fn wrong_arguments(subcommand: &str) -> Vec<u8> {
 
 fn too_many() -> Vec<u8> {
     format!("ERR a shard has at most {} libraries", limits::LIBRARIES_MAX).into_bytes()
+}
+
+/// Whether there is room for new libraries beside those of `before`; returns their encoded functions. Called before
+/// anything is staged.
+fn check_room(before: &Libraries, new: &[LibrarySpec]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
+    let encoded: Vec<Vec<u8>> = new.iter().map(|library| spec::encode(&stored(&library.functions))).collect();
+    let after = new.iter().zip(&encoded).fold(before.clone(), |libraries, (library, functions)| {
+        libraries.with(&library.name, &library.code, functions)
+    });
+    if after.len() > limits::LIBRARIES_MAX {
+        return Err(too_many());
+    }
+    if after.bytes() > limits::LIBRARIES_BYTES_MAX {
+        let text = format!("ERR the libraries of the shard would exceed {} bytes", limits::LIBRARIES_BYTES_MAX);
+        return Err(text.into_bytes());
+    }
+    Ok(encoded)
 }
 
 /// Whether the functions of new libraries have names that no other function has.

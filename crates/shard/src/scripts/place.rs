@@ -14,7 +14,7 @@ pub(crate) enum RunPlace<'a, 'p> {
 impl RunPlace<'_, '_> {
     pub(crate) fn replica(&mut self) -> &mut Replica {
         match self {
-            RunPlace::Primary(primary) => primary.replica,
+            RunPlace::Primary(primary) => &mut *primary.replica,
             RunPlace::Reading(_, replica) => replica,
         }
     }
