@@ -4,6 +4,9 @@ use mlua::{Lua, Table, Value};
 
 use crate::sandbox::native::{Arguments, Raise, Registry, as_number, type_name};
 
+type Unary = fn(u32) -> u32;
+type Binary = fn(u32, u32) -> u32;
+
 /// An argument as 32 bits: rounded to the nearest whole number, modulo 2^32. A magnitude of 2^51 or more is not exact,
 /// as in the original, which adds a large constant and reads the low bits of the sum.
 fn bits(lua: &Lua, args: &Arguments, number: usize) -> Result<u32, Raise> {
@@ -36,13 +39,11 @@ fn hex(lua: &Lua, args: &Arguments) -> Result<Vec<u8>, Raise> {
 /// The table `bit`.
 pub(crate) fn table(lua: &Lua) -> mlua::Result<Table> {
     let registry = Registry::new(lua)?;
-    let unary: [(&str, fn(u32) -> u32); 3] =
-        [("tobit", |bits| bits), ("bnot", |bits| !bits), ("bswap", u32::swap_bytes)];
+    let unary: [(&str, Unary); 3] = [("tobit", |bits| bits), ("bnot", |bits| !bits), ("bswap", u32::swap_bytes)];
     for (name, operation) in unary {
         registry.add(name, move |lua, args| Ok(signed(operation(bits(lua, args, 1)?))))?;
     }
-    let folds: [(&str, fn(u32, u32) -> u32); 3] =
-        [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
+    let folds: [(&str, Binary); 3] = [("band", |a, b| a & b), ("bor", |a, b| a | b), ("bxor", |a, b| a ^ b)];
     for (name, operation) in folds {
         registry.add(name, move |lua, args| {
             let first = bits(lua, args, 1)?;
@@ -52,7 +53,7 @@ pub(crate) fn table(lua: &Lua) -> mlua::Result<Table> {
             Ok(signed(folded?))
         })?;
     }
-    let shifts: [(&str, fn(u32, u32) -> u32); 5] = [
+    let shifts: [(&str, Binary); 5] = [
         ("lshift", |bits, by| bits << by),
         ("rshift", |bits, by| bits >> by),
         ("arshift", |bits, by| ((bits as i32) >> by) as u32),

@@ -87,13 +87,16 @@ fn one_argument(args: &Arguments) -> Result<(), Raise> {
     if args.len() == 1 { Ok(()) } else { Err(Raise::Argument(1, "expected 1 argument".to_owned())) }
 }
 
+type NumberSetting = fn(&Settings) -> &Cell<i64>;
+type Switch = fn(&Settings) -> &Cell<bool>;
+
 fn add_settings(registry: &Registry<'_>, settings: &Rc<Settings>) -> mlua::Result<()> {
     const DEPTHS: (i64, i64) = (1, i32::MAX as i64);
     let own = Rc::clone(settings);
     registry.add("encode_sparse_array", move |lua, args| encode_sparse_array(lua, args, &own))?;
     let own = Rc::clone(settings);
     registry.add("encode_invalid_numbers", move |lua, args| encode_invalid_numbers(lua, args, &own))?;
-    let numbers: [(&str, fn(&Settings) -> &Cell<i64>, (i64, i64)); 3] = [
+    let numbers: [(&str, NumberSetting, (i64, i64)); 3] = [
         ("encode_max_depth", |settings| &settings.encode_depth, DEPTHS),
         ("decode_max_depth", |settings| &settings.decode_depth, DEPTHS),
         ("encode_number_precision", |settings| &settings.precision, (1, 14)),
@@ -106,7 +109,7 @@ fn add_settings(registry: &Registry<'_>, settings: &Rc<Settings>) -> mlua::Resul
         })?;
     }
     // The buffer is not kept in any case: there is nothing to gain from it here.
-    let switches: [(&str, fn(&Settings) -> &Cell<bool>); 2] = [
+    let switches: [(&str, Switch); 2] = [
         ("encode_keep_buffer", |settings| &settings.keep_buffer),
         ("decode_invalid_numbers", |settings| &settings.decode_invalid),
     ];
