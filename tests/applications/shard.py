@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -54,17 +53,6 @@ def client(**options):
     """A client that finds the primary."""
     options = {"connection_class": PrimaryConnection, "nodes": nodes(), "retry": retry()} | options
     return redis.Redis(connection_pool=redis.ConnectionPool(**options))
-
-
-def needs_scripts():
-    """Skips an application whose client sends Lua scripts while the server has none."""
-    with client() as connection:
-        try:
-            connection.eval("return 1", 0)
-        except redis.exceptions.ResponseError as error:
-            if "unknown command" not in str(error):
-                raise
-            raise unittest.SkipTest("SKIPPED: the application sends EVAL, which this server does not have yet") from error
 
 
 class Runs:

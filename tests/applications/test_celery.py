@@ -14,7 +14,6 @@ RUNS = WORKER = None
 
 def setUpModule():
     global RUNS, WORKER, jobs, celery
-    shard.needs_scripts()
     RUNS = shard.Runs()
     os.environ |= {"JOBS_NODES": shard.nodes(), "JOBS_RUNS": RUNS.path}
     import celery

@@ -53,7 +53,6 @@ class DjangoRedis(unittest.TestCase):
         self.assertEqual(cache.get_many([f"many:{i}" for i in range(20)]), {})
 
     def test_counters(self):
-        shard.needs_scripts()
         cache.set("n", 1)
         threads = [threading.Thread(target=lambda: [cache.incr("n") for _ in range(10)]) for _ in range(4)]
         for thread in threads:
@@ -66,7 +65,6 @@ class DjangoRedis(unittest.TestCase):
             cache.incr("nothing")
 
     def test_lock(self):
-        shard.needs_scripts()
         with cache.lock("lock", timeout=10):
             self.assertFalse(cache.lock("lock", timeout=10).acquire(blocking=False))
         self.assertTrue(cache.lock("lock", timeout=0.1).acquire(blocking=False))

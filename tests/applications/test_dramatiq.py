@@ -19,7 +19,6 @@ RUNS = BROKER = None
 
 def setUpModule():
     global RUNS, BROKER, add, third_time, note
-    shard.needs_scripts()
     # Of the messages that fail on purpose.
     logging.getLogger("dramatiq").setLevel(logging.CRITICAL)
     RUNS = shard.Runs()

@@ -24,7 +24,6 @@ class Later(Exception):
 
 def setUpModule():
     global RUNS, QUEUE, add, third_time, note, once
-    shard.needs_scripts()
     # Of the tasks that fail on purpose.
     logging.getLogger("huey").setLevel(logging.CRITICAL)
     RUNS = shard.Runs()

@@ -13,10 +13,6 @@ import shard
 from primary import PrimaryConnection, retry
 
 
-def setUpModule():
-    shard.needs_scripts()
-
-
 def storage():
     """limits' storage for one server, with connections that find the primary."""
     pool = redis.ConnectionPool(connection_class=PrimaryConnection, nodes=shard.nodes(), retry=retry())

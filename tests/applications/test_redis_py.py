@@ -34,10 +34,6 @@ def count_through(failover, increment):
 
 
 class Locks(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        shard.needs_scripts()
-
     def test_one_holder_at_a_time(self):
         client = shard.client()
         holders, most = [], []
@@ -77,7 +73,6 @@ class Locks(unittest.TestCase):
 class LocksThroughAFailover(unittest.TestCase):
     def test_a_lock_stays_with_its_holder(self):
         """Guarantee: no acknowledged lock is lost. Its deadline continues on the new primary."""
-        shard.needs_scripts()
         client, other = shard.client(), shard.client()
         with shard.Failover() as failover:
             held = client.lock("lock:failover", timeout=60)

@@ -17,7 +17,6 @@ RUNS = WORKER = QUEUE = None
 
 def setUpModule():
     global RUNS, WORKER, QUEUE, jobs, rq
-    shard.needs_scripts()
     RUNS = shard.Runs()
     os.environ |= {"JOBS_NODES": shard.nodes(), "JOBS_RUNS": RUNS.path}
     import rq

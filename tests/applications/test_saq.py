@@ -15,7 +15,6 @@ RUNS = None
 
 def setUpModule():
     global RUNS
-    shard.needs_scripts()
     # Of the jobs that fail on purpose.
     logging.getLogger("saq").setLevel(logging.CRITICAL)
     RUNS = shard.Runs()
