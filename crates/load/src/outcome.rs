@@ -15,7 +15,7 @@ pub enum Outcome {
 
 /// Error codes by which a server says that it has done nothing. `ERR` is one of them: a server uses it for invalid
 /// requests only.
-const REFUSALS: [&[u8]; 24] = [
+const REFUSALS: [&[u8]; 28] = [
     b"ERR",
     b"CLUSTERDOWN",
     b"MOVED",
@@ -40,6 +40,10 @@ const REFUSALS: [&[u8]; 24] = [
     b"IDEMPOTENCYREUSED",
     b"STALE",
     b"DEADLINE",
+    b"BUSY",
+    b"NOTBUSY",
+    b"UNKILLABLE",
+    b"NOSCRIPT",
 ];
 
 /// Error codes after which a write may have happened or may still happen. `UNBLOCKED` ends a wait for the commit of an

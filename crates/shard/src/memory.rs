@@ -136,8 +136,9 @@ mod tests {
     #[test]
     fn times_over_the_bound_add_up() {
         let (mut overrun, at) = (Overrun::default(), |ms: u64| BootNs(ms * 1_000_000));
-        [(false, 1), (true, 10), (true, 15), (false, 20), (false, 30), (true, 40)]
-            .map(|(is_over, ms)| overrun.follow(is_over, at(ms)));
+        for (is_over, ms) in [(false, 1), (true, 10), (true, 15), (false, 20), (false, 30), (true, 40)] {
+            overrun.follow(is_over, at(ms));
+        }
         let ms = |span: Duration| span.as_millis();
         assert_eq!((ms(overrun.current(at(45))), ms(overrun.total(at(45)))), (5, 15));
     }

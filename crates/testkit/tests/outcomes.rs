@@ -47,6 +47,9 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::KeysUnknown,
         Refusal::TypeUnknown,
         Refusal::Late,
+        Refusal::ScriptRuns { is_function: false },
+        Refusal::ScriptRuns { is_function: true },
+        Refusal::ScriptTooSlow { time_max: Duration::from_secs(1) },
     ];
     for refusal in &refusals {
         // A new code belongs into the list above.
@@ -71,7 +74,9 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
             | Refusal::ReplyTooLong
             | Refusal::KeysUnknown
             | Refusal::TypeUnknown
-            | Refusal::Late => {}
+            | Refusal::Late
+            | Refusal::ScriptRuns { .. }
+            | Refusal::ScriptTooSlow { .. } => {}
             // Below: it refuses this attempt, and says nothing of those before.
             Refusal::KeyPast { .. } => unreachable!("it is not in the list"),
         }

@@ -175,6 +175,10 @@ impl Flags {
     pub const READONLY: Flags = Flags(flag::READONLY);
     /// Refused while the memory in use is over `maxmemory`.
     pub const DENYOOM: Flags = Flags(flag::DENYOOM);
+    /// Scripts may not run it.
+    pub const NOSCRIPT: Flags = Flags(flag::NOSCRIPT);
+    /// It runs while a script takes long.
+    pub const ALLOW_BUSY: Flags = Flags(flag::ALLOW_BUSY);
     /// Manages the server; MONITOR does not show it.
     pub const ADMIN: Flags = Flags(flag::ADMIN);
     /// MONITOR does not show it, but what it runs.

@@ -71,7 +71,7 @@ impl RdbFile {
         facts: &FileFacts,
         out: &mut Vec<u8>,
     ) -> Result<RdbFile, FileError> {
-        let reader = files.open(index)?;
+        let reader = files.reader(index)?;
         let start = RdbStart { dialect: facts.dialect, facts: &facts.facts(), keys: facts.keys };
         let export = SnapshotExport::begin(facts.shard, reader.head(), start, out)?;
         Ok(RdbFile { reader, export: Some(export) })

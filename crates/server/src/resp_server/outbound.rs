@@ -110,7 +110,9 @@ impl Feed<'_> {
                 }
             };
             tokio::select! {
-                () = client.killed() => return Ok(()),
+                killed = client.killed_or_called() => if killed {
+                    return Ok(());
+                },
                 ready = ready => {
                     if self.note_ready(ready?)? == Next::Ends {
                         return Ok(());

@@ -62,7 +62,7 @@ impl SnapshotFiles {
     }
 
     /// Opens a snapshot. It can be read to its end even if it is removed meanwhile.
-    pub(crate) fn open(&self, index: LogIndex) -> Result<SnapshotReader, SnapshotError> {
+    pub(crate) fn reader(&self, index: LogIndex) -> Result<SnapshotReader, SnapshotError> {
         self.folder.read(index)
     }
 
