@@ -1,5 +1,5 @@
-//! Which commands write data or run scripts that may: an idempotency key has an effect on these alone. A test of the whole project compares
-//! the list with the server's table of commands.
+//! Which commands write data or run scripts that may: an idempotency key has an effect on these alone. A test of the
+//! whole project compares the list with the server's table of commands.
 
 use bytes::Bytes;
 

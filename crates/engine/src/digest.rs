@@ -2,8 +2,8 @@
 //!
 //! The digest is the sum, modulo 2^128, of one hash per key, so it does not depend on the order of tables. It covers
 //! key, type, value, deadline, the encoding that OBJECT ENCODING reports of a string, and every field of a hash with
-//! its deadline, and the libraries of functions. It does not cover access times, which differ between replicas, nor the cluster's seed. It detects
-//! mistakes, not forgeries.
+//! its deadline, and the libraries of functions. It does not cover access times, which differ between replicas, nor the
+//! cluster's seed. It detects mistakes, not forgeries.
 
 use crate::codec::digest::Running;
 use crate::keyspace::{Entry, ValueRef};

@@ -13,10 +13,11 @@ use fastness_engine::{Key, KeyWait};
 use fastness_resp::Args;
 use fastness_types::{BootNs, Durability, Seq};
 
-use crate::execution::{Execution, MemoryCheck, depends_on};
+use crate::execution::{Execution, depends_on};
 use crate::idempotency::attempt::{Attempt, payload_of_command};
 use crate::key_waiter::{Asked, KeyWaiter, WaitEnd};
 use crate::key_waits::KeyRequest;
+use crate::memory_check::MemoryCheck;
 use crate::outcome::{Outcome, WaitAnswer};
 use crate::session::WaitsFor;
 use crate::state::{Primary, Replica, State};

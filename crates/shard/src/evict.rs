@@ -21,7 +21,8 @@ use fastness_engine::{Evicted, EvictionEnd, Room};
 use fastness_types::{BootNs, limits};
 
 use crate::batch::UnitKind;
-use crate::execution::{Execution, MemoryCheck};
+use crate::execution::Execution;
+use crate::memory_check::{MadeRoom, MemoryCheck};
 use crate::now::Now;
 use crate::session::WaitsFor;
 use crate::stage::StagedUnit;
@@ -31,15 +32,6 @@ use crate::state::{Primary, State};
 const KEYS_PER_CHECK: usize = 16;
 /// While CLIENT PAUSE is in effect, how often the end of it is checked.
 const PAUSE_CHECK_MAX: Duration = Duration::from_secs(1);
-
-/// Whether a command that may need memory runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MadeRoom {
-    /// It runs, after this check.
-    Runs(MemoryCheck),
-    /// It waits.
-    Waits,
-}
 
 impl Execution<'_> {
     /// Evicts keys if that is necessary for a command, and says whether it may run. Records what it waits for.

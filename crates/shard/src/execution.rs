@@ -17,13 +17,13 @@ use crate::batch::UnitKind;
 use crate::client_override::{DurabilityOverride, ReadConfirmation};
 use crate::data::Data;
 use crate::edges::Edges;
-use crate::evict::MadeRoom;
 use crate::flow::FlowControl;
 use crate::front_end::FrontEnd;
 use crate::idempotency::IdempotencyKey;
 use crate::idempotency::attempt::{Attempt, payload_of_command};
 use crate::key_waiter::Asked;
 use crate::lag::GateState;
+use crate::memory_check::{MadeRoom, MemoryCheck};
 use crate::now::Now;
 use crate::outcome::{Outcome, PendingReply, WrittenAt};
 use crate::refusal::Refusal;
@@ -53,14 +53,6 @@ pub(crate) struct Execution<'a> {
     pub(crate) mode: Durability,
     /// Set while a command runs that may wait for keys.
     pub(crate) asked: Option<Box<Asked>>,
-}
-
-/// Whether a command that needs memory is refused if `maxmemory` is exceeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MemoryCheck {
-    Needed,
-    /// Memory was checked before.
-    Done,
 }
 
 impl Execution<'_> {

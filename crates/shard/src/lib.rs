@@ -19,6 +19,7 @@
 mod admit;
 pub mod batch;
 mod blocking;
+mod changed;
 pub mod changes;
 mod client_override;
 mod client_pause;
@@ -50,6 +51,7 @@ mod leadership;
 mod loading;
 mod log_walk;
 mod memory;
+mod memory_check;
 mod mode;
 mod notifying;
 mod now;

@@ -3,8 +3,8 @@
 //! As in Valkey, all allocated memory counts, except buffers that only serve replication. Counted are: the data, an
 //! image of it that is being written, and undo records (all three counted by the engine); uncommitted effects; and for
 //! every connection its unexecuted input, its unsent replies (pending for a commit, or not read by the client), queued
-//! commands and watched keys; keyspace notifications on their way; idempotency records. The memory of the log and of the links to other nodes is not
-//! counted; it is bounded by its own options.
+//! commands and watched keys; keyspace notifications on their way; idempotency records. The memory of the log and of
+//! the links to other nodes is not counted; it is bounded by its own options.
 //!
 //! Nothing is scanned. A front end reports the memory of a connection when it changes ([`ClientShare::set`]). The sum
 //! is passed to the engine before it decides whether a command may use more memory.

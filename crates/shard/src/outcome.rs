@@ -15,8 +15,8 @@ pub enum Outcome {
         wrote: bool,
     },
     /// Nothing was appended, and nothing was run unless it is a script that is suspended: too much is uncommitted
-    /// (`limits::OPEN_EFFECT_BYTES_MAX`), leadership is being handed over, clients are paused, writes are slowed, memory
-    /// is full, a script runs, or no primary is known. Send the replies that are released, await what
+    /// (`limits::OPEN_EFFECT_BYTES_MAX`), leadership is being handed over, clients are paused, writes are slowed,
+    /// memory is full, a script runs, or no primary is known. Send the replies that are released, await what
     /// [`crate::Session::waits_for`] says, run the same command again.
     Busy,
     /// WAIT or WAITAOF: send the replies that are released, await [`crate::Shard::wait`], append its answer.

@@ -8,11 +8,11 @@ use fastness_resp::Args;
 
 use crate::admit::{Admitted, Denied, Request};
 use crate::data::Data;
-use crate::evict::MadeRoom;
-use crate::execution::{Execution, MemoryCheck, depends_on};
+use crate::execution::{Execution, depends_on};
 use crate::front_end::{ExecutedQueued, FrontEndOutcome};
 use crate::idempotency::attempt::{Attempt, FirstAttempt, payload_of_queue};
 use crate::leader::Leader;
+use crate::memory_check::{MadeRoom, MemoryCheck};
 use crate::outcome::Outcome;
 use crate::refusal::{self, Refusal};
 use crate::scripts::place::RunPlace;
@@ -373,8 +373,8 @@ impl Execution<'_> {
         self.exec_one_reading(Some(primary.leader), primary.replica, spec, args)
     }
 
-    /// Runs one command of a transaction or script that changes no data; true if the reply shows more than the command's
-    /// own keys.
+    /// Runs one command of a transaction or script that changes no data; true if the reply shows more than the
+    /// command's own keys.
     pub(crate) fn exec_one_reading(
         &mut self,
         leader: Option<&Leader>,

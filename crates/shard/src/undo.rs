@@ -31,8 +31,8 @@
 //!
 //! The leader part is dropped with its dirty keys, its open batch and its pending replies; these are answered UNKNOWN,
 //! or CLUSTERDOWN where they only read. Clients that wait for keys are released, and those that cache what they have
-//! read are informed that nothing of it is valid. A staged mode or lag bound is forgotten. A script that is suspended is
-//! abandoned. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
+//! read are informed that nothing of it is valid. A staged mode or lag bound is forgotten. A script that is suspended
+//! is abandoned. An image that is being written may show what was undone: a snapshot starts again, a digest is answered
 //! with an error.
 //!
 //! # Invariants

@@ -1,6 +1,6 @@
-//! Units that a primary stages without a command: the removal of expired keys (of evicted ones: `evict.rs`), timestamps,
-//! and desired settings that the log does not have yet. Nothing is staged while a hand-over drains, without a lease, or
-//! with an untrusted wall clock.
+//! Units that a primary stages without a command: the removal of expired keys (of evicted ones: `evict.rs`),
+//! timestamps, and desired settings that the log does not have yet. Nothing is staged while a hand-over drains, without
+//! a lease, or with an untrusted wall clock.
 //!
 //! - A primary stages a unit with **only a timestamp** ([`UnitKind::Time`]) when the newest timestamp is
 //!   [`TIMESTAMP_EVERY`] old, while any key or field has a deadline. A shard without deadlines stages none. CLIENT

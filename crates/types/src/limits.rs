@@ -197,8 +197,8 @@ pub const CHANNEL_MATCH_TIME_MAX: Duration = Duration::from_millis(2);
 /// Messages that wait to be delivered to the subscribers of one replica, bytes; also those of transactions that wait
 /// for their commit. One more may exceed it.
 pub const DELIVERY_BYTES_MAX: usize = 32 * MIB;
-/// Keyspace notifications of one replica that wait for their commit or for their delivery, bytes, and those of one unit.
-/// What exceeds it is dropped.
+/// Keyspace notifications of one replica that wait for their commit or for their delivery, bytes, and those of one
+/// unit. What exceeds it is dropped.
 pub const NOTIFICATION_BYTES_MAX: usize = 16 * MIB;
 /// Messages from other replicas and nodes that wait for one replica, bytes; one more may exceed it.
 pub const CHANNEL_INBOX_BYTES_MAX: usize = 16 * MIB;

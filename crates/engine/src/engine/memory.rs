@@ -17,6 +17,7 @@
 //! their commit.
 
 use super::Engine;
+use crate::room::{MemoryBeside, Room};
 
 /// The reserve is this part of `maxmemory`, and at most [`RESERVE_MAX`].
 const RESERVE_PART: u64 = 64;
@@ -24,29 +25,6 @@ const RESERVE_PART: u64 = 64;
 const RESERVE_MAX: u64 = 16 * 1024 * 1024;
 /// An image makes keys leave while it takes up to this part of `maxmemory`.
 const IMAGE_PART: u64 = 8;
-
-/// Bytes outside of the engine that count against `maxmemory`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MemoryBeside {
-    /// Effects that have not committed.
-    pub uncommitted: u64,
-    /// What was written of an image and waits for the disk.
-    pub image: u64,
-    /// Everything else: clients' buffers and the like.
-    pub rest: u64,
-}
-
-/// Whether a command may use more memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// It may.
-    Enough,
-    /// Not yet: enough memory will be free when what is staged has committed and was freed, or more can be evicted
-    /// then.
-    AfterCommit,
-    /// No.
-    Lacking,
-}
 
 impl Engine {
     /// Bytes in use: by the data, by an image in progress, by undo records, and what the owner has reported with

@@ -9,7 +9,7 @@
 //!   of itself.
 
 pub mod apply;
-pub mod changed;
+mod changed;
 mod digest;
 pub mod evict;
 pub mod execute;
@@ -23,6 +23,7 @@ pub mod undo;
 mod watch;
 mod write;
 
+use crate::changed::ChangedKeys;
 use crate::env::Env;
 use crate::eviction::choice::Choice;
 use crate::eviction::policy::EvictionOptions;
@@ -30,11 +31,10 @@ use crate::image::{Image, Loader};
 use crate::keyspace::retired::Freeing;
 use crate::keyspace::{Key, Keyspace, PackedLimits, TypeNumber, ValueRef};
 use crate::notify::Notifier;
+use crate::room::MemoryBeside;
 use crate::watch::Watchers;
-use changed::ChangedKeys;
 use fastness_resp::Args;
 use fastness_types::{FormatLevel, HashSeed, SLOTS, Slot, WallMs};
-use memory::MemoryBeside;
 use std::ops::RangeInclusive;
 
 /// The configuration of an engine.
@@ -308,8 +308,9 @@ impl Engine {
         self.keyspace.freeing()
     }
 
-    /// Discards all data, timestamps and counters, and keeps the bound of memory, the options of eviction, the slots and
-    /// the classes of notifications. The old data counts as memory in use until [`Engine::release_some`] has freed it.
+    /// Discards all data, timestamps and counters, and keeps the bound of memory, the options of eviction, the slots
+    /// and the classes of notifications. The old data counts as memory in use until [`Engine::release_some`] has freed
+    /// it.
     pub fn restart(&mut self) {
         self.drop_image();
         self.keyspace.restart();

@@ -86,8 +86,8 @@ impl Engine {
         }
     }
 
-    /// For a value that has taken the place of what `existed`: forgets that its key is new, all that was noted after the
-    /// mark.
+    /// For a value that has taken the place of what `existed`: forgets that its key is new, all that was noted after
+    /// the mark.
     #[inline]
     pub(crate) fn is_replaced(&mut self, existed: bool, mark: usize) {
         if existed {

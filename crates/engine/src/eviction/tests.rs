@@ -2,7 +2,7 @@
 
 use super::policy::{EvictionOptions, EvictionPolicy};
 use crate::engine::evict::{Evicted, EvictionEnd};
-use crate::engine::memory::{MemoryBeside, Room};
+use crate::room::{MemoryBeside, Room};
 use crate::testing::{Bench, Counter};
 use fastness_types::Seq;
 

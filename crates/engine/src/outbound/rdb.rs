@@ -10,8 +10,8 @@
 //! 0xFF  CRC-64, 8 bytes, little-endian
 //! ```
 //!
-//! A value has the form that DUMP gives it, without the footer. Libraries of functions may be anywhere between the facts
-//! and the end: `0xF5` and the code.
+//! A value has the form that DUMP gives it, without the footer. Libraries of functions may be anywhere between the
+//! facts and the end: `0xF5` and the code.
 
 use super::dialect::Dialect;
 use crate::codec::rdb::{FOOTER_BYTES, RunningCrc, running_crc, write_len, write_number, write_text};
@@ -114,8 +114,8 @@ impl RdbWriter {
 }
 
 impl Engine {
-    /// Appends all libraries and keys to a file, and removes them from memory. Values of an image that are not complete yet stay, so
-    /// that an image of any size passes through an engine of which little is in memory at a time.
+    /// Appends all libraries and keys to a file, and removes them from memory. Values of an image that are not complete
+    /// yet stay, so that an image of any size passes through an engine of which little is in memory at a time.
     pub fn drain_to_rdb(&mut self, rdb: &mut RdbWriter, out: &mut Vec<u8>) -> WrittenKeys {
         let written = WrittenKeys { keys: self.keyspace_stats().keys, digest: self.digest() };
         self.keyspace.libraries().iter().for_each(|(_, library)| rdb.write_library(&library.code, out));

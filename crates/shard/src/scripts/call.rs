@@ -9,8 +9,9 @@ use fastness_types::Seq;
 
 use super::place::RunPlace;
 use super::script_run::ScriptRun;
-use crate::execution::{Execution, MemoryCheck, depends_on};
+use crate::execution::{Execution, depends_on};
 use crate::front_end::ExecutedQueued;
+use crate::memory_check::MemoryCheck;
 use crate::refusal::Refusal;
 use crate::slots_seen::SlotsSeen;
 

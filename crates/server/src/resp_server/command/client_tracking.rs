@@ -50,10 +50,10 @@ enum TrackingRefusal {
     #[error("ERR You can't specify both OPTIN mode and OPTOUT mode")]
     BothChoices,
     #[error(
-        "ERR You can't switch {0} before disabling tracking for this client, and then re-enabling it with a different \
+        "ERR You can't switch {0} mode{1} before disabling tracking for this client, and then re-enabling it with a different \
          mode."
     )]
-    Switched(&'static str),
+    Switched(&'static str, &'static str),
     #[error("ERR Prefix '{own}' overlaps with {kind} prefix '{other}'. Prefixes for a single client must not overlap.")]
     Overlap { own: String, kind: &'static str, other: String },
     #[error(transparent)]
@@ -126,14 +126,14 @@ fn may_receive(call: &Call<'_, '_>, id: u64) -> bool {
 /// Whether the options are compatible with each other, and with what the connection has set before.
 fn check(options: &TrackingOptions<'_>, state: &ClientTracking) -> Result<(), TrackingRefusal> {
     let TrackingOptions { is_bcast, is_optin, is_optout, prefixes, .. } = options;
-    let switches = |is_different: bool, what: &'static str| match is_different {
-        true => Err(TrackingRefusal::Switched(what)),
+    let switches = |is_different: bool, what: &'static str, how: &'static str| match is_different {
+        true => Err(TrackingRefusal::Switched(what, how)),
         false => Ok(()),
     };
     if !is_bcast && !prefixes.is_empty() {
         return Err(TrackingRefusal::PrefixAlone);
     }
-    switches(state.is_on() && state.is_bcast() != *is_bcast, "BCAST mode on/off")?;
+    switches(state.is_on() && state.is_bcast() != *is_bcast, "BCAST", " on/off")?;
     if *is_bcast && (*is_optin || *is_optout) {
         return Err(TrackingRefusal::BcastWithChoice);
     }
@@ -141,7 +141,7 @@ fn check(options: &TrackingOptions<'_>, state: &ClientTracking) -> Result<(), Tr
         return Err(TrackingRefusal::BothChoices);
     }
     let is_opposite = (*is_optin && state.is_optout()) || (*is_optout && state.is_optin());
-    switches(is_opposite, "OPTIN/OPTOUT mode")?;
+    switches(is_opposite, "OPTIN/OPTOUT", "")?;
     check_overlaps(prefixes, state)
 }
 
