@@ -65,6 +65,10 @@ replays! {
     config_value = "config-value",
     grpc_request = "grpc-request",
     grpc_replies = "grpc-replies",
+    script_json = "script-json",
+    script_msgpack = "script-msgpack",
+    script_struct = "script-struct",
+    script_pattern = "script-pattern",
 }
 
 #[test]

@@ -188,6 +188,10 @@ fn raised_while_loading(value: &Value) -> Vec<u8> {
     }
 }
 
+/// What is wrong with a function's name that is none.
+const WRONG_NAME: &str =
+    "Function names can only contain letters, numbers, or underscores(_) and must be at least one character long";
+
 /// Keeps the functions that a library has registered, if their names are right.
 fn kept(
     inner: &Inner,
@@ -198,7 +202,7 @@ fn kept(
     let mut wrong = registered.is_empty().then_some("No functions registered");
     for (spec, function) in registered {
         if !shebang::is_name(&spec.name) {
-            wrong = Some(shebang::WRONG_NAME);
+            wrong = Some(WRONG_NAME);
         } else if functions.contains_key(&spec.name) {
             wrong = Some("Function already exists in the library");
         } else if let Ok(compiled) = inner.functions.keep(state, &function) {

@@ -131,7 +131,7 @@ fn a_long_unit_reaches_the_subscriber_and_what_exceeds_the_bound_is_counted() {
     let server = open(Durability::Async, "notify-keyspace-events Eg\nclient-output-buffer-limit pubsub 0 0 0");
     let mut client = server.connect();
     let mut all = subscriber(&server, &["del"]);
-    let keys: Vec<String> = (0..100_000).map(|i| format!("key {i}")).collect();
+    let keys: Vec<String> = (0..100_000).map(|i| format!("{{tag}} {i}")).collect();
     let pairs: Vec<&str> = std::iter::once("MSET").chain(keys.iter().flat_map(|key| [&key[..], "v"])).collect();
     assert_eq!(client.call(&pairs), simple("OK"));
     let del: Vec<&str> = std::iter::once("DEL").chain(keys.iter().map(String::as_str)).collect();

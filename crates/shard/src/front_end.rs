@@ -259,6 +259,11 @@ impl ShardView<'_> {
         self.replica.expires_actively = on;
     }
 
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: whether scripts on this replica may run DEBUG. Initially they may not.
+    pub fn set_debug_in_scripts(&mut self, on: bool) {
+        self.replica.scripts.allows_debug = on;
+    }
+
     /// Whether the data is served: `false` while it is restored from snapshot and log.
     #[must_use]
     pub fn is_serving(&self) -> bool {

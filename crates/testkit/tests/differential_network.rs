@@ -143,10 +143,17 @@ async fn random_commands_over_the_network_have_equal_replies() {
     random_commands(|request, _| request.clone()).await;
 }
 
-/// The same, each from within a script, whose conversions of replies are compared with it.
+/// The same, each from within a script, whose conversions of replies are compared with it. Only commands whose keys are
+/// in the script's slot: after one whose keys are not, the reference refuses those that follow, too.
 #[tokio::test]
 async fn random_commands_of_scripts_have_equal_replies() {
     random_commands(|request, version| {
+        let slot = fastness_types::slot_of(b"{t}");
+        let args = Args::owned(request);
+        let is_elsewhere = |key: &[u8]| fastness_types::slot_of(key) != slot;
+        if command::table().look_up(args).is_ok_and(|spec| spec.keys(args).any(is_elsewhere)) {
+            return words(&["PING"]);
+        }
         let script = format!("redis.setresp({}) return redis.pcall(unpack(ARGV))", version + 2);
         let mut sent = words(&["EVAL", &script, "1", "{t}"]);
         sent.extend(request.iter().cloned());
@@ -179,7 +186,8 @@ async fn random_commands(form: impl Fn(&Request, usize) -> Request) {
         let request = generator.command();
         let version = generator.rng().below(2);
         let sent = form(&request, version);
-        pair.step_as(&request, &sent, version);
+        let compared = if sent.len() == 1 { &sent } else { &request };
+        pair.step_as(compared, &sent, version);
     }
     pair.step(&words(&["KEYS", "*"]), 0);
 }

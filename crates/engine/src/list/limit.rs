@@ -100,7 +100,7 @@ mod tests {
             (0, NodeLimit::Elements(1)),
             (1, NodeLimit::Elements(1)),
             (128, NodeLimit::Elements(128)),
-            (i64::MAX, NodeLimit::Elements(usize::MAX)),
+            (i64::MAX, NodeLimit::Elements(i64::MAX as usize)),
         ] {
             assert_eq!(NodeLimit::of_option(option), limit, "{option}");
         }

@@ -39,6 +39,8 @@ pub(crate) struct Scripting {
     /// From this time of a run on other commands are answered BUSY; zero: never.
     pub(super) busy_after: Duration,
     pub(super) time_max: Duration,
+    /// Whether scripts may run DEBUG.
+    pub(crate) allows_debug: bool,
     /// Wakes commands that wait for a script.
     pub(super) ended: Rc<Notify>,
 }
@@ -51,6 +53,7 @@ impl Default for Scripting {
             suspended: None,
             busy_after: Duration::from_secs(5),
             time_max: limits::SCRIPT_TIME_MAX,
+            allows_debug: false,
             ended: Rc::new(Notify::new()),
         }
     }

@@ -93,6 +93,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
         summary: "Does nothing: no periodic job resizes buffers of replies." },
     Subcommand { name: "set-active-expire", arity: 3..=3, syntax: "(0|1)", run: set_active_expire,
         summary: "Stops or resumes the removal of expired keys and fields that no command meets." },
+    Subcommand { name: "set-disable-deny-scripts", arity: 3..=3, syntax: "(0|1)", run: set_disable_deny_scripts,
+        summary: "Lets scripts run DEBUG, or not. Other commands that scripts may not run stay refused." },
     Subcommand { name: "sleep", arity: 3..=3, syntax: "<seconds>", run: sleep,
         summary: "Blocks this shard, for at most half of loop-stall-max." },
     Subcommand { name: "stringmatch-len", arity: 4..=4, syntax: "<length> <pattern>", run: stringmatch_len,
@@ -125,7 +127,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("restart", "the lab stops nodes"),
     ("sdslen", "no value is stored as an SDS"),
     ("segfault", "the lab stops nodes"),
-    ("set-disable-deny-scripts", "there are no scripts"),
     ("set-skip-checksum-validation", "checksums are always checked"),
     ("stringmatch-test", "the matcher is tested beside its code"),
     ("structsize", "there are no structures of C"),
@@ -202,6 +203,12 @@ fn help(call: &mut Call<'_, '_>) -> FrontEndOutcome {
 fn set_active_expire(call: &mut Call<'_, '_>) -> FrontEndOutcome {
     let Some(on) = flag(call.args.get(2)) else { return refuse(call.out, NO_FLAG) };
     call.shard.set_active_expiry(on);
+    ok(call)
+}
+
+fn set_disable_deny_scripts(call: &mut Call<'_, '_>) -> FrontEndOutcome {
+    let Some(on) = flag(call.args.get(2)) else { return refuse(call.out, NO_FLAG) };
+    call.shard.set_debug_in_scripts(on);
     ok(call)
 }
 

@@ -150,7 +150,6 @@ const OTHERS: &[Command] = &[
     Command::refused("cluster|migrateslots", MANAGED),
     Command::refused("cluster|replicate", MANAGED),
     Command::refused("cluster|reset", MANAGED),
-    Command::refused("cluster|saveconfig", MANAGED),
     Command::refused("cluster|set-config-epoch", MANAGED),
     Command::refused("cluster|setslot", MANAGED),
     Command::refused("cluster|syncslots", MANAGED),
