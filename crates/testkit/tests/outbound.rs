@@ -301,7 +301,7 @@ async fn tools_get_a_file_and_commands_and_slow_ones_are_cut_off() -> Result<()>
     let mut read = Vec::new();
     read_until(&mut tool, &mut read, b"$EOF:")?;
     let at = read.windows(5).position(|window| window == b"$EOF:").context("no mark")?;
-    while read.len() < at + 47 || !read[at + 47..].ends_with(&read[at + 5..at + 45].to_vec()) {
+    while read.len() < at + 47 || !read[at + 47..].ends_with(&read[at + 5..at + 45]) {
         let mut chunk = [0; 65_536];
         let len = tool.read(&mut chunk)?;
         ensure!(len > 0, "the connection has ended within the file");

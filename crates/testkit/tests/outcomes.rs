@@ -23,9 +23,8 @@ fn error(text: &str) -> Value {
     Value::Error(text.as_bytes().to_vec())
 }
 
-#[test]
-fn every_refusal_is_one_and_the_doubt_is_none() {
-    let refusals = [
+fn all_refusals() -> Vec<Refusal> {
+    vec![
         Refusal::CrossSlot,
         Refusal::Moved { slot: Slot(7), address: "host:1".into() },
         Refusal::ClusterDown,
@@ -50,8 +49,12 @@ fn every_refusal_is_one_and_the_doubt_is_none() {
         Refusal::ScriptRuns { is_function: false },
         Refusal::ScriptRuns { is_function: true },
         Refusal::ScriptTooSlow { time_max: Duration::from_secs(1) },
-    ];
-    for refusal in &refusals {
+    ]
+}
+
+#[test]
+fn every_refusal_is_one_and_the_doubt_is_none() {
+    for refusal in &all_refusals() {
         // A new code belongs into the list above.
         match refusal {
             Refusal::CrossSlot
