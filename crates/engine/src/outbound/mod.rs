@@ -2,8 +2,8 @@
 //!
 //! - [`dialect`]: what a reader understands, by the version that it names.
 //! - [`rdb`]: an RDB file, written from the records of an image.
-//! - [`unit`]: the effects of one unit as commands. `keys`, `lists`, `streams`: those of these types; `writer`: how a
-//!   command is written.
+//! - [`unit`](mod@unit): the effects of one unit as commands. `keys`, `lists`, `streams`: those of these types;
+//!   `writer`: how a command is written.
 //!
 //! # Rules
 //! - An effect is translated by itself, without the data that it changes. What a command needs beside the effect is
