@@ -151,6 +151,8 @@ fn stacks_are_bounded() {
         "return cmsgpack.unpack(('\\1'):rep(100000))",
         "return struct.unpack(('b'):rep(100000), ('x'):rep(100000))",
         "return {unpack({}, 1, 7990)}",
+        "return pcall(unpack, {}, 0, 2147483647)",
+        "return pcall(unpack, {}, -2147483648, 2147483647)",
         "local t = {} for i = 1, 7000 do t[i] = 'x' .. i end return bit.band(unpack(t))",
         "local t = {} for i = 1, 7900 do t[i] = 'x' .. i end return redis.call(unpack(t))",
         "local t = {} for i = 1, 7900 do t[i] = 'x' .. i end return #cmsgpack.pack(unpack(t))",

@@ -147,15 +147,15 @@ async fn random_commands_over_the_network_have_equal_replies() {
 /// in the script's slot: after one whose keys are not, the reference refuses those that follow, too.
 #[tokio::test]
 async fn random_commands_of_scripts_have_equal_replies() {
-    random_commands(|request, version| {
+    random_commands(|request, _| {
         let slot = fastness_types::slot_of(b"{t}");
         let args = Args::owned(request);
         let is_elsewhere = |key: &[u8]| fastness_types::slot_of(key) != slot;
         if command::table().look_up(args).is_ok_and(|spec| spec.keys(args).any(is_elsewhere)) {
             return words(&["PING"]);
         }
-        let script = format!("redis.setresp({}) return redis.pcall(unpack(ARGV))", version + 2);
-        let mut sent = words(&["EVAL", &script, "1", "{t}"]);
+        // Maps of RESP3 have no order in Lua.
+        let mut sent = words(&["EVAL", "return redis.pcall(unpack(ARGV))", "1", "{t}"]);
         sent.extend(request.iter().cloned());
         sent
     })

@@ -107,6 +107,15 @@ function native.loadstring(code, name)
   return loadstring(code, name)
 end
 
+-- Lua's own counts the results in 32 bits, and a compiler may remove its check of them (CVE-2025-46817).
+local raw_unpack = unpack
+function native.unpack(t, first, last)
+  local from = tonumber(first or 1)
+  local to = tonumber(last or type(t) == "table" and #t)
+  if from and to and not (to - from < 8000) then error("too many results to unpack", 2) end
+  return raw_unpack(t, first, last)
+end
+
 function native.foreach(t, f)
   for k, v in native.next, t do
     local result = f(k, v)
@@ -130,7 +139,7 @@ local globals = {
   getmetatable = native.getmetatable, ipairs = ipairs, load = native.entries.load,
   loadstring = native.entries.loadstring, next = native.next, pairs = native.pairs, pcall = native.pcall,
   rawequal = rawequal, rawget = native.rawget, rawset = native.rawset, select = select,
-  setmetatable = native.setmetatable, tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
+  setmetatable = native.setmetatable, tonumber = tonumber, tostring = tostring, type = type, unpack = native.unpack,
   xpcall = native.xpcall,
   string = view(strings), table = view(tables), math = view(maths), coroutine = view(coroutines),
   os = view {clock = os.clock}, cjson = view(native.cjson), cmsgpack = view(native.cmsgpack),
