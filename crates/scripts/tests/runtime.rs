@@ -336,7 +336,7 @@ fn wrong_libraries_are_refused() {
             "#!lua name=x\nredis.register_function('f', function() end) redis.register_function('f', function() end)",
             "ERR Function already exists in the library",
         ),
-        ("#!lua name=x\nredis.register_function('f-g', function() end)", "ERR Library names can only contain letters"),
+        ("#!lua name=x\nredis.register_function('f-g', function() end)", "ERR Function names can only contain letters"),
         ("#!lua name=x\nwhile true do end", "ERR Error registering functions: ERR FUNCTION LOAD timeout"),
         (
             "#!lua name=x\nwhile true do coroutine.wrap(error)() end",

@@ -84,7 +84,8 @@ fn while_commits_stall_no_more_is_evicted_than_needed() {
             assert!(written > 20 && (1..=written + KEYS / 32).contains(&left), "{left} evicted for {written}");
             for _ in 0..50 {
                 world.advance(100 * MS).await;
-                assert_eq!(client.run("SET waits 1").outcome, Outcome::Busy);
+                // What is freed meanwhile is room for a few more writes at most.
+                assert!(write_until_full(&mut client) < 50);
             }
             assert!(evicted(&world) <= left + 50, "{} after {left}", evicted(&world));
             assert!(keys(&world) > KEYS * 9 / 10, "{} keys", keys(&world));
