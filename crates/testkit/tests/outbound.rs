@@ -171,6 +171,8 @@ fn contents(connection: &mut ReferenceConnection, with_field_deadlines: bool) ->
                 fields
             }
             "+stream" => stream(connection, &key)?,
+            // It has expired since KEYS.
+            "+none" => continue,
             other => bail!("{key}: {other}"),
         };
         let deadline = text(connection, &format!("PEXPIRETIME {key}"))?;
