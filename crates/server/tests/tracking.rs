@@ -185,6 +185,12 @@ fn noloop_hides_own_changes_alone() {
     assert!(matches!(reader.call(&["EXEC"]), Value::Array(_)));
     assert_eq!(wide.receive(), invalid(&["{n}j", "{n}k"]));
     expect_nothing(&mut reader);
+    // The command that ends NOLOOP is no writer of what follows.
+    ok(&mut reader, &["CLIENT", "TRACKING", "OFF"]);
+    ok(&mut reader, &["CLIENT", "TRACKING", "ON"]);
+    assert_eq!(reader.call(&["GET", "k"]), bulk("3"));
+    ok(&mut writer, &["SET", "k", "5"]);
+    assert_eq!(reader.receive(), invalid(&["k"]));
 }
 
 #[test]

@@ -110,6 +110,7 @@ end
 -- Lua's own counts the results in 32 bits, and a compiler may remove its check of them (CVE-2025-46817).
 local raw_unpack = unpack
 function native.unpack(t, first, last)
+  if first == nil and last == nil then return raw_unpack(t) end
   local from = tonumber(first or 1)
   local to = tonumber(last or type(t) == "table" and #t)
   if from and to and not (to - from < 8000) then error("too many results to unpack", 2) end

@@ -362,7 +362,8 @@ impl Host for ConnectionFrontEnd<'_> {
 
     fn set_running(&mut self, running: bool) {
         self.replica.executing.set(running);
-        if self.client.tracking.is_noloop() {
+        // At the end in any case: CLIENT TRACKING OFF may have ended NOLOOP.
+        if !running || self.client.tracking.is_noloop() {
             self.replica.tracking.set_writer(self.client, running);
         }
         if running {
