@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test test-applications fresh-machine demo verify fix bench bench-grpc bench-recovery bench-pauses bench-crowd chaos soak sim plants fuzz failpoints test-upgrade conformance conformance-check ledger build-tools install
+.PHONY: help setup setup-test build run stop lab lab-down lab-clean test-lab test test-applications fresh-machine demo verify fix bench bench-grpc bench-recovery bench-memory bench-pauses bench-crowd chaos soak sim plants fuzz test-differential failpoints test-upgrade conformance conformance-check ledger build-tools install
 
 ENV := source deploy/setup/env.sh
 # `cargo build` that also estimates the minutes left.
@@ -88,7 +88,7 @@ build-tools: setup-test
 	@$(ENV); $(BUILD) --release -p fastness
 	@$(ENV); $(BUILD) --release -p fastness-testkit --bins
 
-bench: build-tools ## speed against a real Valkey in the same run; ARGS='--help' lists the options
+bench: build-tools ## speed against a real Valkey in the same run: ARGS=--types for the commands of all data types; ARGS='--help' lists the options
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
 
 bench-grpc: build-tools ## what a call over gRPC costs beside the same command over the protocol; ARGS='SECONDS ROUNDS'
@@ -97,6 +97,9 @@ bench-grpc: build-tools ## what a call over gRPC costs beside the same command o
 
 bench-recovery: build-tools ## restarts and undos with many keys, compared with a real Valkey's; ARGS='--keys 1000000'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/recovery" $(ARGS)
+
+bench-memory: build-tools ## memory of a million small values of each type, compared with a real Valkey's; ARGS='--only hash'
+	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/memory" $(ARGS)
 
 bench-pauses: build-tools ## what large commands cost other clients, and how long clients notice the loss of a primary; ARGS='--help'
 	@$(ENV); FASTNESS_BIN="$$CARGO_TARGET_DIR/release/fastness" "$$CARGO_TARGET_DIR/release/pauses" $(ARGS)
@@ -127,6 +130,9 @@ fuzz: setup ## arbitrary input to every decoder, checked: TIME=60 seconds or EXE
 		$(BUILD) --profile fuzz -p fastness-fuzz --bin fuzz
 	@$(ENV); "$$CARGO_TARGET_DIR/fuzz/fuzz" --ledger $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EXECUTIONS),--executions $(EXECUTIONS),--seconds $(or $(TIME),60)) $(ARGS)
+
+test-differential: build-tools ## random commands beside a real Valkey, compared: COMMANDS=10000000 SEED=n; ARGS='--help' lists the options
+	@$(ENV); "$$CARGO_TARGET_DIR/release/differential" --ledger $(if $(COMMANDS),--commands $(COMMANDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 failpoints: setup-test ## nodes that die at each step of a write, a snapshot, a hand-over, an undo
 	@$(ENV); $(BUILD) --workspace --bins

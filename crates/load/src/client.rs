@@ -34,7 +34,7 @@ pub type SharedTopology = Arc<Mutex<Option<Arc<Topology>>>>;
 /// A client of any kind, whatever it speaks: it runs each command at most once.
 #[async_trait]
 pub trait Caller: Send {
-    /// Runs one command on the primary of the key that follows its name. An error reply may be returned as such, or as
+    /// Runs one command on the primary of its first key. An error reply may be returned as such, or as
     /// the outcome that it means.
     ///
     /// # Errors
@@ -47,6 +47,22 @@ impl Caller for Client {
     async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome> {
         Client::call(self, command).await
     }
+}
+
+/// The first key of a command. It follows the name, or, for a script, the number of keys, or the word STREAMS.
+#[must_use]
+pub fn key_of<'a>(command: &[&'a [u8]]) -> &'a [u8] {
+    let is = |name: &[u8]| command.first().is_some_and(|first| first.eq_ignore_ascii_case(name));
+    let at = if is(b"XREADGROUP") || is(b"XREAD") {
+        command.iter().position(|word| word.eq_ignore_ascii_case(b"STREAMS")).map_or(1, |at| at + 1)
+    } else if is(b"EVAL") || is(b"EVALSHA") || is(b"FCALL") {
+        3
+    } else if is(b"XGROUP") {
+        2
+    } else {
+        1
+    };
+    command.get(at).copied().unwrap_or_default()
 }
 
 /// A cluster client (see the module's documentation).
@@ -63,12 +79,12 @@ impl Client {
         Client { access, connections: HashMap::new(), topology }
     }
 
-    /// Sends one command to the primary of the key that follows its name.
+    /// Sends one command to the primary of its first key.
     ///
     /// # Errors
     /// [`Outcome::Refused`] before anything was sent, [`Outcome::Unknown`] after that.
     pub async fn call(&mut self, command: &[&[u8]]) -> Result<Value, Outcome> {
-        let endpoint = self.primary(command[1]).await.ok_or(Outcome::Refused)?;
+        let endpoint = self.primary(key_of(command)).await.ok_or(Outcome::Refused)?;
         let mut replies = self.pipeline(&endpoint, &[command]).await?;
         Ok(replies.remove(0))
     }
@@ -179,5 +195,21 @@ impl Client {
 
     fn forget_topology(&self) {
         *self.topology.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_of;
+
+    #[test]
+    fn a_key_is_found_in_every_command() {
+        let of = |text: &'static str| key_of(&text.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        assert_eq!(of("GET k"), b"k");
+        assert_eq!(of("XADD k * f v"), b"k");
+        assert_eq!(of("XREADGROUP GROUP g c COUNT 1 streams k >"), b"k");
+        assert_eq!(of("eval script 1 k arg"), b"k");
+        assert_eq!(of("XGROUP CREATE k g 0"), b"k");
+        assert_eq!(of("PING"), b"");
     }
 }

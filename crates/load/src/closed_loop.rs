@@ -9,15 +9,21 @@ use rand::{Rng, SeedableRng};
 
 use crate::connection::{Connection, Endpoint, IoError, Tls, encode};
 
-/// The command that is sent.
+/// The commands that are sent, one after the other and then again, as words. As for valkey-benchmark, `__rand_int__`
+/// stands for the twelve digits of a random number below [`ClosedLoopOptions::keys`], and the word `__data__` for a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub struct Kind {
+    /// Name in reports.
+    pub name: &'static str,
+    /// The words of each command.
+    pub commands: &'static [&'static [&'static str]],
+}
+
+impl Kind {
     /// `GET key`.
-    Get,
+    pub const GET: Kind = Kind { name: "GET", commands: &[&["GET", "key:__rand_int__"]] };
     /// `SET key value`.
-    Set,
-    /// `INCR key`.
-    Incr,
+    pub const SET: Kind = Kind { name: "SET", commands: &[&["SET", "key:__rand_int__", "__data__"]] };
 }
 
 /// Options of one measurement.
@@ -31,11 +37,11 @@ pub struct ClosedLoopOptions {
     pub connections: usize,
     /// Number of requests in one pipeline.
     pub pipeline: usize,
-    /// The command that is sent.
+    /// The commands that are sent.
     pub kind: Kind,
     /// Length of a value, in bytes.
     pub value_bytes: usize,
-    /// Keys `key:000000000000` up to this many.
+    /// Random numbers in commands are less than this.
     pub keys: u64,
     /// Sends `WAIT n 0` after every pipeline and waits for its reply as well.
     pub wait_replicas: Option<u32>,
@@ -104,14 +110,19 @@ async fn worker(
     until: Instant,
 ) -> Result<Report, IoError> {
     let mut rng = SmallRng::seed_from_u64(options.seed ^ (id << 32));
-    let mut request = Request::new(&options);
+    let count = options.kind.commands.len();
+    let mut requests: Vec<Request> = (0..count).map(|first| Request::new(&options, first * options.pipeline)).collect();
+    // Not all connections send the same command at the same time.
+    let mut turn = id as usize;
     let mut report = Report { operations: 0, errors: 0, elapsed: Duration::ZERO, latency_us: new_histogram() };
     let replies = options.pipeline + usize::from(options.wait_replicas.is_some());
     let mut sent = Instant::now();
     while sent < until {
+        let request = &mut requests[turn % count];
+        turn += 1;
         request.choose_keys(|| rng.random_range(0..options.keys.max(1)));
         connection.send_raw(&request.bytes).await?;
-        report.errors += connection.skip_flat_replies(replies).await? as u64;
+        report.errors += connection.skip_replies(replies).await? as u64;
         report.operations += options.pipeline as u64;
         let now = Instant::now();
         report.latency_us.saturating_record((now - sent).as_micros() as u64);
@@ -126,27 +137,25 @@ struct Request {
     digits_at: Vec<usize>,
 }
 
-const DIGITS: usize = 12;
+/// What a random number takes the place of.
+const NUMBER: &[u8] = b"__rand_int__";
+const DIGITS: usize = NUMBER.len();
 
 impl Request {
-    fn new(options: &ClosedLoopOptions) -> Request {
+    /// A pipeline that starts with the command of this number, counted through the kind's again and again.
+    fn new(options: &ClosedLoopOptions, first: usize) -> Request {
         let value = vec![b'x'; options.value_bytes];
-        let key = b"key:000000000000";
-        let mut request = Request { bytes: Vec::new(), digits_at: Vec::new() };
-        for _ in 0..options.pipeline {
-            let start = request.bytes.len();
-            match options.kind {
-                Kind::Get => encode(&[b"GET", key], &mut request.bytes),
-                Kind::Set => encode(&[b"SET", key, &value], &mut request.bytes),
-                Kind::Incr => encode(&[b"INCR", b"ctr:000000000000"], &mut request.bytes),
-            }
-            let colon = request.bytes[start..].iter().position(|&b| b == b':').expect("the key has a colon");
-            request.digits_at.push(start + colon + 1);
+        let mut bytes = Vec::new();
+        let commands = options.kind.commands.iter().cycle().skip(first % options.kind.commands.len());
+        for command in commands.take(options.pipeline) {
+            let word = |word: &&'static str| if *word == "__data__" { &value[..] } else { word.as_bytes() };
+            encode(&command.iter().map(word).collect::<Vec<_>>(), &mut bytes);
         }
         if let Some(replicas) = options.wait_replicas {
-            encode(&[b"WAIT", replicas.to_string().as_bytes(), b"0"], &mut request.bytes);
+            encode(&[b"WAIT", replicas.to_string().as_bytes(), b"0"], &mut bytes);
         }
-        request
+        let starts = bytes.windows(DIGITS).enumerate().filter(|(_, window)| *window == NUMBER);
+        Request { digits_at: starts.map(|(at, _)| at).collect(), bytes }
     }
 
     fn choose_keys(&mut self, mut next: impl FnMut() -> u64) {
@@ -171,14 +180,14 @@ mod tests {
             tls: None,
             connections: 1,
             pipeline: 2,
-            kind: Kind::Set,
+            kind: Kind::SET,
             value_bytes: 3,
             keys: 10,
             wait_replicas: Some(1),
             duration: Duration::ZERO,
             seed: 0,
         };
-        let mut request = Request::new(&options);
+        let mut request = Request::new(&options, 0);
         let mut keys = [7u64, 123].into_iter();
         request.choose_keys(|| keys.next().expect("two keys"));
         let text = String::from_utf8(request.bytes).expect("ASCII");
@@ -188,5 +197,27 @@ mod tests {
              *3\r\n$3\r\nSET\r\n$16\r\nkey:000000000123\r\n$3\r\nxxx\r\n\
              *3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$1\r\n0\r\n"
         );
+    }
+    #[test]
+    fn commands_of_a_kind_take_turns() {
+        let options = ClosedLoopOptions {
+            endpoint: Endpoint::new("localhost", 1),
+            tls: None,
+            connections: 1,
+            pipeline: 1,
+            kind: Kind { name: "", commands: &[&["LPUSH", "l:__rand_int__", "__data__"], &["RPOP", "l"]] },
+            value_bytes: 1,
+            keys: 10,
+            wait_replicas: None,
+            duration: Duration::ZERO,
+            seed: 0,
+        };
+        let text = |first| {
+            let mut request = Request::new(&options, first);
+            request.choose_keys(|| 9);
+            String::from_utf8(request.bytes).expect("ASCII")
+        };
+        assert_eq!(text(0), "*3\r\n$5\r\nLPUSH\r\n$14\r\nl:000000000009\r\n$1\r\nx\r\n");
+        assert_eq!((text(1), text(2)), ("*2\r\n$4\r\nRPOP\r\n$1\r\nl\r\n".to_owned(), text(0)));
     }
 }

@@ -222,21 +222,21 @@ impl Connection {
 }
 
 impl Connection {
-    /// Skips `count` replies and returns the number of errors among them. All replies must be simple strings, errors,
-    /// integers, bulk strings or nulls.
+    /// Skips `count` replies and returns the number of errors in them, also as elements of arrays.
     ///
     /// # Errors
     /// See [`IoError`].
-    pub async fn skip_flat_replies(&mut self, count: usize) -> Result<usize, IoError> {
-        let (mut seen, mut errors) = (0, 0);
+    pub async fn skip_replies(&mut self, count: usize) -> Result<usize, IoError> {
+        // Values that are to come: an array is followed by its elements.
+        let (mut values, mut errors) = (count, 0);
         loop {
-            while seen < count {
-                let Some((len, is_error)) = flat_reply_len(&self.input[self.read_pos..])? else { break };
-                self.read_pos += len;
-                seen += 1;
-                errors += usize::from(is_error);
+            while values > 0 {
+                let Some(value) = Skipped::read(&self.input[self.read_pos..])? else { break };
+                self.read_pos += value.length;
+                values = values - 1 + value.elements;
+                errors += usize::from(value.is_error);
             }
-            if seen == count {
+            if values == 0 {
                 if self.read_pos == self.input.len() {
                     self.input.clear();
                     self.read_pos = 0;
@@ -248,24 +248,46 @@ impl Connection {
     }
 }
 
-/// Length of the reply at the start of `input`, and whether it is an error; `None` if it is not complete.
-fn flat_reply_len(input: &[u8]) -> Result<Option<(usize, bool)>, IoError> {
-    let Some(line) = input.iter().position(|&b| b == b'\n') else { return Ok(None) };
-    let header = line + 1;
-    match input[0] {
-        b'+' | b':' | b'_' | b'#' | b',' => Ok(Some((header, false))),
-        b'-' => Ok(Some((header, true))),
-        b'$' if input[1] == b'-' => Ok(Some((header, false))),
-        b'$' => {
+/// A value at the start of what has arrived, of which only the extent matters.
+#[derive(Debug, PartialEq, Eq)]
+struct Skipped {
+    /// Bytes, without the elements of an array, set or map.
+    length: usize,
+    /// Number of the elements that follow.
+    elements: usize,
+    is_error: bool,
+}
+
+impl Skipped {
+    /// `None` if the value is not complete.
+    fn read(input: &[u8]) -> Result<Option<Skipped>, IoError> {
+        let Some(line) = input.iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let header = line + 1;
+        let number = || {
             let digits = std::str::from_utf8(&input[1..line.saturating_sub(1)]).ok();
-            let len: usize =
-                digits.and_then(|d| d.parse().ok()).ok_or_else(|| IoError::Malformed("bulk length".into()))?;
-            Ok((input.len() >= header + len + 2).then_some((header + len + 2, false)))
-        }
-        other => Err(IoError::Malformed(format!(
-            "unexpected reply type {:?}: only simple strings, errors, integers, bulk strings and nulls are accepted",
-            char::from(other)
-        ))),
+            digits.and_then(|d| d.parse::<usize>().ok()).ok_or_else(|| IoError::Malformed("length of a reply".into()))
+        };
+        let value = |length, elements| Skipped { length, elements, is_error: input[0] == b'-' };
+        Ok(Some(match input[0] {
+            b'+' | b':' | b'_' | b'#' | b',' | b'-' => value(header, 0),
+            b'$' | b'*' if input[1] == b'-' => value(header, 0),
+            b'*' | b'~' => value(header, number()?),
+            b'%' => value(header, 2 * number()?),
+            b'$' => {
+                let length = header + number()? + 2;
+                if input.len() < length {
+                    return Ok(None);
+                }
+                value(length, 0)
+            }
+            other => {
+                let text = format!(
+                    "unexpected reply type {:?}: not pushed messages nor errors of many lines",
+                    char::from(other)
+                );
+                return Err(IoError::Malformed(text));
+            }
+        }))
     }
 }
 
@@ -274,14 +296,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flat_replies_are_measured_whole() {
-        let len = |input: &[u8]| flat_reply_len(input).expect("well formed");
-        assert_eq!(len(b"+OK\r\n+"), Some((5, false)));
-        assert_eq!(len(b"-MOVED 1 a:2\r\n"), Some((14, true)));
-        assert_eq!(len(b"$3\r\nabc\r\n"), Some((9, false)));
-        assert_eq!(len(b"$3\r\nabc\r"), None);
-        assert_eq!(len(b"$-1\r\n"), Some((5, false)));
-        assert_eq!(len(b"$3"), None);
-        assert!(flat_reply_len(b"*1\r\n").is_err());
+    fn replies_are_skipped_whole() {
+        let read = |input: &[u8]| Skipped::read(input).expect("well formed");
+        let value = |length, elements, is_error| Some(Skipped { length, elements, is_error });
+        assert_eq!(read(b"+OK\r\n+"), value(5, 0, false));
+        assert_eq!(read(b"-MOVED 1 a:2\r\n"), value(14, 0, true));
+        assert_eq!(read(b"$3\r\nabc\r\n"), value(9, 0, false));
+        assert_eq!(read(b"$3\r\nabc\r"), None);
+        assert_eq!(read(b"$-1\r\n"), value(5, 0, false));
+        assert_eq!(read(b"$3"), None);
+        assert_eq!(read(b"*2\r\n:1\r\n"), value(4, 2, false));
+        assert_eq!(read(b"*-1\r\n"), value(5, 0, false));
+        assert_eq!(read(b"%2\r\n"), value(4, 4, false));
+        assert!(Skipped::read(b">1\r\n").is_err() && Skipped::read(b"*x\r\n").is_err());
     }
 }

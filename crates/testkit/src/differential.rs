@@ -5,13 +5,16 @@
 //! - [`mod@reference`]: a Valkey server of its own for each test, as a cluster of one node.
 //! - [`exclusions`]: allowed differences, with the reasons, read from one file.
 //! - [`compare`]: whether two replies are equal, as far as the exclusions require it.
+//! - [`ours`]: the engine in this process and a replica of it. [`sides`]: this and the reference, compared.
 //!
-//! The caller provides the product's side: the engine in the test's own process, or a server over a socket.
+//! A test over the network has a server in place of [`ours`].
 
 pub mod compare;
 pub mod exclusions;
 pub mod generator;
+pub mod ours;
 pub mod positions;
 pub mod reference;
 pub mod rng;
 pub mod shapes;
+pub mod sides;

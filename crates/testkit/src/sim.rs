@@ -70,6 +70,7 @@ mod departures;
 mod disk;
 mod fault;
 mod flushes;
+mod form;
 mod front_end;
 mod invariants;
 mod keyed;

@@ -182,7 +182,7 @@ async fn one_round(cluster: &Cluster, options: &SoakOptions, duration: Duration)
     let mut loops = Vec::new();
     for shard in 1..=cluster.file()?.shards {
         let primary = cluster.primary(shard, PATIENCE).await?;
-        for kind in [Kind::Set, Kind::Get] {
+        for kind in [Kind::SET, Kind::GET] {
             let options = ClosedLoopOptions {
                 endpoint: cluster.front_end(primary, shard)?,
                 tls: None,

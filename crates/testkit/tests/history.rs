@@ -87,7 +87,7 @@ async fn histories_through_a_kill_and_a_hand_over_are_those_of_one_copy() -> Res
     ensure!(all.refused > 0, "nothing was refused: {all:?}");
     ensure!(verdict.ops_checked > all.acknowledged, "{} operations checked of {all:?}", verdict.ops_checked);
     ensure!((verdict.lost, verdict.stale) == (0, 0), "{verdict:?}");
-    ensure!(verdict.by_workload.len() == 8, "{:?}", verdict.by_workload.keys().collect::<Vec<_>>());
+    ensure!(verdict.by_workload.len() == 11, "{:?}", verdict.by_workload.keys().collect::<Vec<_>>());
     cluster.discard_files();
     Ok(())
 }

@@ -52,8 +52,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let [pairs, fields, integers, scored] =
             [pairs, fields, integers, scored].map(|items| Items::from(Args::slices(items)));
         let list = |change| ListEffect { key: l, change }.into();
-        let (id, group, stream) = (StreamId::new(5, 1), &b"g"[..], |change| StreamEffect { key: x, change }.into());
-        let all: Vec<Effect<'_>> = vec![
+        let mut all: Vec<Effect<'_>> = vec![
             FunctionEffect::Set { name: b"lib", code: b"#!lua name=lib", functions: b"\x00" }.into(),
             FunctionEffect::Delete { name: b"lib" }.into(),
             FunctionEffect::Flush.into(),
@@ -86,27 +85,16 @@ fn seeds() -> Vec<Vec<u8>> {
             ZsetEffect::Add { key: z, members: scored, to_table: false }.into(),
             ZsetEffect::Add { key: z, members: scored, to_table: true }.into(),
             ZsetEffect::Remove { key: z, members: fields }.into(),
-            stream(StreamChange::Add { id, in_new_node: true, fields: pairs }),
-            stream(StreamChange::Add { id: StreamId::new(5, 2), in_new_node: false, fields: pairs }),
-            stream(StreamChange::CreateGroup { group, last: id, read: 1 }),
-            stream(StreamChange::SetGroup { group, last: id, read: -1 }),
-            stream(StreamChange::SetConsumer { group, consumer: b"c", seen: 9, active: -1 }),
-            stream(StreamChange::Deliver { group, consumer: b"c", deliveries: &[5, 1, 2, 1, 0, 2, 0, 3] }),
-            stream(StreamChange::Acknowledge { group, ids: &[5, 1] }),
-            stream(StreamChange::DeleteConsumer { group, consumer: b"c" }),
-            stream(StreamChange::Delete { ids: &[5, 1] }),
-            stream(StreamChange::SetCounters { last: StreamId::new(7, 0), added: 9, max_deleted: id }),
-            stream(StreamChange::AddNode { id: StreamId::new(8, 0), live: 1, deleted: 0, bytes: NODE }),
-            stream(StreamChange::Trim { nodes: 1, entries: 0, last: None }),
-            stream(StreamChange::Trim { nodes: 1, entries: 0, last: Some(StreamId::new(1, 2)) }),
-            stream(StreamChange::DestroyGroup { group }),
+        ];
+        all.extend(stream_changes(pairs).map(|change| Effect::from(StreamEffect { key: x, change })));
+        all.extend::<[Effect<'_>; 6]>([
             KeyEffect::FlushAll.into(),
             SetEffect::Add { key: s, members: integers, least: SetForm::Ints }.into(),
             SetEffect::Add { key: s, members: fields, least: SetForm::Texts }.into(),
             SetEffect::Add { key: s, members: pairs, least: SetForm::Table }.into(),
             SetEffect::Remove { key: s, members: fields, pack: false }.into(),
             SetEffect::Remove { key: s, members: integers, pack: true }.into(),
-        ];
+        ]);
         let encoded = |effects: &[Effect<'_>]| {
             let mut buf = EffectBuf::new();
             effects.iter().for_each(|effect| buf.push(effect));
@@ -116,6 +104,28 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.extend([encoded(&all), encoded(&all[..10]), encoded(&all[10..15]), encoded(&all[17..])]);
         seeds
     })
+}
+
+/// A change of each kind of a stream's, its entries with these fields.
+fn stream_changes(fields: Items<'_>) -> impl Iterator<Item = StreamChange<'_>> {
+    let (id, group) = (StreamId::new(5, 1), &b"g"[..]);
+    [
+        StreamChange::Add { id, in_new_node: true, fields },
+        StreamChange::Add { id: StreamId::new(5, 2), in_new_node: false, fields },
+        StreamChange::CreateGroup { group, last: id, read: 1 },
+        StreamChange::SetGroup { group, last: id, read: -1 },
+        StreamChange::SetConsumer { group, consumer: b"c", seen: 9, active: -1 },
+        StreamChange::Deliver { group, consumer: b"c", deliveries: &[5, 1, 2, 1, 0, 2, 0, 3] },
+        StreamChange::Acknowledge { group, ids: &[5, 1] },
+        StreamChange::DeleteConsumer { group, consumer: b"c" },
+        StreamChange::Delete { ids: &[5, 1] },
+        StreamChange::SetCounters { last: StreamId::new(7, 0), added: 9, max_deleted: id },
+        StreamChange::AddNode { id: StreamId::new(8, 0), live: 1, deleted: 0, bytes: NODE },
+        StreamChange::Trim { nodes: 1, entries: 0, last: None },
+        StreamChange::Trim { nodes: 1, entries: 0, last: Some(StreamId::new(1, 2)) },
+        StreamChange::DestroyGroup { group },
+    ]
+    .into_iter()
 }
 
 /// The effects up to the first that cannot be read, written again; whether all can be read, and how many there are.

@@ -1,4 +1,4 @@
-//! Costs of processes: CPU time as the kernel counts it, and instructions by `perf stat` where the machine counts them.
+//! Costs of processes: CPU time and memory as the kernel counts them, and instructions by `perf stat` where the machine counts them.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +20,17 @@ pub fn cpu_us(pids: &[i32]) -> Result<Vec<u64>> {
             Ok(ticks * 10_000)
         })
         .collect()
+}
+
+/// Memory of a process that is resident, in bytes.
+///
+/// # Errors
+/// If the process has ended.
+pub fn resident_bytes(pid: i32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: u64 = line.split_whitespace().next().context("no figure")?.parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// Counts the instructions of a process while it exists.

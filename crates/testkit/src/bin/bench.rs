@@ -34,31 +34,89 @@ struct Arguments {
     /// Only rows whose name contains this text.
     #[arg(long, default_value = "")]
     only: String,
+    /// The main commands of each data type, in async, instead of SET and GET.
+    #[arg(long)]
+    types: bool,
 }
 
 /// One line of the table.
 struct Row {
     mode: &'static str,
     kind: Kind,
+    /// What writes the data before.
+    fill: Kind,
     pipeline: usize,
     connections: usize,
 }
 
 impl Row {
     fn name(&self) -> String {
-        format!("{} {:?} {} clients, pipeline {}", self.mode, self.kind, self.connections, self.pipeline)
+        format!("{} {} {} clients, pipeline {}", self.mode, self.kind.name, self.connections, self.pipeline)
     }
 }
 
-fn rows(mode: &'static str, connections: usize) -> Vec<Row> {
-    let row = |kind, pipeline, connections| Row { mode, kind, pipeline, connections };
-    let mut rows = vec![row(Kind::Set, 1, connections), row(Kind::Set, 16, connections)];
+fn rows(mode: &'static str, arguments: &Arguments) -> Vec<Row> {
+    let row = |kind, pipeline, connections| Row { mode, kind, fill: Kind::SET, pipeline, connections };
+    let connections = arguments.connections;
+    if arguments.types {
+        let both =
+            |&(fill, kind): &(Kind, Kind)| [1, 16].map(|pipeline| Row { mode, kind, fill, pipeline, connections });
+        return if mode == "async" { TYPES.iter().flat_map(both).collect() } else { Vec::new() };
+    }
+    let mut rows = vec![row(Kind::SET, 1, connections), row(Kind::SET, 16, connections)];
     if mode == "async" {
-        rows.extend([row(Kind::Get, 1, connections), row(Kind::Get, 16, connections)]);
+        rows.extend([row(Kind::GET, 1, connections), row(Kind::GET, 16, connections)]);
     } else {
-        rows.extend([row(Kind::Set, 1, 1), row(Kind::Get, 1, connections)]);
+        rows.extend([row(Kind::SET, 1, 1), row(Kind::GET, 1, connections)]);
     }
     rows
+}
+
+/// Main commands of each type, and what writes the data before. Commands that grow a value take turns with one that
+/// shrinks it.
+const TYPES: &[(Kind, Kind)] = &[
+    (Kind::SET, Kind::SET),
+    (Kind::SET, Kind::GET),
+    of("INCR", &[&["INCR", "counter:__rand_int__"]]),
+    of("SETBIT", &[&["SETBIT", "bits:{__rand_int__}", "100", "1"]]),
+    of("PFADD", &[&["PFADD", "visitors", "user:__rand_int__"]]),
+    of("HSET", HASHES),
+    filled("HGET", HASHES, &[&["HGET", "hash:__rand_int__", "f1"]]),
+    filled("HGETALL", HASHES, &[&["HGETALL", "hash:__rand_int__"]]),
+    of("LPUSH, RPOP", &[&["LPUSH", "queue:__rand_int__", "__data__"], &["RPOP", "queue:__rand_int__"]]),
+    filled("LRANGE of 100", LISTS, &[&["LRANGE", "list", "0", "99"]]),
+    of("SADD, SREM", &[&["SADD", "set:__rand_int__", "m1", "m2"], &["SREM", "set:__rand_int__", "m1"]]),
+    filled("SISMEMBER", &[&["SADD", "members", "m:__rand_int__"]], &[&["SISMEMBER", "members", "m:__rand_int__"]]),
+    of("ZADD", BOARD),
+    of("ZINCRBY", &[&["ZINCRBY", "board", "7", "player:__rand_int__"]]),
+    filled("ZREVRANK", BOARD, &[&["ZREVRANK", "board", "player:__rand_int__"]]),
+    filled("ZRANGE of 10, REV", BOARD, &[&["ZRANGE", "board", "0", "9", "REV", "WITHSCORES"]]),
+    of("XADD MAXLEN ~ 1000", STREAM),
+    filled("XREVRANGE of 10", STREAM, &[&["XREVRANGE", "stream", "+", "-", "COUNT", "10"]]),
+    of("GEOADD", PLACES),
+    filled(
+        "GEOSEARCH",
+        PLACES,
+        &[&["GEOSEARCH", "places", "FROMLONLAT", "15", "37", "BYRADIUS", "5", "km", "COUNT", "10"]],
+    ),
+];
+const HASHES: &[&[&str]] = &[&["HSET", "hash:__rand_int__", "f1", "__data__", "f2", "17"]];
+const LISTS: &[&[&str]] = &[&["LPUSH", "list", "__data__"], &["LTRIM", "list", "0", "999"]];
+const BOARD: &[&[&str]] = &[&["ZADD", "board", "__rand_int__", "player:__rand_int__"]];
+const STREAM: &[&[&str]] = &[&["XADD", "stream", "MAXLEN", "~", "1000", "*", "field", "__data__"]];
+const PLACES: &[&[&str]] = &[&["GEOADD", "places", "15.__rand_int__", "37.__rand_int__", "place:__rand_int__"]];
+
+/// A row whose data the measured commands write themselves.
+const fn of(name: &'static str, commands: &'static [&'static [&'static str]]) -> (Kind, Kind) {
+    filled(name, commands, commands)
+}
+
+const fn filled(
+    name: &'static str,
+    fill: &'static [&'static [&'static str]],
+    commands: &'static [&'static [&'static str]],
+) -> (Kind, Kind) {
+    (Kind { name, commands: fill }, Kind { name, commands })
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -79,14 +137,14 @@ async fn main() -> Result<()> {
     let mut one_client_p50 = None;
     for mode in ["async", "sync"] {
         let rows: Vec<Row> =
-            rows(mode, arguments.connections).into_iter().filter(|r| r.name().contains(&arguments.only)).collect();
+            rows(mode, &arguments).into_iter().filter(|r| r.name().contains(&arguments.only)).collect();
         if rows.is_empty() {
             continue;
         }
         let cluster = Cluster::start(&ClusterOptions { durability: mode, ..ClusterOptions::default() })?;
         for row in rows {
             let p50 = measure(&arguments, &cluster, &valkey, &row).await?;
-            if row.mode == "sync" && row.kind == Kind::Set && row.connections == 1 {
+            if row.mode == "sync" && row.kind == Kind::SET && row.connections == 1 {
                 one_client_p50 = Some(p50);
             }
         }
@@ -119,10 +177,10 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
         duration: Duration::from_secs(arguments.seconds),
         seed: 1,
     };
-    let wait = (row.mode == "sync" && row.kind != Kind::Get).then_some(1);
+    let wait = (row.mode == "sync" && row.kind != Kind::GET).then_some(1);
     let against = ClosedLoopOptions { endpoint: valkey.endpoint(), wait_replicas: wait, ..options.clone() };
     for side in [&options, &against] {
-        warm_up(side).await?;
+        warm_up(side, row.fill).await?;
     }
     let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..arguments.pairs {
@@ -166,9 +224,9 @@ fn cluster_pids(cluster: &Cluster, primary: u64) -> Result<Vec<i32>> {
 }
 
 /// Writes all keys, and waits until memory and files have reached a steady state.
-async fn warm_up(options: &ClosedLoopOptions) -> Result<()> {
+async fn warm_up(options: &ClosedLoopOptions, kind: Kind) -> Result<()> {
     let fill = ClosedLoopOptions {
-        kind: if options.kind == Kind::Incr { Kind::Incr } else { Kind::Set },
+        kind,
         pipeline: 16,
         connections: 16,
         wait_replicas: None,

@@ -175,7 +175,7 @@ async fn fill_keys(front_end: &Endpoint, keys: usize) -> Result<()> {
         let (last, mut bytes) = (keys.min(first + CHUNK), Vec::new());
         (first..last).for_each(|key| encode(&[b"SET", format!("key:{key:012}").as_bytes(), &value], &mut bytes));
         client.send_raw(&bytes).await?;
-        ensure!(client.skip_flat_replies(last - first).await? == 0, "writes fail");
+        ensure!(client.skip_replies(last - first).await? == 0, "writes fail");
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ async fn under_load(keys: u64, arguments: &Arguments) -> Result<()> {
             tls: None,
             connections: 50,
             pipeline: 1,
-            kind: Kind::Set,
+            kind: Kind::SET,
             value_bytes: arguments.value_bytes,
             keys,
             wait_replicas: None,
@@ -147,7 +147,7 @@ async fn fill(endpoint: &Endpoint, keys: u64, value_bytes: usize) -> Result<()> 
             encode(&[b"SET", format!("key:{key:012}").as_bytes(), &value], &mut bytes);
         }
         connection.send_raw(&bytes).await?;
-        let errors = connection.skip_flat_replies((last - first) as usize).await?;
+        let errors = connection.skip_replies((last - first) as usize).await?;
         ensure!(errors == 0, "{errors} writes failed");
     }
     Ok(())
@@ -256,7 +256,7 @@ async fn undo(cluster: &Arc<Cluster>, keys: u64, value_bytes: usize) -> Result<(
             tls: None,
             connections: 20,
             pipeline: 16,
-            kind: Kind::Set,
+            kind: Kind::SET,
             value_bytes,
             keys,
             wait_replicas: None,

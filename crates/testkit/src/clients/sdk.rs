@@ -219,6 +219,10 @@ fn value(reply: ReplyValue) -> Value {
         ReplyValue::Integer(number) => Value::Integer(number),
         ReplyValue::Array(values) => Value::Array(all(values)),
         ReplyValue::Set(values) => Value::Set(all(values)),
+        ReplyValue::Double(number) => Value::Double(number),
+        ReplyValue::Map(pairs) => {
+            Value::Map(pairs.into_iter().map(|(key, of_key)| (value(key), value(of_key))).collect())
+        }
         other => no_reply(&other),
     }
 }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use fastness_client::{WRITE_COMMANDS, key_slot};
+use fastness_load::client::key_of;
 use fastness_resp::Value;
 use fastness_wire::v1::pipeline_request::Operation;
 use fastness_wire::v1::pipeline_response::Outcome as Response;
@@ -15,9 +16,9 @@ pub(super) fn is_read(command: &[&[u8]]) -> bool {
     !WRITE_COMMANDS.iter().any(|write| write.as_bytes() == name)
 }
 
-/// The slot of the key that follows the name.
+/// The slot of a command's first key.
 pub(super) fn slot(command: &[&[u8]]) -> u16 {
-    key_slot(command.get(1).copied().unwrap_or_default())
+    key_slot(key_of(command))
 }
 
 fn copied(bytes: &[u8]) -> Bytes {
@@ -117,9 +118,16 @@ fn value(value: v1::Value) -> Option<Value> {
         Kind::Integer(number) => Value::Integer(number),
         Kind::Array(array) => Value::Array(all(array)?),
         Kind::Set(array) => Value::Set(all(array)?),
+        Kind::Double(number) => Value::Double(number),
+        Kind::Map(map) => Value::Map(pairs(map)?),
         Kind::Error(error) => Value::Error(error.message.into_bytes()),
         _ => return None,
     })
+}
+
+fn pairs(map: v1::Map) -> Option<Vec<(Value, Value)>> {
+    let pair = |entry: v1::Entry| Some((value(entry.key?)?, value(entry.value?)?));
+    map.entries.into_iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -144,6 +152,7 @@ mod tests {
         for other in ["APPEND k v", "SET k v EX 1 NX", "INCRBY k x", "MGET a b", "DBSIZE"] {
             assert!(typed(other).is_none(), "{other}");
         }
+        assert_eq!(slot(&words("EVAL s 1 {a}b x")), slot(&words("GET a")));
         assert!(is_read(&words("HMGET k f")) && is_read(&words("MGET k")));
         assert!(!is_read(&words("APPEND k v")) && !is_read(&words("SET k v")));
     }

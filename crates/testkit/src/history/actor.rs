@@ -26,6 +26,10 @@ impl<R> Attempt<R> {
     pub(crate) fn is_done(&self) -> bool {
         self.outcome == Outcome::Acknowledged
     }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.outcome == Outcome::Refused
+    }
 }
 
 /// Pause between two attempts to read a key back.

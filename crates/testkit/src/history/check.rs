@@ -3,16 +3,19 @@
 
 pub mod append;
 pub mod bank;
+pub mod board;
 pub mod copies;
 pub mod counter;
 pub mod cycle;
 pub mod linear;
 pub mod lives;
 pub mod pair;
+pub mod queue;
 pub mod register;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod set;
+pub mod stream;
 
 /// Kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,12 +4,15 @@
 pub(super) mod all;
 mod append;
 mod bank;
+mod board;
 mod copies;
 mod counter;
 mod lives;
 mod pair;
+mod queue;
 mod register;
 mod set;
+mod stream;
 
 use async_trait::async_trait;
 

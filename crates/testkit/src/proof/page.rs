@@ -14,12 +14,12 @@ const HEAD: &str = "\
 # Ledger of long runs
 
 Made of `ledger.jsonl` by `make ledger`; a test compares them. Rows are written by the tools that run (`make sim`, `make chaos`,
-`make soak`, `make fuzz`), one for each run, and by nobody else: each carries a checksum over itself and the row before it, which a test checks.
+`make soak`, `make fuzz`, `make test-differential`), one for each run, and by nobody else: each carries a checksum over itself and the row before it, which a test checks.
 
 A row counts only if the checkout had no changes that are in no commit, the run was valid (every fault was seen to take effect, the
 load was high enough, every checker came to a verdict) and it looked for lost writes and stale reads. A simulated seed needs 20 simulated
 seconds, 300 acknowledged operations and 3 faults. A row of `make fuzz` counts if each of its
-targets has decoded some of its inputs. A power loss counts only if an unsynced canary on each file system that
+targets has decoded some of its inputs, and one of `make test-differential` if it drew every command of the engine. A power loss counts only if an unsynced canary on each file system that
 it hit had vanished, and at least 1,000 writes were acknowledged since the fault before. A run that found something counts, whatever
 else it lacks. What is not known is shown as a dash, and is not 0.
 

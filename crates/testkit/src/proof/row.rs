@@ -20,11 +20,13 @@ pub enum Suite {
     Soak,
     /// Arbitrary input to decoders: `make fuzz`.
     Fuzz,
+    /// The same commands on a real Valkey server: `make test-differential`.
+    Differential,
 }
 
 impl Suite {
     /// All suites, in the order of the page.
-    pub const ALL: [Suite; 4] = [Suite::Sim, Suite::Chaos, Suite::Soak, Suite::Fuzz];
+    pub const ALL: [Suite; 5] = [Suite::Sim, Suite::Chaos, Suite::Soak, Suite::Fuzz, Suite::Differential];
 
     /// The name in the file.
     #[must_use]
@@ -34,6 +36,7 @@ impl Suite {
             Suite::Chaos => "chaos",
             Suite::Soak => "soak",
             Suite::Fuzz => "fuzz",
+            Suite::Differential => "differential",
         }
     }
 }

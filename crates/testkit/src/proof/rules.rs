@@ -27,6 +27,13 @@ pub fn counts(row: &Row) -> Result<(), String> {
         let is_idle = row.fuzzed.is_empty() || row.fuzzed.values().any(|target| target.decoded == 0);
         return if is_idle { Err("a target has decoded no input".to_owned()) } else { Ok(()) };
     }
+    if row.suite == Suite::Differential {
+        return if row.ops_checked.is_some_and(|compared| compared > 0) {
+            Ok(())
+        } else {
+            Err("nothing was compared".to_owned())
+        };
+    }
     if row.undecided.is_some_and(|undecided| undecided > 0) {
         return Err("histories without a verdict".to_owned());
     }
@@ -38,7 +45,7 @@ pub fn counts(row: &Row) -> Result<(), String> {
     match row.suite {
         Suite::Sim => seeds(row),
         Suite::Chaos if row.faults.values().sum::<u64>() == 0 => Err("no fault took effect".to_owned()),
-        Suite::Chaos | Suite::Soak | Suite::Fuzz => Ok(()),
+        Suite::Chaos | Suite::Soak | Suite::Fuzz | Suite::Differential => Ok(()),
     }
 }
 
@@ -108,6 +115,13 @@ mod tests {
         assert_eq!(counts(&row(&[("batch", good)])), Ok(()));
         assert!(counts(&row(&[])).is_err());
         assert!(counts(&row(&[("batch", good), ("image", Fuzzed { decoded: 0, ..good })])).is_err());
+    }
+
+    #[test]
+    fn a_differential_run_counts_if_it_compared_something() {
+        let row = |compared| Row { lost: None, ops_checked: compared, ..Row::sample(Suite::Differential, 1) };
+        assert_eq!(counts(&row(Some(1))), Ok(()));
+        assert!(counts(&row(Some(0))).is_err() && counts(&row(None)).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The clients of a simulation: each writes rising numbers to its own keys, raises its own counter and reads anybody's
-//! keys, several commands at a time on one connection; what comes of it goes into the ledger.
+//! The clients of a simulation: each writes rising numbers to its own keys of all types (`form.rs`), raises its own
+//! counters and reads anybody's keys, several commands at a time on one connection; what comes of it goes into the
+//! ledger.
 //!
 //! A client follows redirections and tries another node after any refusal, but never repeats a command. A reply that
 //! does not come in time is an unknown outcome, and its connection is given up. In front of every reply stands where it
@@ -19,6 +20,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
 
 use crate::sim::connection::{Connection, connect, connect_readonly};
+use crate::sim::form::{FORMS, Form, newest};
 use crate::sim::keyed::{KeyedAnswer, KeyedRaise, KeyedRaises};
 use crate::sim::ledger::{Ledger, ReadStart};
 use crate::sim::net::host;
@@ -26,8 +28,8 @@ use crate::sim::origin::ReplyOrigin;
 use crate::sim::plan::Plan;
 use crate::sim::trace::Trace;
 
-/// Registers of one client.
-const KEYS_EACH: usize = 6;
+/// Registers of one client: one of each form.
+const KEYS_EACH: usize = FORMS;
 /// Commands that a client sends at once, at most.
 const PIPELINE_MAX: usize = 4;
 /// A register's time to live, if it has one: longer than a run, shorter than most jumps of a wall clock.
@@ -139,7 +141,7 @@ enum Command {
         key: String,
         number: u64,
         value: Vec<u8>,
-        /// With a time to live that no run outlasts: it must not be gone, wherever clocks jump to.
+        /// With a time to live (strings only) that no run outlasts: it must not be gone, wherever clocks jump to.
         lives: bool,
     },
     Incr {
@@ -175,16 +177,16 @@ impl Command {
 
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Command::Set { key, value, lives: false, .. } => request::encode(&[b"SET", key.as_bytes(), value], out),
-            Command::Set { key, value, .. } => {
+            Command::Set { key, value, lives: true, .. } => {
                 request::encode(&[b"SET", key.as_bytes(), value, b"PX", LIVES_MS], out);
             }
-            Command::Incr { key } => request::encode(&["INCR", key], out),
+            Command::Set { key, number, value, .. } => Form::of(key).write(key, *number, value, out),
+            Command::Incr { key } => Form::of(key).raise(key, out),
             Command::Raise(KeyedRaise { key, sequence }) => {
                 request::encode_attribute(&[("idempotency-key", &*format!("{key}:{sequence}"))], out);
                 request::encode(&["INCR", key], out);
             }
-            Command::Get { key, .. } => request::encode(&["GET", key], out),
+            Command::Get { key, .. } => Form::of(key).read(key, out),
             Command::Flush { .. } => request::encode(&["FLUSHALL"], out),
             Command::Expiring { key } => request::encode(&["SET", key, "x", "PX", "150"], out),
         }
@@ -248,14 +250,14 @@ impl Client {
         for key in keys {
             let start = ledger.borrow_mut().before_read(&key);
             match self.read_back(&key, until).await {
-                Some((value, origin)) => ledger.borrow_mut().read(&key, start, value.as_bytes(), origin),
+                Some((value, origin)) => ledger.borrow_mut().read(&key, start, newest(&value), origin),
                 None => unread.push(key),
             }
         }
         let keys = ledger.borrow().counter_keys();
         for key in keys {
             match self.read_back(&key, until).await {
-                Some((value, _)) => ledger.borrow_mut().read_counter(&key, value.as_bytes().and_then(number)),
+                Some((value, _)) => ledger.borrow_mut().read_counter(&key, newest(&value).and_then(number)),
                 None => unread.push(key),
             }
         }
@@ -389,7 +391,7 @@ impl Client {
         let number = self.options.ledger.borrow_mut().next_number(shard, &key);
         let long = self.rng.random_ratio(1, LONG_VALUE_ODDS);
         let pad = if long { LONG_VALUE_BYTES } else { self.rng.random_range(0..60) };
-        let lives = self.rng.random_ratio(1, LIVES_ODDS);
+        let lives = self.rng.random_ratio(1, LIVES_ODDS) && Form::of(&key) == Form::Text;
         Command::Set { key, number, value: format!("{number}:{}", "x".repeat(pad)).into_bytes(), lives }
     }
 
@@ -411,7 +413,7 @@ impl Client {
             }
             Command::Get { key, start } => {
                 if let Some((value, origin)) = &good {
-                    ledger.read(key, *start, value.as_bytes(), *origin);
+                    ledger.read(key, *start, newest(value), *origin);
                 }
             }
             Command::Flush { shard, which } => ledger.flushed(*shard, *which, outcome),
@@ -533,13 +535,13 @@ impl Client {
             },
         };
         let mut bytes = Vec::new();
-        request::encode(&["GET", &key], &mut bytes);
+        Form::of(&key).read(&key, &mut bytes);
         let start = self.options.ledger.borrow_mut().before_read(&key);
         let answer = if connection.send(&bytes).await { connection.receive().await } else { None };
         let Some((value, origin)) = answer else { return false };
         self.options.trace.note(|| format!("{} {node} {key} {:?}", self.options.id, short(&value)));
         if classify(&value) == Outcome::Acknowledged {
-            self.options.ledger.borrow_mut().replica_read(&key, start, value.as_bytes(), origin);
+            self.options.ledger.borrow_mut().replica_read(&key, start, newest(&value), origin);
         }
         self.replica_connections.insert((shard, node), connection);
         true

@@ -47,7 +47,7 @@ async fn set_many(target: &Target, client: &mut Connection, count: usize, behind
             encode(&words, &mut bytes);
         }
         client.send_raw(&bytes).await?;
-        set += sent - client.skip_flat_replies(sent).await?;
+        set += sent - client.skip_replies(sent).await?;
     }
     Ok(set)
 }
@@ -183,7 +183,7 @@ async fn transaction(client: &mut Connection, commands: &[Vec<&[u8]>]) -> Result
     commands.iter().for_each(|command| encode(command, &mut bytes));
     encode(&[b"EXEC"], &mut bytes);
     client.send_raw(&bytes).await?;
-    client.skip_flat_replies(commands.len() + 1).await?;
+    client.skip_replies(commands.len() + 1).await?;
     client.receive().await.context("EXEC")
 }
 

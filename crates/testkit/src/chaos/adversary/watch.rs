@@ -55,7 +55,7 @@ impl Pace {
         let mut bytes = Vec::new();
         (0..values).for_each(|_| encode(&[b"SET", &key, &value], &mut bytes));
         client.send_raw(&bytes).await?;
-        let errors = client.skip_flat_replies(values).await?;
+        let errors = client.skip_replies(values).await?;
         ensure!(errors == 0, "{errors} of {values} writes were refused");
         // In every mode this waits for the commit.
         let copies = client.call(&[b"WAIT", b"1", b"60000"]).await?;

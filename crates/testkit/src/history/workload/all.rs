@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Workload, append, bank, copies, counter, lives, pair, register, set};
+use super::{Workload, append, bank, board, copies, counter, lives, pair, queue, register, set, stream};
 use crate::history::run::HistoryOptions;
 
 /// All workloads of one group.
@@ -17,5 +17,8 @@ pub(crate) fn all(options: &HistoryOptions, group: u32) -> Vec<Arc<dyn Workload>
         Arc::new(append::GrowingLists::new(&name("append"))),
         Arc::new(lives::KeysWithDeadlines::new(&name("ttl"))),
         Arc::new(copies::Copies::new(&name("copies"))),
+        Arc::new(queue::Queues::new(&name("queue"))),
+        Arc::new(board::Boards::new(&name("board"))),
+        Arc::new(stream::Streams::new(&name("stream"))),
     ]
 }

@@ -1,17 +1,25 @@
-//! Banks: accounts that share a slot, half of them strings, half of them fields of one hash. Transfers and totals are
-//! transactions.
+//! Banks: accounts that share a slot, half of them strings, half of them fields of one hash. Transfers are transactions
+//! or scripts, totals are transactions.
 
 use async_trait::async_trait;
 use fastness_resp::Value;
 use rand::Rng;
 
 use super::{SEARCHED, Workload, in_slot};
-use crate::history::actor::{Actor, shape};
+use crate::history::actor::{Actor, Attempt, shape};
 use crate::history::check::Findings;
 use crate::history::check::bank::{self, ACCOUNTS, Bank, BankOp};
 use crate::history::check::linear::Checked;
 use crate::history::record::{Keys, Ticket};
 use crate::history::run::Run;
+
+/// Pays and is paid: an account is a key, or a field of a key.
+const SCRIPT: &str = "
+local function add(key, field, amount)
+  if field == '' then return redis.call('INCRBY', key, amount) end
+  return redis.call('HINCRBY', key, field, amount)
+end
+return {add(KEYS[1], ARGV[1], -ARGV[3]), add(KEYS[2], ARGV[2], ARGV[3])}";
 
 /// The first accounts are strings.
 const STRINGS: usize = ACCOUNTS / 2;
@@ -44,18 +52,43 @@ impl Banks {
         let from = actor.rng.random_range(0..ACCOUNTS);
         let to = (from + actor.rng.random_range(1..ACCOUNTS)) % ACCOUNTS;
         let amount = actor.rng.random_range(1..100);
-        let (pay, paid) = (add(&at.key, from, -amount), add(&at.key, to, amount));
-        let (pay, paid): (Vec<&[u8]>, Vec<&[u8]>) =
-            (pay.iter().map(String::as_bytes).collect(), paid.iter().map(String::as_bytes).collect());
+        let op = |balances| BankOp::Transfer { from, to, amount, balances };
         let both = |replies: &[Value]| match replies {
             [from, to] => Some((shape::integer(from)?, shape::integer(to)?)),
             _ => None,
         };
+        if actor.rng.random_bool(0.5) {
+            let attempt = run_script(actor, &at.key, (from, to, amount), both).await;
+            self.keys.note(at, actor.op(&attempt, op(attempt.result)), attempt.outcome);
+            return attempt.is_done();
+        }
+        let (pay, paid) = (add(&at.key, from, -amount), add(&at.key, to, amount));
+        let (pay, paid): (Vec<&[u8]>, Vec<&[u8]>) =
+            (pay.iter().map(String::as_bytes).collect(), paid.iter().map(String::as_bytes).collect());
         let attempt = actor.transact(&in_slot(&at.key, "rest"), &[&pay, &paid], both).await;
-        let op = BankOp::Transfer { from, to, amount, balances: attempt.result };
-        self.keys.note(at, actor.op(&attempt, op), attempt.outcome);
+        self.keys.note(at, actor.op(&attempt, op(attempt.result)), attempt.outcome);
         attempt.is_done()
     }
+}
+
+/// Transfers by a script.
+async fn run_script<R>(
+    actor: &mut Actor,
+    key: &str,
+    (from, to, amount): (usize, usize, i64),
+    shape: impl Fn(&[Value]) -> Option<R>,
+) -> Attempt<R> {
+    let place = |account: usize| match account < STRINGS {
+        true => (in_slot(key, account), String::new()),
+        false => (in_slot(key, "rest"), account.to_string()),
+    };
+    let ((paying, from), (paid, to), amount) = (place(from), place(to), amount.to_string());
+    let words = ["EVAL", SCRIPT, "2", &paying, &paid, &from, &to, &amount].map(str::as_bytes);
+    let balances = |reply: &Value| match reply {
+        Value::Array(balances) => shape(balances),
+        _ => None,
+    };
+    actor.write(&words, balances).await
 }
 
 /// The command that changes one account.
