@@ -106,6 +106,7 @@ fn of_clients() -> BTreeMap<&'static str, Box<dyn Written>> {
         CHANNEL_BYTES_MAX,
         CHANNEL_PATTERN_BYTES_MAX,
         CHANNEL_MESSAGE_BYTES_MAX,
+        NOTIFICATION_BYTES_MAX,
         SUBSCRIPTIONS_PER_CLIENT_MAX,
         SUBSCRIPTIONS_MAX,
         CHANNEL_PATTERNS_MAX,

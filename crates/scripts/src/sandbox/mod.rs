@@ -66,6 +66,7 @@ fn replaced(lua: &Lua, native: &Table, proxies: &Table) -> mlua::Result<()> {
     let globals = lua.globals();
     raw::entries(lua, native)?;
     native.raw_set("pairs", raw::pairs(lua, native.raw_get("next")?)?)?;
+    native.raw_set("unpack", raw::unpacking(lua)?)?;
     native.raw_set("collectgarbage", raw::collecting(lua, globals.raw_get("collectgarbage")?)?)?;
     native.raw_set("setmetatable", raw::guarded(lua, proxies, globals.raw_get("setmetatable")?)?)?;
     let table: Table = globals.raw_get("table")?;

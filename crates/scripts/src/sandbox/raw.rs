@@ -74,6 +74,11 @@ pub(crate) fn pairs(lua: &Lua, next: Function) -> mlua::Result<Function> {
     closure(lua, (next,), 1, begin_pairs)
 }
 
+/// `unpack`. Lua's own counts the results in 32 bits, and a compiler may remove its check of them (CVE-2025-46817).
+pub(crate) fn unpacking(lua: &Lua) -> mlua::Result<Function> {
+    closure(lua, (), 0, unpack)
+}
+
 /// `collectgarbage`, except for what would change the collector for all scripts, which has no effect.
 pub(crate) fn collecting(lua: &Lua, original: Function) -> mlua::Result<Function> {
     closure(lua, (false, original), 2, collect)
@@ -112,6 +117,30 @@ unsafe extern "C-unwind" fn raise_second(state: *mut lua_State) -> c_int {
 
 unsafe extern "C-unwind" fn raise_third(state: *mut lua_State) -> c_int {
     unsafe { call_and_raise(state, 3) }
+}
+
+unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
+        // Lua's own takes limits for integers of 32 bits, too.
+        let first = ffi::luaL_optinteger(state, 2, 1) as c_int;
+        let last = if ffi::lua_isnoneornil(state, 3) != 0 {
+            ffi::lua_objlen(state, 1) as c_int
+        } else {
+            ffi::luaL_checkinteger(state, 3) as c_int
+        };
+        if first > last {
+            return 0;
+        }
+        let count = i64::from(last) - i64::from(first) + 1;
+        match c_int::try_from(count) {
+            Ok(count) if ffi::lua_checkstack(state, count) != 0 => {
+                (first..=last).for_each(|at| ffi::lua_rawgeti_(state, 1, at));
+                count
+            }
+            _ => raise_static(state, 1, c"too many results to unpack"),
+        }
+    }
 }
 
 /// Calls the Lua function that is named by the second upvalue in the table that is the first one.

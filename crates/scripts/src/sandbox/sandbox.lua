@@ -107,16 +107,6 @@ function native.loadstring(code, name)
   return loadstring(code, name)
 end
 
--- Lua's own counts the results in 32 bits, and a compiler may remove its check of them (CVE-2025-46817).
-local raw_unpack = unpack
-function native.unpack(t, first, last)
-  if first == nil and last == nil then return raw_unpack(t) end
-  local from = tonumber(first or 1)
-  local to = tonumber(last or type(t) == "table" and #t)
-  if from and to and not (to - from < 8000) then error("too many results to unpack", 2) end
-  return raw_unpack(t, first, last)
-end
-
 function native.foreach(t, f)
   for k, v in native.next, t do
     local result = f(k, v)

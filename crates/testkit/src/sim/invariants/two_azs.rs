@@ -9,8 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fastness_engine::effect::{Decoder, Effect};
+use fastness_engine::hash::effect::HashEffect;
 use fastness_engine::keyspace::Key;
+use fastness_engine::list::change::ListChange;
+use fastness_engine::list::effect::ListEffect;
+use fastness_engine::stream::change::StreamChange;
+use fastness_engine::stream::effect::StreamEffect;
 use fastness_engine::string::effect::StringEffect;
+use fastness_engine::zset::effect::ZsetEffect;
 use fastness_log::LogEntry;
 use fastness_shard::batch::Batch;
 use fastness_shard::fragment::{Fragments, Part};
@@ -19,6 +25,27 @@ use fastness_types::{Epoch, ShardId, Slot};
 use crate::sim::invariants::logs::Logs;
 use crate::sim::ledger::{Promised, number_of};
 use crate::sim::node::SimNode;
+
+/// The key of an effect that writes a register of some form, and what it writes.
+fn written<'a>(effect: &Effect<'a>) -> (&'a [u8], Vec<&'a [u8]>) {
+    match effect {
+        Effect::String(StringEffect::Set { key, value, .. }) => (key.bytes, vec![value]),
+        Effect::Hash(HashEffect::Set { key, pairs, .. }) => {
+            (key.bytes, pairs.pairs().map(|(_, value)| value).collect())
+        }
+        Effect::List(ListEffect {
+            key,
+            change: ListChange::Push { elements, .. } | ListChange::AddNode { elements, .. },
+        }) => (key.bytes, elements.iter().collect()),
+        Effect::Zset(ZsetEffect::Add { key, members, .. }) => {
+            (key.bytes, members.pairs().map(|(member, _)| member).collect())
+        }
+        Effect::Stream(StreamEffect { key, change: StreamChange::Add { fields, .. } }) => {
+            (key.bytes, fields.pairs().map(|(_, value)| value).collect())
+        }
+        _ => (&[], Vec::new()),
+    }
+}
 
 /// The committed writes.
 #[derive(Debug, Default)]
@@ -75,10 +102,10 @@ impl TwoAzs {
             let mut decoder = Decoder::new(unit.effects);
             // Neither slot nor hash is used.
             while let Ok(Some(effect)) = decoder.next(|bytes| Key { bytes, slot: Slot(0), hash: 0 }) {
-                let Effect::String(StringEffect::Set { key, value, .. }) = effect else { continue };
-                if let (Ok(key), Some(number)) = (std::str::from_utf8(key.bytes), number_of(value)) {
-                    self.committed.insert((shard, key.to_owned(), number));
-                }
+                let (key, values) = written(&effect);
+                let Ok(key) = std::str::from_utf8(key) else { continue };
+                let numbers = values.into_iter().filter_map(number_of);
+                self.committed.extend(numbers.map(|number| (shard, key.to_owned(), number)));
             }
         }
     }
