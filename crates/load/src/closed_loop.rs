@@ -10,7 +10,8 @@ use rand::{Rng, SeedableRng};
 use crate::connection::{Connection, Endpoint, IoError, Tls, encode};
 
 /// The commands that are sent, one after the other and then again, as words. As for valkey-benchmark, `__rand_int__`
-/// stands for the twelve digits of a random number below [`ClosedLoopOptions::keys`], and the word `__data__` for a value.
+/// stands for the twelve digits of a random number below [`ClosedLoopOptions::keys`], and the word `__data__` for a
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
     /// Name in reports.

@@ -1,4 +1,5 @@
-//! Costs of processes: CPU time and memory as the kernel counts them, and instructions by `perf stat` where the machine counts them.
+//! Costs of processes: CPU time and memory as the kernel counts them, and instructions by `perf stat` where the machine
+//! counts them.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};

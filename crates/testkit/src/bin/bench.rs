@@ -37,6 +37,10 @@ struct Arguments {
     /// The main commands of each data type, in async, instead of SET and GET.
     #[arg(long)]
     types: bool,
+    /// SET of new keys, in async: what the growth of tables costs, which the quantiles of a long round show
+    /// (--seconds 30 --pairs 1).
+    #[arg(long, conflicts_with = "types")]
+    growth: bool,
 }
 
 /// One line of the table.
@@ -58,6 +62,13 @@ impl Row {
 fn rows(mode: &'static str, arguments: &Arguments) -> Vec<Row> {
     let row = |kind, pipeline, connections| Row { mode, kind, fill: Kind::SET, pipeline, connections };
     let connections = arguments.connections;
+    if arguments.growth {
+        return if mode == "async" {
+            vec![row(NEW_KEYS, 1, connections), row(NEW_KEYS, 16, connections)]
+        } else {
+            Vec::new()
+        };
+    }
     if arguments.types {
         let both =
             |&(fill, kind): &(Kind, Kind)| [1, 16].map(|pipeline| Row { mode, kind, fill, pipeline, connections });
@@ -71,6 +82,10 @@ fn rows(mode: &'static str, arguments: &Arguments) -> Vec<Row> {
     }
     rows
 }
+
+/// Hardly any key is drawn twice.
+const NEW_KEYS: Kind = Kind { name: "SET of new keys", commands: &[&["SET", "new:__rand_int__", "xxxxxxxxxx"]] };
+const NEW_KEYS_MAX: u64 = 1_000_000_000_000;
 
 /// Main commands of each type, and what writes the data before. Commands that grow a value take turns with one that
 /// shrinks it.
@@ -172,7 +187,7 @@ async fn measure(arguments: &Arguments, cluster: &Cluster, valkey: &Valkey, row:
         pipeline: row.pipeline,
         kind: row.kind,
         value_bytes: arguments.value_bytes,
-        keys: arguments.keys,
+        keys: if row.kind == NEW_KEYS { NEW_KEYS_MAX } else { arguments.keys },
         wait_replicas: None,
         duration: Duration::from_secs(arguments.seconds),
         seed: 1,

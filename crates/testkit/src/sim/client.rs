@@ -20,7 +20,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
 
 use crate::sim::connection::{Connection, connect, connect_readonly};
-use crate::sim::form::{FORMS, Form, newest};
+use crate::sim::form::{FORMS, RegisterForm, newest};
 use crate::sim::keyed::{KeyedAnswer, KeyedRaise, KeyedRaises};
 use crate::sim::ledger::{Ledger, ReadStart};
 use crate::sim::net::host;
@@ -180,13 +180,13 @@ impl Command {
             Command::Set { key, value, lives: true, .. } => {
                 request::encode(&[b"SET", key.as_bytes(), value, b"PX", LIVES_MS], out);
             }
-            Command::Set { key, number, value, .. } => Form::of(key).write(key, *number, value, out),
-            Command::Incr { key } => Form::of(key).raise(key, out),
+            Command::Set { key, number, value, .. } => RegisterForm::of(key).write(key, *number, value, out),
+            Command::Incr { key } => RegisterForm::of(key).raise(key, out),
             Command::Raise(KeyedRaise { key, sequence }) => {
                 request::encode_attribute(&[("idempotency-key", &*format!("{key}:{sequence}"))], out);
                 request::encode(&["INCR", key], out);
             }
-            Command::Get { key, .. } => Form::of(key).read(key, out),
+            Command::Get { key, .. } => RegisterForm::of(key).read(key, out),
             Command::Flush { .. } => request::encode(&["FLUSHALL"], out),
             Command::Expiring { key } => request::encode(&["SET", key, "x", "PX", "150"], out),
         }
@@ -391,7 +391,7 @@ impl Client {
         let number = self.options.ledger.borrow_mut().next_number(shard, &key);
         let long = self.rng.random_ratio(1, LONG_VALUE_ODDS);
         let pad = if long { LONG_VALUE_BYTES } else { self.rng.random_range(0..60) };
-        let lives = self.rng.random_ratio(1, LIVES_ODDS) && Form::of(&key) == Form::Text;
+        let lives = self.rng.random_ratio(1, LIVES_ODDS) && RegisterForm::of(&key) == RegisterForm::Text;
         Command::Set { key, number, value: format!("{number}:{}", "x".repeat(pad)).into_bytes(), lives }
     }
 
@@ -535,7 +535,7 @@ impl Client {
             },
         };
         let mut bytes = Vec::new();
-        Form::of(&key).read(&key, &mut bytes);
+        RegisterForm::of(&key).read(&key, &mut bytes);
         let start = self.options.ledger.borrow_mut().before_read(&key);
         let answer = if connection.send(&bytes).await { connection.receive().await } else { None };
         let Some((value, origin)) = answer else { return false };

@@ -1,4 +1,5 @@
-//! Streams with a consumer group: XADD, XRANGE, XREADGROUP (also with BLOCK), XACK, XPENDING. Each client is a consumer.
+//! Streams with a consumer group: XADD, XRANGE, XREADGROUP (also with BLOCK), XACK, XPENDING. Each client is a
+//! consumer.
 
 use async_trait::async_trait;
 use fastness_resp::Value;
