@@ -188,8 +188,11 @@ impl Execution<'_> {
             Some(key) if spec.key_is_first => (SlotsSeen::One(key.slot), is_long(key.bytes)),
             _ => (slots_of(spec, args), spec.keys(args).any(is_long)),
         };
-        let (writes, whole, readonly) =
-            (spec.flags.has(Flags::WRITE), spec.scope == Scope::Keyspace, self.session.data.readonly);
+        let (writes, readonly) = (spec.flags.has(Flags::WRITE), self.session.data.readonly);
+        // A write in which no key is found is malformed, and its command says so. If it does not, it needs the right to
+        // write.
+        let is_odd = writes && slots == SlotsSeen::None && matches!(spec.run, Run::Data(_));
+        let whole = spec.scope == Scope::Keyspace || is_odd;
         let writes = writes || spec.runs_writing_script();
         Request {
             slots,

@@ -32,6 +32,23 @@ fn a_sync_write_leaves_with_its_commit() {
     });
 }
 
+/// Its list of sources may be empty. What names no key at all is malformed, and its command says so.
+#[test]
+fn a_write_whose_list_of_keys_is_empty_is_logged() {
+    script(async {
+        let world = World::primary(Setup::default()).await;
+        let mut client = world.client();
+        let merged = client.run("PFMERGE a");
+        assert_eq!(merged.text, OK);
+        assert!(merged.wrote());
+        assert_eq!(client.leave(&merged), Release::Wait);
+        world.commit_all().await;
+        client.expect("EXISTS a", ":1\r\n");
+        let malformed = client.run("MSETEX x a 1");
+        assert!(malformed.text.starts_with("-ERR ") && !malformed.wrote(), "{}", malformed.text);
+    });
+}
+
 /// Rule 1, and schedule 20: neither a value nor its absence is shown before it has committed.
 #[test]
 fn a_sync_read_of_a_dirty_key_waits_and_others_do_not() {

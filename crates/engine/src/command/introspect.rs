@@ -190,7 +190,8 @@ fn keys_of<'a>(table: &CommandTable, args: Args<'a>) -> Result<(Args<'a>, Vec<(u
     }
     let mut keys = spec.keys(inner);
     let mut places: Vec<_> = std::iter::from_fn(|| keys.next_place()).collect();
-    if places.is_empty() && !spec.flags.has(Flags(flag::NO_MANDATORY_KEYS)) {
+    let is_short = places.is_empty() || spec.lacks_listed_keys(inner);
+    if is_short && !spec.flags.has(Flags(flag::NO_MANDATORY_KEYS)) {
         return Err(CommandError::Fixed("ERR Invalid arguments specified for command"));
     }
     places.iter_mut().for_each(|(place, flags)| *flags = resolved(spec, inner, *place, *flags));

@@ -70,6 +70,11 @@ impl CommandSpec {
         complete.unwrap_or_else(|| find(self.key_specs, args))
     }
 
+    /// Whether a request has no keys where its specifications name a list of them. Valkey's own finds none at all then.
+    pub(super) fn lacks_listed_keys(&self, args: Args<'_>) -> bool {
+        self.key_specs.iter().any(|spec| is_empty_list(spec, args.len()))
+    }
+
     /// Whether it can have keys at all.
     #[must_use]
     pub fn has_keys(&self) -> bool {
@@ -96,9 +101,18 @@ fn ranges(specs: &[KeySpec], args: Args<'_>) -> Option<KeyRanges> {
             },
             Begin::Unknown => return None,
         };
+        if is_empty_list(spec, args.len()) {
+            continue;
+        }
         ranges.push(range(spec, begin, args)?);
     }
     Some(ranges)
+}
+
+/// A list of keys that ends with the arguments and has none: the sources of `PFMERGE destination`.
+fn is_empty_list(spec: &KeySpec, count: usize) -> bool {
+    matches!(spec.begin, Begin::At(at) if usize::from(at) == count)
+        && matches!(spec.find, Find::Range { last: ..0, limit: 0, .. })
 }
 
 /// A key behind a word that may stand there several times (STORE of GEORADIUS), of which the last counts.
@@ -194,6 +208,8 @@ mod tests {
         assert_eq!(keys("blpop a b 0"), ["a", "b"]);
         assert_eq!(keys("bitop and d a b"), ["d", "a", "b"]);
         assert_eq!(keys("ping a"), [""; 0]);
+        assert_eq!(keys("pfmerge d"), ["d"]);
+        assert_eq!(keys("pfmerge d a b"), ["d", "a", "b"]);
     }
 
     #[test]
@@ -253,6 +269,7 @@ mod tests {
             ("bitfield a get u8", &["a:rw"]),
             ("strlen a", &["a:"]),
             ("rename a b", &["a:rw", "b:w"]),
+            ("pfmerge a", &["a:rw"]),
         ] {
             assert_eq!(keys_to_check(request), expected, "{request}");
         }

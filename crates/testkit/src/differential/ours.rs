@@ -1,6 +1,6 @@
 //! The product's side without a server: an engine in this process, and a replica that applies its effects.
 
-use fastness_engine::command::{self, Run};
+use fastness_engine::command::{self, Run, Scope};
 use fastness_engine::{Blocking, EffectBuf, Engine, EngineOptions, Env, Key, KeyWait, Random, TypeNumber};
 use fastness_resp::{Args, Protocol, ReplyBuf};
 use fastness_types::{HashSeed, WallMs};
@@ -66,6 +66,9 @@ impl Ours {
                     blocking: Some(&mut over),
                 };
                 self.primary.execute(spec, args, &mut env);
+                // A shard would run it without the right to write, and a router would not know where.
+                let is_routed = spec.keys(args).next().is_some() || spec.scope == Scope::Keyspace;
+                assert!(is_routed || self.effects.is_empty(), "{} has effects, and no keys", spelled(request));
                 if over.waits {
                     reply.null_array();
                 }

@@ -103,7 +103,16 @@ pub fn words(words: &[&str]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// One connection that waits for each reply.
+fn encode(request: &[Vec<u8>], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(format!("*{}\r\n", request.len()).as_bytes());
+    for arg in request {
+        bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        bytes.extend_from_slice(arg);
+        bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One connection that waits for its replies.
 #[derive(Debug)]
 pub struct ReferenceConnection {
     stream: TcpStream,
@@ -132,14 +141,21 @@ impl ReferenceConnection {
     /// # Errors
     /// If the connection ends, or no reply arrives.
     pub fn call(&mut self, request: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
-        let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
-        for arg in request {
-            bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-            bytes.extend_from_slice(arg);
-            bytes.extend_from_slice(b"\r\n");
-        }
+        let mut bytes = Vec::new();
+        encode(request, &mut bytes);
         self.stream.write_all(&bytes)?;
         self.receive()
+    }
+
+    /// Sends commands as one pipeline and returns the bytes of each reply.
+    ///
+    /// # Errors
+    /// As [`ReferenceConnection::call`].
+    pub fn call_all(&mut self, requests: &[Vec<Vec<u8>>]) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        requests.iter().for_each(|request| encode(request, &mut bytes));
+        self.stream.write_all(&bytes)?;
+        requests.iter().map(|_| self.receive()).collect()
     }
 
     /// Returns the bytes of the next reply or message.

@@ -141,6 +141,7 @@ pub const SHAPES: &[&str] = &[
     "PFDEBUG pd pk",
     "PFMERGE k pk",
     "PFMERGE pc pk",
+    "PFMERGE pk",
     "PFMERGE pk *pk",
     "PFMERGE pk k",
     "PFMERGE pk pc",

@@ -20,6 +20,19 @@ const WHOLE_EVERY: usize = 500;
 const RESTORED: &str = "{t}~restored";
 const ANSWERS: &str = "the reference answers";
 
+/// What is asked about a key: how the replies are compared, and the words before and after the key.
+const QUESTIONS: &[(Comparison, &[&str], &[&str])] = &[
+    (Comparison::Exact, &["GET"], &[]),
+    (Comparison::Exact, &["OBJECT", "ENCODING"], &[]),
+    (Comparison::Exact, &["LRANGE"], &["0", "-1"]),
+    (Comparison::Exact, &["ZRANGE"], &["0", "-1", "WITHSCORES"]),
+    (Comparison::Exact, &["XRANGE"], &["-", "+"]),
+    (Comparison::Unordered, &["SMEMBERS"], &[]),
+    (Comparison::Unordered, &["HGETALL"], &[]),
+];
+/// The place of the question about fields.
+const FIELDS: usize = 6;
+
 /// The allowed differences.
 #[must_use]
 pub fn exclusions() -> Exclusions {
@@ -185,23 +198,24 @@ impl BothSides {
 
     /// Value, encoding and deadline. A deadline that was given as a span may differ by the time that the command took.
     fn compare_key(&mut self, key: &[u8], took_ms: u64) {
-        for question in [&[&b"GET"[..]][..], &[b"OBJECT", b"ENCODING"]] {
-            let request: Request = question.iter().copied().chain([key]).map(<[u8]>::to_vec).collect();
-            let [ours, theirs] = self.call_both(&request);
-            if ours != theirs {
-                self.fail(&format!(
-                    "{} differs\n  ours:   {}\n  theirs: {}",
-                    spelled(&request),
-                    ours.escape_ascii(),
-                    theirs.escape_ascii()
-                ));
+        let question = |(comparison, before, after): &(Comparison, &[&str], &[&str])| {
+            let mut request = words(before);
+            request.push(key.to_vec());
+            request.extend(words(after));
+            (*comparison, request)
+        };
+        let (comparisons, questions): (Vec<Comparison>, Vec<Request>) = QUESTIONS.iter().map(question).unzip();
+        let theirs = self.theirs[0].call_all(&questions).expect(ANSWERS);
+        for ((comparison, request), theirs) in comparisons.into_iter().zip(&questions).zip(&theirs) {
+            let ours = self.ours.call(request, Protocol::Resp2, SystemClock.wall());
+            if let Some(difference) = difference(comparison, [&ours, &ours], theirs) {
+                self.fail(&format!("{} differs\n{difference}", spelled(request)));
             }
         }
-        self.compare_elements(key);
-        self.compare_fields(key, took_ms);
-        self.compare_members(key);
-        self.compare_scores(key);
-        self.compare_entries(key);
+        if let Value::Array(pairs) = decode(&theirs[FIELDS]) {
+            let fields: Vec<&[u8]> = pairs.chunks(2).filter_map(|pair| pair[0].as_bytes()).collect();
+            self.compare_field_deadlines(key, &fields, took_ms);
+        }
         let request = vec![b"PEXPIRETIME".to_vec(), key.to_vec()];
         let [ours, theirs] = self.call_both(&request);
         let [Value::Integer(our_ms), Value::Integer(their_ms)] = [&ours, &theirs].map(|reply| decode(reply)) else {
@@ -218,55 +232,6 @@ impl BothSides {
     fn check_deadlines(&self, our_ms: i64, their_ms: i64, took_ms: u64) {
         if our_ms < 0 || their_ms < 0 || !(0..=took_ms as i64).contains(&(our_ms - their_ms)) {
             self.fail(&format!("deadlines differ: ours {our_ms}, theirs {their_ms}, the command took {took_ms} ms"));
-        }
-    }
-
-    /// The members of a set, if it is one.
-    fn compare_members(&mut self, key: &[u8]) {
-        let request = vec![b"SMEMBERS".to_vec(), key.to_vec()];
-        let [ours, theirs] = self.call_both(&request);
-        if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
-            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
-        }
-    }
-
-    /// The fields of a hash with their values and deadlines, if it is one.
-    fn compare_fields(&mut self, key: &[u8], took_ms: u64) {
-        let request = vec![b"HGETALL".to_vec(), key.to_vec()];
-        let [ours, theirs] = self.call_both(&request);
-        if let Some(difference) = difference(Comparison::Unordered, [&ours, &ours], &theirs) {
-            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
-        }
-        let Value::Array(pairs) = decode(&theirs) else { return };
-        for field in pairs.chunks(2).map(|pair| pair[0].as_bytes().expect("the name of a field").to_vec()) {
-            self.compare_field_deadline(key, field, took_ms);
-        }
-    }
-
-    /// The elements of a list, if it is one.
-    fn compare_elements(&mut self, key: &[u8]) {
-        let request: Request = [&b"LRANGE"[..], key, b"0", b"-1"].map(<[u8]>::to_vec).to_vec();
-        let [ours, theirs] = self.call_both(&request);
-        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
-            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
-        }
-    }
-
-    /// The members of a sorted set with their scores, if it is one.
-    fn compare_scores(&mut self, key: &[u8]) {
-        let request = [&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"].map(<[u8]>::to_vec).to_vec();
-        let [ours, theirs] = self.call_both(&request);
-        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
-            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
-        }
-    }
-
-    /// The entries of a stream, if it is one.
-    fn compare_entries(&mut self, key: &[u8]) {
-        let request = [&b"XRANGE"[..], key, b"-", b"+"].map(<[u8]>::to_vec).to_vec();
-        let [ours, theirs] = self.call_both(&request);
-        if let Some(difference) = difference(Comparison::Exact, [&ours, &ours], &theirs) {
-            self.fail(&format!("{} differs\n{difference}", spelled(&request)));
         }
     }
 
@@ -307,24 +272,25 @@ impl BothSides {
         }
     }
 
-    fn compare_field_deadline(&mut self, key: &[u8], field: Vec<u8>, took_ms: u64) {
-        let of_field = |command: &[&str]| {
+    fn compare_field_deadlines(&mut self, key: &[u8], fields: &[&[u8]], took_ms: u64) {
+        if fields.is_empty() {
+            return;
+        }
+        let of_fields = |command: &[&str], fields: &[&[u8]]| {
             let mut request = words(command);
             request.insert(1, key.to_vec());
-            request.extend(words(&["FIELDS", "1"]).into_iter().chain([field.clone()]));
+            request.extend([b"FIELDS".to_vec(), fields.len().to_string().into_bytes()]);
+            request.extend(fields.iter().map(|field| field.to_vec()));
             request
         };
-        let [our_ms, their_ms] = self.call_both(&of_field(&["HPEXPIRETIME"])).map(|reply| match &decode(&reply) {
-            Value::Array(deadlines) => match deadlines[..] {
-                [Value::Integer(ms)] => ms,
-                _ => panic!("HPEXPIRETIME returns one deadline"),
-            },
-            other => panic!("HPEXPIRETIME replies with an array: {other:?}"),
-        });
-        if our_ms != their_ms {
-            self.check_deadlines(our_ms, their_ms, took_ms);
-            let align = of_field(&["HPEXPIREAT", &their_ms.to_string()]);
-            self.ours.call(&align, Protocol::Resp2, SystemClock.wall());
+        let [ours, theirs] =
+            self.call_both(&of_fields(&["HPEXPIRETIME"], fields)).map(|reply| integers(&decode(&reply)));
+        for (field, (our_ms, their_ms)) in fields.iter().zip(ours.into_iter().zip(theirs)) {
+            if our_ms != their_ms {
+                self.check_deadlines(our_ms, their_ms, took_ms);
+                let align = of_fields(&["HPEXPIREAT", &their_ms.to_string()], &[field]);
+                self.ours.call(&align, Protocol::Resp2, SystemClock.wall());
+            }
         }
     }
 
@@ -361,6 +327,16 @@ impl BothSides {
             self.seed
         );
     }
+}
+
+/// The elements of an array of integers.
+fn integers(reply: &Value) -> Vec<i64> {
+    let Value::Array(elements) = reply else { panic!("an array of integers: {reply:?}") };
+    let integer = |element: &Value| match element {
+        Value::Integer(number) => *number,
+        other => panic!("an integer: {other:?}"),
+    };
+    elements.iter().map(integer).collect()
 }
 
 /// The members of an array of bulk strings.
