@@ -208,6 +208,10 @@ fn dry_run(
         Err(denied) => of_bytes(&denied.dry_run(USER.as_bytes(), spec, args)),
     };
     let rules = of_bytes(&user.rules());
+    // Valkey finds no key in PFMERGE without sources, and allows it to whoever may not access the destination.
+    if spec.name == "pfmerge" && words.len() == 2 && text(&theirs) == "OK" {
+        return verdict;
+    }
     assert_eq!(ours, text(&theirs), "seed {seed}: {:?} in {database} with {rules}", shown(words));
     verdict
 }
